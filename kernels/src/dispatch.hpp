@@ -1,0 +1,19 @@
+// Which implementations this CPU can run, and the choice of one by name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace duoview {
+
+using Crc32cFunction = std::uint32_t (*)(std::uint32_t, const std::uint8_t*, std::size_t);
+
+// Names of the available implementations, slowest first.
+std::vector<std::string> crc32c_paths();
+
+// `path` is "auto" or one of crc32c_paths(); throws std::invalid_argument naming the available ones otherwise.
+Crc32cFunction choose_crc32c(const std::string& path);
+
+}  // namespace duoview

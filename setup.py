@@ -1,0 +1,78 @@
+"""Build of duoview: maps the top-level folders to packages and lets CMake build the one native extension.
+
+The folders are concepts (codec/, kernels/, plugins/, ...), the import names are ``duoview``, ``duoview.kernels``,
+``duoview.plugins``, ...; no folder is called ``duoview``, so the checkout can never shadow the installed package.
+Everything that is not code (name, version, dependencies) stands in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+FOLDERS = {
+    "duoview": "codec",
+    "duoview.kernels": "kernels",
+    "duoview.plugins": "plugins",
+    "duoview.pipelines": "pipelines",
+    "duoview.models": "models",
+    "duoview.export": "export",
+}
+
+# The stable ABI that nanobind needs starts with CPython 3.12; free-threaded builds have none.
+STABLE_ABI = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+def packages() -> list[str]:
+    """All packages of the folders that exist, by import name."""
+    names: list[str] = []
+    for package, folder in FOLDERS.items():
+        if (ROOT / folder / "__init__.py").is_file():
+            names.append(package)
+            names += [f"{package}.{name}" for name in find_packages(str(ROOT / folder))]
+    return names
+
+
+class CMakeBuild(build_ext):
+    """Runs CMake for the extension and puts the module where setuptools expects it."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Configure, build and copy ``ext``; raises ``CalledProcessError`` with CMake's own output above it."""
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or f"py{sys.version_info[0]}{sys.version_info[1]}"
+        build = ROOT / "build" / f"cmake-{tag}"
+        build.mkdir(parents=True, exist_ok=True)
+        configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
+        configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-DDUOVIEW_MODULE_DIR={build / 'module'}"]
+        if shutil.which("ninja") and not (build / "CMakeCache.txt").is_file():
+            configure += ["-G", "Ninja"]
+        configure += os.environ.get("DUOVIEW_CMAKE_ARGS", "").split()
+        subprocess.run(configure, check=True)
+        jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(min(os.cpu_count() or 1, 8))
+        subprocess.run(["cmake", "--build", str(build), "--parallel", jobs], check=True)
+        built = [path for path in (build / "module").iterdir() if path.name.startswith("_native")]
+        if len(built) != 1:
+            raise RuntimeError(f"expected one built module in {build / 'module'}, found {[p.name for p in built]}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(built[0], target)
+
+
+setup(
+    packages=packages(),
+    package_dir=FOLDERS,
+    package_data={
+        "duoview": ["py.typed", "profiles/**/*"],
+        "duoview.kernels": ["*.pyi"],
+    },
+    ext_modules=[Extension("duoview.kernels._native", sources=[], py_limited_api=STABLE_ABI)],
+    cmdclass={"build_ext": CMakeBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp312"}} if STABLE_ABI else {},
+)
