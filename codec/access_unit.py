@@ -1,0 +1,290 @@
+"""Access units: all that is coded for one frame, as bytes (docs/bitstream.md) and as dataclasses.
+
+Reading one needs no network. The header has its own CRC-32C, and so has every payload: damage of the header makes the
+unit unreadable (BitstreamError); damage of a payload costs that section alone. Every limit is checked before memory is
+taken for what it limits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import struct
+
+from duoview import varint
+from duoview.errors import BitstreamError, LimitError
+from duoview.kernels import crc32c
+from duoview.sequence import SequenceHeader
+
+MAGIC = 0xD5
+VERSION = 1
+MAX_UNIT_BYTES = 64 << 20
+MAX_SECTIONS = 16384
+MAX_UTC_US = (1 << 63) - 1
+
+_KEY, _DISCONTINUITY, _SEQUENCE, _UTC = 1, 2, 4, 8
+_KNOWN_FLAGS = _KEY | _DISCONTINUITY | _SEQUENCE | _UTC
+_CRC_BYTES = 4
+_PREFIX_BYTES = 3  # magic, version, flags
+_SMALLEST_ENTRY = 2  # a section's type and its length
+_FIRST_PRIVATE, _FIRST_REQUIRED = 64, 128
+
+
+class SectionType(enum.IntEnum):
+    """Known sections. 64 to 127 are private and droppable; an unknown type from 128 on makes the unit unreadable."""
+
+    MACHINE = 1
+    INNER = 2
+    QUALITY = 3
+    PALETTE = 16
+    TEXTURE = 17
+    DEPTH_MAP = 18
+    CAPTION = 32
+    SEED = 33
+
+
+_KNOWN_TYPES = {int(type_): type_ for type_ in SectionType}
+_WITH_SUB_INDEX = frozenset((SectionType.PALETTE, SectionType.TEXTURE))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Section:
+    """One independently droppable piece of an access unit.
+
+    `sub_index` is the depth for PALETTE, depth << 16 | tile for TEXTURE, and None for every other type.
+    """
+
+    type: int
+    sub_index: int | None
+    payload: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Damage:
+    """A section that was left out because its bytes are damaged; type 0 stands for bytes that belong to no section."""
+
+    type: int
+    sub_index: int | None
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SectionEntry:
+    """A section as the header announces it: `offset` and `length` of its payload in the unit, in bytes."""
+
+    type: int
+    sub_index: int | None
+    offset: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnitHeader:
+    """The header of an access unit, its CRC checked, the payloads not looked at.
+
+    `size` is the length of the whole unit in bytes as the header announces it.
+    """
+
+    key: bool
+    discontinuity: bool
+    utc_us: int | None
+    index: int
+    sequence: SequenceHeader | None
+    entries: tuple[SectionEntry, ...]
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessUnit:
+    """One frame's header and sections.
+
+    `index` counts access units since the last key frame, in decode order: 0 exactly for a key unit. `utc_us` is the
+    time of capture in microseconds since 1970. `damaged` is filled by `parse` and ignored by `serialize`.
+    """
+
+    key: bool
+    discontinuity: bool = False
+    utc_us: int | None = None
+    index: int = 0
+    sequence: SequenceHeader | None = None
+    sections: tuple[Section, ...] = ()
+    damaged: tuple[Damage, ...] = ()
+
+    def payload(self, type_: int, sub_index: int | None = None) -> bytes | None:
+        """The payload of the section of that type and sub-index, or None when the unit has no such section."""
+        for section in self.sections:
+            if section.type == type_ and section.sub_index == sub_index:
+                return section.payload
+        return None
+
+
+def serialize(unit: AccessUnit) -> bytes:
+    """The bytes of `unit`. LimitError (a ValueError) when it breaks a limit or a rule of the syntax."""
+    fault = _rule_broken(unit.key, unit.index, unit.sequence is not None)
+    if fault:
+        raise LimitError(fault)
+    if len(unit.sections) > MAX_SECTIONS:
+        raise LimitError(f"access unit has {len(unit.sections)} sections, at most {MAX_SECTIONS} are allowed")
+    flags = _KEY * unit.key | _DISCONTINUITY * unit.discontinuity
+    flags |= _SEQUENCE * (unit.sequence is not None) | _UTC * (unit.utc_us is not None)
+    out = bytearray((MAGIC, VERSION, flags))
+    varint.write(out, unit.index)
+    if unit.sequence is not None:
+        unit.sequence.write(out)
+    if unit.utc_us is not None:
+        if not 0 <= unit.utc_us <= MAX_UTC_US:
+            raise LimitError(f"utc_us is {unit.utc_us}, expected 0 to {MAX_UTC_US}")
+        out += struct.pack("<Q", unit.utc_us)
+    varint.write(out, len(unit.sections))
+    seen: set[tuple[int, int | None]] = set()
+    size = 0
+    for section in unit.sections:
+        if not 1 <= section.type < _FIRST_REQUIRED:
+            raise LimitError(f"section type is {section.type}, expected 1 to {_FIRST_REQUIRED - 1}")
+        if (section.sub_index is not None) != (section.type in _WITH_SUB_INDEX):
+            rule = "needs a" if section.type in _WITH_SUB_INDEX else "has no"
+            raise LimitError(f"section type {section.type} {rule} sub-index, got {section.sub_index}")
+        _check_new(seen, section.type, section.sub_index, LimitError)
+        out.append(section.type)
+        if section.sub_index is not None:
+            varint.write(out, section.sub_index)
+        varint.write(out, len(section.payload))
+        size += len(section.payload) + _CRC_BYTES
+    if len(out) + _CRC_BYTES + size > MAX_UNIT_BYTES:
+        raise LimitError(f"access unit has {len(out) + _CRC_BYTES + size} bytes, at most {MAX_UNIT_BYTES} are allowed")
+    out += struct.pack("<I", crc32c(out))
+    for section in unit.sections:
+        out += section.payload
+        out += struct.pack("<I", crc32c(section.payload))
+    return bytes(out)
+
+
+def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
+    """Read and check the header of the access unit at the start of `data`; what follows the header need not be there.
+
+    BitstreamError when it is no access unit, is cut off inside the header, fails its CRC-32C or breaks a rule.
+    """
+    view = data if isinstance(data, memoryview) else memoryview(data)
+    if len(view) < _PREFIX_BYTES:
+        raise BitstreamError(f"an access unit has at least {_PREFIX_BYTES} bytes, got {len(view)}", offset=0)
+    if view[0] != MAGIC:
+        raise BitstreamError(f"no access unit: the first byte is 0x{view[0]:02X}, expected 0x{MAGIC:02X}", offset=0)
+    if view[1] != VERSION:
+        raise BitstreamError(f"access unit of version {view[1]}: this decoder reads version {VERSION}", offset=1)
+    flags = view[2]
+    if flags & ~_KNOWN_FLAGS:
+        raise BitstreamError(f"access unit has unknown flags 0x{flags & ~_KNOWN_FLAGS:02X}", offset=2)
+    index, offset = varint.read(view, _PREFIX_BYTES)
+    sequence = None
+    if flags & _SEQUENCE:
+        sequence, offset = SequenceHeader.read(view, offset)
+    utc_us = None
+    if flags & _UTC:
+        if offset + 8 > len(view):
+            raise BitstreamError("data ends inside the UTC time", offset=offset)
+        utc_us = struct.unpack_from("<Q", view, offset)[0]
+        offset += 8
+    table, offset = _read_table(view, offset)
+    if offset + _CRC_BYTES > len(view):
+        raise BitstreamError("data ends inside the CRC of the header", offset=offset)
+    if crc32c(view[:offset]) != struct.unpack_from("<I", view, offset)[0]:
+        raise BitstreamError("CRC-32C of the access unit's header is wrong", offset=offset)
+    # Rules come after the CRC: damage shall be called damage, and a rule broken by an intact header its own name.
+    key = bool(flags & _KEY)
+    fault = _rule_broken(key, index, sequence is not None)
+    if fault:
+        raise BitstreamError(fault, offset=2)
+    if utc_us is not None and utc_us > MAX_UTC_US:
+        raise BitstreamError(f"UTC time is {utc_us} us, at most {MAX_UTC_US}", offset=_PREFIX_BYTES)
+    entries = []
+    seen: set[tuple[int, int | None]] = set()
+    offset += _CRC_BYTES
+    for type_, sub_index, length in table:
+        if type_ == 0 or type_ >= _FIRST_REQUIRED:
+            raise BitstreamError(f"section type {type_} is required and unknown: a newer decoder is needed", offset=0)
+        _check_new(seen, type_, sub_index, BitstreamError)
+        entries.append(SectionEntry(_KNOWN_TYPES.get(type_, type_), sub_index, offset, length))
+        offset += length + _CRC_BYTES
+    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, sequence, tuple(entries), offset)
+
+
+def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
+    """Read an access unit. Damaged or cut off payloads are left out and listed in `.damaged`.
+
+    BitstreamError when the header is damaged, or breaks a rule of the syntax.
+    """
+    view = data if isinstance(data, memoryview) else memoryview(data)
+    header = parse_header(view)
+    sections = []
+    damaged = []
+    for entry in header.entries:
+        end = entry.offset + entry.length
+        if end + _CRC_BYTES > len(view):
+            damaged.append(
+                Damage(entry.type, entry.sub_index, f"cut off: {len(view)} bytes of {header.size} are there")
+            )
+        elif crc32c(view[entry.offset : end]) != struct.unpack_from("<I", view, end)[0]:
+            damaged.append(Damage(entry.type, entry.sub_index, f"CRC-32C of bytes {entry.offset} to {end} is wrong"))
+        else:
+            sections.append(Section(entry.type, entry.sub_index, bytes(view[entry.offset : end])))
+    if len(view) > header.size:
+        damaged.append(Damage(0, None, f"{len(view) - header.size} bytes follow the unit's end at {header.size}"))
+    return AccessUnit(
+        key=header.key,
+        discontinuity=header.discontinuity,
+        utc_us=header.utc_us,
+        index=header.index,
+        sequence=header.sequence,
+        sections=tuple(sections),
+        damaged=tuple(damaged),
+    )
+
+
+def _read_table(view: memoryview, offset: int) -> tuple[list[tuple[int, int | None, int]], int]:
+    """Read the section table at `offset`: (type, sub-index, payload length) of each, and the offset after it."""
+    start = offset
+    count, offset = varint.read(view, offset)
+    if count > MAX_SECTIONS:
+        raise BitstreamError(f"access unit has {count} sections, at most {MAX_SECTIONS} are allowed", offset=start)
+    if count * _SMALLEST_ENTRY > len(view) - offset:
+        raise BitstreamError(f"data ends inside the table of {count} sections", offset=start)
+    table: list[tuple[int, int | None, int]] = []
+    size = 0
+    for _ in range(count):
+        if offset >= len(view):
+            raise BitstreamError("data ends inside the section table", offset=offset)
+        type_ = view[offset]
+        offset += 1
+        sub_index = None
+        if type_ in _WITH_SUB_INDEX:
+            sub_index, offset = varint.read(view, offset)
+        length, offset = varint.read(view, offset)
+        table.append((type_, sub_index, length))
+        size += length + _CRC_BYTES
+    if offset + _CRC_BYTES + size > MAX_UNIT_BYTES:
+        raise BitstreamError(
+            f"access unit announces {offset + _CRC_BYTES + size} bytes, at most {MAX_UNIT_BYTES} are allowed",
+            offset=start,
+        )
+    return table, offset
+
+
+def _rule_broken(key: bool, index: int, has_sequence: bool) -> str | None:
+    if key and index != 0:
+        return f"key access unit has frame index {index}, expected 0"
+    if not key and index == 0:
+        return "access unit without the key flag has frame index 0, expected 1 or more"
+    if has_sequence and not key:
+        return "sequence header in an access unit without the key flag: only key units carry one"
+    return None
+
+
+def _check_new(
+    seen: set[tuple[int, int | None]], type_: int, sub_index: int | None, error: type[LimitError] | type[BitstreamError]
+) -> None:
+    """Refuse a second section of one type and sub-index; only private types may repeat."""
+    if type_ >= _FIRST_PRIVATE:
+        return
+    if (type_, sub_index) in seen:
+        raise error(f"section of type {type_} and sub-index {sub_index} appears twice in one access unit")
+    seen.add((type_, sub_index))

@@ -1,0 +1,204 @@
+"""Access units: syntax, limits, checksums, golden bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import runpy
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from duoview.access_unit import (
+    MAX_UNIT_BYTES,
+    AccessUnit,
+    Damage,
+    Section,
+    SectionType,
+    parse,
+    parse_header,
+    serialize,
+)
+from duoview.errors import BitstreamError, LimitError
+from duoview.kernels import crc32c
+from duoview.sequence import SequenceHeader
+
+GOLDEN = Path(__file__).with_name("golden")
+UNITS: dict[str, AccessUnit] = runpy.run_path(str(GOLDEN / "make_access_unit.py"))["UNITS"]
+BYTES: dict[str, str] = json.loads((GOLDEN / "access_unit.json").read_text(encoding="utf-8"))
+
+
+def sequence(**changes: object) -> SequenceHeader:
+    """A plain sequence header with some fields changed."""
+    plain = SequenceHeader(640, 360, Fraction(30), "s", bytes(32))
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def predicted(payload: bytes, index: int = 1) -> AccessUnit:
+    """A P unit with a machine section alone."""
+    return AccessUnit(key=False, index=index, sections=(Section(SectionType.MACHINE, None, payload),))
+
+
+def sealed(header: bytes) -> bytes:
+    """Header bytes followed by their right CRC."""
+    return header + struct.pack("<I", crc32c(header))
+
+
+@pytest.mark.parametrize("name", list(UNITS))
+def test_the_golden_units_serialize_to_the_committed_bytes(name: str) -> None:
+    assert serialize(UNITS[name]).hex() == BYTES[name]
+
+
+@pytest.mark.parametrize("name", list(BYTES))
+def test_the_committed_bytes_parse_to_the_golden_units(name: str) -> None:
+    assert parse(bytes.fromhex(BYTES[name])) == UNITS[name]
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 200, 16383])
+@pytest.mark.parametrize("index", [1, 49, 127])
+def test_a_p_unit_with_only_a_machine_section_has_at_most_16_bytes_of_overhead(size: int, index: int) -> None:
+    assert len(serialize(predicted(bytes(size), index))) - size <= 16
+
+
+def test_the_header_tells_key_index_sequence_and_the_whole_size_without_the_payloads() -> None:
+    unit = UNITS["key, every field and known section"]
+    data = serialize(unit)
+    header = parse_header(data[: len(data) - 300])
+    assert (header.key, header.index, header.sequence, header.size) == (True, 0, unit.sequence, len(data))
+    assert [(e.type, e.sub_index, e.length) for e in header.entries] == [
+        (s.type, s.sub_index, len(s.payload)) for s in unit.sections
+    ]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_bytes_like_object_can_be_parsed(kind: type) -> None:
+    assert parse(kind(serialize(predicted(b"abc")))) == predicted(b"abc")
+
+
+def test_a_damaged_payload_costs_its_section_alone() -> None:
+    unit = UNITS["key, every field and known section"]
+    data = bytearray(serialize(unit))
+    data[data.index(b"palette 1")] ^= 0x40
+    read = parse(data)
+    assert [(d.type, d.sub_index) for d in read.damaged] == [(SectionType.PALETTE, 1)]
+    assert read.sections == tuple(s for s in unit.sections if s.type != SectionType.PALETTE)
+    assert "CRC" in read.damaged[0].reason
+
+
+def test_a_cut_off_unit_keeps_the_sections_that_are_whole() -> None:
+    unit = UNITS["key, every field and known section"]
+    data = serialize(unit)
+    read = parse(data[:-1])
+    assert read.sections == unit.sections[:-1]
+    assert read.damaged[0].type == 100
+    assert "cut off" in read.damaged[0].reason
+
+
+def test_bytes_after_the_unit_are_reported_and_cost_nothing() -> None:
+    read = parse(serialize(predicted(b"abc")) + b"xyz")
+    assert read.payload(SectionType.MACHINE) == b"abc"
+    assert [(d.type, d.sub_index) for d in read.damaged] == [(0, None)]
+
+
+def test_an_unknown_section_type_below_128_is_kept() -> None:
+    unit = AccessUnit(key=False, index=3, sections=(Section(50, None, b"new"), Section(127, None, b"own")))
+    assert parse(serialize(unit)) == unit
+
+
+@pytest.mark.parametrize("type_", [0, 128, 255])
+def test_a_required_section_type_that_is_unknown_is_an_error(type_: int) -> None:
+    data = sealed(bytes((0xD5, 1, 0, 1, 1, type_, 0))) + struct.pack("<I", 0)
+    with pytest.raises(BitstreamError, match=f"section type {type_} is required and unknown"):
+        parse(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "at least 3 bytes"),
+        (b"\xd5\x01", "at least 3 bytes"),
+        (b"RIFF....", "first byte is 0x52, expected 0xD5"),
+        (sealed(bytes((0xD5, 2, 0, 1, 0))), "version 2: this decoder reads version 1"),
+        (sealed(bytes((0xD5, 1, 0x10, 1, 0))), "unknown flags 0x10"),
+        (sealed(bytes((0xD5, 1, 1, 4, 0))), "key access unit has frame index 4"),
+        (sealed(bytes((0xD5, 1, 0, 0, 0))), "frame index 0, expected 1 or more"),
+        (sealed(bytes((0xD5, 1, 0, 0x81, 0x00, 0))), "not in its shortest form"),
+        (sealed(bytes((0xD5, 1, 0, 1, 2, 1, 0, 1, 0))), "appears twice"),
+        (bytes((0xD5, 1, 0, 1, 0, 0, 0, 0, 0)), "CRC-32C of the access unit's header is wrong"),
+    ],
+)
+def test_a_broken_header_is_one_clear_error(data: bytes, message: str) -> None:
+    with pytest.raises(BitstreamError, match=message):
+        parse(data)
+
+
+def test_an_announced_size_above_64_mib_is_refused_without_taking_memory() -> None:
+    header = bytes((0xD5, 1, 0, 1, 1, 1)) + bytes((0xFF, 0xFF, 0xFF, 0xFF, 0x0F))
+    with pytest.raises(BitstreamError, match=f"at most {MAX_UNIT_BYTES} are allowed"):
+        parse(sealed(header))
+
+
+def test_a_section_count_that_cannot_fit_the_data_is_refused() -> None:
+    with pytest.raises(BitstreamError, match="inside the table of 16384 sections"):
+        parse(sealed(bytes((0xD5, 1, 0, 1, 0x80, 0x80, 0x01))))
+
+
+def test_a_section_count_above_the_limit_is_refused() -> None:
+    with pytest.raises(BitstreamError, match="16385 sections, at most 16384"):
+        parse(sealed(bytes((0xD5, 1, 0, 1, 0x81, 0x80, 0x01)) + bytes(40000)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 16385}, "width is 16385, expected 1 to 16384"),
+        ({"height": 0}, "height is 0, expected 1 to 16384"),
+        ({"rate": Fraction(-1)}, "numerator of the rate is -1"),
+        ({"rate": Fraction(1 << 31)}, "numerator of the rate"),
+        ({"profile": "p" * 65}, "bytes of the profile name is 65"),
+        ({"profile_sha256": b"short"}, "bytes of the profile hash is 5, expected 32"),
+        ({"machine_codec": 3}, "machine codec 3 is unknown: 1 is neural, 2 is inner"),
+        ({"pixel_format": "ü"}, "not ASCII"),
+        ({"pixel_format": "x" * 33}, "bytes of the pixel format name is 33"),
+    ],
+)
+def test_a_sequence_header_outside_the_limits_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(LimitError, match=message):
+        sequence(**changes)
+
+
+def test_an_impossible_size_in_a_coded_sequence_header_is_a_bitstream_error() -> None:
+    data = bytearray(serialize(AccessUnit(key=True, sequence=sequence(width=16384))))
+    at = data.index(bytes((0x80, 0x80, 0x01)))
+    data[at : at + 3] = bytes((0x81, 0x80, 0x01))
+    with pytest.raises(BitstreamError, match="width is 16385, expected 1 to 16384"):
+        parse(data)
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        (AccessUnit(key=True, index=1), "frame index 1, expected 0"),
+        (AccessUnit(key=False), "frame index 0, expected 1 or more"),
+        (AccessUnit(key=False, index=1, sequence=sequence()), "only key units carry one"),
+        (AccessUnit(key=False, index=1 << 32), "cannot write 4294967296"),
+        (AccessUnit(key=False, index=1, utc_us=-1), "utc_us is -1"),
+        (AccessUnit(key=False, index=1, sections=(Section(128, None, b""),)), "section type is 128, expected 1 to 127"),
+        (AccessUnit(key=False, index=1, sections=(Section(1, 0, b""),)), "has no sub-index"),
+        (AccessUnit(key=False, index=1, sections=(Section(16, None, b""),)), "needs a sub-index"),
+        (AccessUnit(key=False, index=1, sections=(Section(1, None, b""),) * 2), "appears twice"),
+        (AccessUnit(key=False, index=1, sections=(Section(64, None, b""),) * 16385), "16385 sections, at most 16384"),
+        (predicted(bytes(MAX_UNIT_BYTES)), f"at most {MAX_UNIT_BYTES} are allowed"),
+    ],
+)
+def test_a_unit_that_breaks_a_rule_cannot_be_serialized(unit: AccessUnit, message: str) -> None:
+    with pytest.raises(LimitError, match=message):
+        serialize(unit)
+
+
+def test_a_parsed_unit_survives_pickling() -> None:
+    unit = parse(serialize(predicted(b"abc"))[:-1])
+    assert pickle.loads(pickle.dumps(unit)) == unit
+    assert isinstance(unit.damaged[0], Damage)
