@@ -1,0 +1,72 @@
+"""The caller's side of stages, native filters and graphs: PyAV's verbs and errors, and the iterator PyAV lacks."""
+
+from __future__ import annotations
+
+import abc
+import errno
+from collections.abc import Iterable, Iterator
+
+import av
+
+from .links import Link, LinkType
+
+Item = av.VideoFrame | av.Packet
+
+_EOF_CODE = next(code for code, kind in av.error.classes.items() if kind is av.error.EOFError)
+
+
+class Flow(abc.ABC):
+    """Something items are pushed into and pulled out of.
+
+    `link` describes the output and is None until the first item came out or its properties were settled; `before`
+    describes the input as far as the upstream neighbour knows it, and may be set before the first push.
+    """
+
+    label: str
+    input: LinkType
+    output: LinkType
+    link: Link | None
+    before: Link | None
+
+    @abc.abstractmethod
+    def push(self, item: Item | None) -> None:
+        """Take one item; None marks the end of the stream. After the end av.EOFError, except for another None."""
+
+    @abc.abstractmethod
+    def pull(self) -> Item:
+        """Give the next item. av.BlockingIOError: push more first; av.EOFError: drained, now and for ever after."""
+
+    @abc.abstractmethod
+    def reset(self) -> None:
+        """Forget every item and all state, as after a seek; takes items again, also after the end."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release what is held. May be called more than once."""
+
+    def process(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Push all items, then the end, and give what comes out, as soon as it comes out."""
+        for item in items:
+            self.push(item)
+            yield from self.ready()
+        self.push(None)
+        yield from self.ready()
+
+    def ready(self) -> Iterator[Item]:
+        """Pull until more input is needed or the end is reached."""
+        while True:
+            try:
+                item = self.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            yield item
+
+
+def more_input_needed() -> av.error.BlockingIOError:
+    """The error `pull` raises when an item must be pushed first, as a native graph raises it."""
+    return av.error.BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def end_of_stream() -> av.error.EOFError:
+    """The error `pull`, and `push` of an item, raise after the end, as a native graph raises it."""
+    return av.error.EOFError(_EOF_CODE, "End of file")
