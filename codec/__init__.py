@@ -1,5 +1,44 @@
-"""duoview: a scalable video codec for machines and people."""
+"""duoview: a scalable video codec for machines and people.
 
+``Encoder`` and ``Decoder`` turn frames into access units and back; ``open``, ``Graph`` and ``Stage`` come from
+``duoview.plugins`` and are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
+
+from duoview.decoder import Decoder, DecoderStats, FrameOrigin
+from duoview.encoder import Encoder
+from duoview.errors import BackendUnavailableError, BitstreamError, ContainerError, Error, LimitError, ProfileError
+from duoview.profile import Profile
 
 __version__ = version("duoview")
+
+#: Names of the facade that live above this package: resolved on first use, so that imports still run downwards.
+_ABOVE = {"open": "duoview.plugins.containers", "Graph": "duoview.plugins.graph", "Stage": "duoview.plugins.stage"}
+
+__all__ = [
+    "BackendUnavailableError",
+    "BitstreamError",
+    "ContainerError",
+    "Decoder",
+    "DecoderStats",
+    "Encoder",
+    "Error",
+    "FrameOrigin",
+    "Graph",
+    "LimitError",
+    "Profile",
+    "ProfileError",
+    "Stage",
+    "open",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ABOVE:
+        return getattr(import_module(_ABOVE[name]), name)
+    raise AttributeError(f"module 'duoview' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""Inference backends. A backend loads the ONNX networks of a profile and runs them; only ``auto`` may choose one."""
+
+from duoview.backends.onnxruntime_cpu import CpuBackend, Network, open_backend
+
+__all__ = ["CpuBackend", "Network", "open_backend"]

@@ -1,0 +1,75 @@
+"""onnxruntime on the CPU: the default backend everywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.errors import BackendUnavailableError
+
+# onnxruntime 1.30 and later write files and phone home at import unless told not to; a user's own setting wins.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime  # noqa: E402
+
+Array = NDArray[np.generic]
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+
+
+class Network(Protocol):
+    """A loaded network: named numpy arrays in, a list of numpy arrays out, in the order of the graph's outputs."""
+
+    def __call__(self, **inputs: Array) -> list[Array]: ...
+
+
+class CpuNetwork:
+    """One onnxruntime session on the CPU."""
+
+    def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, **inputs: Array) -> list[Array]:
+        outputs: list[Array] = self.session.run(None, inputs)
+        return outputs
+
+
+class CpuBackend:
+    """Makes sessions with a given number of threads.
+
+    Args:
+        threads: intra-op threads; 0 uses all cores this process may run on.
+        optimise: graph optimisations; off only to show that exact networks do not depend on them.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int = 0, *, optimise: bool = True) -> None:
+        if threads < 0:
+            raise ValueError(f"threads={threads}: expected 0 (all cores) or a positive number")
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.optimise = optimise
+
+    def load(self, path: Path) -> CpuNetwork:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        if not self.optimise:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Sizes change from stream to stream; a memory pattern per size would only hold on to memory.
+        options.enable_mem_pattern = False
+        return CpuNetwork(path, options)
+
+
+def open_backend(device: str, threads: int = 0) -> CpuBackend:
+    """The backend for a device name. Raises BackendUnavailableError when a named device cannot be had."""
+    if device not in DEVICES:
+        raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
+    if device in ("auto", "cpu"):
+        return CpuBackend(threads)
+    raise BackendUnavailableError(
+        f"device {device!r}: this version runs networks on the CPU only; use device 'cpu' or 'auto'")

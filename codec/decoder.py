@@ -1,0 +1,201 @@
+"""Access units in, frames of a view out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview import varint
+from duoview.access_unit import AccessUnit, SectionType, parse
+from duoview.backends import Network, open_backend
+from duoview.errors import BitstreamError, ProfileError
+from duoview.human import HumanView, Provenance
+from duoview.machine import MachineLayer
+from duoview.picture import DEFAULT_MAX_PIXELS, check_size, to_frame
+from duoview.profile import Profile
+from duoview.sequence import MachineCodec, SequenceHeader
+
+VIEWS = ("machine", "human")
+MAX_Q = 63
+
+
+@dataclass(frozen=True)
+class FrameOrigin:
+    """In ``frame.opaque``: was the picture concealed (repeated, because its data was damaged or lost), and the
+    provenance of a generated view."""
+
+    concealed: bool
+    provenance: Provenance | None = None
+
+
+@dataclass
+class DecoderStats:
+    """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones."""
+
+    decoded: int = 0
+    concealed: int = 0
+    skipped: int = 0
+    damaged: int = 0
+    last_damage: str = ""
+
+
+class Decoder:
+    """Decodes packets (one access unit each) into ``gbrp`` frames of one view.
+
+    Args:
+        profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
+            stream names. Its hash must be the stream's.
+        view: ``machine`` or ``human``; start, steps, seed: see HumanView.
+        strict: raise BitstreamError on damage instead of concealing.
+        max_pixels: larger pictures are refused before memory is taken for them.
+    """
+
+    def __init__(self, *, profile: str | Path | Profile | None = None, device: str = "cpu", threads: int = 0,
+                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, strict: bool = False,
+                 max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        if view not in VIEWS:
+            raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
+        self.view, self.strict, self.max_pixels = view, strict, max_pixels
+        self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
+        self._backend = open_backend(device, threads)
+        self._human_options = {"start": start, "steps": steps, "seed": seed}
+        self._profile: Profile | None = None
+        self._machine: MachineLayer | None = None
+        self._human: HumanView | None = None
+        self._picture_network: Network | None = None
+        if self._given is not None:
+            self._load(self._given)
+        self.sequence: SequenceHeader | None = None
+        self.stats = DecoderStats()
+        self._q = 0
+        self._index = 0
+        self._waiting = True
+        self._picture: NDArray[np.uint8] | None = None
+        self._picture_size = (0, 0)
+        self._closed = False
+
+    def decode(self, packet: av.Packet | bytes | None) -> list[av.VideoFrame]:
+        """The frames of one access unit (at most one); None flushes and ends the stream.
+
+        Raises ProfileError when the stream needs another profile and LimitError when its pictures are too large;
+        damage is concealed (see FrameOrigin) unless ``strict``.
+        """
+        if self._closed:
+            raise av.EOFError(541478725, "decode() after the decoder was flushed")
+        if packet is None:
+            self._closed = True
+            return []
+        try:
+            unit = parse(bytes(packet))
+            if unit.key:
+                self._begin(unit)
+            if self._waiting and not unit.key:
+                return self._without_key(packet)
+            self._check_order(unit)
+            picture = self._decode_unit(unit)
+        except BitstreamError as error:
+            if self.strict:
+                raise
+            return self._conceal(packet, error)
+        self.stats.decoded += 1
+        self._picture = picture
+        assert self.sequence is not None
+        self._picture_size = (self.sequence.width, self.sequence.height)
+        return [self._frame(picture, packet, concealed=False)]
+
+    def reset(self) -> None:
+        """Forget the state after a seek; units are skipped until the next key frame."""
+        self._waiting, self._picture, self._closed = True, None, False
+        if self._machine is not None:
+            self._machine.reset()
+
+    def symbols_sha256(self) -> str:
+        """Digest of all integers decoded so far, in order."""
+        return self._machine.digest.hexdigest() if self._machine is not None else ""
+
+    def _load(self, profile: Profile) -> None:
+        self._profile = profile
+        self._machine = MachineLayer(profile, self._backend, encode=False)
+        self._picture_network = profile.load("decoder", self._backend)
+        if self.view == "human":
+            self._human = HumanView(profile, self._backend, **self._human_options)  # type: ignore[arg-type]
+
+    def _begin(self, unit: AccessUnit) -> None:
+        """Take over a sequence header; load the profile it names."""
+        sequence = unit.sequence
+        if sequence is None:
+            raise BitstreamError("key access unit without a sequence header", offset=0)
+        check_size(sequence.width, sequence.height, self.max_pixels)
+        if sequence.machine_codec != MachineCodec.NEURAL:
+            raise ProfileError(f"the stream's machine codec is {sequence.machine_codec.name.lower()}; "
+                               "this version decodes neural only")
+        if self._profile is None or self._profile.sha256 != sequence.profile_sha256:
+            profile = self._given or Profile(sequence.profile)
+            if profile.sha256 != sequence.profile_sha256:
+                raise ProfileError(
+                    f"the stream was made with profile {sequence.profile!r} {sequence.profile_sha256.hex()[:12]}..., "
+                    f"here is {profile.name!r} {profile.sha256.hex()[:12]}...; give the folder of the stream's profile")
+            self._load(profile)
+        self.sequence = sequence
+
+    def _check_order(self, unit: AccessUnit) -> None:
+        if not unit.key and unit.index != self._index + 1:
+            raise BitstreamError(f"access unit {unit.index} after the key frame follows {self._index}: "
+                                 "units between them are missing", offset=0)
+        self._index = unit.index
+
+    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.uint8]:
+        assert self._machine is not None and self._picture_network is not None and self.sequence is not None
+        level = unit.payload(SectionType.QUALITY)
+        if level is not None:
+            self._q, used = varint.read(memoryview(level), 0)
+            if self._q > MAX_Q:
+                raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
+        elif unit.key:
+            raise BitstreamError("key access unit without its quality section", offset=0)
+        payload = unit.payload(SectionType.MACHINE)
+        if payload is None:
+            reason = unit.damaged[0].reason if unit.damaged else "it was dropped"
+            raise BitstreamError(f"no machine section: {reason}", offset=0)
+        z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
+                                   height=self.sequence.height)
+        self._waiting = False
+        (machine,) = self._picture_network(z=z_m)
+        if self._human is None:
+            return machine  # type: ignore[return-value]
+        (human,) = self._picture_network(z=self._human.latent(z_m, self._q))
+        return self._human.colour(human, machine)  # type: ignore[arg-type]
+
+    def _without_key(self, packet: av.Packet | bytes) -> list[av.VideoFrame]:
+        """A P unit whose references are gone: repeat the last picture, or give nothing before the first one."""
+        if self._picture is None:
+            self.stats.skipped += 1
+            return []
+        self.stats.concealed += 1
+        return [self._frame(self._picture, packet, concealed=True)]
+
+    def _conceal(self, packet: av.Packet | bytes, error: BitstreamError) -> list[av.VideoFrame]:
+        self.stats.damaged += 1
+        self.stats.last_damage = str(error)
+        self._waiting = True
+        if self._machine is not None:
+            self._machine.reset()
+        return self._without_key(packet)
+
+    def _frame(self, picture: NDArray[np.uint8], packet: av.Packet | bytes, *, concealed: bool) -> av.VideoFrame:
+        frame = to_frame(picture, *self._picture_size)
+        if isinstance(packet, av.Packet):
+            frame.pts = packet.pts
+            if packet.time_base:
+                frame.time_base = packet.time_base
+            if packet.duration:
+                frame.duration = packet.duration
+        frame.opaque = FrameOrigin(concealed, self._human.provenance if self._human is not None else None)
+        return frame
+
+
+__all__ = ["Decoder", "DecoderStats", "FrameOrigin"]

@@ -1,0 +1,71 @@
+"""Golden vectors of exact networks: inputs drawn by counter, outputs compared by digest.
+
+A backend may compute an exact network only after it has reproduced these, saturating inputs and odd sizes included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview import kernels
+
+GOLDEN_SEED = 0xD5D5
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A size (in units of 64 pixels) and whether every input sits at its limits."""
+
+    name: str
+    height: int
+    width: int
+    saturate: bool
+
+
+GOLDEN_CASES = (
+    GoldenCase("1x1", 1, 1, False),
+    GoldenCase("2x3", 2, 3, False),
+    GoldenCase("3x2-saturating", 3, 2, True),
+    GoldenCase("6x10", 6, 10, False),
+)
+
+
+def _integers(stream: int, shape: tuple[int, ...], limit: int, saturate: bool) -> NDArray[np.float32]:
+    """Integers in [-limit, limit] (at the two ends when saturating), float32."""
+    bits = kernels.philox(GOLDEN_SEED, stream=stream, offset=0, count=int(np.prod(shape))).astype(np.int64)
+    values = np.where(bits & 1, limit, -limit) if saturate else bits % (2 * limit + 1) - limit
+    # Small values are what streams hold most of the time; a quarter of the cases keeps the full range.
+    if not saturate:
+        values = np.where((bits >> 24) & 3, np.sign(values) * (np.abs(values) % 24), values)
+    return values.reshape(shape).astype(np.float32)
+
+
+def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool
+                 ) -> dict[str, NDArray[np.generic]]:
+    """Inputs of the exact network ``name`` for a picture of (64 height) x (64 width) pixels."""
+    symbols, hyper, parameters = sizes["symbols"], sizes["hyper"], sizes["parameters"]
+    fine = (1, symbols, 4 * height, 4 * width)
+    if name.endswith("_context"):
+        features = np.abs(_integers(1, (1, parameters, 4 * height, 4 * width), 255, saturate))
+        return {"features": features, "decoded": _integers(2, fine, 127 * 16, saturate)}
+    inputs: dict[str, NDArray[np.generic]] = {
+        "hyper": _integers(3, (1, hyper, height, width), 127, saturate),
+        "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64),
+    }
+    if name.startswith("inter"):
+        inputs["previous"] = _integers(4, fine, 127 * 16, saturate)
+    return inputs
+
+
+def digest(outputs: Sequence[NDArray[np.generic]]) -> str:
+    """sha256 over the outputs' integer values and shapes, whatever the dtype they came in."""
+    state = hashlib.sha256()
+    for array in outputs:
+        state.update(repr(array.shape).encode())
+        state.update(np.ascontiguousarray(array).astype("<i4").tobytes())
+    return state.hexdigest()

@@ -1,0 +1,183 @@
+"""The neural machine layer: pictures to sections and back to z_m, with its state from frame to frame.
+
+Everything that the entropy coder is told (classes, means) comes from exact networks on decoded integers; the float
+networks only make the values that are rounded before coding and the latent that is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview import kernels
+from duoview.backends import CpuBackend, Network
+from duoview.errors import BitstreamError
+from duoview.picture import padded
+from duoview.profile import Profile
+
+Floats = NDArray[np.float32]
+Symbols = NDArray[np.int16]
+SYMBOL_LIMIT = 32767
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Flat indices, into a (C, H, W) array, of the two checkerboard halves in coding order."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+
+
+def checkerboard(channels: int, height: int, width: int) -> Halves:
+    """The first half holds even positions of the lower channels and odd positions of the upper ones."""
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
+    shift = (np.arange(channels) >= channels // 2).astype(np.int64)[:, None, None]
+    mask = ((rows + columns + shift) % 2 == 0).reshape(-1)
+    return Halves(np.flatnonzero(mask), np.flatnonzero(~mask))
+
+
+@dataclass(frozen=True)
+class RoundingOffsets:
+    """What is added to a magnitude before it is cut to an integer; below 0.5 it makes a dead zone.
+
+    An encoder's own choice: decoders see integers only.
+    """
+
+    key: float = 0.5
+    inter: float = 0.42
+
+
+class MachineLayer:
+    """The machine codec of one stream; an encoder's and a decoder's side share its networks and state.
+
+    Args:
+        side: ``encode`` loads the analysis networks as well.
+    """
+
+    def __init__(self, profile: Profile, backend: CpuBackend, *, encode: bool,
+                 rounding: RoundingOffsets | None = None) -> None:
+        self.profile, self.sizes = profile, profile.sizes
+        self.rounding = rounding or RoundingOffsets()
+        names = ["key_hyper", "key_context", "key_synthesis", "inter_hyper", "inter_context", "inter_synthesis"]
+        if encode:
+            names += ["encoder", "key_analysis", "inter_analysis"]
+        self.networks: dict[str, Network] = {name: profile.load(name, backend) for name in names}
+        self.digest = hashlib.sha256()
+        self.z_m: Floats | None = None
+        self.previous: Floats | None = None
+        self._halves: dict[tuple[int, int], Halves] = {}
+
+    def reset(self) -> None:
+        """Forget the state: the next frame must be a key frame."""
+        self.z_m = self.previous = None
+
+    def _checkerboard(self, height: int, width: int) -> Halves:
+        at = (height, width)
+        if at not in self._halves:
+            self._halves = {at: checkerboard(self.sizes.symbols, height, width)}
+        return self._halves[at]
+
+    def _hyper_classes(self, key: bool, q: int, height: int, width: int) -> NDArray[np.uint8]:
+        table = self.profile.key_hyper_classes if key else self.profile.inter_hyper_classes
+        return np.repeat(table[q], height * width)
+
+    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]) -> tuple[Floats, ...]:
+        if key:
+            features, classes, means = self.networks["key_hyper"](hyper=hyper, q=level)
+        else:
+            assert self.previous is not None
+            features, classes, means = self.networks["inter_hyper"](hyper=hyper, q=level, previous=self.previous)
+        return features, classes.reshape(-1), means.reshape(-1)  # type: ignore[return-value]
+
+    def _second_parameters(self, features: Floats, decoded: Floats, key: bool) -> tuple[Floats, ...]:
+        network = self.networks["key_context" if key else "inter_context"]
+        classes, means = network(features=features, decoded=decoded)
+        return classes.reshape(-1), means.reshape(-1)  # type: ignore[return-value]
+
+    def _synthesise(self, decoded: Floats, symbols: Symbols, key: bool, level: NDArray[np.int64]) -> Floats:
+        if key:
+            (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=level)
+        else:
+            assert self.z_m is not None
+            (z_m,) = self.networks["inter_synthesis"](
+                decoded=decoded, symbols=symbols.reshape(decoded.shape).astype(np.float32), previous=self.z_m, q=level)
+        self.z_m = z_m  # type: ignore[assignment]
+        self.previous = np.zeros_like(decoded) if key else decoded
+        return z_m  # type: ignore[return-value]
+
+    def _count(self, key: bool, hyper: Symbols, symbols: Symbols) -> None:
+        self.digest.update(b"K" if key else b"P")
+        self.digest.update(hyper.astype("<i2").tobytes())
+        self.digest.update(symbols.astype("<i2").tobytes())
+
+    def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int) -> bytes:
+        """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on."""
+        if not key and self.z_m is None:
+            raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
+        level = np.array([q], np.int64)
+        (z,) = self.networks["encoder"](picture=picture)
+        if key:
+            y, hyper = self.networks["key_analysis"](z=z, q=level)
+        else:
+            assert self.z_m is not None
+            y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
+        shape = y.shape
+        halves = self._checkerboard(shape[2], shape[3])
+        offset = np.float32(self.rounding.key if key else self.rounding.inter)
+        values = y.reshape(-1)
+        symbols = np.zeros(values.size, np.int16)
+        decoded = np.zeros(values.size, np.float32)
+        features, classes, means = self._first_parameters(hyper, key, level)  # type: ignore[arg-type]
+        hyper_symbols = hyper.astype(np.int16).reshape(-1)
+        parts, part_classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
+        for half in (halves.first, halves.second):
+            if half is halves.second:
+                classes, means = self._second_parameters(features, decoded.reshape(shape), key)
+            part_class, part_mean = classes[half], means[half].astype(np.float32)
+            part = quantise(values[half] - part_mean / 16, part_class, offset)
+            symbols[half] = part
+            decoded[half] = part * np.float32(16) + part_mean
+            parts.append(part)
+            part_classes.append(part_class)  # type: ignore[arg-type]
+        payload = kernels.encode(np.concatenate(parts), np.concatenate(part_classes))
+        self._count(key, hyper_symbols, symbols)
+        self._synthesise(decoded.reshape(shape), symbols, key, level)
+        return payload
+
+    def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int) -> Floats:
+        """z_m (1, latent, H/8, W/8) of a machine section. Raises BitstreamError; the state is then unusable."""
+        if not key and self.z_m is None:
+            raise BitstreamError("P frame without a frame before it", offset=0)
+        level = np.array([q], np.int64)
+        rows, columns = padded(height) // 16, padded(width) // 16
+        shape = (1, self.sizes.symbols, rows, columns)
+        halves = self._checkerboard(rows, columns)
+        decoder = kernels.Decoder(payload)
+        hyper_shape = (1, self.sizes.hyper, rows // 4, columns // 4)
+        hyper_symbols = decoder.decode(self._hyper_classes(key, q, *hyper_shape[2:]))
+        if np.abs(hyper_symbols.astype(np.int32)).max(initial=0) > 127:
+            raise BitstreamError("hyper symbol beyond +-127", offset=0)
+        hyper = hyper_symbols.reshape(hyper_shape).astype(np.float32)
+        features, classes, means = self._first_parameters(hyper, key, level)
+        symbols = np.zeros(halves.first.size + halves.second.size, np.int16)
+        decoded = np.zeros(symbols.size, np.float32)
+        for half in (halves.first, halves.second):
+            if half is halves.second:
+                classes, means = self._second_parameters(features, decoded.reshape(shape), key)
+            part = decoder.decode(np.ascontiguousarray(classes[half], np.uint8))
+            symbols[half] = part
+            decoded[half] = part * np.float32(16) + means[half]
+        decoder.finish()
+        self._count(key, hyper_symbols, symbols)
+        return self._synthesise(decoded.reshape(shape), symbols, key, level)
+
+
+def quantise(values: Floats, classes: NDArray[np.generic], offset: np.float32) -> Symbols:
+    """Round mean-removed values to symbols with a dead zone; class 0 codes nothing, so it is zero there."""
+    magnitude = np.floor(np.abs(values) + offset)
+    np.minimum(magnitude, np.float32(SYMBOL_LIMIT), out=magnitude)
+    magnitude[classes == 0] = 0
+    return np.copysign(magnitude, values).astype(np.int16)

@@ -1,0 +1,79 @@
+"""Between PyAV's frames and the networks' pictures: planar RGB, uint8, padded to whole coding units."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from duoview.errors import LimitError
+from duoview.sequence import MAX_HEIGHT, MAX_WIDTH
+
+#: Hyper symbols cover 64 x 64 pixels; pictures are extended to multiples of that by repeating their edge.
+UNIT = 64
+#: 8K UHD. Larger pictures need more memory than a surveillance box has; raise it knowingly.
+DEFAULT_MAX_PIXELS = 1 << 25
+
+#: gbrp keeps its planes in the order green, blue, red.
+_PLANES = (2, 0, 1)
+
+
+def check_size(width: int, height: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+    """Raise LimitError when a picture of this size cannot be coded."""
+    if not 1 <= width <= MAX_WIDTH or not 1 <= height <= MAX_HEIGHT:
+        raise LimitError(f"picture size {width}x{height}: expected 1x1 to {MAX_WIDTH}x{MAX_HEIGHT}")
+    if width * height > max_pixels:
+        raise LimitError(f"picture size {width}x{height} has {width * height} pixels, max_pixels is {max_pixels}")
+
+
+def padded(length: int) -> int:
+    """The next multiple of the coding unit."""
+    return -(-length // UNIT) * UNIT
+
+
+def matrix_of(frame: av.VideoFrame) -> Colorspace:
+    """The YUV matrix to convert with: what the frame says, else BT.601, as libswscale does."""
+    try:
+        space = Colorspace(frame.colorspace)
+    except ValueError:
+        return Colorspace.ITU601
+    known = {Colorspace.ITU709, Colorspace.FCC, Colorspace.ITU601, Colorspace.SMPTE240M}
+    return space if space in known else Colorspace.ITU601
+
+
+class PictureReader:
+    """Turns frames of any pixel format into pictures. Keeps its scaler, so use one per stream."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def read(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """(1, 3, H, W) uint8 RGB, H and W padded to multiples of 64 by repeating the last row and column."""
+        width, height = frame.width, frame.height
+        if frame.format.name == "gbrp":
+            planar = frame
+        else:
+            planar = self._reformatter.reformat(
+                frame, format="gbrp", src_colorspace=matrix_of(frame), dst_color_range=ColorRange.JPEG)
+        picture = np.empty((1, 3, padded(height), padded(width)), np.uint8)
+        for channel, index in enumerate(_PLANES):
+            plane = planar.planes[index]
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+            target = picture[0, channel]
+            target[:height, :width] = rows
+            target[:height, width:] = rows[:, -1:]
+            target[height:] = target[height - 1]
+        return picture
+
+
+def to_frame(picture: NDArray[np.uint8], width: int, height: int) -> av.VideoFrame:
+    """A full-range ``gbrp`` frame of the top left ``width`` x ``height`` of a picture (1, 3, H, W)."""
+    frame = av.VideoFrame(width, height, "gbrp")
+    for channel, index in enumerate(_PLANES):
+        plane = frame.planes[index]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows[:height, :width] = picture[0, channel, :height, :width]
+    frame.color_range = ColorRange.JPEG
+    frame.colorspace = 0  # RGB in H.273
+    return frame

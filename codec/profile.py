@@ -1,0 +1,135 @@
+"""Profiles: a named bundle of ONNX networks, integer tables and golden vectors, bound to streams by its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview import kernels
+from duoview.backends import CpuBackend, Network
+from duoview.errors import ProfileError
+from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+
+FORMAT = 1
+BUNDLED = Path(__file__).parent / "profiles"
+EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
+NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
+            "denoiser", "colour")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Channels of the latent z, of the symbols y, of the hyper symbols, and of the exact networks' features."""
+
+    latent: int
+    symbols: int
+    hyper: int
+    parameters: int
+
+
+@dataclass(frozen=True)
+class GoldenResult:
+    """Outcome of one golden vector: the network, the case, and whether the digests agree."""
+
+    network: str
+    case: str
+    passed: bool
+
+
+def bundled_profiles() -> tuple[str, ...]:
+    """Names of the profiles that come with the package."""
+    if not BUNDLED.is_dir():
+        return ()
+    return tuple(sorted(p.name for p in BUNDLED.iterdir() if (p / "profile.json").is_file()))
+
+
+class Profile:
+    """A profile on disk, its manifest and tables checked.
+
+    Args:
+        name: the name of a bundled profile (``s``) or a folder that holds ``profile.json``.
+
+    Raises ProfileError when it is missing, of another format, or a file does not have the manifest's hash.
+    """
+
+    def __init__(self, name: str | Path = "s") -> None:
+        folder = Path(name)
+        if not (folder / "profile.json").is_file():
+            folder = BUNDLED / str(name)
+        manifest_path = folder / "profile.json"
+        try:
+            raw = manifest_path.read_bytes()
+        except OSError:
+            known = ", ".join(bundled_profiles()) or "none"
+            raise ProfileError(f"profile {str(name)!r}: no such bundled profile and no folder with a profile.json; "
+                               f"bundled: {known}") from None
+        try:
+            self.manifest: dict[str, Any] = json.loads(raw)
+            found = self.manifest["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProfileError(f"{manifest_path}: not a profile manifest ({error})") from None
+        if found != FORMAT:
+            raise ProfileError(f"{manifest_path}: format {found}, this version reads format {FORMAT}")
+        if self.manifest["coder_tables"] != kernels.tables_digest():
+            raise ProfileError(f"{manifest_path}: made for entropy-coder tables {self.manifest['coder_tables'][:12]}, "
+                               f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")
+        self.folder = folder
+        self.name: str = self.manifest["name"]
+        self.sha256 = hashlib.sha256(raw).digest()
+        self.sizes = Sizes(**self.manifest["sizes"])
+        tables = self._checked(self.manifest["tables"])
+        with np.load(tables, allow_pickle=False) as arrays:
+            self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
+            self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
+            self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
+
+    def _checked(self, entry: dict[str, str]) -> Path:
+        path = self.folder / entry["file"]
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ProfileError(f"profile {self.name!r}: cannot read {path} ({error.strerror})") from None
+        if found != entry["sha256"]:
+            raise ProfileError(f"profile {self.name!r}: {path} has sha256 {found[:12]}..., "
+                               f"the manifest says {entry['sha256'][:12]}...; reinstall the profile")
+        return path
+
+    def path(self, network: str) -> Path:
+        """The ONNX file of a network, its hash checked. Raises ProfileError."""
+        if network not in self.manifest["networks"]:
+            raise ProfileError(f"profile {self.name!r} has no network {network!r}; it has "
+                               f"{', '.join(sorted(self.manifest['networks']))}")
+        return self._checked(self.manifest["networks"][network])
+
+    def load(self, network: str, backend: CpuBackend) -> Network:
+        """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
+        loaded = backend.load(self.path(network))
+        if network in EXACT:
+            for result in self._golden(network, loaded):
+                if not result.passed:
+                    raise ProfileError(
+                        f"backend {backend.name!r} does not compute {network} of profile {self.name!r} exactly "
+                        f"(golden case {result.case}); it must not be used for entropy coding")
+        return loaded
+
+    def _golden(self, network: str, loaded: Network) -> list[GoldenResult]:
+        sizes = self.manifest["sizes"]
+        results = []
+        for case in GOLDEN_CASES:
+            inputs = exact_inputs(network, sizes, case.height, case.width, case.saturate)
+            expected = self.manifest["golden"][network][case.name]
+            results.append(GoldenResult(network, case.name, digest(loaded(**inputs)) == expected))
+        return results
+
+    def verify(self, backend: CpuBackend | None = None) -> list[GoldenResult]:
+        """Check every file's hash and run every golden vector on a backend (CPU by default)."""
+        backend = backend or CpuBackend()
+        for network in NETWORKS:
+            self.path(network)
+        return [result for network in EXACT for result in self._golden(network, backend.load(self.path(network)))]

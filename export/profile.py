@@ -1,0 +1,101 @@
+"""Write a profile: ONNX files, integer tables, golden vectors and the manifest whose hash goes into every stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from duoview import kernels
+from duoview.export import exact_networks, float_networks
+from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.models.denoiser import Denoiser
+from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec
+from duoview.models.key import SymbolModel
+from duoview.models.network import StillCodec
+from duoview.models.rate import class_of_sigma
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Everything that a profile is made of. residual_scale: (64, latent)."""
+
+    still: StillCodec
+    inter: InterCodec
+    denoiser: Denoiser
+    residual_scale: torch.Tensor
+
+
+def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
+    """Table class of every hyper channel by quality index: (64, hyper)."""
+    with torch.no_grad():
+        classes = class_of_sigma(model.hyper_sigma.table()).clamp(min=1)
+    return classes.numpy().astype(np.uint8)
+
+
+def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
+    """All networks of a profile by name."""
+    still, inter = networks.still, networks.inter
+    s = still.shape
+    return {
+        "encoder": float_networks.encoder(still.encoder, s.latent),
+        "decoder": float_networks.decoder(still.decoder, s.latent),
+        "key_analysis": float_networks.key_analysis(still.key, s.latent, s.symbols, s.hyper),
+        "key_hyper": exact_networks.hyper_decoder(still.key.model.decoder, s.hyper, s.symbols, s.parameters),
+        "key_context": exact_networks.context(still.key.model.context, "key_context", s.symbols, s.parameters),
+        "key_synthesis": float_networks.key_synthesis(still.key, s.latent, s.symbols),
+        "inter_analysis": float_networks.inter_analysis(inter, s.latent, s.symbols, s.hyper),
+        "inter_hyper": exact_networks.hyper_decoder(inter.model.decoder, s.hyper, s.symbols, s.parameters),
+        "inter_context": exact_networks.context(inter.model.context, "inter_context", s.symbols, s.parameters),
+        "inter_synthesis": float_networks.inter_synthesis(inter, s.latent, s.symbols),
+        "denoiser": float_networks.denoiser(networks.denoiser, s.latent),
+        "colour": float_networks.colour_controller(),
+    }
+
+
+def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
+    """Write the profile and return its sha256. Existing files of that folder are replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = networks.still.shape
+    files: dict[str, dict[str, str]] = {}
+    golden: dict[str, dict[str, str]] = {}
+    sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for key, model in graphs(networks).items():
+        data = model.SerializeToString()
+        (folder / f"{key}.onnx").write_bytes(data)
+        files[key] = {"file": f"{key}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+        if key.endswith(("_hyper", "_context")):
+            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            golden[key] = {}
+            for case in GOLDEN_CASES:
+                inputs = exact_inputs(key, sizes, case.height, case.width, case.saturate)
+                golden[key][case.name] = digest(session.run(None, inputs))
+    tables = {
+        "key_hyper_classes": hyper_classes(networks.still.key.model),
+        "inter_hyper_classes": hyper_classes(networks.inter.model),
+        "residual_scale": networks.residual_scale.numpy().astype(np.float32),
+    }
+    np.savez(folder / "tables.npz", **tables)
+    manifest = {
+        "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes},
+        "state": {"limit": STATE_LIMIT, "grid": STATE_GRID},
+        "coder_tables": kernels.tables_digest(),
+        "networks": files,
+        "tables": {"file": "tables.npz", "sha256": hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()},
+        "golden": golden,
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    (folder / "profile.json").write_text(text)
+    (folder / "MODEL_CARD.md").write_text(card)
+    return hashlib.sha256(text.encode()).hexdigest()

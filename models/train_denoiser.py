@@ -1,0 +1,173 @@
+"""Stage 3: the conditional denoiser, trained on residuals z - z_m of the frozen key-frame codec."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from duoview.models.data import Material, crops, to_tensor
+from duoview.models.denoiser import Denoiser
+from duoview.models.inter import bound_state
+from duoview.models.network import StillCodec, average_weights
+from duoview.models.optimiser import Muon, split_parameters
+
+
+@dataclass(frozen=True)
+class DenoiserTraining:
+    """Options of stage 3."""
+
+    minutes: float = 40.0
+    batch: int = 24
+    crop: int = 128
+    rate: float = 2.0e-3
+    seed: int = 3
+
+
+@torch.no_grad()
+def residual_scale(still: StillCodec, material: Material, batches: int = 12) -> Tensor:
+    """Standard deviation of z - z_m by quality index and channel, (64, latent), smoothed between 16 levels."""
+    source = crops(material, 32, 128, seed=77)
+    levels = torch.linspace(0, 63, 16).round().long()
+    total = torch.zeros(16, still.shape.latent)
+    for _ in range(batches):
+        z = still.encoder(next(source))
+        for n, level in enumerate(levels):
+            z_m = bound_state(still.key(z, torch.full((len(z),), int(level))).z)
+            total[n] += (z - z_m).square().mean((0, 2, 3)) / batches
+    at = torch.arange(64).float() / 63 * 15
+    low = at.floor().long().clamp(max=14)
+    part = (at - low)[:, None]
+    log = total.clamp(min=1e-8).log() * 0.5
+    return torch.exp(log[low] * (1 - part) + log[low + 1] * part)
+
+
+def sample(denoiser: Denoiser, z_m: Tensor, q: Tensor, scale: Tensor, noise: Tensor, steps: int) -> Tensor:
+    """z_h from pure noise by ``steps`` Euler steps of the flow; the reference of the runtime's sampler."""
+    state = noise
+    for n in range(steps):
+        time_now, time_next = n / steps, (n + 1) / steps
+        estimate = denoiser(state, z_m, torch.full((len(z_m),), time_now), q)
+        state = state + (estimate - state) * ((time_next - time_now) / (1 - time_now))
+    return z_m + state * scale[q][:, :, None, None]
+
+
+@torch.no_grad()
+def validate(denoiser: Denoiser, still: StillCodec, scale: Tensor, pictures: list[np.ndarray], level: int = 24,
+             steps: int = 4) -> dict[str, float]:
+    """Sharpness and distance of 4-step samples against the machine view, on held-back pictures.
+
+    ``detail``: energy of the high-frequency part relative to the source's (1 is right, below 1 is blurred).
+    """
+    tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures]
+    batch = to_tensor(np.stack(tiles[:48]))
+    q = torch.full((len(batch),), level)
+    z = still.encoder(batch)
+    z_m = bound_state(still.key(z, q).z)
+    noise = torch.randn(z_m.shape, generator=torch.Generator().manual_seed(5))
+    z_h = sample(denoiser, z_m, q, scale, noise, steps)
+    machine, human = still.decoder(z_m).clamp(0, 1), still.decoder(z_h).clamp(0, 1)
+
+    def detail(x: Tensor) -> float:
+        return float((x - torch.nn.functional.avg_pool2d(x, 5, 1, 2)).square().mean())
+
+    def psnr(x: Tensor) -> float:
+        return float((-10 * torch.log10((x - batch).square().mean((1, 2, 3)))).mean())
+
+    return {"machine_psnr": round(psnr(machine), 2), "human_psnr": round(psnr(human), 2),
+            "machine_detail": round(detail(machine) / detail(batch), 3),
+            "human_detail": round(detail(human) / detail(batch), 3)}
+
+
+def train(material: Material, still: StillCodec, options: DenoiserTraining, folder: Path) -> tuple[Denoiser, Tensor]:
+    """Train, or go on from ``folder/denoiser.pt``; returns the averaged weights and the residual scale."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    still = copy.deepcopy(still).requires_grad_(False)
+    denoiser = Denoiser(still.shape.latent).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(denoiser)
+    matrices, others = split_parameters([denoiser])
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
+                                               Muon(matrices, lr=options.rate)]
+    checkpoint = folder / "denoiser.pt"
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        denoiser.load_state_dict(state["denoiser"])
+        average.load_state_dict(state["average"])
+        scale = state["scale"]
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        step, spent = state["step"], state["spent"]
+    else:
+        scale = residual_scale(still, material)
+    log = (folder / "denoiser.jsonl").open("a")
+    source = crops(material, options.batch, options.crop, options.seed + step, clip_share=0.2)
+    began, last_report, last_save = time.time() - spent, time.time(), time.time()
+    running, counted = 0.0, 0
+    while (spent := time.time() - began) < options.minutes * 60:
+        done = spent / (options.minutes * 60)
+        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = options.rate * factor
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            q = torch.randint(0, 64, (options.batch,))
+            z = still.encoder(next(source).to(memory_format=torch.channels_last)).float()
+            z_m = bound_state(still.key(z, q).z.float())
+        residual = (z - z_m) / scale[q][:, :, None, None]
+        # Few steps are the rule, so early times (almost pure noise) matter as much as late ones.
+        moment = torch.rand(options.batch)
+        noise = torch.randn_like(residual)
+        part = moment[:, None, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            estimate = denoiser((1 - part) * noise + part * residual, z_m, moment, q)
+        weight = 1 / (1 - moment).clamp(min=0.15)
+        loss = ((estimate.float() - residual).square().mean((1, 2, 3)) * weight).mean()
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 5.0)
+        if not math.isfinite(float(norm)):
+            print(f"step {step}: gradient is not finite, skipped", flush=True)
+            continue
+        for optimiser in optimisers:
+            optimiser.step()
+        average_weights(average, denoiser, min(0.999, (step + 1) / (step + 10)))
+        step += 1
+        running += loss.item()
+        counted += 1
+        now = time.time()
+        if now - last_report > 150:
+            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running / counted, 4),
+                    **validate(average, still, scale, material.held_pictures)}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            running, counted, last_report = 0.0, 0, time.time()
+        if now - last_save > 300:
+            save(checkpoint, denoiser, average, scale, optimisers, step, spent)
+            last_save = now
+    save(checkpoint, denoiser, average, scale, optimisers, step, spent)
+    line = {"step": step, "minutes": round(spent / 60, 2), "final": True,
+            **validate(average, still, scale, material.held_pictures)}
+    print(json.dumps(line), flush=True)
+    log.write(json.dumps(line) + "\n")
+    log.close()
+    return average, scale
+
+
+def save(path: Path, denoiser: Denoiser, average: Denoiser, scale: Tensor, optimisers: list[torch.optim.Optimizer],
+         step: int, spent: float) -> None:
+    """Write a checkpoint beside the old one and swap it in."""
+    temporary = path.with_suffix(".tmp")
+    torch.save({"denoiser": denoiser.state_dict(), "average": average.state_dict(), "scale": scale, "step": step,
+                "spent": spent, "optimisers": [o.state_dict() for o in optimisers]}, temporary)
+    temporary.replace(path)

@@ -1,0 +1,176 @@
+"""Stage 2: the P-frame codec, trained on its own rollouts with E, D and the key-frame codec frozen.
+
+Each step advances a batch of sequences by one frame. The previous latent is the network's own, from as many frames
+back as the sequence is old; no gradient passes between frames, so every frame is optimised for its own rate and
+distortion and memory is that of one frame.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from duoview.models.data import Material, to_tensor
+from duoview.models.inter import InterCodec, bound_state
+from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
+from duoview.models.optimiser import Muon, split_parameters
+from duoview.models.sequences import SequenceMix, Slots
+
+
+@dataclass(frozen=True)
+class InterTraining:
+    """Options of stage 2."""
+
+    minutes: float = 45.0
+    batch: int = 16
+    crop: int = 128
+    rate: float = 2.0e-3
+    seed: int = 2
+    mix: SequenceMix = SequenceMix()
+
+
+def new_inter_codec(shape: Shape) -> InterCodec:
+    """A fresh P-frame codec of this profile's sizes."""
+    return InterCodec(shape.latent, shape.symbols, shape.transform, shape.hyper, shape.parameters)
+
+
+def pixels_of(picture: Tensor) -> int:
+    """Pixels of one picture of a batch (N, 3, H, W)."""
+    return picture.shape[2] * picture.shape[3]
+
+
+@torch.no_grad()
+def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.uint8]], levels: tuple[int, ...] = (24, 40),
+             frames: int = 16) -> dict[str, float]:
+    """Bits per pixel and PSNR of P frames over held-back clips (a 256x256 centre window), key frame first."""
+    out: dict[str, float] = {}
+    for level in levels:
+        bits_all, psnr_all, last_all, key_all = [], [], [], []
+        for clip in clips.values():
+            top, left = (clip.shape[1] - 256) // 2, (clip.shape[2] - 256) // 2
+            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + 256, left:left + 256]))
+            q = torch.full((1,), level)
+            coded = still.key(still.encoder(window[:1]), q)
+            key_all.append(float(coded.bits + coded.hyper_bits) / 65536)
+            z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
+            for n in range(1, len(window)):
+                coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q)
+                z_m, decoded = coded.z, coded.decoded
+                bits_all.append(float(coded.bits + coded.hyper_bits) / 65536)
+                error = (still.decoder(z_m).clamp(0, 1) - window[n:n + 1]).square().mean()
+                psnr_all.append(-10 * math.log10(float(error)))
+            last_all.append(psnr_all[-1])
+        out[f"q{level}_key_bpp"] = round(float(np.mean(key_all)), 4)
+        out[f"q{level}_bpp"] = round(float(np.mean(bits_all)), 4)
+        out[f"q{level}_psnr"] = round(float(np.mean(psnr_all)), 3)
+        out[f"q{level}_last_psnr"] = round(float(np.mean(last_all)), 3)
+    return out
+
+
+def train(material: Material, still: StillCodec, options: InterTraining, folder: Path) -> InterCodec:
+    """Train, or go on from ``folder/inter.pt``; returns the averaged weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    still = copy.deepcopy(still).requires_grad_(False)
+    inter = new_inter_codec(still.shape).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(inter)
+    matrices, others = split_parameters([inter])
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
+                                               Muon(matrices, lr=options.rate)]
+    checkpoint = folder / "inter.pt"
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        inter.load_state_dict(state["inter"])
+        average.load_state_dict(state["average"])
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        step, spent = state["step"], state["spent"]
+    log = (folder / "inter.jsonl").open("a")
+    slots = Slots(material, options.batch, options.crop, options.mix, options.seed + step)
+    size = options.crop
+    z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8)
+    decoded = torch.zeros(options.batch, still.shape.symbols, size // 16, size // 16)
+    q = torch.randint(0, 64, (options.batch,))
+    began, last_report, last_save = time.time() - spent, time.time(), time.time()
+    running, counted = np.zeros(3), 0
+    while (spent := time.time() - began) < options.minutes * 60:
+        done = spent / (options.minutes * 60)
+        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = options.rate * factor
+        noisy_array, clean_array, started = slots.advance()
+        noisy = to_tensor(noisy_array).to(memory_format=torch.channels_last)
+        fresh = torch.from_numpy(started)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            if started.any():
+                q[fresh] = torch.randint(0, 64, (int(fresh.sum()),))
+                coded = still.key(still.encoder(noisy[fresh]), q[fresh])
+                z_m[fresh] = bound_state(coded.z.float())
+                decoded[fresh] = 0
+            if fresh.all():
+                continue
+            live = ~fresh
+            z = still.encoder(noisy[live])
+        weight = lagrangian(q[live])
+        with torch.autocast("cpu", torch.bfloat16):
+            coded = inter(z, z_m[live], decoded[live], q[live])
+            picture = still.decoder(coded.z)
+        target = to_tensor(clean_array)[live]
+        error = (picture.float() - target).square().mean((1, 2, 3))
+        bits = (coded.bits + coded.hyper_bits) / size**2
+        balance = weight ** -0.4 * 0.1
+        loss = ((weight * 255**2 * error + bits) * balance).sum() / options.batch
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(inter.parameters(), 5.0)
+        if not math.isfinite(float(norm)):
+            print(f"step {step}: gradient is not finite, skipped", flush=True)
+            continue
+        for optimiser in optimisers:
+            optimiser.step()
+        average_weights(average, inter, min(0.999, (step + 1) / (step + 10)))
+        z_m[live] = coded.z.detach().float()
+        decoded[live] = coded.decoded.detach().float()
+        step += 1
+        running += (loss.item(), bits.mean().item(), error.mean().item())
+        counted += 1
+        now = time.time()
+        if now - last_report > 150:
+            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running[0] / counted, 4),
+                    "train_bpp": round(running[1] / counted, 4), **validate(still, average, material.held_clips)}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            running[:] = 0
+            counted, last_report = 0, time.time()
+        if now - last_save > 300:
+            save(checkpoint, inter, average, optimisers, step, spent)
+            last_save = now
+    save(checkpoint, inter, average, optimisers, step, spent)
+    line = {"step": step, "minutes": round(spent / 60, 2), "final": True,
+            **validate(still, average, material.held_clips)}
+    print(json.dumps(line), flush=True)
+    log.write(json.dumps(line) + "\n")
+    log.close()
+    return average
+
+
+def save(path: Path, inter: InterCodec, average: InterCodec, optimisers: list[torch.optim.Optimizer], step: int,
+         spent: float) -> None:
+    """Write a checkpoint beside the old one and swap it in."""
+    temporary = path.with_suffix(".tmp")
+    torch.save({"inter": inter.state_dict(), "average": average.state_dict(), "step": step, "spent": spent,
+                "optimisers": [o.state_dict() for o in optimisers]}, temporary)
+    temporary.replace(path)

@@ -1,0 +1,183 @@
+"""Stage 1: E, D and the key-frame codec, trained together for squared error and rate, and a perceptual term.
+
+The perceptual term compares magnitudes of windowed Fourier transforms, which do not change under small shifts
+(the descriptor of Guo et al., ACM MM 2023, in its simplest form).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from duoview.models.data import Material, crops, to_tensor
+from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
+from duoview.models.optimiser import Muon, split_parameters
+
+
+@dataclass(frozen=True)
+class StillTraining:
+    """Options of stage 1. ``minutes`` bounds wall time; the learning rate falls to zero at its end."""
+
+    minutes: float = 60.0
+    batch: int = 24
+    crop: int = 128
+    rate: float = 2.0e-3
+    seed: int = 1
+    direct_share: float = 0.125
+    spectral: float = 0.15
+    muon: bool = True
+    freeze_latent: bool = False
+
+
+def spectral_distance(a: Tensor, b: Tensor, window: int = 16) -> Tensor:
+    """Mean absolute difference of windowed Fourier magnitudes per picture: (N, 3, H, W) twice -> (N,)."""
+    taper = torch.hann_window(window, periodic=False)
+    taper = taper[:, None] * taper[None, :]
+
+    def magnitudes(x: Tensor) -> Tensor:
+        luma = x.float().mean(1, keepdim=True)
+        tiles = F.unfold(luma, window, stride=window // 2).transpose(1, 2).reshape(len(x), -1, window, window)
+        return torch.log1p(torch.fft.rfft2(tiles * taper).abs() * 4)
+
+    return (magnitudes(a) - magnitudes(b)).abs().mean((1, 2, 3))
+
+
+def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Decoded pictures, bits per pixel of y and of the hyper symbols; the first ``direct`` skip the codec."""
+    z = codec.encoder(picture)
+    coded = codec.key(z[direct:], q[direct:])
+    pixels = picture.shape[2] * picture.shape[3]
+    decoded = codec.decoder(torch.cat([z[:direct], coded.z.to(z.dtype)]) if direct else coded.z)
+    return decoded, coded.bits / pixels, coded.hyper_bits / pixels
+
+
+@torch.no_grad()
+def validate(codec: StillCodec, pictures: list[np.ndarray], levels: tuple[int, ...] = (16, 24, 36, 48)) -> dict[str, float]:
+    """Bits per pixel and PSNR (RGB) on centre crops of held-back pictures, by quality index, and of D(E(x))."""
+    codec.eval()
+    out: dict[str, float] = {}
+    tiles = []
+    for p in pictures:
+        top, left = (p.shape[0] - 128) // 2, (p.shape[1] - 128) // 2
+        if top >= 0 and left >= 0:
+            tiles.append(p[top:top + 128, left:left + 128])
+    batch = to_tensor(np.stack(tiles[:96]))
+    direct = codec.decoder(codec.encoder(batch))
+    psnr = -10 * torch.log10((direct.clamp(0, 1) - batch).square().mean((1, 2, 3)))
+    out["direct_psnr"] = round(float(psnr.mean()), 3)
+    for level in levels:
+        q = torch.full((len(batch),), level)
+        decoded, bits, hyper = latent_pass(codec, batch, q, 0)
+        psnr = -10 * torch.log10((decoded.clamp(0, 1) - batch).square().mean((1, 2, 3)))
+        out[f"q{level}_bpp"] = round(float((bits + hyper).mean()), 4)
+        out[f"q{level}_hyper"] = round(float(hyper.mean()), 4)
+        out[f"q{level}_psnr"] = round(float(psnr.mean()), 3)
+    codec.train()
+    return out
+
+
+def train(material: Material, shape: Shape, options: StillTraining, folder: Path) -> StillCodec:
+    """Train, or go on from ``folder/still.pt``; writes checkpoints and ``still.jsonl`` there. Returns the average."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    codec = StillCodec(shape).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(codec)
+    if options.freeze_latent:
+        codec.encoder.requires_grad_(False)
+        codec.decoder.requires_grad_(False)
+    matrices, others = split_parameters([codec])
+    if not options.muon:
+        matrices, others = [], others + matrices
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98))]
+    if matrices:
+        optimisers.append(Muon(matrices, lr=options.rate))
+    checkpoint = folder / "still.pt"
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        codec.load_state_dict(state["codec"])
+        average.load_state_dict(state["average"])
+        for optimiser, saved in zip(optimisers, state.get("optimisers", []), strict=False):
+            optimiser.load_state_dict(saved)
+        step, spent = state["step"], state["spent"]
+    log = (folder / "still.jsonl").open("a")
+    source = crops(material, options.batch, options.crop, options.seed + step)
+    began, last_report, last_save = time.time() - spent, time.time(), time.time()
+    direct = max(1, round(options.batch * options.direct_share))
+    running = np.zeros(3)
+    counted = 0
+    while True:
+        spent = time.time() - began
+        done = spent / (options.minutes * 60)
+        if done >= 1:
+            break
+        # Trapezoid: a short warm-up, a plateau, and a long linear fall, which is where most of the gain comes.
+        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = options.rate * factor
+        picture = next(source).to(memory_format=torch.channels_last)
+        q = torch.randint(0, 64, (options.batch,))
+        weight = lagrangian(q)
+        with torch.autocast("cpu", torch.bfloat16):
+            decoded, bits, hyper = latent_pass(codec, picture, q, direct)
+        error = (decoded.float() - picture).square().mean((1, 2, 3))
+        balance = weight[direct:] ** -0.4 * 0.1
+        loss = ((weight[direct:] * 255**2 * error[direct:] + bits + hyper) * balance).sum() / options.batch
+        # Uncoded latents: the ceiling of every view. 0.03 is the Lagrangian at the top of the range.
+        loss = loss + (0.02 * 255**2 * error[:direct]).sum() * 0.4 / options.batch
+        if options.spectral and done > 0.5:
+            spectral = spectral_distance(decoded, picture)
+            loss = loss + options.spectral * spectral.mean()
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(codec.parameters(), 5.0)
+        if not math.isfinite(float(norm)):
+            print(f"step {step}: gradient is not finite, skipped", flush=True)
+            continue
+        for optimiser in optimisers:
+            optimiser.step()
+        average_weights(average, codec, min(0.999, (step + 1) / (step + 10)))
+        step += 1
+        running += (loss.item(), bits.mean().item(), error[direct:].mean().item())
+        counted += 1
+        now = time.time()
+        if now - last_report > 120:
+            line = {"step": step, "crops": step * options.batch, "minutes": round(spent / 60, 2),
+                    "loss": round(running[0] / counted, 4), "lr": round(options.rate * factor, 6),
+                    **validate(average, material.held_pictures)}
+            print(json.dumps(line), flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            running[:] = 0
+            counted = 0
+            last_report = time.time()
+        if now - last_save > 300:
+            save(checkpoint, codec, average, optimisers, step, spent)
+            last_save = now
+    save(checkpoint, codec, average, optimisers, step, spent)
+    line = {"step": step, "crops": step * options.batch, "minutes": round(spent / 60, 2), "final": True,
+            **validate(average, material.held_pictures)}
+    print(json.dumps(line), flush=True)
+    log.write(json.dumps(line) + "\n")
+    log.close()
+    return average
+
+
+def save(path: Path, codec: StillCodec, average: StillCodec, optimisers: list[torch.optim.Optimizer], step: int,
+         spent: float) -> None:
+    """Write a checkpoint beside the old one and swap it in, so that a kill leaves one that loads."""
+    temporary = path.with_suffix(".tmp")
+    torch.save({"codec": codec.state_dict(), "average": average.state_dict(), "step": step, "spent": spent,
+                "optimisers": [o.state_dict() for o in optimisers], "shape": codec.shape.as_dict()}, temporary)
+    temporary.replace(path)
