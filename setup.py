@@ -47,7 +47,7 @@ class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Configure, build and copy ``ext``; raises ``CalledProcessError`` with CMake's own output above it."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or f"py{sys.version_info[0]}{sys.version_info[1]}"
+        tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or "native"
         build = ROOT / "build" / f"cmake-{tag}"
         build.mkdir(parents=True, exist_ok=True)
         configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
@@ -62,7 +62,10 @@ class CMakeBuild(build_ext):
         if len(built) != 1:
             raise RuntimeError(f"expected one built module in {build / 'module'}, found {[p.name for p in built]}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(built[0], target)
+        # Replaced, never rewritten: a running process may have the old file mapped.
+        fresh = target.with_name(target.name + ".new")
+        shutil.copy2(built[0], fresh)
+        fresh.replace(target)
 
 
 setup(

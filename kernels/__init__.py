@@ -5,7 +5,19 @@ Nothing in here knows about frames, layers or networks, and nothing imports more
 
 from __future__ import annotations
 
+from duoview.kernels import rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, Error
+from duoview.kernels.rans import Decoder, encode, paths, tables_digest
 
-__all__ = ["BitstreamError", "Error", "crc32c", "crc32c_paths"]
+__all__ = [
+    "BitstreamError",
+    "Decoder",
+    "Error",
+    "crc32c",
+    "crc32c_paths",
+    "encode",
+    "paths",
+    "rans",
+    "tables_digest",
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from duoview.kernels import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    from typing_extensions import Buffer
 
 
 def crc32c(data: Buffer, value: int = 0, *, path: str = "auto") -> int:

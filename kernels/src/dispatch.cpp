@@ -9,7 +9,9 @@ namespace {
 
 #ifdef DUOVIEW_X86_64
 bool has_sse42() { return __builtin_cpu_supports("sse4.2") != 0; }
+bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("popcnt") != 0; }
 #else
+constexpr bool has_avx2() { return false; }
 constexpr bool has_sse42() { return false; }
 #endif
 
@@ -17,6 +19,14 @@ constexpr bool has_sse42() { return false; }
     std::string message = "path is '" + path + "'; available on this machine are 'auto'";
     for (const std::string& name : available) message += ", '" + name + "'";
     throw std::invalid_argument(message);
+}
+
+enum class Path { scalar, avx2 };
+
+Path choose(const std::string& path) {
+    if (has_avx2() && (path == "auto" || path == "avx2")) return Path::avx2;
+    if (path == "auto" || path == "scalar") return Path::scalar;
+    unknown_path(path, paths());
 }
 
 }  // namespace
@@ -33,6 +43,30 @@ Crc32cFunction choose_crc32c(const std::string& path) {
 #endif
     if (path == "auto" || path == "table") return crc32c_table;
     unknown_path(path, crc32c_paths());
+}
+
+std::vector<std::string> paths() {
+    std::vector<std::string> names{"scalar"};
+    if (has_avx2()) names.emplace_back("avx2");
+    return names;
+}
+
+DecodeFunction choose_decode(const std::string& path) {
+    switch (choose(path)) {
+#ifdef DUOVIEW_X86_64
+        case Path::avx2: return decode_avx2;
+#endif
+        default: return decode_scalar;
+    }
+}
+
+EncodeFunction choose_encode(const std::string& path) {
+    switch (choose(path)) {
+#ifdef DUOVIEW_X86_64
+        case Path::avx2: return encode_avx2;
+#endif
+        default: return encode_scalar;
+    }
 }
 
 }  // namespace duoview

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "rans_decoder.hpp"
+#include "rans_encoder.hpp"
+
 namespace duoview {
 
 using Crc32cFunction = std::uint32_t (*)(std::uint32_t, const std::uint8_t*, std::size_t);
@@ -15,5 +18,11 @@ std::vector<std::string> crc32c_paths();
 
 // `path` is "auto" or one of crc32c_paths(); throws std::invalid_argument naming the available ones otherwise.
 Crc32cFunction choose_crc32c(const std::string& path);
+
+// Names of the available vector paths of all other kernels, slowest first. "scalar" is always there.
+std::vector<std::string> paths();
+
+DecodeFunction choose_decode(const std::string& path);
+EncodeFunction choose_encode(const std::string& path);
 
 }  // namespace duoview

@@ -1,5 +1,6 @@
 // The Python module duoview.kernels._native: argument conversion only, all work is done by the kernels.
-#include <nanobind/nanobind.h>
+#include "module.hpp"
+
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -20,6 +21,8 @@ std::uint32_t crc32c(nb::handle data, std::uint32_t value, const std::string& pa
 }  // namespace
 
 NB_MODULE(_native, m) {
+    m.def("paths", &duoview::paths);
     m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("value"), nb::arg("path"));
     m.def("crc32c_paths", &duoview::crc32c_paths);
+    duoview::bind_rans(m);
 }

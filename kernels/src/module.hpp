@@ -1,0 +1,10 @@
+// The parts of the Python module, one function per kernel.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace duoview {
+
+void bind_rans(nanobind::module_& m);
+
+}  // namespace duoview

@@ -1,0 +1,40 @@
+"""The entropy coder's bytes are a promise: golden streams, committed with the script that made them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from duoview.kernels import rans
+
+GOLDEN = Path(__file__).resolve().parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_rans", GOLDEN / "make_rans.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_the_ones_streams_were_made_with() -> None:
+    assert rans.tables_digest() == json.loads((GOLDEN / "rans.json").read_text())["tables"]
+
+
+@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("lanes", rans.LANES)
+@pytest.mark.parametrize("name", ["empty", "single", "small", "medium"])
+def test_golden_streams_are_written_and_read_on_every_path(maker: ModuleType, name: str, lanes: int, path: str) -> None:
+    symbols, classes = maker.mixed(maker.CASES[name])
+    golden = (GOLDEN / f"rans_{name}_{lanes}.bin").read_bytes()
+    assert rans.encode(symbols, classes, lanes=lanes, path=path) == golden
+    decoder = rans.Decoder(golden, path=path)
+    np.testing.assert_array_equal(decoder.decode(classes), symbols)
+    decoder.finish()
