@@ -5,9 +5,10 @@ Nothing in here knows about frames, layers or networks, and nothing imports more
 
 from __future__ import annotations
 
-from duoview.kernels import rans
+from duoview.kernels import noise, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, Error
+from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "crc32c",
     "crc32c_paths",
     "encode",
+    "noise",
+    "normals",
     "paths",
+    "philox",
     "rans",
     "tables_digest",
 ]

@@ -65,7 +65,7 @@ def encode(
 
     Raises:
         TypeError: an argument is not an array of the right dtype.
-        ValueError: shape, contiguity, a class or a symbol out of range (with its index), an unknown ``lanes`` or ``path``.
+        ValueError: shape, contiguity, a class or a symbol out of range (with its index), unknown ``lanes`` or ``path``.
     """
     _checked("symbols", symbols, (np.int16, np.int8))
     _checked("classes", classes, (np.uint8,))
@@ -109,7 +109,7 @@ class Decoder:
             (N,) int16; 0 where the class is 0.
 
         Raises:
-            BitstreamError: the data ends too early or cannot have been made by ``encode``. The decoder is of no more use.
+            BitstreamError: the data ends too early or was not made by ``encode``; every later call fails the same way.
             TypeError, ValueError: ``classes`` is not as described; nothing has been decoded then.
             RuntimeError: another thread is decoding with this decoder.
         """
@@ -128,8 +128,8 @@ class Decoder:
 def frequencies(class_index: int) -> NDArray[np.uint16]:
     """The integer frequencies of a class, of 4096, in coding order.
 
-    For class 1..63 those of -m..m and last the escape (so m is ``(len - 2) // 2``), for class 64..191 those of 0 and 1, for
-    class 0 none.
+    For class 1..63 those of -m..m and last the escape (so m is ``(len - 2) // 2``), for class 64..191 those of 0 and 1,
+    for class 0 none.
     """
     if not 0 <= class_index < CLASSES:
         raise ValueError(f"class_index is {class_index}; classes are 0..{CLASSES - 1}")

@@ -51,22 +51,16 @@ std::vector<std::string> paths() {
     return names;
 }
 
-DecodeFunction choose_decode(const std::string& path) {
-    switch (choose(path)) {
+// Paths that this build does not have are never chosen, since has_avx2() is false there.
 #ifdef DUOVIEW_X86_64
-        case Path::avx2: return decode_avx2;
+#define DUOVIEW_PICK(kernel) choose(path) == Path::avx2 ? kernel##_avx2 : kernel##_scalar
+#else
+#define DUOVIEW_PICK(kernel) (choose(path), kernel##_scalar)
 #endif
-        default: return decode_scalar;
-    }
-}
 
-EncodeFunction choose_encode(const std::string& path) {
-    switch (choose(path)) {
-#ifdef DUOVIEW_X86_64
-        case Path::avx2: return encode_avx2;
-#endif
-        default: return encode_scalar;
-    }
-}
+DecodeFunction choose_decode(const std::string& path) { return DUOVIEW_PICK(decode); }
+EncodeFunction choose_encode(const std::string& path) { return DUOVIEW_PICK(encode); }
+PhiloxFunction choose_philox(const std::string& path) { return DUOVIEW_PICK(philox); }
+NormalsFunction choose_normals(const std::string& path) { return DUOVIEW_PICK(normals); }
 
 }  // namespace duoview

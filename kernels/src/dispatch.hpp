@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "noise.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 
@@ -24,5 +25,7 @@ std::vector<std::string> paths();
 
 DecodeFunction choose_decode(const std::string& path);
 EncodeFunction choose_encode(const std::string& path);
+PhiloxFunction choose_philox(const std::string& path);
+NormalsFunction choose_normals(const std::string& path);
 
 }  // namespace duoview

@@ -1,7 +1,8 @@
 """Writes kernels/include/duoview/gaussian_table.hpp: the integer frequencies of the Gaussian scale classes.
 
-Run once, by hand: ``python kernels/tables/make_gaussian.py``. The header is committed and is the truth: no float decides
-a table at run time, so encoder and decoder agree on every machine. A change of any number is a new stream format.
+Run once, by hand: ``python kernels/tables/make_gaussian.py``. The header is committed and is the truth: no float
+decides a table at run time, so encoder and decoder agree on every machine. A change of any number is a new stream
+format.
 
 Class k in 1..63 is a zero-mean Gaussian of sigma_k = 0.11 * (32 / 0.11) ** ((k - 1) / 62), integrated over unit bins.
 The alphabet is -m..m with m = min(127, ceil(4.42 sigma)), plus one escape that stands for all the rest. Frequencies sum
@@ -100,7 +101,7 @@ static constexpr std::uint16_t kGaussianEscape[{CLASSES}] = {{
 {wrapped(escapes)}
 }};
 
-// Frequencies of the magnitudes 0..width of classes 1, 2, ... one after another; a magnitude above 0 has it for each sign.
+// Frequencies of magnitudes 0..width of classes 1, 2, ... one after another; above 0 each sign has that frequency.
 static constexpr std::uint16_t kGaussianHalf[{len(halves)}] = {{
 {wrapped(halves)}
 }};

@@ -17,7 +17,7 @@ static constexpr std::uint16_t kGaussianEscape[64] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
 };
 
-// Frequencies of the magnitudes 0..width of classes 1, 2, ... one after another; a magnitude above 0 has it for each sign.
+// Frequencies of magnitudes 0..width of classes 1, 2, ... one after another; above 0 each sign has that frequency.
 static constexpr std::uint16_t kGaussianHalf[1688] = {
     4093, 1, 4093, 1, 4093, 1, 4093, 1, 4089, 3, 4079, 8, 4059, 18, 4027, 34, 3975, 59, 1, 3905, 94, 1, 3811, 141, 1,
     3697, 198, 1, 3563, 265, 1, 3411, 341, 1, 3247, 423, 1, 3075, 509, 1, 2895, 596, 3, 1, 2713, 682, 8, 1, 2533, 762,

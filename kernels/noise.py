@@ -1,0 +1,60 @@
+"""Counter-based random numbers: the same bits on every path, addressed instead of drawn.
+
+There is no generator object and no state: element ``offset + i`` of a stream depends on (seed, stream, offset + i)
+alone, so a tile, a step or a frame can be computed anywhere, in any order, and a seek gives what playing gives.
+Philox4x32-10 (Salmon et al., SC 2011) makes the bits, an integer table of the inverse normal CDF makes normals of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duoview.kernels import _native
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WORD = 1 << 64
+
+
+def _check(seed: int, stream: int, offset: int, count: int) -> None:
+    for name, value in (("seed", seed), ("stream", stream), ("offset", offset), ("count", count)):
+        if not 0 <= value < _WORD:
+            raise ValueError(f"{name} is {value}; it is an unsigned 64-bit integer")
+    if offset + count > _WORD:
+        raise ValueError(f"offset {offset} + count {count} is beyond the last element of a stream, 2**64 - 1")
+
+
+def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto") -> NDArray[np.uint32]:
+    """Uniform 32-bit words ``offset .. offset + count - 1`` of a stream.
+
+    Args:
+        seed: 0 .. 2**64 - 1, the key.
+        stream: 0 .. 2**64 - 1; streams of one seed are independent of each other.
+        offset: index of the first element.
+        count: number of elements.
+        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bits.
+
+    Returns:
+        (count,) uint32.
+
+    Raises:
+        ValueError: an argument is out of its range, or the path is unknown.
+    """
+    _check(seed, stream, offset, count)
+    return _native.philox(seed, stream, offset, count, path)
+
+
+def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "auto") -> NDArray[np.float32]:
+    """Standard normals ``offset .. offset + count - 1`` of a stream; element i is made of word i of ``philox``.
+
+    Every value is a multiple of 2**-21 and at most 6.34 in magnitude; the table is within 1e-5 of the exact quantile.
+
+    Args, Raises: as ``philox``.
+
+    Returns:
+        (count,) float32.
+    """
+    _check(seed, stream, offset, count)
+    return _native.normals(seed, stream, offset, count, path)
