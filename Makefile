@@ -1,0 +1,94 @@
+# duoview's tasks. Everything happens in .venv; `make install test` works on a fresh clone.
+#
+#   make install      .venv with the wheel of this checkout and what its tests need
+#   make test         wheel, pytest and mypy against the installed wheel from outside the checkout, ruff
+#   make lint         ruff, mypy, and (where nvcc is) the shared headers compiled for the GPU
+#   make demo         encodes a bundled clip, decodes both views, writes out/demo
+#   make bench        the measurements behind the README's numbers, written to out/bench
+#   make gpu-backlog  what waits for a machine with a GPU
+#   make develop      editable install: Python files are used in place, `make develop` again after a change of C++
+#   make clean        removes what was built
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := install
+.DELETE_ON_ERROR:
+.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check demo bench gpu-backlog develop clean
+
+ROOT := $(CURDIR)
+VENV ?= $(ROOT)/.venv
+PYTHON ?= python3
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+WHEELS := $(ROOT)/build/wheels
+BUILD_REQUIRES := "setuptools>=77" wheel "cmake>=3.25" ninja "nanobind>=2.4"
+# Only what is exported and trained with needs torch; the tests of those packages are a stage of their own.
+TORCH_REQUIRES := torch==2.13.0 onnx onnxscript
+
+# Tests see the installed wheel and nothing else: not the checkout, not the current folder.
+PYTEST := cd "$$(mktemp -d)" && PYTHONSAFEPATH=1 ORT_DISABLE_TELEMETRY=1 $(PY) -m pytest \
+	--import-mode=importlib -c $(ROOT)/pyproject.toml --rootdir=$(ROOT) -o cache_dir=$(ROOT)/build/pytest -q
+
+install: wheel
+
+$(VENV)/.tools: pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q $(BUILD_REQUIRES)
+	touch $@
+
+# build/lib is removed first: setuptools would put modules that no longer exist into the wheel.
+wheel: $(VENV)/.tools
+	rm -rf build/lib* build/bdist* $(WHEELS)
+	PATH="$(VENV)/bin:$$PATH" $(PIP) wheel -q --no-build-isolation --no-deps -w $(WHEELS) $(ROOT)
+	test -e $(VENV)/.requires -a ! pyproject.toml -nt $(VENV)/.requires \
+	  || $(PIP) install -q "$$(echo $(WHEELS)/duoview-*.whl)[test]"
+	$(PIP) install -q --force-reinstall --no-deps $(WHEELS)/duoview-*.whl
+	touch $(VENV)/.requires
+	@echo "installed $$(basename $(WHEELS)/duoview-*.whl) in $(VENV)"
+
+test: install
+	$(MAKE) --no-print-directory test-run
+	$(MAKE) --no-print-directory test-train
+	$(MAKE) --no-print-directory typecheck
+	$(MAKE) --no-print-directory ruff
+
+test-run:
+	$(PYTEST) $(ROOT)/tests --ignore=$(ROOT)/tests/train
+
+test-train:
+	$(PIP) install -q $(TORCH_REQUIRES)
+	$(PYTEST) $(ROOT)/tests/train
+
+typecheck:
+	cd "$$(mktemp -d)" && PYTHONSAFEPATH=1 $(PY) -m mypy --config-file $(ROOT)/pyproject.toml \
+	  --cache-dir $(ROOT)/build/mypy -p duoview
+
+ruff:
+	$(PY) -m ruff check --cache-dir build/ruff $(ROOT)
+
+lint: install ruff typecheck cuda-check
+
+cuda-check: wheel
+	build=$$(ls -d build/cmake-* | head -1); \
+	if PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target help | grep -q cuda_headers; then \
+	  PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target cuda_headers; \
+	else echo "no nvcc: the shared headers were not compiled for the GPU"; fi
+
+demo: install
+	$(PY) examples/demo.py --output out/demo
+
+bench: install
+	$(PY) -m bench.report
+
+gpu-backlog:
+	@if compgen -G "bench/gpu/*.py" > /dev/null; then \
+	  echo "to be run on a machine with a GPU (python <file>):"; \
+	  for file in bench/gpu/*.py; do echo "  $$file: $$(sed -n '1s/^"""//;1s/"""$$//;1p' $$file)"; done; \
+	else echo "gpu-backlog: nothing waits for a GPU (there is no bench/gpu/*.py)"; fi
+
+develop: $(VENV)/.tools
+	PATH="$(VENV)/bin:$$PATH" $(PIP) install -q --no-build-isolation -e "$(ROOT)[test]"
+
+clean:
+	rm -rf build out .venv *.egg-info kernels/_native.*.so
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
