@@ -11,7 +11,7 @@ from duoview import varint
 from duoview.access_unit import AccessUnit, Section, SectionType, serialize
 from duoview.backends import open_backend
 from duoview.errors import LimitError
-from duoview.machine import MachineLayer, RoundingOffsets
+from duoview.machine import MachineLayer, SymbolDecision
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
 from duoview.sequence import Colour, MachineCodec, SequenceHeader
@@ -32,7 +32,7 @@ class Encoder:
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
                  profile: str | Path | Profile = "s", device: str = "cpu", threads: int = 0,
-                 max_pixels: int = DEFAULT_MAX_PIXELS, rounding: RoundingOffsets | None = None) -> None:
+                 max_pixels: int = DEFAULT_MAX_PIXELS, decision: SymbolDecision | None = None) -> None:
         if not 0 <= q <= MAX_Q:
             raise LimitError(f"q={q}: expected 0 to {MAX_Q}")
         if gop < 1:
@@ -43,7 +43,7 @@ class Encoder:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.q, self.gop, self.max_pixels = q, gop, max_pixels
         self.profile = profile if isinstance(profile, Profile) else Profile(profile)
-        self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, rounding=rounding)
+        self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
         self._reader = PictureReader()
         self._size = (width, height)
         self._index = 0

@@ -11,7 +11,7 @@ from duoview.models.key import Coded, ParameterHead, SymbolModel
 from duoview.models.layers import Block, QualityTable, exact_float, pointwise
 
 #: z_m is handed on from frame to frame: bounded, and on a grid so that small device differences do not add up.
-STATE_LIMIT, STATE_GRID = 8.0, 64.0
+STATE_LIMIT, STATE_GRID = 16.0, 64.0
 
 
 def bound_state(z: Tensor) -> Tensor:

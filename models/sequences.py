@@ -67,7 +67,7 @@ def _still(picture: Picture, other: Picture, size: int, length: int, random: np.
     enters = int(random.integers(1, max(2, length))) if random.random() < 0.7 else length
     height, width = random.integers(16, 64, 2)
     piece = _crop(other, 64, random)[:height, :width]
-    top, left = random.integers(0, size - 64, 2).astype(float)
+    top, left = random.integers(0, size - 63, 2).astype(float)
     speed = random.uniform(-3, 3, 2) * (random.random() < 0.7)
     for n in range(length):
         frame = scene

@@ -33,7 +33,7 @@ class StillTraining:
     rate: float = 2.0e-3
     seed: int = 1
     direct_share: float = 0.125
-    spectral: float = 0.15
+    spectral: float = 0.05
     muon: bool = True
     freeze_latent: bool = False
 
@@ -49,6 +49,12 @@ def spectral_distance(a: Tensor, b: Tensor, window: int = 16) -> Tensor:
         return torch.log1p(torch.fft.rfft2(tiles * taper).abs() * 4)
 
     return (magnitudes(a) - magnitudes(b)).abs().mean((1, 2, 3))
+
+
+def draw_quality(count: int) -> Tensor:
+    """Quality indices (count,): seven in ten from the range where still pictures are used most, the rest from all."""
+    middle = torch.randint(14, 55, (count,))
+    return torch.where(torch.rand(count) < 0.7, middle, torch.randint(0, 64, (count,)))
 
 
 def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,7 +132,7 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
             for group in optimiser.param_groups:
                 group["lr"] = options.rate * factor
         picture = next(source).to(memory_format=torch.channels_last)
-        q = torch.randint(0, 64, (options.batch,))
+        q = draw_quality(options.batch)
         weight = lagrangian(q)
         with torch.autocast("cpu", torch.bfloat16):
             decoded, bits, hyper = latent_pass(codec, picture, q, direct)

@@ -1,0 +1,67 @@
+"""The model card that travels with a profile: data, steps, seeds, losses, curves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from duoview.models.data import Material
+from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
+from duoview.models.train_denoiser import DenoiserTraining
+from duoview.models.train_inter import InterTraining
+from duoview.models.train_still import StillTraining
+
+COLUMNS = ("step", "minutes", "loss")
+
+
+def _curve(path: Path) -> str:
+    """A JSON-lines log as a Markdown table."""
+    if not path.is_file():
+        return "(no log)\n"
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    names: list[str] = [c for c in COLUMNS if any(c in r for r in rows)]
+    names += [k for k in rows[-1] if k not in names and k not in ("final", "lr", "crops") and "hyper" not in k]
+    out = ["| " + " | ".join(names) + " |", "|" + "-|" * len(names)]
+    out += ["| " + " | ".join(str(r.get(n, "")) for n in names) + " |" for r in rows]
+    return "\n".join(out) + "\n"
+
+
+def model_card(name: str, shape: Shape, material: Material, sources: str, work: Path,
+               options: tuple[StillTraining, InterTraining, DenoiserTraining], machine: str) -> str:
+    """Markdown text of MODEL_CARD.md."""
+    still, inter, denoiser = options
+    return f"""# Profile `{name}`
+
+First generation: trained for plain fidelity (squared error and a small spectral term), by `duoview train`.
+Training machine: {machine}.
+
+Sizes: `{json.dumps(shape.as_dict())}`. Lagrangian of quality index q: {LAMBDA_FIRST} at 0 to {LAMBDA_LAST} at 63, log-linear
+(weight of the squared error on the 8-bit scale against bits per pixel). One set of weights serves all q.
+
+## Data
+{len(material.pictures)} pictures (half-size copies of large ones included) and {len(material.clips)} clips for training;
+held back: {len(material.held_pictures)} pictures, clips {', '.join(sorted(material.held_clips)) or 'none'}.
+
+{sources}
+
+## Stage 1: E, D and the key-frame codec
+`{json.dumps(asdict(still))}`. Muon for pointwise convolutions of the float networks, Adam for the rest, bfloat16 autocast with
+float32 beside quantisers, exact networks in float32 with straight-through rounding. Loss: lambda 255^2 MSE + bits per
+pixel of y and hyper symbols, balanced over q by lambda^-0.4; an eighth of each batch goes through D uncoded; from
+half of the time on, {still.spectral} times the distance of windowed Fourier magnitudes. Validation: 96 centre crops of held-back
+pictures, bits from the class model (not the coder), averaged weights.
+
+{_curve(work / "still.jsonl")}
+## Stage 2: the P-frame codec (E, D and the key-frame codec frozen, latent normalised)
+`{json.dumps(asdict(inter))}`. Online rollouts: each step advances a batch of sequences by one frame from the network's own
+state; sequences are real clips, still scenes with camera noise into which an object enters, and panned photographs.
+Validation: held-back clips, a 256x256 window, 15 P frames after a key frame.
+
+{_curve(work / "inter.jsonl")}
+## Stage 3: the denoiser of the human view
+`{json.dumps(asdict(denoiser))}`. Rectified flow on the normalised residual z - z_m, prediction of the residual. Validation:
+4 steps at q 24 on 48 held-back crops; detail is the energy above a 5x5 mean relative to the source's.
+
+{_curve(work / "denoiser.jsonl")}"""

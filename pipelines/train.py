@@ -1,0 +1,80 @@
+"""``duoview train``: a profile from folders of images and videos (extra: ``train``)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+#: Data sets whose clips are held back for validation by default when they are among the folders.
+HELD_CLIPS = ("straigen_pedestrian", "abhishek_highway", "rfmanz_night_ir")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    p = argparse.ArgumentParser(prog="duoview train", description=__doc__)
+    p.add_argument(
+        "-i",
+        dest="folders",
+        action="append",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder of images and videos, searched below; may be given several times",
+    )
+    p.add_argument("-name", default="s", help="name of the profile (default: s)")
+    p.add_argument("-work", type=Path, default=Path("runs"), help="checkpoints and logs; a run there goes on")
+    p.add_argument(
+        "-minutes",
+        default="55,45,40",
+        metavar="A,B,C",
+        help="wall time of the three stages: still codec, P frames, denoiser (default: 55,45,40)",
+    )
+    p.add_argument("-hold", default=",".join(HELD_CLIPS), help="clips held back: parts of their names, by commas")
+    p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
+    p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
+    p.add_argument("output", type=Path, help="folder of the new profile")
+    return p
+
+
+def main(arguments: list[str]) -> int:
+    """Run the three stages and write the profile. Returns the exit code."""
+    options = parser().parse_args(arguments)
+    minutes = [float(m) for m in options.minutes.split(",")]
+    if len(minutes) != 3 or min(minutes) < 0:
+        parser().error(f"-minutes {options.minutes}: expected three numbers separated by commas")
+    try:
+        import torch
+    except ImportError as error:
+        raise SystemExit(f"duoview train: torch: not installed ({error}); pip install 'duoview[train]'") from None
+    from duoview.export.card import model_card
+    from duoview.export.profile import Networks, write
+    from duoview.models import data, train_denoiser, train_inter, train_still
+    from duoview.models.network import Shape
+    from duoview.models.normalise import normalise_latent
+
+    threads = options.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    material = data.load(options.folders, hold_clips=tuple(h for h in options.hold.split(",") if h))
+    still_options = train_still.StillTraining(minutes=minutes[0])
+    inter_options = replace(train_inter.InterTraining(), minutes=minutes[1])
+    denoiser_options = replace(train_denoiser.DenoiserTraining(), minutes=minutes[2])
+    shape = Shape()
+    still = train_still.train(material, shape, still_options, options.work).eval()
+    normalise_latent(still, material)
+    inter = train_inter.train(material, still, inter_options, options.work).eval()
+    denoiser, scale = train_denoiser.train(material, still, denoiser_options, options.work)
+    sources = (
+        options.sources.read_text()
+        if options.sources
+        else "Folders: " + ", ".join(p.name for p in options.folders) + "."
+    )
+    machine = f"{platform.machine()}, {threads} threads, torch {torch.__version__}"
+    card = model_card(
+        options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
+    )
+    digest = write(Networks(still, inter, denoiser.eval(), scale), options.output, name=options.name, card=card)
+    print(f"{options.output}: profile {options.name!r}, sha256 {digest}")
+    return 0

@@ -1,0 +1,155 @@
+"""Properties of the torch networks that streams depend on."""
+
+from __future__ import annotations
+
+import copy
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from duoview.machine import checkerboard
+from duoview.models.data import Material, crops, load
+from duoview.models.fixed_point import FixedConv, quantise
+from duoview.models.inter import InterCodec, bound_state, update_mask
+from duoview.models.key import first_pass_mask
+from duoview.models.network import Shape, StillCodec, lagrangian
+from duoview.models.normalise import normalise_latent
+from duoview.models.optimiser import orthogonalise, split_parameters
+from duoview.models.rate import class_of_sigma, gaussian_bits, sigma_of_class
+from duoview.models.sequences import SequenceMix, Slots
+
+SMALL = Shape(latent=8, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks=1, symbols=12, transform=16, hyper=6,
+              parameters=16)
+
+
+def material(seed: int = 0) -> Material:
+    random = np.random.default_rng(seed)
+    blurred = [np.kron(random.integers(0, 256, (40, 40, 3)), np.ones((5, 5, 1))).astype(np.uint8) for _ in range(3)]
+    return Material(pictures=blurred, clips={"a": np.stack([np.roll(blurred[0], 2 * n, 0) for n in range(12)])})
+
+
+def test_training_and_runtime_agree_on_the_coding_order():
+    mask = first_pass_mask(torch.zeros(1, 12, 8, 12))[0].numpy().astype(bool)
+    halves = checkerboard(12, 8, 12)
+    assert np.array_equal(np.flatnonzero(mask), halves.first)
+    assert np.array_equal(np.flatnonzero(~mask), halves.second)
+
+
+def test_normalising_the_latent_changes_no_picture_and_no_symbol():
+    torch.manual_seed(0)
+    still = StillCodec(SMALL).eval()
+    before = copy.deepcopy(still)
+    normalise_latent(still, material(), batches=2)
+    picture = torch.rand(1, 3, 128, 128)
+    q = torch.tensor([30])
+    with torch.no_grad():
+        old_z, new_z = before.encoder(picture), still.encoder(picture)
+        assert torch.allclose(before.key.analyse(old_z, q), still.key.analyse(new_z, q), atol=1e-3)
+        assert torch.allclose(before.decoder(old_z), still.decoder(new_z), atol=1e-4)
+        decoded = torch.round(torch.randn(1, SMALL.symbols, 8, 8) * 20) / 16
+        old_m, new_m = before.key.synthesise(decoded, q), still.key.synthesise(decoded, q)
+        assert torch.allclose(before.decoder(old_m), still.decoder(new_m), atol=1e-4)
+    latents = torch.cat([still.encoder(next(crops(material(), 8, 128, n))).detach() for n in range(3)])
+    assert latents.mean((0, 2, 3)).abs().max() < 0.4
+    assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.4
+
+
+def test_an_exact_layer_is_the_same_in_single_and_double_precision():
+    torch.manual_seed(0)
+    layer = FixedConv(256, 64)
+    x = torch.randint(0, 256, (1, 256, 40, 40)).float() / 16
+    wide = copy.deepcopy(layer).double()
+    assert torch.equal(layer(x).double(), wide(x.double()))
+
+
+def test_the_gradient_of_a_fixed_point_value_is_that_of_its_clamp():
+    layer = FixedConv(4, 4)
+    x = torch.tensor([0.03, 0.5, 15.0, 20.0, -1.0], requires_grad=True)
+    quantise(x, layer.target).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_where_no_symbol_is_coded_the_latent_stays_to_the_last_bit():
+    torch.manual_seed(1)
+    inter = InterCodec(SMALL.latent, SMALL.symbols, SMALL.transform, SMALL.hyper, SMALL.parameters)
+    previous = bound_state(torch.randn(1, SMALL.latent, 16, 16))
+    nothing = torch.zeros(1, SMALL.symbols, 8, 8)
+    after = inter.synthesise(torch.full_like(nothing, 3.0), nothing, previous, torch.tensor([10]))
+    assert torch.equal(after, previous)
+
+
+def test_the_update_mask_covers_the_neighbours_of_a_coded_symbol():
+    symbols = torch.zeros(1, 5, 6, 6)
+    symbols[0, 2, 3, 3] = -1
+    mask = update_mask(symbols)[0, 0]
+    assert mask.sum() == 36
+    assert mask[4:10, 4:10].all()
+
+
+def test_table_classes_follow_the_coders_scale():
+    assert float(sigma_of_class(torch.tensor(1.0))) == pytest.approx(0.11)
+    assert float(sigma_of_class(torch.tensor(63.0))) == pytest.approx(32.0, rel=1e-5)
+    classes = torch.arange(1, 64).float()
+    assert torch.equal(class_of_sigma(sigma_of_class(classes)), classes)
+
+
+def test_bits_of_a_wide_gaussian_are_its_entropy():
+    torch.manual_seed(0)
+    values = torch.randn(200_000) * 8
+    bits = gaussian_bits(torch.round(values), torch.tensor(8.0)).mean()
+    assert float(bits) == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * 64), rel=0.01)
+
+
+def test_the_lagrangian_grows_with_quality():
+    weights = lagrangian(torch.arange(64))
+    assert (weights[1:] > weights[:-1]).all()
+
+
+def test_muon_takes_only_pointwise_weights_of_float_networks():
+    still = StillCodec(SMALL)
+    matrices, others = split_parameters([still])
+    fixed = {id(p) for m in still.modules() if isinstance(m, FixedConv) for p in m.parameters()}
+    assert matrices and all(p.dim() == 4 and p.shape[2] == 1 for p in matrices)
+    assert not fixed & {id(p) for p in matrices}
+    assert len(matrices) + len(others) == len(list(still.parameters()))
+
+
+def test_orthogonalised_updates_have_singular_values_near_one():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 40))[0])
+    assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_slots_play_sequences_on_and_mark_new_ones():
+    slots = Slots(material(), 4, 64, SequenceMix(mean=3.0), seed=0)
+    _, _, started = slots.advance()
+    assert started.all()
+    later = [slots.advance()[2] for _ in range(40)]
+    assert 0 < np.mean(later) < 0.5
+
+
+def write_clip(path, frames: int) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg4", rate=12)
+        stream.width = stream.height = 160
+        for n in range(frames):
+            picture = np.full((160, 160, 3), 8 * n, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+
+
+def test_loading_holds_back_whole_clips_by_name(tmp_path):
+    for name in ("street", "yard"):
+        write_clip(tmp_path / f"{name}.mp4", 10)
+    material = load([tmp_path], hold_clips=("yard",))
+    assert list(material.clips) == ["street"]
+    assert list(material.held_clips) == ["yard"]
+    assert material.clips["street"].shape == (10, 160, 160, 3)
+
+
+def test_loading_an_empty_folder_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        load([tmp_path])
