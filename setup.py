@@ -70,6 +70,7 @@ class CMakeBuild(build_ext):
 
 setup(
     packages=packages(),
+    include_package_data=False,  # only what package_data names; C++ sources belong to the sdist
     package_dir=FOLDERS,
     package_data={
         "duoview": ["py.typed", "profiles/**/*"],
