@@ -1,0 +1,1 @@
+"""Filter stages, filtergraph strings and containers: duoview seen from FFmpeg and PyAV."""
