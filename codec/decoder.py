@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from duoview import varint
 from duoview.access_unit import AccessUnit, SectionType, parse
-from duoview.backends import Network, open_backend
+from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
 from duoview.machine import MachineLayer
@@ -54,7 +54,7 @@ class Decoder:
         max_pixels: larger pictures are refused before memory is taken for them.
     """
 
-    def __init__(self, *, profile: str | Path | Profile | None = None, device: str = "cpu", threads: int = 0,
+    def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
                  view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         if view not in VIEWS:

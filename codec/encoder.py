@@ -9,7 +9,7 @@ import av
 
 from duoview import varint
 from duoview.access_unit import AccessUnit, Section, SectionType, serialize
-from duoview.backends import open_backend
+from duoview.backends import Backend, open_backend
 from duoview.errors import LimitError
 from duoview.machine import MachineLayer, SymbolDecision
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
@@ -31,7 +31,7 @@ class Encoder:
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
-                 profile: str | Path | Profile = "s", device: str = "cpu", threads: int = 0,
+                 profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
                  max_pixels: int = DEFAULT_MAX_PIXELS, decision: SymbolDecision | None = None) -> None:
         if not 0 <= q <= MAX_Q:
             raise LimitError(f"q={q}: expected 0 to {MAX_Q}")

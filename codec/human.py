@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.backends import CpuBackend
+from duoview.backends import Backend
 from duoview.profile import Profile
 
 Floats = NDArray[np.float32]
@@ -46,7 +46,7 @@ class HumanView:
         start: ``guided``. steps: 1..50 Euler steps of the flow. seed: 0..2^64-1; same seed, same picture.
     """
 
-    def __init__(self, profile: Profile, backend: CpuBackend, *, start: str = "guided", steps: int = 4,
+    def __init__(self, profile: Profile, backend: Backend, *, start: str = "guided", steps: int = 4,
                  seed: int = 0) -> None:
         if start not in STARTS:
             raise ValueError(f"start={start!r}: this version knows {', '.join(STARTS)}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.backends import CpuBackend, Network
+from duoview.backends import Backend, Network
 from duoview.errors import BitstreamError
 from duoview.picture import padded
 from duoview.profile import Profile
@@ -68,7 +68,7 @@ class MachineLayer:
         side: ``encode`` loads the analysis networks as well.
     """
 
-    def __init__(self, profile: Profile, backend: CpuBackend, *, encode: bool,
+    def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
                  decision: SymbolDecision | None = None) -> None:
         self.profile, self.sizes = profile, profile.sizes
         self.decision = decision or SymbolDecision()

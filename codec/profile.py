@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.backends import CpuBackend, Network
+from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 
@@ -107,7 +107,7 @@ class Profile:
                                f"{', '.join(sorted(self.manifest['networks']))}")
         return self._checked(self.manifest["networks"][network])
 
-    def load(self, network: str, backend: CpuBackend) -> Network:
+    def load(self, network: str, backend: Backend) -> Network:
         """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
         loaded = backend.load(self.path(network))
         if network in EXACT:
@@ -127,7 +127,7 @@ class Profile:
             results.append(GoldenResult(network, case.name, digest(loaded(**inputs)) == expected))
         return results
 
-    def verify(self, backend: CpuBackend | None = None) -> list[GoldenResult]:
+    def verify(self, backend: Backend | None = None) -> list[GoldenResult]:
         """Check every file's hash and run every golden vector on a backend (CPU by default)."""
         backend = backend or CpuBackend()
         for network in NETWORKS:

@@ -26,6 +26,14 @@ class Network(Protocol):
     def __call__(self, **inputs: Array) -> list[Array]: ...
 
 
+class Backend(Protocol):
+    """Loads the networks of a profile for one device."""
+
+    name: str
+
+    def load(self, path: Path) -> Network: ...
+
+
 class CpuNetwork:
     """One onnxruntime session on the CPU."""
 
@@ -65,8 +73,13 @@ class CpuBackend:
         return CpuNetwork(path, options)
 
 
-def open_backend(device: str, threads: int = 0) -> CpuBackend:
-    """The backend for a device name. Raises BackendUnavailableError when a named device cannot be had."""
+def open_backend(device: str | Backend, threads: int = 0) -> Backend:
+    """The backend for a device name; a Backend is taken as it is.
+
+    Raises BackendUnavailableError when a named device cannot be had, ValueError for an unknown name.
+    """
+    if not isinstance(device, str):
+        return device
     if device not in DEVICES:
         raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
     if device in ("auto", "cpu"):

@@ -1,0 +1,146 @@
+"""A profile's ONNX graphs executed by torch: the reference beside onnxruntime, and a way onto GPUs that only have torch.
+
+It reads the same files as every backend, so what it computes is what was shipped, not what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+from torch.nn import functional as F
+
+Array = NDArray[np.generic]
+Attributes = dict[str, object]
+_KINDS = {onnx.TensorProto.FLOAT: torch.float32, onnx.TensorProto.FLOAT16: torch.float16,
+          onnx.TensorProto.UINT8: torch.uint8, onnx.TensorProto.INT8: torch.int8, onnx.TensorProto.INT16: torch.int16,
+          onnx.TensorProto.INT32: torch.int32, onnx.TensorProto.INT64: torch.int64}
+
+
+def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    pads, strides, group = a["pads"], a["strides"], a["group"]
+    assert isinstance(pads, list) and isinstance(strides, list) and isinstance(group, int)
+    return F.conv2d(x, weight, bias, stride=strides[0], padding=pads[0], groups=group)
+
+
+def _space_to_depth(a: Attributes, x: Tensor) -> Tensor:
+    size = a["blocksize"]
+    assert isinstance(size, int)
+    n, c, h, w = x.shape
+    split = x.reshape(n, c, h // size, size, w // size, size)
+    return split.permute(0, 3, 5, 1, 2, 4).reshape(n, c * size * size, h // size, w // size)
+
+
+def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
+    if a["mode"] != b"CRD":
+        raise ValueError(f"DepthToSpace of mode {a['mode']!r}: only CRD is used by duoview's graphs")
+    size = a["blocksize"]
+    assert isinstance(size, int)
+    return F.pixel_shuffle(x, size)
+
+
+def _resize(a: Attributes, x: Tensor, _: Tensor | None, scales: Tensor) -> Tensor:
+    factors = [float(s) for s in scales[2:]]
+    if a["mode"] == b"nearest":
+        return F.interpolate(x, scale_factor=factors, mode="nearest")
+    return F.interpolate(x, scale_factor=factors, mode="bilinear", align_corners=False)
+
+
+def _pool(a: Attributes) -> tuple[list[int], list[int], int]:
+    kernel, strides, pads = a["kernel_shape"], a["strides"], a.get("pads", [0])
+    assert isinstance(kernel, list) and isinstance(strides, list) and isinstance(pads, list)
+    return kernel, strides, pads[0]
+
+
+def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return x @ (weight.T if a.get("transB") else weight) + bias
+
+
+def _int(a: Attributes, name: str) -> int:
+    value = a[name]
+    assert isinstance(value, int)
+    return value
+
+
+_OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+    "Abs": lambda a, x: x.abs(),
+    "Add": lambda a, x, y: x + y,
+    "AveragePool": lambda a, x: F.avg_pool2d(x, *_pool(a)),
+    "Cast": lambda a, x: x.to(_KINDS[_int(a, "to")]),
+    "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
+    "Concat": lambda a, *parts: torch.cat(parts, _int(a, "axis")),
+    "Conv": _conv,
+    "Cos": lambda a, x: torch.cos(x),
+    "DepthToSpace": _depth_to_space,
+    "Floor": lambda a, x: torch.floor(x),
+    "Gather": lambda a, x, index: torch.index_select(x, _int(a, "axis"), index),
+    "Gemm": _gemm,
+    "Identity": lambda a, x: x,
+    "LeakyRelu": lambda a, x: F.leaky_relu(x, float(a["alpha"])),
+    "MaxPool": lambda a, x: F.max_pool2d(x, *_pool(a)),
+    "Mul": lambda a, x, y: x * y,
+    "ReduceMax": lambda a, x: x.amax(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
+    "Relu": lambda a, x: torch.relu(x),
+    "Reshape": lambda a, x, shape: x.reshape([int(s) for s in shape]),
+    "Resize": _resize,
+    "Round": lambda a, x: torch.round(x),
+    "Sigmoid": lambda a, x: torch.sigmoid(x),
+    "Sin": lambda a, x: torch.sin(x),
+    "SpaceToDepth": _space_to_depth,
+    "Split": lambda a, x, sizes: torch.split(x, [int(s) for s in sizes], _int(a, "axis")),
+    "Sub": lambda a, x, y: x - y,
+    "Unsqueeze": lambda a, x, axes: x[(...,) + (None,) * len(axes)],
+}
+
+
+class TorchNetwork:
+    """One graph; call it like any network of a backend."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        graph = onnx.load(str(path)).graph
+        self.device = device
+        self.constants = {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()).to(device)
+                          for c in graph.initializer}
+        self.outputs = [o.name for o in graph.output]
+        self.nodes = []
+        for node in graph.node:
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            if node.op_type not in _OPERATORS:
+                raise ValueError(f"{path}: operator {node.op_type} is not among those of duoview's graphs")
+            if node.op_type == "Cast" and node.input[0] in self.constants:
+                # A stored float16 or int8 weight: widen it once.
+                kind = _KINDS[_int(attributes, "to")]
+                self.constants[node.output[0]] = self.constants.pop(node.input[0]).to(kind)
+                continue
+            self.nodes.append((_OPERATORS[node.op_type], attributes, list(node.input), list(node.output)))
+
+    @torch.no_grad()
+    def __call__(self, **inputs: Array) -> list[Array]:
+        values = dict(self.constants)
+        values.update({name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in inputs.items()})
+        for operator, attributes, names, outputs in self.nodes:
+            result = operator(attributes, *(values[n] if n else None for n in names))
+            if isinstance(result, tuple):
+                values.update(zip(outputs, result, strict=True))
+            else:
+                values[outputs[0]] = result
+        return [values[name].cpu().numpy() for name in self.outputs]
+
+
+class TorchBackend:
+    """Loads networks for torch on a device. TF32 stays off: exact networks need full float32 products."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.name = f"torch-{self.device.type}"
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+    def load(self, path: Path) -> TorchNetwork:
+        return TorchNetwork(path, self.device)

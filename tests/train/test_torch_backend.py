@@ -1,0 +1,61 @@
+"""The bundled profile computes the same under torch and onnxruntime."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+import duoview
+from duoview.backends import CpuBackend
+from duoview.export.torch_backend import TorchBackend
+from duoview.golden import exact_inputs
+from duoview.profile import EXACT, NETWORKS
+
+
+@pytest.fixture(scope="module")
+def profile():
+    return duoview.Profile("s")
+
+
+def test_torch_reproduces_every_golden_vector(profile):
+    results = profile.verify(TorchBackend())
+    assert len(results) >= 16
+    assert all(r.passed for r in results)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_networks_give_equal_integers_on_torch_and_onnxruntime(profile, name):
+    sizes = profile.manifest["sizes"]
+    for height, width, saturate in ((5, 7, False), (6, 10, True)):
+        inputs = exact_inputs(name, sizes, height, width, saturate)
+        ours = TorchBackend().load(profile.path(name))(**inputs)
+        theirs = CpuBackend().load(profile.path(name))(**inputs)
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.array_equal(a, b)
+
+
+def moving_square(n: int) -> av.VideoFrame:
+    picture = np.full((96, 160, 3), 90, np.uint8)
+    picture[:, :, 1] = np.arange(160)[None]
+    picture[20:60, 10 + 8 * n:50 + 8 * n] = (200, 40, 60)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    frame.pts, frame.time_base = n, Fraction(1, 10)
+    return frame
+
+
+def test_a_stream_from_onnxruntime_decodes_to_the_same_symbols_under_torch(profile):
+    encoder = duoview.Encoder(160, 96, rate=10, q=40, gop=8, profile=profile)
+    packets = [p for n in range(6) for p in encoder.encode(moving_square(n))]
+    decoders = [duoview.Decoder(profile=profile, strict=True),
+                duoview.Decoder(profile=profile, device=TorchBackend(), strict=True)]
+    pictures = [[f.to_ndarray(format="rgb24") for p in packets for f in d.decode(p)] for d in decoders]
+    assert decoders[0].symbols_sha256() == decoders[1].symbols_sha256() == encoder.symbols_sha256()
+    worst = max(int(np.abs(a.astype(int) - b.astype(int)).max()) for a, b in zip(*pictures, strict=True))
+    assert worst <= 3
+
+
+def test_every_network_of_the_profile_is_in_the_manifest(profile):
+    assert sorted(profile.manifest["networks"]) == sorted(NETWORKS)
