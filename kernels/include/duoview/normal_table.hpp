@@ -7,7 +7,7 @@ namespace duoview {
 
 static constexpr int kNormalFractionBits = 21;
 
-// Quantiles of the upper half of the standard normal, in units of 2^-21; the script says what indexes them.
+// Quantiles of the upper half of the standard normal in units of 2^-21; the script says what the index is.
 static constexpr std::int32_t kNormalQuantile[4097] = {
     13291661, 13289145, 13286649, 13284171, 13281712, 13279271, 13276847, 13274441, 13272053, 13269682, 13267327,
     13264989, 13262668, 13260363, 13258073, 13255799, 13253541, 13251298, 13249070, 13246857, 13244659, 13242475,
