@@ -30,5 +30,11 @@ class LinkError(Error, TypeError):
 
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest of the allowed words, or an empty text."""
+    near = nearest(word, allowed)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str | None:
+    """Return the nearest of the allowed words, None where none is near."""
     near = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None

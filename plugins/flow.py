@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 
 import av
 
-from .links import Link, LinkType
+from .links import Item, Link, LinkType
 
-Item = av.VideoFrame | av.Packet
-
-_EOF_CODE = next(code for code, kind in av.error.classes.items() if kind is av.error.EOFError)
+_EOF_CODE = av.error.tag_to_code(b"EOF ")  # AVERROR_EOF
 
 
 class Flow(abc.ABC):

@@ -15,9 +15,9 @@ import av
 import av.filter
 
 from .errors import LinkError
-from .flow import Flow, Item, end_of_stream
+from .flow import Flow, end_of_stream
 from .grammar import FilterText, parse_chain, split_options
-from .links import Link, LinkType
+from .links import Item, Link, LinkType
 from .native import NativeFilters
 from .registry import find_stage, no_such_filter
 from .stage import Stage
@@ -88,7 +88,7 @@ class Graph(Flow):
         return graph
 
     @property
-    def before(self) -> Link | None:  # type: ignore[override]
+    def before(self) -> Link | None:
         """What is known of the input before the first item: rate and sample aspect."""
         return self.flows[0].before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ class LinkType(enum.Enum):
     ACCESS_UNITS = "access units"
 
 
+Item: TypeAlias = "av.VideoFrame | av.Packet[Any]"
 ITEM_TYPES: dict[LinkType, type] = {LinkType.VIDEO: av.VideoFrame, LinkType.ACCESS_UNITS: av.Packet}
 
 
@@ -38,7 +40,7 @@ class Link:
     sample_aspect: Fraction = Fraction(1)
 
 
-def link_of(item: av.VideoFrame | av.Packet, before: Link | None = None) -> Link:
+def link_of(item: Item, before: Link | None = None) -> Link:
     """Describe the link an item travels on; what an item does not tell is taken from the link `before`."""
     rate = before.rate if before is not None else None
     aspect = before.sample_aspect if before is not None else Fraction(1)

@@ -10,6 +10,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.filter
@@ -17,9 +18,9 @@ import av.filter.context
 import av.logging
 
 from .errors import LinkError, OptionError
-from .flow import Flow, Item, end_of_stream, more_input_needed
+from .flow import Flow, end_of_stream, more_input_needed
 from .grammar import FilterText, split_options
-from .links import Link, LinkType, link_of
+from .links import Item, Link, LinkType, link_of
 
 _DYNAMIC_INPUTS, _DYNAMIC_OUTPUTS = 1, 2  # AVFILTER_FLAG_DYNAMIC_*
 _LINEAR = "; a linear chain takes filters with one input and one output"
@@ -215,7 +216,7 @@ def _check_options(item: FilterText) -> None:
 
 
 def _check_pads(item: FilterText, native: av.filter.context.FilterContext) -> None:
-    kind = av.filter.Filter(item.name)
+    kind: Any = av.filter.Filter(item.name)  # its pads are missing in PyAV's type stubs
     inputs, outputs = len(kind.inputs), len(kind.outputs)
     if kind.flags & _DYNAMIC_OUTPUTS:  # the number depends on the options: count by linking
         outputs = sum(_links(native, index) for index in range(3))

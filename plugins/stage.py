@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from .errors import LinkError
-from .flow import Flow, Item, end_of_stream, more_input_needed
+from .flow import Flow, end_of_stream, more_input_needed
 from .grammar import OptionText
-from .links import ITEM_TYPES, Link, LinkType, link_of
+from .links import ITEM_TYPES, Item, Link, LinkType, link_of
 from .options import build_options, describe_options, parse_options
 
 
@@ -155,6 +155,6 @@ def stage_help(stage: type[Stage]) -> str:
     lines.append(f"{stage.name} options, in positional order:" if options else f"{stage.name} has no options.")
     for item in options:
         alias = f", {item.limits.alias}" if item.limits.alias else ""
-        default = "required" if item.required else f"default {item.default}"
+        default = "required" if item.required else f"default {item.default}" if item.default != "" else "default: none"
         lines.append(f"  {item.name + alias:<14} {item.limits.help} ({item.allowed}; {default})")
     return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""Cutting in time: ``-ss``, ``-t``, ``-to`` and ``-frames:v``, and the times of frames and packets in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The part of a stream that is written. Times in seconds, counted from `zero` on the stream's own clock.
+
+    What is kept is shifted so that `start` becomes the stream's zero, as ffmpeg does with ``-ss`` before an output.
+    """
+
+    zero: Fraction = Fraction(0)
+    start: Fraction = Fraction(0)
+    duration: Fraction | None = None
+    frames: int | None = None
+
+    def is_before(self, item: Any) -> bool:
+        """True for what lies before the part that is kept."""
+        at = item_time(item)
+        return bool(self.start) and at is not None and at - self.zero < self.start
+
+    def is_after(self, item: Any, frames: int) -> bool:
+        """True for what lies behind it, when `frames` frames were kept already."""
+        if self.frames is not None and frames >= self.frames:
+            return True
+        at = item_time(item)
+        return self.duration is not None and at is not None and at - self.zero >= self.start + self.duration
+
+    def expected(self, total: Fraction | None, rate: Fraction | None) -> Fraction | None:
+        """Seconds of output to come from `total` seconds of input, None where unknown."""
+        ends = [total - self.start] if total is not None else []
+        ends += [self.duration] if self.duration is not None else []
+        ends += [self.frames / rate] if self.frames is not None and rate else []
+        return max(min(ends), Fraction(0)) if ends else None
+
+
+def item_time(item: av.VideoFrame | av.Packet[Any]) -> Fraction | None:
+    """Presentation time in seconds, None where there is none."""
+    if item.pts is None or not item.time_base:
+        return None
+    return item.pts * Fraction(item.time_base)
+
+
+def shift_item(item: av.VideoFrame | av.Packet[Any], seconds: Fraction) -> None:
+    """Take `seconds` off the times of a frame or packet."""
+    if not item.time_base:
+        return
+    ticks = round(seconds / Fraction(item.time_base))
+    if item.pts is not None:
+        item.pts -= ticks
+    if isinstance(item, av.Packet) and item.dts is not None:
+        item.dts -= ticks

@@ -1,0 +1,394 @@
+"""``duoview decode``: access units into pictures, for machines or for people, written as video or images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+import duoview
+from duoview.decoder import FrameOrigin
+from duoview.errors import Error
+from duoview.plugins.filters.dv_human import Human
+from duoview.plugins.filters.dv_machine import Machine
+from duoview.plugins.graph import Graph
+from duoview.plugins.links import LinkType
+
+from .console import LEVELS, Console
+from .cut import Cut, item_time, shift_item
+from .destination import claim, is_pipe
+from .encode import input_duration, one_input_one_output
+from .errors import MediaError, UsageError, media_error
+from .interrupt import EXIT_CODE, Interrupt
+from .options import (
+    ANYWHERE,
+    FILES,
+    GLOBAL_OPTIONS,
+    CommandLine,
+    CommandOption,
+    Scope,
+    frame_rate,
+    help_lines,
+    integer,
+    one_of,
+    positive_duration,
+    split,
+)
+from .outputs import OutputSettings, VideoOutput
+from .progress import Progress
+from .streams import mapped_streams, read_map
+
+_LATER = "is not in this version"
+_VIEWS = one_of("machine", "human", later={"texture": _LATER})
+_STARTS = one_of("guided", later={"slim": _LATER, "texture": _LATER})
+_INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
+# fmt: off
+TABLE = (
+    *GLOBAL_OPTIONS,
+    CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE),
+    CommandOption("profile", "folder", "the stream's profile, where it is not a bundled one", FILES),
+    CommandOption("view", "view", "machine (what detectors see) or human (regenerated)", FILES, _VIEWS),
+    CommandOption("start", "start", "human view: guided, from pure noise, no extra bits", FILES, _STARTS),
+    CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
+    CommandOption("seed", "n", "human view: seed of the noise (0)", FILES, integer(0, (1 << 64) - 1)),
+    CommandOption("texture", "depth", "texture layers to use: 0, there are none in this version", FILES),
+    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+    CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
+    CommandOption("t", "time", "take this long", FILES, positive_duration),
+    CommandOption("to", "time", "stop at this time of the input", _INPUT, positive_duration),
+    CommandOption("r", "rate", "drop or repeat frames to this rate", _OUTPUT, frame_rate),
+    CommandOption("threads", "n", "threads of the networks, and after -i of the encoder too", FILES, integer(0, 1024)),
+    CommandOption("vf", "graph", "filters behind the decoder, libavfilter's and ours", _OUTPUT, aliases=("filter",),
+                  specifiers=("v",)),
+    CommandOption("c", "encoder", "encoder of the output (libx264 -crf 18); -c:a copy passes audio through", _OUTPUT,
+                  specifiers=("v", "a", "s", "d"), aliases=("codec",)),
+    CommandOption("q", "n", "quality of encoders that have -q:v, e.g. mjpeg: 1 is best", _OUTPUT, integer(1, 69),
+                  specifiers=("v",)),
+    CommandOption("pix_fmt", "format", "pixel format of the output (yuv420p)", _OUTPUT),
+    CommandOption("movflags", "flags", "of MP4 and MOV files, e.g. +faststart", _OUTPUT),
+    CommandOption("start_number", "n", "first number of an image sequence", _OUTPUT, integer(0)),
+    CommandOption("update", "0|1", "write all pictures into one image file, the last stays", _OUTPUT, integer(0, 1)),
+    CommandOption("map", "0[:v|a|s|d][:n]", "streams to take; those that are not video pass through", _OUTPUT,
+                  read_map, repeat=True),
+    CommandOption("an", "", "no audio (the default)", _OUTPUT),
+    CommandOption("sn", "", "no subtitles (the default)", _OUTPUT),
+    CommandOption("dn", "", "no data streams (the default)", _OUTPUT),
+    CommandOption("frames", "n", "stop after this many frames", _OUTPUT, integer(1), specifiers=("v",)),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """What one call decodes, from what, to where. Times in seconds."""
+
+    url: str
+    format: str | None
+    seek: Fraction | None
+    duration: Fraction | None
+    view: str
+    start: str
+    steps: int
+    seed: int
+    profile: str
+    device: str
+    threads: int
+    filters: str
+    rate: Fraction | None
+    maps: tuple[str, ...]
+    copy_audio: bool
+    cut: Cut
+    output: OutputSettings
+
+
+@dataclass(frozen=True)
+class DecodeResult:
+    """What was written, and how much of it stands in for damaged data."""
+
+    frames: int
+    concealed: int
+    damaged: int
+    skipped: int
+    symbols_sha256: str
+    interrupted: bool
+
+
+def usage() -> str:
+    """The help of the command."""
+    head = "duoview decode [input options] -i input [output options] output.{mp4,mkv,nut,...,%04d.png}"
+    foot = "Other output options go to the encoder, e.g. -crf 23 -preset fast."
+    return "\n".join((head, "", *help_lines(TABLE), "", foot))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    line = split(arguments, TABLE, codec_options=True)
+    console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    job = read_job(line)
+    claim(job.output.url, job.url, line.globals, console)
+    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
+    result = decode(job, console, progress_url=line.globals.get("progress"), stats=stats)
+    console.info(f"{job.output.url}: {result.frames} frames of the {job.view} view, symbols {result.symbols_sha256}")
+    return EXIT_CODE if result.interrupted else 0
+
+
+def read_job(line: CommandLine) -> DecodeJob:
+    """Turn a split command line into a job. Raises UsageError."""
+    source, output = one_input_one_output(line, "decode")
+
+    def either(name: str, default: Any) -> Any:
+        return output.get(name, source.get(name, default))
+
+    if either("texture", "0") != "0":
+        raise UsageError(f"-texture {either('texture', '0')}: expected 0; texture layers are not in this version")
+    view = either("view", "machine")
+    for name in ("start", "steps", "seed"):
+        if either(name, None) is not None and view != "human":
+            raise UsageError(f"-{name}: belongs to the human view; expected -view human with it")
+    for kind in ("a", "s", "d"):
+        codec = output.get(f"c:{kind}", "copy")
+        if codec != "copy":
+            raise UsageError(f"-c:{kind} {codec}: expected copy, the only way audio and other streams go through")
+    codec_options = dict(output.codec_options)
+    quality = output.get("q:v", output.get("q"))
+    if quality is not None:
+        codec_options |= {"flags": "+qscale", "global_quality": str(quality * 118)}  # 118 is FF_QP2LAMBDA
+    muxer = {name: str(output.get(name)) for name in ("movflags", "start_number", "update") if name in output.values}
+    return DecodeJob(
+        url=source.url,
+        format=source.get("f"),
+        seek=source.get("ss"),
+        duration=input_duration(source.get("ss"), source.get("t"), source.get("to")),
+        view=view,
+        start=either("start", "guided"),
+        steps=either("steps", 4),
+        seed=either("seed", 0),
+        profile=either("profile", ""),
+        device=line.globals.get("device", "cpu"),
+        threads=either("threads", 0),
+        filters=output.get("vf", output.get("vf:v", "")),
+        rate=output.get("r"),
+        maps=output.get("map", ()),
+        copy_audio="c:a" in output.values and not output.get("an"),
+        cut=Cut(
+            start=output.get("ss", Fraction(0)),
+            duration=output.get("t"),
+            frames=output.get("frames:v", output.get("frames")),
+        ),
+        output=OutputSettings(
+            url=output.url,
+            format=output.get("f"),
+            codec=output.get("c:v", output.get("c")),
+            codec_options=codec_options,
+            muxer_options=muxer,
+            pixel_format=output.get("pix_fmt"),
+            threads=output.get("threads", 0),
+        ),
+    )
+
+
+def decode(
+    job: DecodeJob, console: Console, *, progress_url: str | None = None, stats: bool | None = None
+) -> DecodeResult:
+    """Decode a file. Frames decoded before a failure stay in the finished output; the failure is raised after that."""
+    with ExitStack() as stack:
+        work = _Decoding(job, console, stack)
+        expected = work.cut.expected(work.expected, job.rate or work.rate)
+        work.progress = Progress(console, url=progress_url, stats=stats, expected=expected)
+        stack.callback(work.progress.finish)
+        interrupt = stack.enter_context(Interrupt())
+        failure: BaseException | None = None
+        try:
+            work.run(interrupt)
+        except (Error, av.error.FFmpegError, OSError) as error:
+            failure = error
+        try:
+            work.finish()
+        except Error:
+            if failure is None:
+                raise
+        if failure is not None:
+            raise failure
+        result = work.result(interrupt.requested)
+        if result.damaged or result.skipped:
+            console.warning(
+                f"{job.url}: {result.damaged} damaged access units, {result.concealed} frames concealed, "
+                f"{result.skipped} skipped before a key frame; last: {work.last_damage}"
+            )
+        if not result.frames and not interrupt.requested:
+            because = work.last_damage or "no access unit in the part that was asked for"
+            raise MediaError(f"{job.url}: not one frame could be decoded: {because}")
+        return result
+
+
+class _Decoding:
+    """One run: packets through decoder, filters and cut into the output."""
+
+    def __init__(self, job: DecodeJob, console: Console, stack: ExitStack) -> None:
+        self.job, self.console = job, console
+        self.progress: Progress | None = None
+        common = {"device": job.device, "threads": job.threads, "profile": job.profile}
+        human = {"start": job.start, "steps": job.steps, "seed": job.seed}
+        self.stage = Human(**human, **common) if job.view == "human" else Machine(**common)
+        text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)
+        filters = Graph.parse(text).flows if text else ()
+        self.graph = Graph((self.stage, *filters))
+        if self.graph.output is not LinkType.VIDEO:
+            raise UsageError(f"-vf {job.filters}: expected filters that give video frames, not access units")
+        self.container = duoview.open("pipe:0" if job.url == "-" else job.url, format=job.format)
+        stack.callback(self.container.close)
+        stream = self.container.stream
+        base = Fraction(stream.time_base) if stream.time_base else Fraction(1)
+        self.zero = Fraction(stream.start_time) * base if stream.start_time else Fraction(0)
+        self.rate = Fraction(stream.average_rate) if stream.average_rate else None
+        total = stream.duration * base if stream.duration else None
+        if total is not None and job.seek is not None:
+            total = max(total - job.seek, Fraction(0))
+        self.expected = min(total, job.duration) if total is not None and job.duration is not None else total
+        self.begin = self.zero + (job.seek or 0)
+        self.shift = self.begin if job.seek is not None else Fraction(0)
+        self.cut = Cut(self.zero - self.shift + (job.seek or 0), job.cut.start, job.cut.duration, job.cut.frames)
+        self.copied = self._copied_streams()
+        self.output = VideoOutput(job.output, console, rate=job.rate or self.rate, copied=self.copied)
+        self.graph.before = None
+        self.origins: list[dict[str, Any]] = []
+        self.concealed = 0
+        self.kept = 0
+
+    @property
+    def last_damage(self) -> str:
+        """The decoder's last complaint."""
+        return self.stage.decoder.stats.last_damage if self.stage.decoder is not None else ""
+
+    def run(self, interrupt: Interrupt) -> None:
+        """Decode to the end, to what was asked for, or to an interrupt."""
+        if self.job.seek:
+            self.container.seek(self.begin)
+        indices = {stream.index for stream in self.copied}
+        end = self.begin + self.job.duration if self.job.duration is not None else None
+        for packet in self._packets():
+            if interrupt.requested:
+                return
+            at = item_time(packet)
+            late = end is not None and at is not None and at >= end
+            if packet.stream_index in indices and packet.stream_index != self.container.stream.index:
+                early = self.job.seek is not None and (at is None or at < self.begin)
+                if not late and not early:
+                    shift_item(packet, self.shift)
+                    if not self.cut.is_before(packet) and not self.cut.is_after(packet, 0):
+                        shift_item(packet, self.cut.start)
+                        self.output.copy(packet, packet.stream_index)
+                continue
+            if late or self._decode(packet):
+                break
+        self.graph.push(None)
+        self._pass_on()
+
+    def finish(self) -> None:
+        """Finish the output and write the provenance of a human view beside it."""
+        size = self.output.close()
+        assert self.progress is not None
+        self.progress.advance(0, size, None)
+        if self.job.view == "human" and self.output.written:
+            self._write_provenance()
+
+    def result(self, interrupted: bool) -> DecodeResult:
+        """What was done so far."""
+        decoder = self.stage.decoder
+        stats = decoder.stats if decoder is not None else None
+        return DecodeResult(
+            frames=self.output.written,
+            concealed=self.concealed,
+            damaged=stats.damaged if stats is not None else 0,
+            skipped=stats.skipped if stats is not None else 0,
+            symbols_sha256=decoder.symbols_sha256() if decoder is not None else "",
+            interrupted=interrupted,
+        )
+
+    def _packets(self) -> Any:
+        packets = self.container.demux(self.copied) if self.copied else self.container.demux()
+        while True:
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except (Error, av.error.FFmpegError, OSError) as error:
+                self.console.warning(f"{media_error(self.job.url, 'reading stopped here', error)}")
+                return
+
+    def _decode(self, packet: Any) -> bool:
+        self.graph.push(packet)
+        return self._pass_on()
+
+    def _pass_on(self) -> bool:
+        """Write the frames that are ready; True when no more are needed."""
+        for frame in self.graph.ready():
+            assert isinstance(frame, av.VideoFrame)
+            at = item_time(frame)
+            if self.job.seek is not None:
+                if at is None or at < self.begin:
+                    continue
+                shift_item(frame, self.shift)
+            if self.cut.is_before(frame):
+                continue
+            if self.cut.is_after(frame, self.kept):
+                return True
+            shift_item(frame, self.cut.start)
+            self._write(frame)
+            if self.cut.frames is not None and self.kept >= self.cut.frames:
+                return True
+        return False
+
+    def _write(self, frame: av.VideoFrame) -> None:
+        decoder = self.stage.decoder
+        if not self.kept and decoder is not None and decoder.sequence is not None:
+            self.output.describe(decoder.sequence.colour, decoder.sequence.sample_aspect_ratio)
+        self._note_origin(frame.opaque)
+        size = self.output.write(frame)
+        self.kept += 1
+        at = item_time(frame)
+        length = frame.duration * Fraction(frame.time_base) if frame.duration and frame.time_base else Fraction(0)
+        assert self.progress is not None
+        self.progress.advance(1, size, at + length - self.cut.zero if at is not None else None)
+
+    def _note_origin(self, origin: object) -> None:
+        if not isinstance(origin, FrameOrigin):
+            return
+        self.concealed += origin.concealed
+        made = origin.provenance.as_dict() if origin.provenance is not None else {}
+        if not self.origins or self.origins[-1]["provenance"] != made:
+            self.origins.append({"first_frame": self.kept, "frames": 0, "concealed": 0, "provenance": made})
+        self.origins[-1]["frames"] += 1
+        self.origins[-1]["concealed"] += origin.concealed
+
+    def _write_provenance(self) -> None:
+        if is_pipe(self.job.output.url):
+            self.console.warning("the human view goes to a pipe: its provenance is not written; it needs a file name")
+            return
+        path = Path(f"{self.job.output.url}.json")
+        document = {
+            "file": self.job.output.url,
+            "source": self.job.url,
+            "software": f"duoview {duoview.__version__}",
+            "view": "human",
+            "frames": self.output.written,
+            "symbols_sha256": self.stage.decoder.symbols_sha256() if self.stage.decoder is not None else "",
+            "segments": self.origins,
+        }
+        try:
+            path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise media_error(str(path), "cannot write the provenance", error) from error
+
+    def _copied_streams(self) -> list[Any]:
+        others = list(self.container.other_streams)
+        if self.job.maps:
+            chosen = mapped_streams([self.container.stream, *others], self.job.url, self.job.maps)
+            return [stream for stream in chosen if stream.type != "video" and stream in others]
+        return [stream for stream in others if stream.type == "audio"][:1] if self.job.copy_audio else []

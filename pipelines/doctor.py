@@ -1,0 +1,195 @@
+"""``duoview doctor``: what this machine can do, and why not more. It never crashes over what is missing."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import av
+
+import duoview
+from duoview import kernels
+from duoview.backends import open_backend
+from duoview.errors import Error, ProfileError
+from duoview.profile import Profile, bundled_profiles
+
+from .console import LEVELS
+from .errors import UsageError, reason
+from .filters import OUTPUT_FORMAT
+from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, split
+
+DEVICES = ("cpu", "cuda", "tensorrt")
+TABLE = (
+    *GLOBAL_OPTIONS,
+    OUTPUT_FORMAT,
+    CommandOption("device", "name", "fail unless this device can be used", ANYWHERE),
+    CommandOption("profile", "name", "check this profile too, a bundled name or a folder", ANYWHERE),
+)
+
+
+@dataclass(frozen=True)
+class DeviceReport:
+    """One device: can networks run there, and the facts found or missing."""
+
+    name: str
+    usable: bool
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """One profile: its hash, and how many golden vectors of its exact networks came out right."""
+
+    name: str
+    usable: bool
+    sha256: str
+    golden: int
+    passed: int
+    problem: str
+
+
+def usage() -> str:
+    """The help of the command."""
+    return "\n".join(("duoview doctor [-of json] [-device name] [-profile name]", "", *help_lines(TABLE)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command: 0 when the device asked for (cpu by default) and every profile work, else 1."""
+    line = split(arguments, TABLE)
+    if line.inputs or line.outputs:
+        raise UsageError("doctor: takes no file")
+    wanted = line.globals.get("device", "cpu")
+    wanted = "cpu" if wanted == "auto" else wanted
+    if wanted not in DEVICES:
+        raise UsageError(f"-device {wanted}: expected auto, {', '.join(DEVICES)}")
+    devices = [device_report(name) for name in DEVICES]
+    names = [*bundled_profiles(), *([line.globals["profile"]] if "profile" in line.globals else [])]
+    profiles = [profile_report(name) for name in dict.fromkeys(names)]
+    device_works = any(item.usable for item in devices if item.name == wanted)
+    healthy = device_works and bool(profiles) and all(item.usable for item in profiles)
+    if line.globals.get("of") == "json":
+        document: dict[str, Any] = {
+            "healthy": healthy,
+            "versions": versions(),
+            "kernels": {"paths": list(kernels.paths()), "tables_sha256": kernels.tables_digest()},
+            "devices": [asdict(item) for item in devices],
+            "profiles": [asdict(item) for item in profiles],
+        }
+        print(json.dumps(document, indent=1))
+    elif line.globals.get("loglevel", LEVELS["info"]) >= LEVELS["error"]:
+        print(as_text(devices, profiles))
+    return 0 if healthy else 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of ours and of what is below."""
+    found = {"duoview": duoview.__version__, "python": platform.python_version(), "av": av.__version__}
+    for package in ("numpy", "onnxruntime", "onnxruntime-gpu", "tensorrt", "pycuda"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    found["libavcodec"] = ".".join(map(str, av.library_versions["libavcodec"]))
+    found["libavfilter"] = ".".join(map(str, av.library_versions["libavfilter"]))
+    return found
+
+
+def device_report(name: str) -> DeviceReport:
+    """Ask the backend itself whether a device can be had, and gather what is there or missing."""
+    facts = list(_cpu_facts() if name == "cpu" else _gpu_facts(tensorrt=name == "tensorrt"))
+    try:
+        open_backend(name)
+    except (Error, ImportError) as error:
+        return DeviceReport(name, False, (reason(error), *facts))
+    return DeviceReport(name, True, tuple(facts))
+
+
+def profile_report(name: str) -> ProfileReport:
+    """Check a profile: its files' hashes, and its exact networks' golden vectors on the CPU."""
+    digest = ""
+    try:
+        profile = Profile(name)
+        digest = profile.sha256.hex()
+        results = profile.verify()
+    except ProfileError as error:
+        return ProfileReport(name, False, digest, 0, 0, reason(error))
+    passed = sum(result.passed for result in results)
+    failed = [f"{result.network}/{result.case}" for result in results if not result.passed]
+    problem = f"golden vectors came out wrong: {', '.join(failed)}" if failed else ""
+    return ProfileReport(name, not failed and bool(results), digest, len(results), passed, problem)
+
+
+def as_text(devices: Sequence[DeviceReport], profiles: Sequence[ProfileReport]) -> str:
+    """The report for people."""
+    lines = [", ".join(f"{name} {number}" for name, number in versions().items())]
+    lines.append(f"kernels: {', '.join(kernels.paths())}; coder tables {kernels.tables_digest()[:12]}...")
+    for device in devices:
+        lines.append(f"device {device.name}: {'usable' if device.usable else 'not usable'}")
+        lines += [f"  {fact}" for fact in device.facts]
+    for profile in profiles:
+        state = "good" if profile.usable else f"not usable: {profile.problem}"
+        lines.append(
+            f"profile {profile.name}: {state} (sha256 {profile.sha256[:12]}..., "
+            f"golden vectors {profile.passed} of {profile.golden})"
+        )
+    if not profiles:
+        lines.append("profile: none is bundled; expected profile s; reinstall duoview or give -profile FOLDER")
+    return "\n".join(lines)
+
+
+def _cpu_facts() -> list[str]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ["onnxruntime: not installed; pip install onnxruntime"]
+    import onnxruntime
+
+    cores = len(os.sched_getaffinity(0))
+    providers = ", ".join(onnxruntime.get_available_providers())
+    return [f"onnxruntime {onnxruntime.__version__} with {providers}; {cores} cores"]
+
+
+def _gpu_facts(*, tensorrt: bool) -> list[str]:
+    facts = [_driver_fact()]
+    providers = _providers()
+    wanted = "TensorrtExecutionProvider" if tensorrt else "CUDAExecutionProvider"
+    facts.append(f"onnxruntime: {'has' if wanted in providers else 'lacks'} {wanted}" + _gpu_advice(wanted, providers))
+    packages = ("tensorrt", "pycuda") if tensorrt else ("pycuda",)
+    for package in packages:
+        present = importlib.util.find_spec(package) is not None
+        facts.append(f"{package}: {'installed' if present else 'not installed; pip install duoview[gpu]'}")
+    return facts
+
+
+def _providers() -> list[str]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return []
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _gpu_advice(wanted: str, providers: Sequence[str]) -> str:
+    return "" if wanted in providers else "; pip install duoview[gpu] in an environment without plain onnxruntime"
+
+
+def _driver_fact() -> str:
+    """Ask the driver library itself: a TensorRT runtime without a driver would crash the process."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "NVIDIA driver: missing (libcuda.so.1 cannot be loaded)"
+    status = driver.cuInit(0)
+    if status != 0:
+        return f"NVIDIA driver: present, but cuInit gives error {status}"
+    count = ctypes.c_int()
+    if driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "NVIDIA driver: present, but there is no GPU"
+    name = ctypes.create_string_buffer(128)
+    driver.cuDeviceGetName(name, 128, 0)
+    return f"NVIDIA driver: present, {count.value} GPU(s), first {name.value.decode(errors='replace')}"

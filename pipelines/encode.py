@@ -1,0 +1,402 @@
+"""``duoview encode``: a video, image or image sequence into a stream of access units for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+import duoview
+from duoview.errors import Error
+from duoview.plugins.filters.dv_encode import Encode
+from duoview.plugins.flow import Flow
+from duoview.plugins.graph import Graph
+from duoview.plugins.links import LinkType
+from duoview.profile import Profile
+
+from .console import LEVELS, Console
+from .cut import Cut, shift_item
+from .destination import claim
+from .errors import MediaError, UsageError, media_error
+from .inputs import InputSettings, VideoInput, rotation_filters
+from .interrupt import EXIT_CODE, Interrupt
+from .options import (
+    ANYWHERE,
+    FILES,
+    GLOBAL_OPTIONS,
+    CommandLine,
+    CommandOption,
+    Scope,
+    frame_rate,
+    help_lines,
+    integer,
+    one_of,
+    positive_duration,
+    size,
+    split,
+)
+from .progress import Progress
+from .streams import read_map
+
+_LATER = "is not in this version"
+_DEMUXER_OPTIONS = {
+    "framerate": "framerate",
+    "pattern_type": "pattern_type",
+    "start_number": "start_number",
+    "loop": "loop",
+    "s": "video_size",
+    "pix_fmt": "pixel_format",
+}
+_PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
+_MACHINES = one_of("neural", "auto", later=dict.fromkeys(("inner", "copy"), _LATER))
+_INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
+# fmt: off
+TABLE = (
+    *GLOBAL_OPTIONS,
+    CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE),
+    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+    CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
+    CommandOption("t", "time", "take this long", FILES, positive_duration),
+    CommandOption("to", "time", "stop at this time of the input", _INPUT, positive_duration),
+    CommandOption("r", "rate", "input: frames come at this rate; output: drop or repeat to it", FILES, frame_rate),
+    CommandOption("threads", "n", "input: of the decoder; output: of the networks; 0: all", FILES, integer(0, 1024)),
+    CommandOption("framerate", "rate", "rate of an image sequence or raw video", _INPUT, frame_rate),
+    CommandOption("pattern_type", "type", "how a name means images: sequence, glob, none", _INPUT, _PATTERN_TYPES),
+    CommandOption("start_number", "n", "first number of an image sequence", _INPUT, integer(0)),
+    CommandOption("loop", "0|1", "repeat an image for ever", _INPUT, integer(0, 1)),
+    CommandOption("s", "WxH", "size of raw video", _INPUT, size, aliases=("video_size",)),
+    CommandOption("pix_fmt", "format", "pixel format of raw video", _INPUT, aliases=("pixel_format",)),
+    CommandOption("noautorotate", "", "do not turn pictures upright", _INPUT),
+    CommandOption("vf", "graph", "filters before the encoder, libavfilter's and ours", _OUTPUT, aliases=("filter",),
+                  specifiers=("v",)),
+    CommandOption("q", "0..63", "quality; 63 is best (24)", _OUTPUT, integer(0, 63), specifiers=("v",)),
+    CommandOption("g", "frames", "from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
+    CommandOption("profile", "name", "bundled profile or folder (s)", _OUTPUT),
+    CommandOption("machine", "codec", "codec of the machine layer: neural or auto", _OUTPUT, _MACHINES),
+    CommandOption("texture", "depth", "texture layers: 0, there are none in this version", _OUTPUT),
+    CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
+                  one_of("none", later={"auto": _LATER})),
+    CommandOption("map", "0[:v|a|s|d][:n]", "streams to take; those that are not video pass through", _OUTPUT,
+                  read_map, repeat=True),
+    CommandOption("c", "copy", "-c:a copy passes audio through", _OUTPUT, specifiers=("v", "a", "s", "d"),
+                  aliases=("codec",)),
+    CommandOption("an", "", "no audio (the default)", _OUTPUT),
+    CommandOption("sn", "", "no subtitles (the default)", _OUTPUT),
+    CommandOption("dn", "", "no data streams (the default)", _OUTPUT),
+    CommandOption("frames", "n", "stop after this many frames", _OUTPUT, integer(1), specifiers=("v",)),
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """What one call encodes, from what, to where."""
+
+    source: InputSettings
+    output: str
+    format: str | None
+    filters: str
+    q: int
+    gop: int
+    profile: str
+    device: str
+    threads: int
+    rate: Fraction | None
+    cut: Cut
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What was written."""
+
+    frames: int
+    bytes: int
+    interrupted: bool
+
+
+def usage() -> str:
+    """The help of the command."""
+    head = "duoview encode [input options] -i input [output options] output.{nut,mov,avi,mp4,ts,dv}"
+    return "\n".join((head, "", *help_lines(TABLE)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    line = split(arguments, TABLE)
+    console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    job = read_job(line)
+    claim(job.output, job.source.url, line.globals, console)
+    progress_url = line.globals.get("progress")
+    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
+    result = encode(job, console, progress_url=progress_url, stats=stats)
+    console.info(f"{job.output}: {result.frames} frames, {result.bytes} bytes of access units")
+    return EXIT_CODE if result.interrupted else 0
+
+
+def read_job(line: CommandLine) -> EncodeJob:
+    """Turn a split command line into a job. Raises UsageError."""
+    source, output = one_input_one_output(line, "encode")
+    codecs = {key: value for key, value in output.values.items() if key.partition(":")[0] == "c"}
+    for key, value in codecs.items():
+        if key in ("c", "c:v") and value in ("duoview", "dv_encode"):
+            continue
+        if value != "copy" or key == "c:v":
+            expected = (
+                "duoview, the only one" if key == "c:v" else "copy, the only way audio and other streams go through"
+            )
+            raise UsageError(f"-{key} {value}: expected {expected}")
+    if output.get("texture", "0") != "0":
+        raise UsageError(f"-texture {output.get('texture')}: expected 0; texture layers are not in this version")
+    values = source.values
+    options = {name: str(values[key]) for key, name in _DEMUXER_OPTIONS.items() if key in values}
+    copies_audio = any(value == "copy" and key in ("c", "c:a") for key, value in codecs.items())
+    settings = InputSettings(
+        url=source.url,
+        format=source.get("f"),
+        options=options,
+        seek=source.get("ss"),
+        duration=input_duration(source.get("ss"), source.get("t"), source.get("to")),
+        rate=source.get("r"),
+        threads=source.get("threads", 0),
+        autorotate="noautorotate" not in values,
+        maps=output.get("map", ()),
+        copy_audio=copies_audio and not output.get("an"),
+    )
+    quality = output.get("q:v", output.get("q", 24))
+    return EncodeJob(
+        source=settings,
+        output=output.url,
+        format=output.get("f"),
+        filters=output.get("vf", output.get("vf:v", "")),
+        q=quality,
+        gop=output.get("g", 50),
+        profile=output.get("profile", "s"),
+        device=line.globals.get("device", "cpu"),
+        threads=output.get("threads", 0),
+        rate=output.get("r"),
+        cut=Cut(
+            start=output.get("ss", Fraction(0)),
+            duration=output.get("t"),
+            frames=output.get("frames:v", output.get("frames")),
+        ),
+    )
+
+
+def encode(
+    job: EncodeJob, console: Console, *, progress_url: str | None = None, stats: bool | None = None
+) -> EncodeResult:
+    """Encode a file. What was encoded before a failure stays in the finished file; the failure is raised after that."""
+    Profile(job.profile)  # a wrong profile is named before any file is touched
+    encoder = Encode(q=job.q, gop=job.gop, profile=job.profile, device=job.device, threads=job.threads)
+    text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)
+    filters = Graph.parse(text) if text else None
+    if filters is not None and (filters.input is not LinkType.VIDEO or filters.output is not LinkType.VIDEO):
+        raise UsageError(
+            f"-vf {job.filters}: expected filters from video frames to video frames; encode adds dv_encode"
+        )
+    with ExitStack() as stack:
+        source = VideoInput(job.source, console)
+        stack.callback(source.close)
+        output = AccessUnitOutput(job.output, job.format, source.copied)
+        zero = Fraction(0) if job.source.seek is not None else source.origin
+        cut = Cut(zero, job.cut.start, job.cut.duration, job.cut.frames)
+        expected = cut.expected(source.expected, job.rate or source.rate)
+        progress = Progress(console, url=progress_url, stats=stats, expected=expected)
+        stack.callback(progress.finish)
+        interrupt = stack.enter_context(Interrupt())
+        work = _Encoding(source, filters, encoder, output, cut, progress)
+        failure: BaseException | None = None
+        try:
+            work.run(interrupt)
+        except (Error, av.error.FFmpegError, OSError) as error:
+            failure = error
+        try:
+            output.close()
+        except Error:
+            if failure is None:
+                raise
+        if failure is not None:
+            raise failure
+        if not output.packets and not interrupt.requested:
+            raise MediaError(f"{job.output}: nothing was encoded; -ss, -t or the filters leave no frame")
+        return EncodeResult(output.packets, output.size, interrupt.requested)
+
+
+class AccessUnitOutput:
+    """The output container, created with the first packet, so that a bad input leaves an existing file alone."""
+
+    def __init__(self, url: str, format: str | None, copied: Sequence[Any]) -> None:
+        self.name = url
+        self.packets = 0
+        self.size = 0
+        self.failed = False
+        self._format = format
+        self._copied = copied
+        self._container: Any = None
+        self._stream: Any = None
+        self._targets: dict[int, Any] = {}
+        self._early: list[Any] = []
+
+    def write(self, packet: Any, encoder: Flow) -> None:
+        """Write one access unit. Raises MediaError or duoview's container errors."""
+        if self._container is None:
+            self._open(packet, encoder)
+        packet.stream = self._stream
+        self._mux(packet)
+        self.packets += 1
+        self.size += packet.size
+
+    def copy(self, packet: Any) -> None:
+        """Write a packet of a stream that is passed through."""
+        if self._container is None:
+            self._early.append(packet)
+            return
+        packet.stream = self._targets[packet.stream_index]
+        self._mux(packet)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._container is not None:
+            container, self._container = self._container, None
+            try:
+                container.close()
+            except (av.error.FFmpegError, OSError) as error:
+                if isinstance(error, Error):
+                    raise
+                raise media_error(self.name, "cannot finish", error) from error
+
+    def _open(self, packet: Any, encoder: Flow) -> None:
+        link = encoder.link
+        assert link is not None  # a packet came out of the encoder
+        url = "pipe:1" if self.name == "-" else self.name
+        try:
+            self._container = duoview.open(url, "w", format=self._format)
+            self._stream = self._container.add_stream(
+                rate=link.rate or Fraction(25), width=link.width, height=link.height, time_base=packet.time_base
+            )
+            for stream in self._copied:
+                self._targets[stream.index] = self._container.add_stream_from_template(stream)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.failed = True
+            if isinstance(error, Error):
+                raise
+            raise media_error(self.name, "cannot open for writing", error) from error
+        early, self._early = self._early, []
+        for waiting in early:
+            self.copy(waiting)
+
+    def _mux(self, packet: Any) -> None:
+        try:
+            self._container.mux(packet)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.failed = True
+            if isinstance(error, Error):
+                raise
+            raise media_error(self.name, "cannot write", error) from error
+
+
+class _Encoding:
+    """One run: frames through the filters, the cut and the encoder into the output."""
+
+    def __init__(
+        self,
+        source: VideoInput,
+        filters: Graph | None,
+        encoder: Encode,
+        output: AccessUnitOutput,
+        cut: Cut,
+        progress: Progress,
+    ) -> None:
+        self.source, self.filters, self.encoder, self.output = source, filters, encoder, output
+        self.cut, self.progress = cut, progress
+        self.kept = 0
+        self.begun = False
+
+    def run(self, interrupt: Interrupt) -> None:
+        try:
+            for item in self.source.read():
+                if isinstance(item, av.VideoFrame):
+                    if self._take(item):
+                        return
+                elif not self.cut.is_before(item) and not self.cut.is_after(item, 0):
+                    shift_item(item, self.cut.start)
+                    self.output.copy(item)
+                if interrupt.requested:
+                    return
+            if self.filters is not None:
+                self.filters.push(None)
+                self._pass_on()
+        finally:
+            if not self.output.failed:
+                self.encoder.push(None)
+                self._drain()
+
+    def _take(self, frame: av.VideoFrame) -> bool:
+        """Work on a frame of the input; True when no more are needed."""
+        if not self.begun:
+            self._begin(frame)
+        if self.filters is None:
+            return self._keep(frame)
+        self.filters.push(frame)
+        return self._pass_on()
+
+    def _begin(self, frame: av.VideoFrame) -> None:
+        self.begun = True
+        turn = rotation_filters(frame) if self.source.settings.autorotate else ""
+        if turn:
+            upright = Graph.parse(turn)
+            self.filters = Graph((*upright.flows, *(self.filters.flows if self.filters is not None else ())))
+        first = self.filters if self.filters is not None else self.encoder
+        first.before = self.source.link()
+
+    def _pass_on(self) -> bool:
+        assert self.filters is not None
+        for frame in self.filters.ready():
+            if self.encoder.before is None or self.encoder.before != self.filters.link:
+                self.encoder.before = self.filters.link
+            if self._keep(frame):
+                return True
+        return False
+
+    def _keep(self, frame: Any) -> bool:
+        if self.cut.is_before(frame):
+            return False
+        if self.cut.is_after(frame, self.kept):
+            return True
+        shift_item(frame, self.cut.start)
+        frame.pict_type = 0
+        self.kept += 1
+        self.encoder.push(frame)
+        self._drain()
+        return self.cut.frames is not None and self.kept >= self.cut.frames
+
+    def _drain(self) -> None:
+        for packet in self.encoder.ready():
+            assert isinstance(packet, av.Packet)
+            at = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base) if packet.pts is not None else None
+            self.output.write(packet, self.encoder)
+            self.progress.advance(1, packet.size, at - self.cut.zero if at is not None else None)
+
+
+def one_input_one_output(line: CommandLine, command: str) -> tuple[Any, Any]:
+    """The one input and the one output of a command line. Raises UsageError."""
+    for files, kind, example in ((line.inputs, "input", "-i in.mp4"), (line.outputs, "output", "out.nut")):
+        if len(files) != 1:
+            found = (
+                "none was given" if not files else f"{len(files)} were given: {', '.join(item.url for item in files)}"
+            )
+            raise UsageError(f"{command}: expected one {kind}, as in {example}; {found}")
+    return line.inputs[0], line.outputs[0]
+
+
+def input_duration(seek: Fraction | None, duration: Fraction | None, to: Fraction | None) -> Fraction | None:
+    """How long to read: ``-t``, or up to ``-to`` on the input's clock. Raises UsageError when nothing is left."""
+    if duration is not None or to is None:
+        return duration
+    if to <= (seek or 0):
+        raise UsageError(f"-to {float(to):g}: expected a time behind -ss {float(seek or 0):g}")
+    return to - (seek or Fraction(0))

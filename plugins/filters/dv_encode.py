@@ -1,0 +1,75 @@
+"""``dv_encode``: video frames in, access units out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from duoview.encoder import Encoder
+from duoview.plugins.links import Link, LinkType
+from duoview.plugins.options import option
+from duoview.plugins.stage import Stage
+
+# Nominal frames per second where nobody knows better, as ffmpeg assumes; times never depend on it.
+UNKNOWN_RATE = Fraction(25)
+
+
+class Encode(Stage):
+    """Encode frames for machines: one access unit a frame."""
+
+    name = "dv_encode"
+    input = LinkType.VIDEO
+    output = LinkType.ACCESS_UNITS
+
+    @dataclass(frozen=True)
+    class Options:
+        """Options of dv_encode."""
+
+        q: int = option(24, min=0, max=63, help="quality; 0 smallest, 63 best")
+        gop: int = option(50, min=1, max=1 << 20, alias="g", help="frames from one key frame to the next")
+        profile: str = option("s", help="bundled profile or a folder with profile.json")
+        device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
+        threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.encoder: Encoder | None = None
+
+    def configure(self, link: Link) -> Link:
+        """Make the encoder at the first frame; it handles later changes itself, by a new sequence header."""
+        if self.encoder is None:
+            options = self.options
+            self.encoder = Encoder(
+                link.width,
+                link.height,
+                rate=link.rate or UNKNOWN_RATE,
+                q=options.q,
+                gop=options.gop,
+                profile=options.profile,
+                device=options.device,
+                threads=options.threads,
+            )
+        return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
+
+    def filter(self, frame: av.VideoFrame) -> Iterable[Any]:
+        """One packet, holding one access unit."""
+        assert self.encoder is not None  # configure comes first
+        return self.encoder.encode(frame)
+
+    def drain(self) -> Iterable[Any]:
+        """What the encoder still holds."""
+        return self.encoder.encode(None) if self.encoder is not None else ()
+
+    def reset(self) -> None:
+        """Start a new stream with the next frame, which becomes a key frame."""
+        super().reset()
+        self.encoder = None
+
+    def close(self) -> None:
+        """Drop the encoder and its networks."""
+        self.encoder = None

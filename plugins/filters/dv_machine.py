@@ -1,0 +1,63 @@
+"""``dv_machine``: access units in, the pictures that detectors see out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from duoview.decoder import Decoder
+from duoview.plugins.links import Link, LinkType
+from duoview.plugins.options import option
+from duoview.plugins.stage import Stage
+
+
+class Machine(Stage):
+    """Decode the machine view of access units."""
+
+    name = "dv_machine"
+    input = LinkType.ACCESS_UNITS
+    output = LinkType.VIDEO
+
+    @dataclass(frozen=True)
+    class Options:
+        """Options of dv_machine."""
+
+        device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
+        threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
+        profile: str = option("", help="folder of the profile, where it is not a bundled one")
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.decoder: Decoder | None = None
+
+    def make_decoder(self) -> Decoder:
+        """The decoder for the options; a subclass makes one of another view."""
+        options = self.options
+        return Decoder(profile=options.profile or None, device=options.device, threads=options.threads, view="machine")
+
+    def configure(self, link: Link) -> Link:
+        """Make the decoder at the first access unit; sizes are known only from the frames it gives."""
+        if self.decoder is None:
+            self.decoder = self.make_decoder()
+        return dataclasses.replace(link, type=LinkType.VIDEO, format="gbrp")
+
+    def filter(self, packet: Any) -> Iterable[Any]:
+        """The frame of one access unit; none before the first key access unit."""
+        assert self.decoder is not None  # configure comes first
+        return self.decoder.decode(packet)
+
+    def drain(self) -> Iterable[Any]:
+        """What the decoder still holds."""
+        return self.decoder.decode(None) if self.decoder is not None else ()
+
+    def reset(self) -> None:
+        """After a seek: wait for the next key access unit."""
+        super().reset()
+        if self.decoder is not None:
+            self.decoder.reset()
+
+    def close(self) -> None:
+        """Drop the decoder and its networks."""
+        self.decoder = None
