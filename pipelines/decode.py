@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +14,7 @@ import av
 
 import duoview
 from duoview.decoder import FrameOrigin
-from duoview.errors import Error
+from duoview.errors import ContainerError, Error
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import Machine
 from duoview.plugins.graph import Graph
@@ -241,12 +241,12 @@ class _Decoding:
         self.graph = Graph((self.stage, *filters))
         if self.graph.output is not LinkType.VIDEO:
             raise UsageError(f"-vf {job.filters}: expected filters that give video frames, not access units")
-        self.container = duoview.open("pipe:0" if job.url == "-" else job.url, format=job.format)
+        self.container = duoview.open(job.url, format=job.format)
         stack.callback(self.container.close)
         stream = self.container.stream
-        base = Fraction(stream.time_base) if stream.time_base else Fraction(1)
-        self.zero = Fraction(stream.start_time) * base if stream.start_time else Fraction(0)
-        self.rate = Fraction(stream.average_rate) if stream.average_rate else None
+        base = stream.time_base
+        self.zero = (stream.start_time or 0) * base
+        self.rate = stream.average_rate
         total = stream.duration * base if stream.duration else None
         if total is not None and job.seek is not None:
             total = max(total - job.seek, Fraction(0))
@@ -256,7 +256,6 @@ class _Decoding:
         self.cut = Cut(self.zero - self.shift + (job.seek or 0), job.cut.start, job.cut.duration, job.cut.frames)
         self.copied = self._copied_streams()
         self.output = VideoOutput(job.output, console, rate=job.rate or self.rate, copied=self.copied)
-        self.graph.before = None
         self.origins: list[dict[str, Any]] = []
         self.concealed = 0
         self.kept = 0
@@ -270,14 +269,13 @@ class _Decoding:
         """Decode to the end, to what was asked for, or to an interrupt."""
         if self.job.seek:
             self.container.seek(self.begin)
-        indices = {stream.index for stream in self.copied}
         end = self.begin + self.job.duration if self.job.duration is not None else None
         for packet in self._packets():
             if interrupt.requested:
                 return
             at = item_time(packet)
             late = end is not None and at is not None and at >= end
-            if packet.stream_index in indices and packet.stream_index != self.container.stream.index:
+            if packet.stream is not None:
                 early = self.job.seek is not None and (at is None or at < self.begin)
                 if not late and not early:
                     shift_item(packet, self.shift)
@@ -311,15 +309,15 @@ class _Decoding:
             interrupted=interrupted,
         )
 
-    def _packets(self) -> Any:
-        packets = self.container.demux(self.copied) if self.copied else self.container.demux()
+    def _packets(self) -> Iterator[Any]:
+        packets = self.container.demux(*self.copied)
         while True:
             try:
                 yield next(packets)
             except StopIteration:
                 return
-            except (Error, av.error.FFmpegError, OSError) as error:
-                self.console.warning(f"{media_error(self.job.url, 'reading stopped here', error)}")
+            except ContainerError as error:
+                self.console.warning(f"reading stopped here: {error}")
                 return
 
     def _decode(self, packet: Any) -> bool:

@@ -12,16 +12,16 @@ import av
 
 import duoview
 from duoview.errors import Error
-from duoview.plugins.filters.dv_encode import Encode
+from duoview.plugins.filters.dv_encode import UNKNOWN_RATE, Encode
 from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
 from duoview.profile import Profile
 
 from .console import LEVELS, Console
-from .cut import Cut, shift_item
+from .cut import Cut, item_time, shift_item
 from .destination import claim
-from .errors import MediaError, UsageError, media_error
+from .errors import MediaError, UsageError
 from .inputs import InputSettings, VideoInput, rotation_filters
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
@@ -208,7 +208,7 @@ def encode(
         progress = Progress(console, url=progress_url, stats=stats, expected=expected)
         stack.callback(progress.finish)
         interrupt = stack.enter_context(Interrupt())
-        work = _Encoding(source, filters, encoder, output, cut, progress)
+        work = _Encoding(source, filters, encoder, output, cut, progress, console)
         failure: BaseException | None = None
         try:
             work.run(interrupt)
@@ -237,15 +237,13 @@ class AccessUnitOutput:
         self._format = format
         self._copied = copied
         self._container: Any = None
-        self._stream: Any = None
         self._targets: dict[int, Any] = {}
         self._early: list[Any] = []
 
     def write(self, packet: Any, encoder: Flow) -> None:
-        """Write one access unit. Raises MediaError or duoview's container errors."""
+        """Write one access unit. Raises ContainerError."""
         if self._container is None:
             self._open(packet, encoder)
-        packet.stream = self._stream
         self._mux(packet)
         self.packets += 1
         self.size += packet.size
@@ -259,32 +257,24 @@ class AccessUnitOutput:
         self._mux(packet)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file. Raises ContainerError."""
         if self._container is not None:
             container, self._container = self._container, None
-            try:
-                container.close()
-            except (av.error.FFmpegError, OSError) as error:
-                if isinstance(error, Error):
-                    raise
-                raise media_error(self.name, "cannot finish", error) from error
+            container.close()
 
     def _open(self, packet: Any, encoder: Flow) -> None:
         link = encoder.link
         assert link is not None  # a packet came out of the encoder
-        url = "pipe:1" if self.name == "-" else self.name
         try:
-            self._container = duoview.open(url, "w", format=self._format)
-            self._stream = self._container.add_stream(
-                rate=link.rate or Fraction(25), width=link.width, height=link.height, time_base=packet.time_base
+            self._container = duoview.open(self.name, "w", format=self._format)
+            self._container.add_stream(
+                rate=link.rate or UNKNOWN_RATE, width=link.width, height=link.height, time_base=packet.time_base
             )
             for stream in self._copied:
                 self._targets[stream.index] = self._container.add_stream_from_template(stream)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except Error:
             self.failed = True
-            if isinstance(error, Error):
-                raise
-            raise media_error(self.name, "cannot open for writing", error) from error
+            raise
         early, self._early = self._early, []
         for waiting in early:
             self.copy(waiting)
@@ -292,11 +282,9 @@ class AccessUnitOutput:
     def _mux(self, packet: Any) -> None:
         try:
             self._container.mux(packet)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except Error:
             self.failed = True
-            if isinstance(error, Error):
-                raise
-            raise media_error(self.name, "cannot write", error) from error
+            raise
 
 
 class _Encoding:
@@ -310,9 +298,11 @@ class _Encoding:
         output: AccessUnitOutput,
         cut: Cut,
         progress: Progress,
+        console: Console,
     ) -> None:
         self.source, self.filters, self.encoder, self.output = source, filters, encoder, output
-        self.cut, self.progress = cut, progress
+        self.cut, self.progress, self.console = cut, progress, console
+        self.last: Fraction | None = None
         self.kept = 0
         self.begun = False
 
@@ -368,6 +358,13 @@ class _Encoding:
         if self.cut.is_after(frame, self.kept):
             return True
         shift_item(frame, self.cut.start)
+        at = item_time(frame)
+        if at is not None and self.last is not None and at <= self.last:
+            self.console.warning(
+                f"{self.source.name}: frame at {float(at):.3f} s dropped: not later than the one before"
+            )
+            return False
+        self.last = at if at is not None else self.last
         frame.pict_type = 0
         self.kept += 1
         self.encoder.push(frame)

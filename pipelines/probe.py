@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import av
-
 import duoview
 from duoview.access_unit import AccessUnit, SectionType, parse
-from duoview.errors import BitstreamError, Error
+from duoview.errors import BitstreamError, ContainerError
 from duoview.sequence import SequenceHeader
 
 from .console import LEVELS, Console
 from .cut import item_time
-from .errors import MediaError, UsageError, media_error
+from .errors import MediaError, UsageError
 from .filters import OUTPUT_FORMAT
 from .options import ANYWHERE, FILES, GLOBAL_OPTIONS, CommandOption, help_lines, split
 
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 def probe(url: str, format: str | None, console: Console, *, units: bool = False) -> dict[str, Any]:
     """Read all access units of a file. Raises MediaError or a container error when there is not one."""
     count = _Count()
-    with duoview.open("pipe:0" if url == "-" else url, format=format) as container:
+    with duoview.open(url, format=format) as container:
         stream = container.stream
         packets = container.demux()
         while True:
@@ -61,8 +59,8 @@ def probe(url: str, format: str | None, console: Console, *, units: bool = False
                 packet = next(packets)
             except StopIteration:
                 break
-            except (Error, av.error.FFmpegError, OSError) as error:
-                console.warning(f"{media_error(url, 'reading stopped here', error)}")
+            except ContainerError as error:
+                console.warning(f"reading stopped here: {error}")
                 break
             count.add(packet, keep=units)
         report: dict[str, Any] = {
@@ -71,6 +69,7 @@ def probe(url: str, format: str | None, console: Console, *, units: bool = False
             "duration": _seconds(stream.duration, stream.time_base) or count.duration,
             "start_time": _seconds(stream.start_time, stream.time_base),
             "time_base": str(stream.time_base),
+            "unreadable": container.damaged,
             "other_streams": [{"index": other.index, "type": other.type} for other in container.other_streams],
         }
     if not count.units and not count.damaged:
@@ -95,8 +94,11 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"  {report['duration']:.3f} s, {kilobits:.1f} kbit/s, {report['bits_per_pixel']:.4f} bit/pixel")
     for name, size in report["bytes_by_layer"].items():
         lines.append(f"  {name:<10} {size:>10} bytes  {size / max(report['bytes'], 1):6.1%}")
-    if report["damaged_units"] or report["damaged_sections"]:
-        lines.append(f"  damaged: {report['damaged_units']} units, {report['damaged_sections']} sections")
+    if report["damaged_units"] or report["damaged_sections"] or report["unreadable"]:
+        lines.append(
+            f"  damaged: {report['damaged_units']} units, {report['damaged_sections']} sections, "
+            f"{report['unreadable']} unreadable stretches"
+        )
     for other in report["other_streams"]:
         lines.append(f"  stream {other['index']}: {other['type']}")
     for unit in report.get("list", ()):
