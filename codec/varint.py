@@ -21,7 +21,7 @@ def write(out: bytearray, value: int, limit: int = MAX_VALUE) -> None:
     out.append(value)
 
 
-def read(data: bytes | memoryview, offset: int, limit: int = MAX_VALUE) -> tuple[int, int]:
+def read(data: bytes | bytearray | memoryview, offset: int, limit: int = MAX_VALUE) -> tuple[int, int]:
     """Read one varint of `data` at `offset`; returns (value, offset after it).
 
     BitstreamError when the data ends inside it, when it is not the shortest form, or when it exceeds `limit`.

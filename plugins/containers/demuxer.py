@@ -1,0 +1,357 @@
+"""Access units out of a container that libavformat reads.
+
+The stream is found by what is in its packets, since PyAV shows neither FourCC nor extradata of an unknown codec. Key
+flags come from the access units' own headers (MP4 and MPEG-TS lose the container's). A packet that cannot be read is
+counted and stepped over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer as LibavInput
+
+from duoview.access_unit import MAX_UNIT_BYTES
+from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
+from duoview.plugins.containers import bundle
+from duoview.plugins.containers.bundle import Unbundler
+from duoview.plugins.containers.failure import FAILURES, translate
+from duoview.plugins.containers.packet import header_of, rescale, unit_packet
+from duoview.plugins.containers.source import Source
+from duoview.plugins.containers.streams import InputStream
+from duoview.sequence import SequenceHeader
+
+#: How many packets of one stream, and bytes in all, are looked at before a container is called foreign.
+_SEARCH_PACKETS = 256
+_SEARCH_BYTES = 2 * MAX_UNIT_BYTES
+#: Read errors in a row, without a packet between them, after which the rest of the input is given up.
+_MAX_FAILURES = 1000
+#: Without this, opening a live stream waits for seconds of it: libavformat looks for a codec it will never know.
+_LIVE_OPTIONS = {"probesize": "2048", "analyzeduration": "1"}
+_MILLISECOND = Fraction(1, 1000)
+_AV_TIME_BASE = Fraction(1, 1_000_000)
+
+
+class Demuxer:
+    """Reads one duoview stream and, when asked, the streams beside it."""
+
+    def __init__(self, source: Source, format_: str | None, options: dict[str, str]) -> None:
+        self.name = source.name
+        self.damaged = 0
+        live = source.is_url or not source.seekable
+        try:
+            self._container: LibavInput = av.open(
+                source.target, "r", format=format_, options={**(_LIVE_OPTIONS if live else {}), **options}
+            )
+        except FAILURES as error:
+            raise translate(error, self.name, "read") from error
+        self.format_name: str = self._container.format.name
+        self._seekable = source.seekable
+        self._raw: Iterator[av.Packet[Any]] = iter(())
+        self._ready: deque[av.Packet[Any]] = deque()
+        self._incomplete: av.Packet[Any] | None = None
+        self._unbundler: Unbundler | None = None
+        self._skip_to: int | None = None
+        self._ended = False
+        self._synchronised = False  # a reader that joins between the pieces of a large unit has met no damage
+        self._restart()
+        try:
+            self.stream = self._find()
+        except BaseException:
+            self._container.close()
+            raise
+        self.other_streams = tuple(s for s in self._container.streams if s.index != self.stream.index)
+
+    def next_packet(self) -> av.Packet[Any] | None:
+        """The next packet of any stream, None at the end. Those of access units have no `.stream`."""
+        while True:
+            packet = self._next_unskipped()
+            if packet is None or self._skip_to is None:
+                return packet
+            if packet.stream is None and packet.is_keyframe and packet.pts == self._skip_to:
+                self._skip_to = None
+                return packet
+
+    def seek(self, target: int) -> int | None:
+        """Go to the last key unit with pts <= `target` (ticks), or to the first key unit; returns its pts.
+
+        Containers land near the place, or on units that are not key; so the way from there to the target is read once
+        to find the key unit, and again up to it. None when there is no key unit at all.
+        """
+        if not self._seekable:
+            raise ContainerError(f"{self.name}: cannot seek in a pipe", name=self.name)
+        first = self.stream.start_time or 0
+        step = Fraction(0)
+        while True:
+            start = max(first, target - math.ceil(step / self.stream.time_base))
+            self._land(start)
+            found = self._scan(target)
+            if found is not None or start == first:
+                break
+            step = step * 4 or Fraction(1)
+        if found is None:  # nothing at or before the target: the first key unit after it
+            self._land(first)
+            found = self._scan(None)
+        if found is not None:
+            self._land(start)
+        self._skip_to = found
+        return found
+
+    def close(self) -> None:
+        """Close the container."""
+        self._container.close()
+
+    # -- finding the stream ------------------------------------------------------------------------------------------
+
+    def _find(self) -> InputStream:
+        """Read until a packet of some stream holds an access unit; what was read stays in line."""
+        candidates = {s.index for s in self._container.streams if s.type in ("data", "video", "unknown")}
+        seen: dict[int, int] = {}
+        held: list[av.Packet[Any]] = []
+        size = 0
+        for packet in self._raw:
+            held.append(packet)
+            index = packet.stream.index
+            if index not in candidates:
+                continue
+            if _holds_unit(packet):
+                return self._begin(packet.stream, held)
+            size += packet.size
+            seen[index] = seen.get(index, 0) + 1
+            if size > _SEARCH_BYTES or all(seen.get(i, 0) >= _SEARCH_PACKETS for i in candidates):
+                break
+        streams = ", ".join(f"#{s.index} {s.type} {_codec_name(s)}" for s in self._container.streams) or "none"
+        raise ContainerFormatError(
+            f"{self.name}: no duoview stream in this {self.format_name} file: no packet holds an access unit "
+            f"(streams: {streams}); encode it with duoview first",
+            name=self.name,
+        )
+
+    def _begin(self, stream: Any, held: list[av.Packet[Any]]) -> InputStream:
+        """Describe the stream from the packets up to its first access unit, and put them in line."""
+        self._index: int = stream.index
+        self._libav_stream = stream
+        self._time_base: Fraction = stream.time_base
+        self._grid: Fraction | None = None
+        rate = getattr(stream, "average_rate", None)
+        self._nominal = 1 / Fraction(rate) if rate else None
+        sequence = self._first_sequence(held)
+        if sequence and sequence.rate:
+            rate, self._nominal = sequence.rate, 1 / sequence.rate
+            if "matroska" in self.format_name:
+                self._use_grid(sequence.rate)
+        for packet in held:
+            self._take(packet)
+        for packet in self._raw if not any(p.stream is None for p in self._ready) else ():
+            self._take(packet)
+            if self._ready and self._ready[-1].stream is None:
+                break
+        start = next((p.pts for p in self._ready if p.stream is None), None)
+        duration = stream.duration
+        if duration is not None:
+            duration = rescale(duration, stream.time_base, self._time_base)
+        elif self._container.duration is not None:
+            duration = rescale(self._container.duration, _AV_TIME_BASE, self._time_base)
+        average = Fraction(rate) if rate else None
+        return InputStream(self._time_base, average, start, duration, sequence, stream.index)
+
+    def _first_sequence(self, held: list[av.Packet[Any]]) -> SequenceHeader | None:
+        """The sequence header of the first unit; bundles also tell the time base."""
+        last = held[-1]
+        data: bytes | memoryview = memoryview(last)
+        if data[0] == bundle.MAGIC:
+            probe = Unbundler()
+            units = probe.feed(bytes(last), _clock(last)) or probe.finish()
+            self._time_base = probe.time_base or self._time_base
+            self._unbundler = Unbundler()
+            data = units[0].data if units else b""
+        header = header_of(data)
+        return header.sequence if header else None
+
+    def _use_grid(self, rate: Fraction) -> None:
+        """Matroska counts milliseconds; times within half a one of a frame of the rate go back to that frame."""
+        base = Fraction(1, math.lcm(_MILLISECOND.denominator, rate.numerator))
+        if base.denominator < 1 << 31 and self._time_base == _MILLISECOND:
+            self._time_base, self._grid = base, 1 / rate
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _restart(self) -> None:
+        """Forget what was read ahead; the next packet comes from where the container stands."""
+        self._raw = self._read()
+        self._ready.clear()
+        self._incomplete = None
+        self._skip_to = None
+        self._ended = False
+        self._synchronised = False
+        if self._unbundler is not None:
+            self._unbundler.drop()
+
+    def _read(self) -> Iterator[av.Packet[Any]]:
+        """Packets with data, over read errors."""
+        failures = 0
+        while failures < _MAX_FAILURES:
+            try:
+                for packet in self._container.demux():
+                    # Packets without data are PyAV's flush signals, and AVI's frames that were left out.
+                    if packet.size:
+                        failures = 0
+                        yield packet
+                return
+            except av.InvalidDataError:
+                failures += 1
+                self.damaged += 1
+            except FAILURES as error:
+                raise translate(error, self.name, "read") from error
+
+    def _next_unskipped(self) -> av.Packet[Any] | None:
+        while not self._ready and not self._ended:
+            for packet in self._raw:
+                self._take(packet)
+                break
+            else:
+                self._ended = True
+                self._finish()
+        return self._ready.popleft() if self._ready else None
+
+    def _take(self, packet: av.Packet[Any]) -> None:
+        """Turn one packet of the container into packets that are ready."""
+        if packet.stream.index != self._index:
+            shift = self._unbundler.shift if self._unbundler else None
+            if shift:
+                ticks = rescale(shift, bundle.CLOCK, packet.time_base)
+                packet.pts = packet.pts - ticks if packet.pts is not None else None
+                packet.dts = packet.dts - ticks if packet.dts is not None else None
+            self._ready.append(packet)
+            return
+        if self._unbundler is not None:
+            try:
+                units = self._unbundler.feed(bytes(packet), _clock(packet))
+            except BitstreamError:
+                self.damaged += self._synchronised
+                return
+            self._synchronised = True
+            self._take_units(units)
+            return
+        if self._incomplete is not None:
+            # More follows, so it was no torn end: the decoder may save sections of it.
+            self._ready.append(self._incomplete)
+            self._incomplete = None
+        unit = self._plain(packet)
+        if unit.pts is None and not unit.is_keyframe and header_of(memoryview(packet)) is None:
+            # What libavformat makes of the rest of a unit that was too long for its container.
+            self.damaged += 1
+        elif packet.is_corrupt:
+            self.damaged += 1
+            self._incomplete = unit
+        else:
+            self._ready.append(unit)
+
+    def _plain(self, packet: av.Packet[Any]) -> av.Packet[Any]:
+        """A packet that holds one access unit."""
+        header = header_of(memoryview(packet))
+        base = self._time_base
+        pts, dts, duration = packet.pts, packet.dts, packet.duration or 0
+        if base != packet.time_base:
+            pts, dts = self._on_grid(pts), self._on_grid(dts)
+            duration = 0 if self._grid else rescale(duration, packet.time_base, base)
+        if duration <= 0 and self._nominal:
+            duration = max(1, round(self._nominal / base))
+        return unit_packet(
+            packet, pts=pts, dts=dts, duration=duration, time_base=base, key=header is not None and header.key
+        )
+
+    def _on_grid(self, value: int | None) -> int | None:
+        """A Matroska time in ticks of the finer time base."""
+        if value is None or self._grid is None:
+            return value
+        time = value * _MILLISECOND
+        near = round(time / self._grid) * self._grid
+        if abs(near - time) <= _MILLISECOND / 2:
+            time = near
+        return int(time / self._time_base)
+
+    def _take_units(self, units: list[bundle.Unit], *, last: bool = False) -> None:
+        for unit in units:
+            if not unit.whole:
+                self.damaged += 1
+                if last:
+                    continue
+            header = header_of(unit.data)
+            self._ready.append(
+                unit_packet(
+                    unit.data,
+                    pts=unit.pts,
+                    dts=unit.dts,
+                    duration=unit.duration,
+                    time_base=self._time_base,
+                    key=header is not None and header.key,
+                )
+            )
+
+    def _finish(self) -> None:
+        """At the end of the input: a unit that was torn off is dropped, one that is whole is given."""
+        if self._unbundler is not None:
+            self._take_units(self._unbundler.finish(), last=True)
+        packet, self._incomplete = self._incomplete, None
+        if packet is not None:
+            header = header_of(memoryview(packet))
+            if header is not None and header.size <= packet.size:
+                self._ready.append(packet)
+
+    # -- seeking -----------------------------------------------------------------------------------------------------
+
+    def _land(self, ticks: int) -> None:
+        """Let the container seek to the packet at or before a time."""
+        time = ticks * self._time_base
+        if self._unbundler is not None and self._unbundler.shift:
+            time += self._unbundler.shift * bundle.CLOCK
+        try:
+            self._container.seek(math.floor(time / self._libav_stream.time_base), stream=self._libav_stream)
+        except FAILURES as error:
+            raise translate(error, self.name, "seek") from error
+        self._restart()
+
+    def _scan(self, target: int | None) -> int | None:
+        """The pts of the last key unit up to `target` from here on; of the first key unit when `target` is None."""
+        found = None
+        while (packet := self._next_unskipped()) is not None:
+            if packet.stream is not None or packet.pts is None:
+                continue
+            if target is None and packet.is_keyframe:
+                return packet.pts
+            if target is None:
+                continue
+            if packet.is_keyframe and packet.pts <= target:
+                found = packet.pts
+            if (packet.dts if packet.dts is not None else packet.pts) > target:
+                break
+        return found
+
+
+def _holds_unit(packet: av.Packet[Any]) -> bool:
+    """Whether a packet holds an access unit, or the start of a bundle of them."""
+    data = memoryview(packet)
+    if data[0] != bundle.MAGIC:
+        return header_of(data) is not None
+    try:
+        probe = Unbundler()
+        units = probe.feed(bytes(packet), _clock(packet)) or probe.finish()
+    except BitstreamError:
+        return False
+    return bool(units) and header_of(units[0].data) is not None
+
+
+def _clock(packet: av.Packet[Any]) -> int | None:
+    """The packet's pts on the 90 kHz clock."""
+    return None if packet.pts is None else rescale(packet.pts, packet.time_base, bundle.CLOCK)
+
+
+def _codec_name(stream: Any) -> str:
+    context = getattr(stream, "codec_context", None)
+    return str(context.name if context is not None else stream.name or "of an unknown codec")

@@ -1,0 +1,165 @@
+"""`InputContainer`: access units, and what travels beside them, out of a file, pipe, URL or file object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import av
+
+from duoview.errors import ContainerError, ContainerFormatError
+from duoview.plugins.containers import records
+from duoview.plugins.containers.demuxer import Demuxer
+from duoview.plugins.containers.failure import translate
+from duoview.plugins.containers.packet import header_of, unit_packet
+from duoview.plugins.containers.records import RecordReader
+from duoview.plugins.containers.source import Source
+from duoview.plugins.containers.streams import InputStream
+
+
+class _Reader(Protocol):
+    """What reads one kind of container."""
+
+    format_name: str
+    stream: InputStream
+    other_streams: tuple[Any, ...]
+
+    @property
+    def damaged(self) -> int: ...
+    def next_packet(self) -> av.Packet[Any] | None: ...
+    def seek(self, target: int) -> int | None: ...
+    def close(self) -> None: ...
+
+
+class InputContainer:
+    """A container opened for reading; a context manager, as PyAV's.
+
+    `stream` describes the duoview stream, `other_streams` are PyAV's streams of everything beside it. Errors of opening
+    and reading are ContainerErrors that name the file; damage in the middle of the input stops nothing and is counted
+    in `damaged` (packets that could not be read whole; bytes that belong to no record in a raw .dv file).
+    """
+
+    def __init__(self, file: Any, format: str | None = None, options: dict[str, str] | None = None) -> None:
+        source = Source(file)
+        self.name = source.name
+        self._source = source
+        self._reader: _Reader
+        self._closed = False
+        try:
+            if format == "dv" or (format is None and source.head == records.MAGIC):
+                self._reader = _RecordInput(source)
+            else:
+                self._reader = Demuxer(source, format, options or {})
+        except BaseException:
+            source.close()
+            raise
+        self.format_name = self._reader.format_name
+        self.stream = self._reader.stream
+        self.other_streams = self._reader.other_streams
+
+    @property
+    def damaged(self) -> int:
+        """How much could not be read so far."""
+        return self._reader.damaged
+
+    def demux(self, *others: Any) -> Iterator[av.Packet[Any]]:
+        """Packets in the order of the container: one per access unit, and those of the `others` among `other_streams`.
+
+        A packet of an access unit has no `.stream`; its bytes are the unit, its key flag is the unit's own. Iteration
+        may be left, and taken up again by another call, after a seek too.
+        """
+        wanted = {stream.index for stream in others}
+        unknown = wanted - {stream.index for stream in self.other_streams}
+        if unknown:
+            known = ", ".join(str(stream.index) for stream in self.other_streams) or "none"
+            raise ContainerError(f"{self.name}: no other stream {sorted(unknown)}; there are: {known}", name=self.name)
+        while True:
+            if self._closed:
+                raise ContainerError(f"{self.name}: the container is closed", name=self.name)
+            packet = self._reader.next_packet()
+            if packet is None:
+                return
+            if packet.stream is None or packet.stream.index in wanted:
+                yield packet
+
+    def seek(self, seconds: float | Fraction | None = None, *, offset: int | None = None) -> int | None:
+        """Go to the last key unit at or before a time: `seconds`, or `offset` in ticks of `stream.time_base`.
+
+        Before the first key unit means the first, after the end the last. Returns the pts of the key unit that the next
+        packet of `demux` holds, None when the input has none.
+        """
+        if (seconds is None) == (offset is None):
+            raise TypeError("seek takes either seconds or offset=")
+        if offset is None:
+            offset = (Fraction(seconds or 0) / self.stream.time_base).__floor__()
+        return self._reader.seek(offset)
+
+    def close(self) -> None:
+        """Close the input; a file object given by the caller stays open. A second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._reader.close()
+            self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<duoview.InputContainer {self.name!r} {self.format_name}>"
+
+
+class _RecordInput:
+    """A raw `.dv` input behind the interface of the others."""
+
+    format_name = "dv"
+    other_streams: tuple[Any, ...] = ()
+
+    def __init__(self, source: Source) -> None:
+        self._name = source.name
+        self._seekable = source.seekable
+        self._records = RecordReader(source.binary(), source.name)
+        self._next = self._records.read()
+        if self._next is None:
+            raise ContainerFormatError(f"{source.name}: the raw duoview file holds no access unit", name=source.name)
+        header = header_of(self._next.data)
+        sequence = header.sequence if header else None
+        duration = self._records.end() - self._next.pts if source.seekable else None
+        rate = sequence.rate if sequence and sequence.rate else None
+        self.stream = InputStream(self._records.time_base, rate, self._next.pts, duration, sequence, 0)
+
+    @property
+    def damaged(self) -> int:
+        return self._records.skipped_bytes
+
+    def next_packet(self) -> av.Packet[Any] | None:
+        try:
+            record, self._next = self._next or self._records.read(), None
+        except (OSError, ValueError) as error:
+            raise translate(error, self._name, "read") from error
+        if record is None:
+            return None
+        header = header_of(record.data)
+        return unit_packet(
+            record.data,
+            pts=record.pts,
+            dts=record.dts,
+            duration=record.duration,
+            time_base=self.stream.time_base,
+            key=header is not None and header.key,
+        )
+
+    def seek(self, target: int) -> int | None:
+        if not self._seekable:
+            raise ContainerError(f"{self._name}: cannot seek in a pipe", name=self._name)
+        self._next = None
+        return self._records.seek_key(target)
+
+    def close(self) -> None:
+        """Nothing to do: the source is closed by its owner."""
