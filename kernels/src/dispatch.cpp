@@ -58,7 +58,9 @@ std::vector<std::string> paths() {
 #define DUOVIEW_PICK(kernel) (choose(path), kernel##_scalar)
 #endif
 
-DecodeFunction choose_decode(const std::string& path) { return DUOVIEW_PICK(decode); }
+DecodeKernels choose_decode(const std::string& path) {
+    return {DUOVIEW_PICK(decode), DUOVIEW_PICK(pack), DUOVIEW_PICK(spread)};
+}
 EncodeFunction choose_encode(const std::string& path) { return DUOVIEW_PICK(encode); }
 PhiloxFunction choose_philox(const std::string& path) { return DUOVIEW_PICK(philox); }
 NormalsFunction choose_normals(const std::string& path) { return DUOVIEW_PICK(normals); }

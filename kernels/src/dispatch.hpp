@@ -9,6 +9,7 @@
 #include "noise.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
+#include "sparse.hpp"
 
 namespace duoview {
 
@@ -23,7 +24,15 @@ Crc32cFunction choose_crc32c(const std::string& path);
 // Names of the available vector paths of all other kernels, slowest first. "scalar" is always there.
 std::vector<std::string> paths();
 
-DecodeFunction choose_decode(const std::string& path);
+// What decoding is made of.
+struct DecodeKernels {
+    DecodeFunction decode;
+    PackFunction pack;
+    SpreadFunction spread;
+};
+
+// `path` is "auto" or one of paths(); throws std::invalid_argument naming the available ones otherwise.
+DecodeKernels choose_decode(const std::string& path);
 EncodeFunction choose_encode(const std::string& path);
 PhiloxFunction choose_philox(const std::string& path);
 NormalsFunction choose_normals(const std::string& path);

@@ -175,7 +175,8 @@ private:
     std::atomic_flag& busy_;
 };
 
-StreamDecoder::StreamDecoder(const std::uint8_t* data, std::size_t size, DecodeFunction function) : decode_(function) {
+StreamDecoder::StreamDecoder(const std::uint8_t* data, std::size_t size, const DecodeKernels& kernels)
+    : kernels_(kernels) {
     state_.begin = state_.position = data;
     state_.end = data + size;
     state_.lanes = 1;
@@ -206,45 +207,28 @@ void StreamDecoder::decode(const std::uint8_t* classes, std::size_t count, std::
         for (std::size_t i = 0; i < count; ++i)
             if (classes[i] >= kClasses) bad_element("classes", i, classes[i], "; classes are 0..191");
 
-    // Coded elements are packed, decoded, and spread out again. A block is small enough for the first-level cache; whole
-    // groups of lanes are decoded at a time, what is left over moves to the front of the next block.
-    constexpr std::size_t kBlock = 2048;
-    std::uint8_t packed[kBlock + kMaxLanes];
-    std::size_t places[kBlock + kMaxLanes];
-    std::int16_t values[kBlock + kMaxLanes];
-    std::size_t filled = 0;
-    for (std::size_t i = 0; i < count;) {
-        const std::size_t stop = count - i < kBlock ? count : i + kBlock;
-        std::memset(symbols + i, 0, (stop - i) * sizeof *symbols);
-        for (; i < stop; ++i) {
-            packed[filled] = classes[i];
-            places[filled] = i;
-            filled += classes[i] != 0 ? 1 : 0;
-            if (filled < kBlock) continue;
-            ++i;
-            break;
-        }
-        const bool last = i == count;
-        // From the current lane to the end of a whole group.
-        std::size_t ready = filled;
-        if (!last) {
-            const std::size_t over = (state_.next + filled) % state_.lanes;
-            ready = over < filled ? filled - over : 0;
-        }
-        if (ready > 0) {
-            coded_ = true;
-            decode_(state_, tables.decode.data(), tables.width, packed, ready, values);
-        }
-        if (state_.fault != Fault::none) {
-            const std::size_t offset = static_cast<std::size_t>(state_.position - state_.begin);
-            remember(state_.fault == Fault::truncated ? "entropy-coded data ends before its symbols do"
-                                                      : "escaped symbol is beyond 16 bits", offset);
-        }
-        for (std::size_t j = 0; j < ready; ++j) symbols[places[j]] = values[j];
-        filled -= ready;
-        std::memmove(packed, packed + ready, filled);
-        std::memmove(places, places + ready, filled * sizeof *places);
+    std::size_t zeros = 0;
+    for (std::size_t i = 0; i < count; ++i) zeros += classes[i] == 0 ? 1 : 0;
+    const std::size_t coded = count - zeros;
+    if (coded == 0) {
+        std::memset(symbols, 0, count * sizeof *symbols);
+        return;
     }
+    coded_ = true;
+    std::unique_ptr<std::uint8_t[]> packed;
+    const std::uint8_t* coded_classes = classes;
+    if (zeros != 0) {
+        packed.reset(new std::uint8_t[count]);
+        kernels_.pack(classes, count, packed.get());
+        coded_classes = packed.get();
+    }
+    kernels_.decode(state_, tables.decode.data(), tables.width, coded_classes, coded, symbols);
+    if (state_.fault != Fault::none) {
+        const std::size_t offset = static_cast<std::size_t>(state_.position - state_.begin);
+        remember(state_.fault == Fault::truncated ? "entropy-coded data ends before its symbols do"
+                                                  : "escaped symbol is beyond 16 bits", offset);
+    }
+    if (zeros != 0) kernels_.spread(classes, count, coded, symbols);
 }
 
 void StreamDecoder::finish() {

@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "dispatch.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 
@@ -46,7 +47,7 @@ EncodedStream encode_stream(const Symbol* symbols, const std::uint8_t* classes, 
 class StreamDecoder {
 public:
     // Reads the states; throws BitstreamFault. An empty stream holds nothing.
-    StreamDecoder(const std::uint8_t* data, std::size_t size, DecodeFunction function);
+    StreamDecoder(const std::uint8_t* data, std::size_t size, const DecodeKernels& kernels);
 
     // Fills `symbols`, 0 where the class is 0. Throws std::invalid_argument for a class out of range (nothing is decoded
     // then), BitstreamFault for bad data (after which every later call throws the same).
@@ -61,7 +62,7 @@ private:
     [[noreturn]] void remember(const std::string& message, std::size_t offset);
 
     DecodeState state_{};
-    DecodeFunction decode_;
+    DecodeKernels kernels_;
     bool coded_ = false;  // any symbol of a class other than 0 so far
     bool failed_ = false;
     std::string failure_;
