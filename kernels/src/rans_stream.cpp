@@ -38,36 +38,40 @@ struct Prepared {
     throw std::invalid_argument(std::string(array) + "[" + std::to_string(index) + "] is " + std::to_string(value) + expected);
 }
 
+// What follows an escape of `symbol`: n | bits << 8 (see rans.hpp).
+std::uint32_t escape_of(std::int32_t symbol, std::uint32_t width) {
+    const std::uint32_t excess = static_cast<std::uint32_t>(symbol < 0 ? -symbol : symbol) - width;
+    const std::uint32_t length = length_of(excess);
+    return length | ((excess ^ (1u << length)) << 1 | (symbol < 0 ? 1u : 0u)) << 8;
+}
+
 template <typename Symbol>
 Prepared prepare(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, const RansTables& tables) {
     Prepared out;
     out.places.reset(new std::uint16_t[count ? count : 1]);
     std::uint16_t* place = out.places.get();
+    std::uint64_t cost = 0;
+    const EncodeEntry* const entries = tables.encode.data();
+    const Alphabet* const alphabet = tables.alphabet;
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t k = classes[i];
         const std::int32_t symbol = symbols[i];
-        if (k == 0) {
-            if (symbol != 0) bad_element("symbols", i, symbol, " at class 0, where only 0 can be coded");
-            continue;
-        }
-        if (k >= kClasses) bad_element("classes", i, k, "; classes are 0..191");
-        const std::uint32_t width = tables.width[k];
-        const std::uint32_t magnitude = static_cast<std::uint32_t>(symbol < 0 ? -symbol : symbol);
         std::int32_t coded = symbol;
-        if (k >= kGaussianClasses) {
-            if (symbol != 0 && symbol != 1)
+        if (__builtin_expect(static_cast<std::uint32_t>(symbol - alphabet[k].least) >= alphabet[k].count, 0)) {
+            if (k == 0) bad_element("symbols", i, symbol, " at class 0, where only 0 can be coded");
+            if (k >= kClasses) bad_element("classes", i, k, "; classes are 0..191");
+            if (k >= kGaussianClasses)
                 bad_element("symbols", i, symbol, " at Bernoulli class " + std::to_string(k) + ", which codes 0 or 1");
-        } else if (magnitude > width) {
-            const std::uint32_t length = length_of(magnitude - width);
-            const std::uint32_t low = (magnitude - width) ^ (1u << length);
-            out.escapes.push_back(length | (low << 1 | (symbol < 0 ? 1u : 0u)) << 8);
-            out.cost += 512 * (length + 1);
+            out.escapes.push_back(escape_of(symbol, tables.width[k]));
+            cost += 512 * ((out.escapes.back() & 0xFFu) + 1);
             coded = kEscape;
         }
         const std::size_t at = k * kEncodeStride + static_cast<std::size_t>(coded + kEncodeOffset);
-        out.cost += tables.encode[at].cost;
-        *place++ = static_cast<std::uint16_t>(at);
+        cost += entries[at].cost;  // 0 for class 0
+        *place = static_cast<std::uint16_t>(at);
+        place += k != 0 ? 1 : 0;
     }
+    out.cost = cost;
     out.count = static_cast<std::size_t>(place - out.places.get());
     return out;
 }

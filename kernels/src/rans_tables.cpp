@@ -53,11 +53,13 @@ std::vector<std::uint16_t> class_frequencies(std::uint32_t class_index) {
     return frequencies;
 }
 
-RansTables::RansTables() : decode(kClasses * kProbabilityScale), encode(kClasses * kEncodeStride), width{} {
+RansTables::RansTables() : decode(kClasses * kProbabilityScale), encode(kClasses * kEncodeStride), width{}, alphabet{} {
+    alphabet[0] = {0, 1};
     for (std::uint32_t k = 1; k < kClasses; ++k) {
         const bool gaussian = k < kGaussianClasses;
         width[k] = gaussian ? kGaussianWidth[k] : 1;
         std::int32_t symbol = gaussian ? -std::int32_t{width[k]} : 0;
+        alphabet[k] = {static_cast<std::int16_t>(symbol), static_cast<std::uint16_t>(gaussian ? 2 * width[k] + 1 : 2)};
         std::uint32_t start = 0;
         const std::vector<std::uint16_t> frequencies = class_frequencies(k);
         for (std::size_t i = 0; i < frequencies.size(); ++i, ++symbol) {

@@ -14,6 +14,13 @@ namespace duoview {
 static constexpr std::size_t kEncodeStride = 256;
 static constexpr std::int32_t kEncodeOffset = 128;
 
+// The symbols of a class that are coded without an escape: least .. least + count - 1. Class 0 has its 0; a byte that is no
+// class has none.
+struct Alphabet {
+    std::int16_t least;
+    std::uint16_t count;
+};
+
 struct RansTables {
     RansTables();
 
@@ -23,6 +30,8 @@ struct RansTables {
     std::vector<EncodeEntry> encode;
     // Largest magnitude without escape, per class; 1 for Bernoulli classes (whose only symbols are 0 and 1).
     std::uint8_t width[kClasses];
+    // For every byte, class or not.
+    Alphabet alphabet[256];
 };
 
 // Built at the first use, constant afterwards.
