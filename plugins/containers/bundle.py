@@ -130,8 +130,8 @@ class _Assembly:
 
     @property
     def complete(self) -> bool:
-        """Whether all of them have arrived."""
-        return len(self.pieces) == self.needed
+        """Whether all of them have arrived, none cut short."""
+        return len(self.pieces) == self.needed and sum(map(len, self.pieces.values())) >= self.size
 
 
 class Unbundler:

@@ -16,7 +16,7 @@ from typing import Any
 import av
 from av.container import InputContainer as LibavInput
 
-from duoview.access_unit import MAX_UNIT_BYTES
+from duoview.access_unit import MAX_UNIT_BYTES, UnitHeader
 from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
 from duoview.plugins.containers import bundle
 from duoview.plugins.containers.bundle import Unbundler
@@ -157,6 +157,8 @@ class Demuxer:
             duration = rescale(duration, stream.time_base, self._time_base)
         elif self._container.duration is not None:
             duration = rescale(self._container.duration, _AV_TIME_BASE, self._time_base)
+            if self.format_name == "nut" and self._nominal:  # NUT knows when the last frame starts, not how long it is
+                duration += round(self._nominal / self._time_base)
         average = Fraction(rate) if rate else None
         return InputStream(self._time_base, average, start, duration, sequence, stream.index)
 
@@ -242,19 +244,18 @@ class Demuxer:
             # More follows, so it was no torn end: the decoder may save sections of it.
             self._ready.append(self._incomplete)
             self._incomplete = None
-        unit = self._plain(packet)
-        if unit.pts is None and not unit.is_keyframe and header_of(memoryview(packet)) is None:
-            # What libavformat makes of the rest of a unit that was too long for its container.
-            self.damaged += 1
-        elif packet.is_corrupt:
-            self.damaged += 1
-            self._incomplete = unit
-        else:
-            self._ready.append(unit)
-
-    def _plain(self, packet: av.Packet[Any]) -> av.Packet[Any]:
-        """A packet that holds one access unit."""
         header = header_of(memoryview(packet))
+        unit = self._plain(packet, header)
+        if header is not None and header.size <= packet.size:
+            self._ready.append(unit)
+            return
+        self.damaged += 1
+        # A packet without pts is what libavformat makes of the rest of a unit that was too long for its container.
+        if packet.pts is not None:
+            self._incomplete = unit
+
+    def _plain(self, packet: av.Packet[Any], header: UnitHeader | None) -> av.Packet[Any]:
+        """A packet that holds one access unit."""
         base = self._time_base
         pts, dts, duration = packet.pts, packet.dts, packet.duration or 0
         if base != packet.time_base:
@@ -295,14 +296,10 @@ class Demuxer:
             )
 
     def _finish(self) -> None:
-        """At the end of the input: a unit that was torn off is dropped, one that is whole is given."""
+        """At the end of the input: a unit that was torn off is dropped."""
         if self._unbundler is not None:
             self._take_units(self._unbundler.finish(), last=True)
-        packet, self._incomplete = self._incomplete, None
-        if packet is not None:
-            header = header_of(memoryview(packet))
-            if header is not None and header.size <= packet.size:
-                self._ready.append(packet)
+        self._incomplete = None
 
     # -- seeking -----------------------------------------------------------------------------------------------------
 
@@ -354,4 +351,5 @@ def _clock(packet: av.Packet[Any]) -> int | None:
 
 def _codec_name(stream: Any) -> str:
     context = getattr(stream, "codec_context", None)
-    return str(context.name if context is not None else stream.name or "of an unknown codec")
+    name = context.name if context is not None else getattr(stream, "name", None)
+    return str(name or "of an unknown codec")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -16,6 +17,7 @@ from duoview.plugins.containers.bundle import CLOCK, Bundler, Piece, Unit
 from duoview.plugins.containers.formats import Carriage, Format
 from duoview.plugins.containers.packet import rescale, unit_packet
 from duoview.plugins.containers.records import Record
+from duoview.plugins.containers.source import is_pipe, pipe_descriptor
 from duoview.plugins.containers.streams import OutputStream
 
 FOURCC = "DUOV"
@@ -70,6 +72,9 @@ class LibavMuxer:
         self._options.setdefault("avoid_negative_ts", "make_non_negative")
         self._opened: LibavOutput | None = None
         self._stream: Any = None
+        self._started = False
+        self._longest_gap = 0
+        self._last_dts: int | None = None
 
     @property
     def _container(self) -> LibavOutput:
@@ -89,16 +94,20 @@ class LibavMuxer:
         return self._container.add_stream_from_template(template)
 
     def write_other(self, packet: av.Packet[Any]) -> None:
+        self._started = True
         self._container.mux_one(packet)
 
     def finish(self) -> None:
         """Write what is gathered and the end of the file."""
         if self._opened is not None:
-            if self._stream is not None:
+            # A header that failed must not be tried twice: libavformat would crash.
+            if self._stream is not None and not self._started:
+                self._started = True
                 self._opened.start_encoding()
             self._opened.close()
 
     def _mux(self, packet: av.Packet[Any]) -> None:
+        self._started = True
         packet.stream = self._stream
         self._container.mux_one(packet)
 
@@ -109,6 +118,17 @@ class LibavMuxer:
             timescale *= 2
         if timescale <= _MAX_TIMESCALE:
             self._options.setdefault("movie_timescale", str(timescale))
+        self._longest_gap = _MAX_TIMESCALE // (timescale // time_base.denominator * time_base.numerator)
+
+    def _refuse_long_gap(self, unit: Unit) -> None:
+        """MOV and MP4 store the distance of frames in 32 bits, and a longer one would be cut without a word."""
+        if self._last_dts is not None and unit.dts - self._last_dts > self._longest_gap:
+            raise ContainerFormatError(
+                f"{self._name}: dts {unit.dts} follows {self._last_dts}, but {self._format.name} stores at most "
+                f"{self._longest_gap} ticks between frames; use a coarser time base, or NUT",
+                name=self._name,
+            )
+        self._last_dts = unit.dts
 
     def _refuse_reordering(self, unit: Unit) -> None:
         if unit.pts != unit.dts:
@@ -145,7 +165,9 @@ class FourccMuxer(LibavMuxer):
 
     def write(self, unit: Unit) -> None:
         pts, dts, duration = unit.pts, unit.dts, unit.duration
-        if self._format.name == "avi":
+        if self._format.name == "mov":
+            self._refuse_long_gap(unit)
+        elif self._format.name == "avi":
             self._refuse_reordering(unit)
             pts = dts = self._avi_tick(unit.pts)
             duration = 1
@@ -178,6 +200,7 @@ class TimedDataMuxer(LibavMuxer):
 
     def write(self, unit: Unit) -> None:
         self._refuse_reordering(unit)
+        self._refuse_long_gap(unit)
         self._mux(
             unit_packet(
                 unit.data, pts=unit.pts, dts=unit.dts, duration=unit.duration, time_base=self._time_base, key=unit.key
@@ -210,9 +233,6 @@ class BundledDataMuxer(LibavMuxer):
     def write(self, unit: Unit) -> None:
         self._write_pieces(self._bundler.add(unit))
 
-    def write_other(self, packet: av.Packet[Any]) -> None:
-        super().write_other(packet)
-
     def finish(self) -> None:
         if self._stream is not None:
             self._write_pieces(self._bundler.flush())
@@ -229,7 +249,9 @@ class RecordMuxer:
     def __init__(self, target: Any, name: str) -> None:
         self._name = name
         self._own: BinaryIO | None = None
-        if isinstance(target, str):
+        if isinstance(target, str) and is_pipe(target):
+            self._own = os.fdopen(os.dup(pipe_descriptor(target, default=1)), "wb", buffering=0)
+        elif isinstance(target, str):
             self._own = Path(target).open("wb", buffering=0)  # noqa: SIM115 - closed by finish()
         self._file: Any = self._own or target
 

@@ -91,9 +91,7 @@ class RecordReader:
             if self.time_base == 0:
                 raise BitstreamError("time base is 0")
         except (BitstreamError, ZeroDivisionError) as error:
-            raise ContainerFormatError(
-                f"{name}: head of the raw duoview file is damaged: {error}", name=name
-            ) from error
+            raise ContainerFormatError(f"{name}: head of the raw file is damaged: {error}", name=name) from error
         self._first = offset + 4
         self._start = self._first
 

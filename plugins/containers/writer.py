@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +15,7 @@ from duoview import access_unit
 from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
 from duoview.plugins.containers import formats, muxers
 from duoview.plugins.containers.failure import FAILURES, translate
-from duoview.plugins.containers.formats import Carriage, Format
+from duoview.plugins.containers.formats import Format
 from duoview.plugins.containers.source import is_pipe, is_url, name_of, pipe_descriptor
 from duoview.plugins.containers.streams import OutputStream
 from duoview.sequence import MAX_HEIGHT, MAX_WIDTH
@@ -102,7 +101,7 @@ class OutputContainer:
             raise ContainerError(f"{self.name}: the container is closed", name=self.name)
         for packet in [packets] if isinstance(packets, av.Packet) else packets:
             if packet.stream is not None and any(packet.stream is stream for stream in self._others):
-                self._guard(self._muxer.write_other, packet)
+                self._put(self._muxer.write_other, packet)
             else:
                 self._mux_unit(packet)
 
@@ -124,8 +123,20 @@ class OutputContainer:
                 f"each later than the one before (ticks of {self.stream.time_base} s)",
                 name=self.name,
             )
-        self._guard(self._muxer.write, unit)
+        self._put(self._muxer.write, unit)
         self._last_dts = unit.dts
+
+    def _put(self, action: Any, argument: Any) -> None:
+        """Write something; a failure of the system is final."""
+        if self._failed:
+            raise ContainerError(f"{self.name}: a write has failed before, nothing more can be written", name=self.name)
+        try:
+            action(argument)
+        except ContainerFormatError:
+            raise  # refused before anything was written
+        except FAILURES as error:
+            self._failed = True
+            raise translate(error, self.name, "write") from error
 
     def _guard(self, action: Any, argument: Any) -> Any:
         """Run one step of the muxer; its failures become our errors."""
@@ -134,7 +145,6 @@ class OutputContainer:
         except ContainerError:
             raise
         except FAILURES as error:
-            self._failed = True
             raise translate(error, self.name, "write") from error
 
     def close(self) -> None:
@@ -172,12 +182,9 @@ def _target(file: Any, name: str, format_: Format) -> Any:
         descriptor = pipe_descriptor(name, default=1)
         if format_.name in ("mov", "mp4", "avi"):
             raise ContainerFormatError(
-                f"{name}: {format_.name} cannot be written to a pipe, its index is at the end; use nut or mpegts",
+                f"{name}: {format_.name} cannot be written to a pipe, its index needs seeking; use nut or mpegts",
                 name=name,
             )
-        if format_.carriage is Carriage.RECORDS:
-            sys.stdout.flush()
-            return os.fdopen(os.dup(descriptor), "wb", buffering=0)
         return f"pipe:{descriptor}"
     if is_url(name):
         return name

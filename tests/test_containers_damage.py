@@ -1,0 +1,138 @@
+"""Damaged and unfinished files: what is whole is read, nothing but our errors is raised, nothing hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from duoview.errors import ContainerError, ContainerFormatError
+from duoview.plugins import containers
+
+STREAM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("golden") / "access_unit_stream.py")))
+NAMES = {"nut": "nut", "ts": "mpegts", "dv": "dv", "mov": "mov", "avi": "avi", "mp4": "mp4"}
+
+
+def coded(data: list[bytes], extension: str) -> bytes:
+    """The bytes of a container that holds the units."""
+    file = io.BytesIO()
+    STREAM.write(file, data, format=NAMES[extension])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("extension", ["nut", "ts", "dv"])
+def test_a_file_cut_at_any_byte_gives_every_unit_before_the_cut(extension: str) -> None:
+    data = STREAM.units(20, sizes=(400, 30, 60, 50, 90))
+    whole = coded(data, extension)
+    # Where each unit's last byte is. MPEG-TS cuts units up: there the count must not fall as the cut moves on.
+    ends = []
+    if extension != "ts":
+        at = 0
+        for unit in data:
+            at = whole.index(unit, at) + len(unit)
+            ends.append(at)
+    least = 0
+    for cut in range(0, len(whole), 7 if extension != "dv" else 3):
+        expected = sum(end <= cut for end in ends)
+        try:
+            read = [s.data for s in STREAM.read(io.BytesIO(whole[:cut]))]
+        except ContainerError:
+            assert expected == 0 and least == 0, f"cut at {cut} of {len(whole)}"
+            continue
+        assert read == data[: len(read)], f"cut at {cut} of {len(whole)}"
+        assert len(read) >= max(expected, least), f"cut at {cut} of {len(whole)}"
+        least = len(read)
+
+
+@pytest.mark.parametrize("extension", ["nut", "ts", "dv"])
+def test_what_is_muxed_is_in_the_file_before_it_is_closed(tmp_path: Path, extension: str) -> None:
+    data = STREAM.units(40)
+    path = tmp_path / f"a.{extension}"
+    with containers.open(path, "w") as out:
+        out.add_stream(rate=STREAM.RATE, width=640, height=360)
+        out.mux(STREAM.packet(unit, n, 1 / STREAM.RATE) for n, unit in enumerate(data))
+        read = [s.data for s in STREAM.read(path)]
+        # In MPEG-TS the last bundle may still be gathering, for half a second or until a key unit comes.
+        assert read == data[: 30 if extension == "ts" else 40]
+
+
+@pytest.mark.parametrize("extension", list(NAMES))
+def test_a_damaged_unit_in_the_middle_stops_nothing(extension: str) -> None:
+    data = STREAM.units(40, sizes=(300,))
+    whole = bytearray(coded(data, extension))
+    at = whole.index(data[15][:100] if extension == "ts" else data[15]) + 4
+    whole[at : at + 20] = bytes(20)
+    read = [s.data for s in STREAM.read(io.BytesIO(bytes(whole)))]
+    assert len(read) >= 38
+    assert sum(a in data for a in read) >= 38
+    assert read[-1] == data[-1]
+
+
+@pytest.mark.parametrize("extension", ["nut", "ts", "dv"])
+def test_a_hole_in_the_file_costs_what_was_in_it(extension: str) -> None:
+    data = STREAM.units(60, sizes=(700,))
+    whole = bytearray(coded(data, extension))
+    at = len(whole) // 2
+    whole[at : at + 3000] = bytes(3000)
+    read = [s.data for s in STREAM.read(io.BytesIO(bytes(whole)))]
+    intact = [unit for unit in read if unit in data]
+    assert intact[-1] == data[-1]
+    # A bundle of MPEG-TS holds fifteen frames at thirty frames a second.
+    assert len(intact) >= 60 - (32 if extension == "ts" else 12)
+
+
+@pytest.mark.parametrize("extension", list(NAMES))
+def test_random_damage_raises_nothing_but_container_errors(extension: str) -> None:
+    data = STREAM.units(30, sizes=(300, 40))
+    whole = coded(data, extension)
+    source = random.Random(extension)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        at = source.randrange(len(damaged))
+        kind = source.choice(("flip", "zero", "cut out", "splice"))
+        if kind == "flip":
+            for _ in range(source.randrange(1, 20)):
+                damaged[source.randrange(len(damaged))] ^= 1 << source.randrange(8)
+        elif kind == "zero":
+            damaged[at : at + 200] = bytes(len(damaged[at : at + 200]))
+        elif kind == "cut out":
+            del damaged[at : at + source.randrange(1, 2000)]
+        else:
+            damaged[at:at] = damaged[: source.randrange(1, 2000)]
+        with contextlib.suppress(ContainerError), containers.open(io.BytesIO(bytes(damaged))) as opened:
+            assert len(STREAM.samples(opened)) <= 200
+            opened.seek(0.7)
+            next(opened.demux(), None)
+
+
+def test_a_cut_off_last_unit_is_dropped_and_counted() -> None:
+    data = STREAM.units(5, sizes=(500,))
+    whole = coded(data, "nut")
+    end = whole.index(data[4]) + 300
+    with containers.open(io.BytesIO(whole[:end])) as source:
+        assert [s.data for s in STREAM.samples(source)] == data[:4]
+        assert source.damaged == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the input is empty, expected a duoview stream"),
+        (b"\x00" * 5000, "cannot read"),
+        (b"this is a text, not a video\n" * 50, "cannot read"),
+        (b"DUOVIEW\x01", "head of the raw file is damaged"),
+        (b"DUOVIEW\x01" + bytes(100), "head of the raw file is damaged"),
+    ],
+)
+def test_a_foreign_or_empty_file_is_one_clear_error(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.nut"
+    path.write_bytes(content)
+    with pytest.raises(ContainerFormatError, match=message) as caught:
+        containers.open(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
