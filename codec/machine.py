@@ -47,8 +47,8 @@ class SymbolDecision:
     under the symbol's Gaussian class outweigh the squared error added. Decoders see integers only.
     """
 
-    key: float = 1.0
-    inter: float = 1.0
+    key: float = 0.0
+    inter: float = 0.5
 
 
 def _step_penalty() -> Floats:

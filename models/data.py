@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mpg", ".mkv", ".mov", ".gif", ".nut", ".webm"}
@@ -133,3 +134,24 @@ def crops(material: Material, batch: int, size: int, seed: int, clip_share: floa
             left = random.integers(picture.shape[1] - size + 1)
             out[n] = _flip(picture[top:top + size, left:left + size], random, 0)
         yield to_tensor(out)
+
+
+class CropStream(IterableDataset[Tensor]):
+    """``crops`` as a data set, a different sequence in every worker process."""
+
+    def __init__(self, material: Material, batch: int, size: int, seed: int, clip_share: float = 0.25) -> None:
+        self.material, self.batch, self.size, self.seed, self.clip_share = material, batch, size, seed, clip_share
+
+    def __iter__(self) -> Iterator[Tensor]:
+        worker = get_worker_info()
+        seed = self.seed if worker is None else self.seed + 7919 * (worker.id + 1)
+        return crops(self.material, self.batch, self.size, seed, self.clip_share)
+
+
+def batches(material: Material, batch: int, size: int, seed: int, device: torch.device, workers: int,
+            clip_share: float = 0.25) -> Iterator[Tensor]:
+    """Endless batches on ``device``; ``workers`` processes cut them (0: this one, which is right for CPU training)."""
+    loader: DataLoader[Tensor] = DataLoader(CropStream(material, batch, size, seed, clip_share), batch_size=None,
+                                            num_workers=workers, pin_memory=device.type == "cuda")
+    for picture in loader:
+        yield picture.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from duoview.models.data import Material, crops, to_tensor
+from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import bound_state
 from duoview.models.network import StillCodec, average_weights
@@ -25,24 +25,27 @@ class DenoiserTraining:
     """Options of stage 3."""
 
     minutes: float = 40.0
-    batch: int = 24
+    batch: int = 16
     crop: int = 128
     rate: float = 2.0e-3
     seed: int = 3
+    device: str = "cpu"
+    workers: int = 0
 
 
 @torch.no_grad()
-def residual_scale(still: StillCodec, material: Material, batches: int = 12) -> Tensor:
+def residual_scale(still: StillCodec, material: Material, rounds: int = 12) -> Tensor:
     """Standard deviation of z - z_m by quality index and channel, (64, latent), smoothed between 16 levels."""
+    device = next(still.parameters()).device
     source = crops(material, 32, 128, seed=77)
     levels = torch.linspace(0, 63, 16).round().long()
-    total = torch.zeros(16, still.shape.latent)
-    for _ in range(batches):
-        z = still.encoder(next(source))
+    total = torch.zeros(16, still.shape.latent, device=device)
+    for _ in range(rounds):
+        z = still.encoder(next(source).to(device))
         for n, level in enumerate(levels):
-            z_m = bound_state(still.key(z, torch.full((len(z),), int(level))).z)
-            total[n] += (z - z_m).square().mean((0, 2, 3)) / batches
-    at = torch.arange(64).float() / 63 * 15
+            z_m = bound_state(still.key(z, torch.full((len(z),), int(level), device=device)).z)
+            total[n] += (z - z_m).square().mean((0, 2, 3)) / rounds
+    at = torch.arange(64, device=device).float() / 63 * 15
     low = at.floor().long().clamp(max=14)
     part = (at - low)[:, None]
     log = total.clamp(min=1e-8).log() * 0.5
@@ -54,7 +57,7 @@ def sample(denoiser: Denoiser, z_m: Tensor, q: Tensor, scale: Tensor, noise: Ten
     state = noise
     for n in range(steps):
         time_now, time_next = n / steps, (n + 1) / steps
-        estimate = denoiser(state, z_m, torch.full((len(z_m),), time_now), q)
+        estimate = denoiser(state, z_m, torch.full((len(z_m),), time_now, device=z_m.device), q)
         state = state + (estimate - state) * ((time_next - time_now) / (1 - time_now))
     return z_m + state * scale[q][:, :, None, None]
 
@@ -67,11 +70,12 @@ def validate(denoiser: Denoiser, still: StillCodec, scale: Tensor, pictures: lis
     ``detail``: energy of the high-frequency part relative to the source's (1 is right, below 1 is blurred).
     """
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures]
-    batch = to_tensor(np.stack(tiles[:48]))
-    q = torch.full((len(batch),), level)
+    device = scale.device
+    batch = to_tensor(np.stack(tiles[:48])).to(device)
+    q = torch.full((len(batch),), level, device=device)
     z = still.encoder(batch)
     z_m = bound_state(still.key(z, q).z)
-    noise = torch.randn(z_m.shape, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(z_m.shape, generator=torch.Generator().manual_seed(5)).to(device)
     z_h = sample(denoiser, z_m, q, scale, noise, steps)
     machine, human = still.decoder(z_m).clamp(0, 1), still.decoder(z_h).clamp(0, 1)
 
@@ -90,8 +94,9 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
     """Train, or go on from ``folder/denoiser.pt``; returns the averaged weights and the residual scale."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    still = copy.deepcopy(still).requires_grad_(False)
-    denoiser = Denoiser(still.shape.latent).to(memory_format=torch.channels_last)
+    device = torch.device(options.device)
+    still = copy.deepcopy(still).requires_grad_(False).to(device)
+    denoiser = Denoiser(still.shape.latent).to(device=device, memory_format=torch.channels_last)
     average = copy.deepcopy(denoiser)
     matrices, others = split_parameters([denoiser])
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
@@ -99,7 +104,7 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
     checkpoint = folder / "denoiser.pt"
     step, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         denoiser.load_state_dict(state["denoiser"])
         average.load_state_dict(state["average"])
         scale = state["scale"]
@@ -109,7 +114,7 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
     else:
         scale = residual_scale(still, material)
     log = (folder / "denoiser.jsonl").open("a")
-    source = crops(material, options.batch, options.crop, options.seed + step, clip_share=0.2)
+    source = batches(material, options.batch, options.crop, options.seed + step, device, options.workers, 0.2)
     began, last_report, last_save = time.time() - spent, time.time(), time.time()
     running, counted = 0.0, 0
     while (spent := time.time() - began) < options.minutes * 60:
@@ -118,16 +123,16 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = options.rate * factor
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            q = torch.randint(0, 64, (options.batch,))
-            z = still.encoder(next(source).to(memory_format=torch.channels_last)).float()
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            q = torch.randint(0, 64, (options.batch,), device=device)
+            z = still.encoder(next(source)).float()
             z_m = bound_state(still.key(z, q).z.float())
         residual = (z - z_m) / scale[q][:, :, None, None]
         # Few steps are the rule, so early times (almost pure noise) matter as much as late ones.
-        moment = torch.rand(options.batch)
+        moment = torch.rand(options.batch, device=device)
         noise = torch.randn_like(residual)
         part = moment[:, None, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             estimate = denoiser((1 - part) * noise + part * residual, z_m, moment, q)
         weight = 1 / (1 - moment).clamp(min=0.15)
         loss = ((estimate.float() - residual).square().mean((1, 2, 3)) * weight).mean()

@@ -36,6 +36,7 @@ class InterTraining:
     rate: float = 2.0e-3
     seed: int = 2
     mix: SequenceMix = SequenceMix()
+    device: str = "cpu"
 
 
 def new_inter_codec(shape: Shape) -> InterCodec:
@@ -53,12 +54,13 @@ def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.u
              frames: int = 16) -> dict[str, float]:
     """Bits per pixel and PSNR of P frames over held-back clips (a 256x256 centre window), key frame first."""
     out: dict[str, float] = {}
+    device = next(inter.parameters()).device
     for level in levels:
         bits_all, psnr_all, last_all, key_all = [], [], [], []
         for clip in clips.values():
             top, left = (clip.shape[1] - 256) // 2, (clip.shape[2] - 256) // 2
-            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + 256, left:left + 256]))
-            q = torch.full((1,), level)
+            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + 256, left:left + 256])).to(device)
+            q = torch.full((1,), level, device=device)
             coded = still.key(still.encoder(window[:1]), q)
             key_all.append(float(coded.bits + coded.hyper_bits) / 65536)
             z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
@@ -80,8 +82,9 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     """Train, or go on from ``folder/inter.pt``; returns the averaged weights."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    still = copy.deepcopy(still).requires_grad_(False)
-    inter = new_inter_codec(still.shape).to(memory_format=torch.channels_last)
+    device = torch.device(options.device)
+    still = copy.deepcopy(still).requires_grad_(False).to(device)
+    inter = new_inter_codec(still.shape).to(device=device, memory_format=torch.channels_last)
     average = copy.deepcopy(inter)
     matrices, others = split_parameters([inter])
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
@@ -89,7 +92,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     checkpoint = folder / "inter.pt"
     step, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         inter.load_state_dict(state["inter"])
         average.load_state_dict(state["average"])
         for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
@@ -98,9 +101,9 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     log = (folder / "inter.jsonl").open("a")
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + step)
     size = options.crop
-    z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8)
-    decoded = torch.zeros(options.batch, still.shape.symbols, size // 16, size // 16)
-    q = torch.randint(0, 64, (options.batch,))
+    z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8, device=device)
+    decoded = torch.zeros(options.batch, still.shape.symbols, size // 16, size // 16, device=device)
+    q = torch.randint(0, 64, (options.batch,), device=device)
     began, last_report, last_save = time.time() - spent, time.time(), time.time()
     running, counted = np.zeros(3), 0
     while (spent := time.time() - began) < options.minutes * 60:
@@ -110,11 +113,11 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
             for group in optimiser.param_groups:
                 group["lr"] = options.rate * factor
         noisy_array, clean_array, started = slots.advance()
-        noisy = to_tensor(noisy_array).to(memory_format=torch.channels_last)
-        fresh = torch.from_numpy(started)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        noisy = to_tensor(noisy_array).to(device, memory_format=torch.channels_last)
+        fresh = torch.from_numpy(started).to(device)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             if started.any():
-                q[fresh] = torch.randint(0, 64, (int(fresh.sum()),))
+                q[fresh] = torch.randint(0, 64, (int(fresh.sum()),), device=device)
                 coded = still.key(still.encoder(noisy[fresh]), q[fresh])
                 z_m[fresh] = bound_state(coded.z.float())
                 decoded[fresh] = 0
@@ -123,10 +126,10 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
             live = ~fresh
             z = still.encoder(noisy[live])
         weight = lagrangian(q[live])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             coded = inter(z, z_m[live], decoded[live], q[live])
             picture = still.decoder(coded.z)
-        target = to_tensor(clean_array)[live]
+        target = to_tensor(clean_array).to(device)[live]
         error = (picture.float() - target).square().mean((1, 2, 3))
         bits = (coded.bits + coded.hyper_bits) / size**2
         balance = weight ** -0.4 * 0.1

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duoview.models.data import Material, crops, to_tensor
+from duoview.models.data import Material, batches, to_tensor
 from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
 from duoview.models.optimiser import Muon, split_parameters
 
@@ -36,11 +36,13 @@ class StillTraining:
     spectral: float = 0.05
     muon: bool = True
     freeze_latent: bool = False
+    device: str = "cpu"
+    workers: int = 0
 
 
 def spectral_distance(a: Tensor, b: Tensor, window: int = 16) -> Tensor:
     """Mean absolute difference of windowed Fourier magnitudes per picture: (N, 3, H, W) twice -> (N,)."""
-    taper = torch.hann_window(window, periodic=False)
+    taper = torch.hann_window(window, periodic=False, device=a.device)
     taper = taper[:, None] * taper[None, :]
 
     def magnitudes(x: Tensor) -> Tensor:
@@ -51,10 +53,11 @@ def spectral_distance(a: Tensor, b: Tensor, window: int = 16) -> Tensor:
     return (magnitudes(a) - magnitudes(b)).abs().mean((1, 2, 3))
 
 
-def draw_quality(count: int) -> Tensor:
+def draw_quality(count: int, device: torch.device) -> Tensor:
     """Quality indices (count,): seven in ten from the range where still pictures are used most, the rest from all."""
-    middle = torch.randint(14, 55, (count,))
-    return torch.where(torch.rand(count) < 0.7, middle, torch.randint(0, 64, (count,)))
+    middle = torch.randint(14, 55, (count,), device=device)
+    anywhere = torch.randint(0, 64, (count,), device=device)
+    return torch.where(torch.rand(count, device=device) < 0.7, middle, anywhere)
 
 
 def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,12 +79,13 @@ def validate(codec: StillCodec, pictures: list[np.ndarray], levels: tuple[int, .
         top, left = (p.shape[0] - 128) // 2, (p.shape[1] - 128) // 2
         if top >= 0 and left >= 0:
             tiles.append(p[top:top + 128, left:left + 128])
-    batch = to_tensor(np.stack(tiles[:96]))
+    device = next(codec.parameters()).device
+    batch = to_tensor(np.stack(tiles[:96])).to(device)
     direct = codec.decoder(codec.encoder(batch))
     psnr = -10 * torch.log10((direct.clamp(0, 1) - batch).square().mean((1, 2, 3)))
     out["direct_psnr"] = round(float(psnr.mean()), 3)
     for level in levels:
-        q = torch.full((len(batch),), level)
+        q = torch.full((len(batch),), level, device=device)
         decoded, bits, hyper = latent_pass(codec, batch, q, 0)
         psnr = -10 * torch.log10((decoded.clamp(0, 1) - batch).square().mean((1, 2, 3)))
         out[f"q{level}_bpp"] = round(float((bits + hyper).mean()), 4)
@@ -95,7 +99,8 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
     """Train, or go on from ``folder/still.pt``; writes checkpoints and ``still.jsonl`` there. Returns the average."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    codec = StillCodec(shape).to(memory_format=torch.channels_last)
+    device = torch.device(options.device)
+    codec = StillCodec(shape).to(device=device, memory_format=torch.channels_last)
     average = copy.deepcopy(codec)
     if options.freeze_latent:
         codec.encoder.requires_grad_(False)
@@ -109,14 +114,14 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
     checkpoint = folder / "still.pt"
     step, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         codec.load_state_dict(state["codec"])
         average.load_state_dict(state["average"])
         for optimiser, saved in zip(optimisers, state.get("optimisers", []), strict=False):
             optimiser.load_state_dict(saved)
         step, spent = state["step"], state["spent"]
     log = (folder / "still.jsonl").open("a")
-    source = crops(material, options.batch, options.crop, options.seed + step)
+    source = batches(material, options.batch, options.crop, options.seed + step, device, options.workers)
     began, last_report, last_save = time.time() - spent, time.time(), time.time()
     direct = max(1, round(options.batch * options.direct_share))
     running = np.zeros(3)
@@ -131,10 +136,10 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = options.rate * factor
-        picture = next(source).to(memory_format=torch.channels_last)
-        q = draw_quality(options.batch)
+        picture = next(source)
+        q = draw_quality(options.batch, device)
         weight = lagrangian(q)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device.type, torch.bfloat16):
             decoded, bits, hyper = latent_pass(codec, picture, q, direct)
         error = (decoded.float() - picture).square().mean((1, 2, 3))
         balance = weight[direct:] ** -0.4 * 0.1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from dataclasses import replace
 from pathlib import Path
 
 #: Data sets whose clips are held back for validation by default when they are among the folders.
@@ -35,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-hold", default=",".join(HELD_CLIPS), help="clips held back: parts of their names, by commas")
     p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
     p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
+    p.add_argument("-device", default="cpu", help="torch device: cpu or cuda (default: cpu)")
+    p.add_argument("-workers", type=int, default=0, help="processes that cut crops; 0 is right for CPU training")
     p.add_argument("output", type=Path, help="folder of the new profile")
     return p
 
@@ -58,13 +59,14 @@ def main(arguments: list[str]) -> int:
     threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     material = data.load(options.folders, hold_clips=tuple(h for h in options.hold.split(",") if h))
-    still_options = train_still.StillTraining(minutes=minutes[0])
-    inter_options = replace(train_inter.InterTraining(), minutes=minutes[1])
-    denoiser_options = replace(train_denoiser.DenoiserTraining(), minutes=minutes[2])
+    still_options = train_still.StillTraining(minutes=minutes[0], device=options.device, workers=options.workers)
+    inter_options = train_inter.InterTraining(minutes=minutes[1], device=options.device)
+    denoiser_options = train_denoiser.DenoiserTraining(minutes=minutes[2], device=options.device,
+                                                       workers=options.workers)
     shape = Shape()
-    still = train_still.train(material, shape, still_options, options.work).eval()
+    still = train_still.train(material, shape, still_options, options.work).eval().cpu()
     normalise_latent(still, material)
-    inter = train_inter.train(material, still, inter_options, options.work).eval()
+    inter = train_inter.train(material, still, inter_options, options.work).eval().cpu()
     denoiser, scale = train_denoiser.train(material, still, denoiser_options, options.work)
     sources = (
         options.sources.read_text()
@@ -75,6 +77,6 @@ def main(arguments: list[str]) -> int:
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
     )
-    digest = write(Networks(still, inter, denoiser.eval(), scale), options.output, name=options.name, card=card)
+    digest = write(Networks(still, inter, denoiser.eval().cpu(), scale.cpu()), options.output, name=options.name, card=card)
     print(f"{options.output}: profile {options.name!r}, sha256 {digest}")
     return 0

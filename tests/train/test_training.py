@@ -1,0 +1,68 @@
+"""``duoview train`` makes a profile that encodes and decodes, from nothing but a folder of pictures and clips."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+import duoview
+from duoview.pipelines.train import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("material")
+    random = np.random.default_rng(0)
+    for n in range(30):
+        cells = random.integers(0, 256, (10, 12, 3)).astype(np.uint8)
+        Image.fromarray(cells).resize((192, 160), Image.Resampling.BICUBIC).save(root / f"picture{n}.png")
+    for name in ("yard", "street"):
+        with av.open(str(root / f"{name}.mp4"), "w") as out:
+            stream = out.add_stream("mpeg4", rate=12)
+            stream.width, stream.height = 272, 256
+            for n in range(20):
+                picture = np.full((256, 272, 3), 60, np.uint8)
+                picture[40:120, 6 * n:6 * n + 60] = (220, 90, 30)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            out.mux(stream.encode(None))
+    return root
+
+
+def test_three_short_stages_write_a_profile_that_codes_pictures(folder, tmp_path):
+    output = tmp_path / "profile"
+    code = main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-minutes", "0.06,0.06,0.06", "-hold", "yard",
+                 "-name", "tiny", "-threads", "2", str(output)])
+    assert code == 0
+    profile = duoview.Profile(output)
+    assert profile.name == "tiny"
+    assert all(r.passed for r in profile.verify())
+    card = (output / "MODEL_CARD.md").read_text()
+    assert "clips yard" in card and "| step |" in card
+    encoder = duoview.Encoder(128, 64, rate=10, profile=profile, q=63)
+    decoder = duoview.Decoder(profile=profile, view="human", steps=1, strict=True)
+    for n in range(2):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 128, 3), 100, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = n, Fraction(1, 10)
+        (packet,) = encoder.encode(frame)
+        (shown,) = decoder.decode(packet)
+        assert (shown.width, shown.height) == (128, 64)
+    assert encoder.symbols_sha256() == decoder.symbols_sha256()
+
+
+def test_training_goes_on_from_its_checkpoint(folder, tmp_path):
+    arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2"]
+    main([*arguments, "-minutes", "0.04,0.04,0.04", str(tmp_path / "first")])
+    lines = (tmp_path / "runs" / "still.jsonl").read_text().splitlines()
+    main([*arguments, "-minutes", "0.08,0.04,0.04", str(tmp_path / "second")])
+    assert len((tmp_path / "runs" / "still.jsonl").read_text().splitlines()) > len(lines)
+    card = (tmp_path / "second" / "MODEL_CARD.md").read_text()
+    assert card.count('"final"') == 0 and card.count("| step |") == 3
+
+
+def test_a_folder_without_pictures_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        main(["-i", str(tmp_path), str(tmp_path / "out")])
