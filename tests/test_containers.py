@@ -95,6 +95,17 @@ def test_avi_keeps_gaps_and_a_late_start(tmp_path: Path, pts: list[int]) -> None
     assert [s.pts * RATE for s in STREAM.read(path)] == pts
 
 
+@pytest.mark.parametrize("extension", FORMATS)
+def test_a_start_before_zero_loses_nothing(tmp_path: Path, extension: str) -> None:
+    data = STREAM.units(25)
+    path = tmp_path / f"a.{extension}"
+    STREAM.write(path, data, pts=range(-5, 20))
+    read = STREAM.read(path)
+    assert [s.data for s in read] == data
+    start = -5 if extension in ("ts", "dv") else 0
+    assert [s.pts * RATE for s in read] == list(range(start, start + 25))
+
+
 @pytest.mark.parametrize("extension", ["mov", "ts", "dv"])
 def test_reordered_units_keep_pts_and_dts(tmp_path: Path, extension: str) -> None:
     order = [2, 5, 3, 4, 8, 6, 7, 11, 9, 10]

@@ -27,7 +27,7 @@ def translate(error: BaseException, name: str, doing: str) -> ContainerError:
         )
     if isinstance(error, FileNotFoundError):
         return ContainerNotFoundError(f"{name}: cannot {doing}: no such file or folder", name=name, errno=number)
-    if isinstance(error, av.InvalidDataError):
+    if isinstance(error, av.InvalidDataError) and doing == "read":
         return ContainerFormatError(f"{text}: not a media container, or damaged at its start", name=name, errno=number)
     if number == errno.ENOSPC:
         text = f"{name}: cannot {doing}: no space left on the device; what was written so far stays"
