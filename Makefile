@@ -4,8 +4,8 @@
 #   make test         wheel, pytest and mypy against the installed wheel from outside the checkout, ruff
 #   make lint         ruff, mypy, and (where nvcc is) the shared headers compiled for the GPU
 #   make demo         encodes a bundled clip, decodes both views, writes out/demo
-#   make bench        the measurements behind the README's numbers, written to bench/results; still pictures
-#                     need IMAGES=folder (of lossless pictures, e.g. the 24 of Kodak)
+#   make bench        the measurements behind the README's numbers, written to bench/results; give
+#                     KODAK=folder (the 24 pictures, lossless) for the still-picture curves
 #   make gpu-backlog  what waits for a machine with a GPU
 #   make develop      editable install: Python files are used in place, `make develop` again after a change of C++
 #   make clean        removes what was built
@@ -18,7 +18,7 @@ SHELL := /bin/bash
 
 ROOT := $(CURDIR)
 VENV ?= $(ROOT)/.venv
-IMAGES ?=
+KODAK ?=
 PYTHON ?= python3
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
@@ -81,10 +81,7 @@ demo: install
 
 bench: install
 	$(PIP) install -q "$$(echo $(WHEELS)/duoview-*.whl)[bench]"
-	$(PY) -m bench.views $(if $(IMAGES),--images "$(IMAGES)")
-	$(if $(IMAGES),$(PY) -m bench.stills --images "$(IMAGES)" --plot bench/results/stills.png,\
-	  @echo "bench.stills was not run: give a folder of lossless pictures, make bench IMAGES=folder")
-	$(PY) -m bench.time
+	$(PY) -m bench.report $(if $(KODAK),--kodak "$(KODAK)")
 
 gpu-backlog:
 	@if compgen -G "bench/gpu/*.py" > /dev/null; then \
