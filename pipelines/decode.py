@@ -227,6 +227,14 @@ def decode(
         return result
 
 
+@dataclass(frozen=True)
+class _OwnStream:
+    """How ``-map`` sees the duoview stream: its number in the file, as a video stream."""
+
+    index: int
+    type: str = "video"
+
+
 class _Decoding:
     """One run: packets through decoder, filters and cut into the output."""
 
@@ -387,6 +395,9 @@ class _Decoding:
     def _copied_streams(self) -> list[Any]:
         others = list(self.container.other_streams)
         if self.job.maps:
-            chosen = mapped_streams([self.container.stream, *others], self.job.url, self.job.maps)
-            return [stream for stream in chosen if stream.type != "video" and stream in others]
+            ours = _OwnStream(self.container.stream.index)
+            chosen = mapped_streams([ours, *others], self.job.url, self.job.maps)
+            if ours not in chosen:
+                raise UsageError(f"-map {' -map '.join(self.job.maps)}: leaves out the duoview stream, 0:{ours.index}")
+            return [stream for stream in chosen if stream is not ours]
         return [stream for stream in others if stream.type == "audio"][:1] if self.job.copy_audio else []

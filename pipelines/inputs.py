@@ -54,7 +54,8 @@ class VideoInput:
         try:
             self._container = _open(settings)
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise media_error(self.name, "cannot open for reading", error) from error
+            glob = "; for a glob give -pattern_type glob before -i" if "*" in self.name else ""
+            raise MediaError(f"{media_error(self.name, 'cannot open for reading', error)}{glob}") from error
         try:
             self.stream, self.copied = selected_streams(
                 self._container, self.name, settings.maps, settings.copy_audio, console

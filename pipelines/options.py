@@ -65,7 +65,7 @@ class FileArguments:
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A split command line. Global options also hold those that may stand anywhere."""
+    """A split command line; `globals` holds the options that bind to no file."""
 
     inputs: tuple[FileArguments, ...]
     outputs: tuple[FileArguments, ...]
@@ -137,9 +137,9 @@ def _bind(
         option = names[target.partition(":")[0]]
         if Scope.GLOBAL in option.scope:
             found_globals[target] = value
-        if scope in option.scope:
+        elif scope in option.scope:
             values[target] = value
-        elif Scope.GLOBAL not in option.scope:
+        else:
             other = "an output: put it after -i" if scope is Scope.INPUT else "an input: put it before -i"
             raise UsageError(
                 f"-{target}: it stands before {'-i ' * (scope is Scope.INPUT)}{url} but belongs to {other}"

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import duoview
-from duoview.access_unit import AccessUnit, SectionType, parse
+from duoview.access_unit import SectionType, UnitHeader, parse, parse_header
 from duoview.errors import BitstreamError, ContainerError
 from duoview.sequence import SequenceHeader
 
@@ -135,20 +135,23 @@ class _Count:
             length = packet.duration * Fraction(packet.time_base) if packet.duration else Fraction(0)
             self.duration = max(self.duration or 0.0, float(at + length - self._first))
         try:
-            unit = parse(data)
+            header, damage = parse_header(data), parse(data).damaged
         except BitstreamError as error:
             self.damaged += 1
             self.complaints.append(f"access unit {number}: {error}")
             return
-        self._count(unit, len(data), number)
+        self.damaged_sections += len(damage)
+        for fault in damage:
+            self.complaints.append(f"access unit {number}: section {layer_name(fault.type)}: {fault.reason}")
+        self._count(header, len(data), number)
         if keep:
-            sections = [(layer_name(section.type), len(section.payload)) for section in unit.sections]
+            sections = [(layer_name(entry.type), entry.length) for entry in header.entries]
             self._list = self._list if self._list is not None else []
             self._list.append(
                 {
                     "unit": number,
                     "time": float(at) if at is not None else None,
-                    "key": unit.key,
+                    "key": header.key,
                     "bytes": len(data),
                     "sections": sections,
                 }
@@ -168,21 +171,15 @@ class _Count:
         }
         return found | ({"list": self._list} if self._list is not None else {})
 
-    def _count(self, unit: AccessUnit, size: int, number: int) -> None:
+    def _count(self, unit: UnitHeader, size: int, number: int) -> None:
         self.units += 1
         self.keys += unit.key
-        payloads = 0
-        for section in unit.sections:
-            self.layers[layer_name(section.type)] += len(section.payload)
-            payloads += len(section.payload)
-        self.layers["headers"] += size - payloads
-        self.damaged_sections += len(unit.damaged)
-        for damage in unit.damaged:
-            self.complaints.append(f"access unit {number}: section {layer_name(damage.type)}: {damage.reason}")
-        header = unit.sequence
-        if header is not None and header != self._header:
-            self._header = header
-            self.sequences.append(_sequence(header, number))
+        for entry in unit.entries:
+            self.layers[layer_name(entry.type)] += entry.length
+        self.layers["headers"] += max(0, size - sum(entry.length for entry in unit.entries))
+        if unit.sequence is not None and unit.sequence != self._header:
+            self._header = unit.sequence
+            self.sequences.append(_sequence(unit.sequence, number))
         if self._header is not None:
             self.pixels += self._header.width * self._header.height
 

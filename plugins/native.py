@@ -7,6 +7,7 @@ mid-stream, the old graph is drained and a new one made, as the ffmpeg command d
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -19,7 +20,7 @@ import av.logging
 
 from .errors import LinkError, OptionError
 from .flow import Flow, end_of_stream, more_input_needed
-from .grammar import FilterText, split_options
+from .grammar import FilterText, OptionText, split_options
 from .links import Item, Link, LinkType, link_of
 
 _DYNAMIC_INPUTS, _DYNAMIC_OUTPUTS = 1, 2  # AVFILTER_FLAG_DYNAMIC_*
@@ -237,24 +238,30 @@ def _links(native: av.filter.context.FilterContext, index: int) -> bool:
 
 
 def _culprit(item: FilterText, said: str) -> str:
-    """Name the first option that libavfilter refuses on its own; `said` is its own message for all of them."""
-    named = False
-    for text in split_options(item.options):
-        if text.key is None:
-            if named:
-                return f"{item.label} (column {text.column}): value {text.value!r} after a named option needs a name"
+    """Name the option that libavfilter refuses, the one without which it takes the rest; `said` is its own message."""
+    options = split_options(item.options)
+    named = [option.key is not None for option in options]
+    for index, option in enumerate(options):
+        if option.key is None and any(named[:index]):
+            return f"{item.label} (column {option.column}): value {option.value!r} after a named option needs a name"
+    for index, option in enumerate(options):
+        if not _accepts(item.name, [*options[:index], *options[index + 1 :]]):
             continue
-        named = True
-        try:
-            av.filter.Graph().add(item.name, **{text.key: text.value})
-        except ValueError as error:  # libavfilter left the option over: it has none of this name
-            if "unused config" in str(error):
-                return (
-                    f"{item.label} (column {text.column}): no option {text.key!r}; "
-                    f"`ffmpeg -h filter={item.name}` lists those it has"
-                )
-            return f"{item.label} (column {text.column}): {text.key}={text.value!r}: {said}"
+        if option.key is not None and "No such option" in said:
+            help_text = f"`ffmpeg -h filter={item.name}` lists those it has"
+            return f"{item.label} (column {option.column}): no option {option.key!r}; {help_text}"
+        shown = repr(option.value) if option.key is None else f"{option.key}={option.value!r}"
+        return f"{item.label} (column {option.column}): {shown}: {said}"
     return f"{item.label} (column {item.column}): {said}"
+
+
+def _accepts(name: str, options: Sequence[OptionText]) -> bool:
+    parts = [(f"{item.key}=" if item.key else "") + re.sub(r"([\\':])", r"\\\1", item.value) for item in options]
+    try:
+        av.filter.Graph().add(name, ":".join(parts) or None)
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _said(work: Callable[[], object]) -> str:

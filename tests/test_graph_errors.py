@@ -1,0 +1,78 @@
+"""What is wrong in a filtergraph text is named: filter, option, value, allowed set, nearest match, column."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import pytest
+
+from duoview.errors import Error
+from duoview.plugins.errors import FilterNotFoundError, GraphSyntaxError, LinkError, OptionError
+from duoview.plugins.graph import Graph
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("", GraphSyntaxError, ["column 1", "no filter"]),
+        ("null,,hflip", GraphSyntaxError, ["column 6", "name is missing"]),
+        ("null;hflip", GraphSyntaxError, ["column 5", "only linear chains"]),
+        ("[in]null", GraphSyntaxError, ["column 1", "label", "only linear chains"]),
+        ("null, hflip [out]", GraphSyntaxError, ["column 13", "label", "only linear chains"]),
+        ("null, scael=2", FilterNotFoundError, ["column 7", "'scael'", "did you mean 'scale'"]),
+        ("dv_encoder=q=2", FilterNotFoundError, ["column 1", "'dv_encoder'", "did you mean 'dv_encode'"]),
+        ("null,scale=foo=1", OptionError, ["scale (column 12)", "no option 'foo'"]),
+        ("scale=w=8:8", OptionError, ["scale (column 11)", "'8'", "needs a name"]),
+        ("drawbox=color=zork", OptionError, ["drawbox (column 9)", "color='zork'", "Cannot find color"]),
+        ("split", LinkError, ["split (column 1)", "two outputs"]),
+        ("null,overlay", LinkError, ["overlay (column 6)", "two inputs"]),
+        ("testsrc,null", LinkError, ["testsrc (column 1)", "no input"]),
+        ("nullsink", LinkError, ["nullsink (column 1)", "no output"]),
+        ("volume=2", LinkError, ["volume (column 1)", "audio"]),
+        ("dv_encode=q=64", OptionError, ["dv_encode", "q=64", "0 to 63", "column 11"]),
+        ("null,dv_encode=q=low", OptionError, ["dv_encode", "q='low'", "an integer, 0 to 63", "column 16"]),
+        ("dv_encode=gob=9", OptionError, ["dv_encode", "'gob'", "did you mean 'gop'", "column 11"]),
+        ("dv_encode=q=9:50", OptionError, ["dv_encode", "'50'", "needs a name", "column 15"]),
+        ("dv_human=sideways", OptionError, ["dv_human", "start='sideways'", "guided", "column 10"]),
+    ],
+)
+def test_a_wrong_graph_text_is_named_with_its_column(text: str, kind: type[Exception], words: list[str]) -> None:
+    with pytest.raises(kind) as caught:
+        Graph.parse(text)
+    assert isinstance(caught.value, Error)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "scale=32:32,dv_machine",
+            ["scale", "video frames on output pad 0", "dv_machine", "access units on input pad 0"],
+        ),
+        (
+            "dv_encode@a,scale=32:32",
+            ["dv_encode@a", "access units on output pad 0", "scale", "video frames on input pad 0"],
+        ),
+    ],
+)
+def test_a_mismatch_of_links_names_both_pads(text: str, words: list[str]) -> None:
+    with pytest.raises(LinkError) as caught:
+        Graph.parse(text)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_size_that_a_native_filter_refuses_is_named_with_the_frames_size() -> None:
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    frame.pts, frame.time_base = 0, Fraction(1, 25)
+    with pytest.raises(OptionError, match=r"crop=1000:10|crop .*64x48 yuv420p.*too big"):
+        list(Graph.parse("crop=1000:10").process([frame]))
+
+
+def test_parsing_leaves_the_logging_level_as_it_was() -> None:
+    before = av.logging.get_level()
+    with pytest.raises(OptionError):
+        Graph.parse("scale=foo=1")
+    assert av.logging.get_level() == before
