@@ -110,6 +110,19 @@ def test_random_damage_raises_nothing_but_container_errors(extension: str) -> No
             next(opened.demux(), None)
 
 
+@pytest.mark.parametrize("options", [{}, {"bundle_seconds": "0"}])
+def test_a_reader_that_joins_a_transport_stream_between_key_units_waits_for_its_header(options: dict[str, str]) -> None:
+    data = STREAM.units(60, sizes=(700,))
+    file = io.BytesIO()
+    STREAM.write(file, data, format="mpegts", options=options)
+    whole = file.getvalue()
+    with containers.open(io.BytesIO(whole[len(whole) // 3 :])) as source:
+        assert (source.stream.width, source.stream.average_rate) == (640, 30)
+        read = [s.data for s in STREAM.samples(source)]
+    assert read == data[-len(read) :]
+    assert len(read) >= 30
+
+
 def test_a_cut_off_last_unit_is_dropped_and_counted() -> None:
     data = STREAM.units(5, sizes=(500,))
     whole = coded(data, "nut")

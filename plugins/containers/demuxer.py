@@ -26,8 +26,10 @@ from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
 from duoview.sequence import SequenceHeader
 
-#: How many packets of one stream, and bytes in all, are looked at before a container is called foreign.
+#: How many packets of each stream are looked at before a container is called foreign, how many units are read for a
+#: sequence header, and how many bytes in all.
 _SEARCH_PACKETS = 256
+_SEARCH_UNITS = 4096
 _SEARCH_BYTES = 2 * MAX_UNIT_BYTES
 #: Read errors in a row, without a packet between them, after which the rest of the input is given up.
 _MAX_FAILURES = 1000
@@ -46,7 +48,11 @@ class Demuxer:
         live = source.is_url or not source.seekable
         try:
             self._container: LibavInput = av.open(
-                source.target, "r", format=format_, options={**(_LIVE_OPTIONS if live else {}), **options}
+                source.target,
+                "r",
+                format=format_,
+                options={**(_LIVE_OPTIONS if live else {}), **options},
+                metadata_errors="replace",  # damaged metadata is no reason to refuse the rest
             )
         except FAILURES as error:
             raise translate(error, self.name, "read") from error
@@ -109,22 +115,28 @@ class Demuxer:
     # -- finding the stream ------------------------------------------------------------------------------------------
 
     def _find(self) -> InputStream:
-        """Read until a packet of some stream holds an access unit; what was read stays in line."""
-        candidates = {s.index for s in self._container.streams if s.type in ("data", "video", "unknown")}
-        seen: dict[int, int] = {}
+        """Read until a packet of some stream holds a sequence header; what was read stays in line.
+
+        A decoder can do nothing before that header, so a reader that joins between key frames loses no time by waiting.
+        """
+        candidates = [s for s in self._container.streams if s.type in ("data", "video", "unknown")]
+        probes = {stream.index: _Probe(stream) for stream in candidates}
         held: list[av.Packet[Any]] = []
         size = 0
         for packet in self._raw:
             held.append(packet)
-            index = packet.stream.index
-            if index not in candidates:
+            probe = probes.get(packet.stream.index)
+            if probe is None:
                 continue
-            if _holds_unit(packet):
-                return self._begin(packet.stream, held)
+            probe.look(packet)
             size += packet.size
-            seen[index] = seen.get(index, 0) + 1
-            if size > _SEARCH_BYTES or all(seen.get(i, 0) >= _SEARCH_PACKETS for i in candidates):
+            if probe.sequence is not None or probe.units >= _SEARCH_UNITS or size > _SEARCH_BYTES:
                 break
+            if all(p.packets >= _SEARCH_PACKETS and not p.units for p in probes.values()):
+                break
+        found = max(probes.values(), key=lambda p: (p.sequence is not None, p.units), default=None)
+        if found is not None and found.units:
+            return self._begin(found, held)
         streams = ", ".join(f"#{s.index} {s.type} {_codec_name(s)}" for s in self._container.streams) or "none"
         raise ContainerFormatError(
             f"{self.name}: no duoview stream in this {self.format_name} file: no packet holds an access unit "
@@ -132,25 +144,24 @@ class Demuxer:
             name=self.name,
         )
 
-    def _begin(self, stream: Any, held: list[av.Packet[Any]]) -> InputStream:
-        """Describe the stream from the packets up to its first access unit, and put them in line."""
+    def _begin(self, probe: _Probe, held: list[av.Packet[Any]]) -> InputStream:
+        """Describe the stream from what was found in the packets `held`, and put them in line."""
+        stream, sequence = probe.stream, probe.sequence
         self._index: int = stream.index
         self._libav_stream = stream
-        self._time_base: Fraction = stream.time_base
+        self._time_base: Fraction = probe.unbundler.time_base or stream.time_base
         self._grid: Fraction | None = None
+        if probe.unbundler.time_base is not None:
+            self._unbundler = Unbundler()
         rate = getattr(stream, "average_rate", None)
-        self._nominal = 1 / Fraction(rate) if rate else None
-        sequence = self._first_sequence(held)
         if sequence and sequence.rate:
-            rate, self._nominal = sequence.rate, 1 / sequence.rate
+            rate = sequence.rate
             if "matroska" in self.format_name:
-                self._use_grid(sequence.rate)
+                self._use_grid(rate)
+        average = Fraction(rate) if rate else None
+        self._nominal = 1 / average if average else None
         for packet in held:
             self._take(packet)
-        for packet in self._raw if not any(p.stream is None for p in self._ready) else ():
-            self._take(packet)
-            if self._ready and self._ready[-1].stream is None:
-                break
         start = next((p.pts for p in self._ready if p.stream is None), None)
         duration = stream.duration
         if duration is not None:
@@ -159,21 +170,7 @@ class Demuxer:
             duration = rescale(self._container.duration, _AV_TIME_BASE, self._time_base)
             if self.format_name == "nut" and self._nominal:  # NUT knows when the last frame starts, not how long it is
                 duration += round(self._nominal / self._time_base)
-        average = Fraction(rate) if rate else None
         return InputStream(self._time_base, average, start, duration, sequence, stream.index)
-
-    def _first_sequence(self, held: list[av.Packet[Any]]) -> SequenceHeader | None:
-        """The sequence header of the first unit; bundles also tell the time base."""
-        last = held[-1]
-        data: bytes | memoryview = memoryview(last)
-        if data[0] == bundle.MAGIC:
-            probe = Unbundler()
-            units = probe.feed(bytes(last), _clock(last)) or probe.finish()
-            self._time_base = probe.time_base or self._time_base
-            self._unbundler = Unbundler()
-            data = units[0].data if units else b""
-        header = header_of(data)
-        return header.sequence if header else None
 
     def _use_grid(self, rate: Fraction) -> None:
         """Matroska counts milliseconds; times within half a one of a frame of the rate go back to that frame."""
@@ -331,17 +328,29 @@ class Demuxer:
         return found
 
 
-def _holds_unit(packet: av.Packet[Any]) -> bool:
-    """Whether a packet holds an access unit, or the start of a bundle of them."""
-    data = memoryview(packet)
-    if data[0] != bundle.MAGIC:
-        return header_of(data) is not None
-    try:
-        probe = Unbundler()
-        units = probe.feed(bytes(packet), _clock(packet)) or probe.finish()
-    except BitstreamError:
-        return False
-    return bool(units) and header_of(units[0].data) is not None
+class _Probe:
+    """Looks at the packets of one stream for access units, alone or in bundles, and for a sequence header."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.packets = self.units = 0
+        self.sequence: SequenceHeader | None = None
+        self.unbundler = Unbundler()
+
+    def look(self, packet: av.Packet[Any]) -> None:
+        """Count one packet and what is in it."""
+        self.packets += 1
+        data = memoryview(packet)
+        units: list[bytes | memoryview] = [data]
+        if data[0] == bundle.MAGIC:
+            try:
+                units = [unit.data for unit in self.unbundler.feed(bytes(data), _clock(packet))]
+            except BitstreamError:
+                return
+        for header in map(header_of, units):
+            if header is not None:
+                self.units += 1
+                self.sequence = self.sequence or header.sequence
 
 
 def _clock(packet: av.Packet[Any]) -> int | None:

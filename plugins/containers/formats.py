@@ -40,6 +40,16 @@ _BY_EXTENSION = {extension: format_ for format_ in FORMATS for extension in form
 _MATROSKA = frozenset(("mkv", "matroska", "webm"))
 
 
+def input_name(wanted: str | None) -> str | None:
+    """The demuxer that a format's name or extension means; a name that is not ours is libavformat's own."""
+    if wanted is None:
+        return None
+    found = _BY_NAME.get(wanted.lower()) or _BY_EXTENSION.get(wanted.lower())
+    if found is not None:
+        return found.name
+    return "matroska" if wanted.lower() in _MATROSKA else wanted
+
+
 def choose_output(name: str, wanted: str | None, *, is_pipe: bool) -> Format:
     """The format for an output called `name`: the `wanted` one, else by extension, else NUT for pipes.
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import av
 
 from duoview.errors import ContainerError, ContainerFormatError
-from duoview.plugins.containers import records
+from duoview.plugins.containers import formats, records
 from duoview.plugins.containers.demuxer import Demuxer
 from duoview.plugins.containers.failure import translate
 from duoview.plugins.containers.packet import header_of, unit_packet
@@ -42,6 +42,7 @@ class InputContainer:
     """
 
     def __init__(self, file: Any, format: str | None = None, options: dict[str, str] | None = None) -> None:
+        format = formats.input_name(format)
         source = Source(file)
         self.name = source.name
         self._source = source
