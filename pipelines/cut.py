@@ -48,6 +48,15 @@ def item_time(item: av.VideoFrame | av.Packet[Any]) -> Fraction | None:
     return item.pts * Fraction(item.time_base)
 
 
+def is_priming(packet: av.Packet[Any]) -> bool:
+    """True for a packet that ends at or before time 0: what audio encoders put in front for decoders to warm up.
+
+    Most containers cannot hold negative times and would move the video for it.
+    """
+    at = item_time(packet)
+    return at is not None and at < 0 and at + (packet.duration or 0) * Fraction(packet.time_base) <= 0
+
+
 def shift_item(item: av.VideoFrame | av.Packet[Any], seconds: Fraction) -> None:
     """Take `seconds` off the times of a frame or packet."""
     if not item.time_base:

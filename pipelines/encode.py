@@ -19,7 +19,7 @@ from duoview.plugins.links import LinkType
 from duoview.profile import Profile
 
 from .console import LEVELS, Console
-from .cut import Cut, item_time, shift_item
+from .cut import Cut, is_priming, item_time, shift_item
 from .destination import claim
 from .errors import MediaError, UsageError
 from .inputs import InputSettings, VideoInput, rotation_filters
@@ -312,7 +312,7 @@ class _Encoding:
                 if isinstance(item, av.VideoFrame):
                     if self._take(item):
                         return
-                elif not self.cut.is_before(item) and not self.cut.is_after(item, 0):
+                elif not self.cut.is_before(item) and not self.cut.is_after(item, 0) and not is_priming(item):
                     shift_item(item, self.cut.start)
                     self.output.copy(item)
                 if interrupt.requested:

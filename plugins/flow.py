@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import errno
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import av
 
@@ -31,8 +32,11 @@ class Flow(abc.ABC):
         """Take one item; None marks the end of the stream. After the end av.EOFError, except for another None."""
 
     @abc.abstractmethod
-    def pull(self) -> Item:
-        """Give the next item. av.BlockingIOError: push more first; av.EOFError: drained, now and for ever after."""
+    def pull(self) -> Any:
+        """Give the next item, a frame or a packet as `output` says.
+
+        Raises av.BlockingIOError when items must be pushed first, av.EOFError when drained, now and for ever after.
+        """
 
     @abc.abstractmethod
     def reset(self) -> None:
@@ -42,7 +46,7 @@ class Flow(abc.ABC):
     def close(self) -> None:
         """Release what is held. May be called more than once."""
 
-    def process(self, items: Iterable[Item]) -> Iterator[Item]:
+    def process(self, items: Iterable[Item]) -> Iterator[Any]:
         """Push all items, then the end, and give what comes out, as soon as it comes out."""
         for item in items:
             self.push(item)
@@ -50,7 +54,7 @@ class Flow(abc.ABC):
         self.push(None)
         yield from self.ready()
 
-    def ready(self) -> Iterator[Item]:
+    def ready(self) -> Iterator[Any]:
         """Pull until more input is needed or the end is reached."""
         while True:
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Self
+from typing import Any, Self
 
 import av
 import av.filter
@@ -109,11 +109,11 @@ class Graph(Flow):
             raise end_of_stream()
         self.flows[0].push(item)
 
-    def pull(self) -> Item:
+    def pull(self) -> Any:
         """Give the next output; av.BlockingIOError when more input is needed, av.EOFError when drained."""
         return self._pull(len(self.flows) - 1)
 
-    def _pull(self, index: int) -> Item:
+    def _pull(self, index: int) -> Any:
         flow = self.flows[index]
         while True:
             try:

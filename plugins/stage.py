@@ -101,7 +101,7 @@ class Stage(Flow):
             raise end_of_stream()
         self._waiting.append(item)
 
-    def pull(self) -> Item:
+    def pull(self) -> Any:
         """Give the next item; the work is done here. An error raised by the stage drops the item it was raised for."""
         while True:
             if self._coming is not None:

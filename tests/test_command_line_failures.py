@@ -1,0 +1,191 @@
+"""Bad input, full disks, broken pipes and signals: one clear line, a non-zero exit, and what was done is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+
+import duoview
+from duoview.pipelines.command import main
+
+SOURCE = "testsrc=size=64x48:rate=25:duration=0.4"
+COMMAND = [sys.executable, "-P", "-m", "duoview.pipelines"]
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("coded") / "in.nut"
+    assert main(["encode", "-f", "lavfi", "-i", f"{SOURCE},format=yuv420p", "-q", "30", "-g", "4", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path, coded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    data = coded.read_bytes()
+    Path("good.nut").write_bytes(data)
+    Path("empty").write_bytes(b"")
+    Path("text").write_bytes(b"not a video at all\n" * 40)
+    Path("head.nut").write_bytes(data[:90])
+    Path("cut.nut").write_bytes(data[: len(data) // 2])
+    with av.open("video.mp4", "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for packet in stream.encode(av.VideoFrame(64, 48, "yuv420p")) + stream.encode(None):
+            container.mux(packet)
+    Path("cut.mp4").write_bytes(Path("video.mp4").read_bytes()[:200])
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["encode", "-i", "missing.mp4", "o.nut"], ["missing.mp4", "No such file", "check the name"]),
+        (["encode", "-i", "in_*.png", "o.nut"], ["in_*.png", "-pattern_type glob"]),
+        (["encode", "-i", "empty", "o.nut"], ["empty", "Invalid data"]),
+        (["encode", "-i", "text", "o.nut"], ["text", "no media file"]),
+        (["encode", "-i", "cut.mp4", "o.nut"], ["cut.mp4", "cut off"]),
+        (["encode", "-i", ".", "o.nut"], [".", "directory"]),
+        (["encode", "-i", "good.nut", "o.nut"], ["good.nut", "duoview decode"]),
+        (["encode", "-i", "video.mp4", "-profile", "none", "o.nut"], ["profile 'none'", "bundled: s"]),
+        (["encode", "-i", "video.mp4", "-device", "cuda", "o.nut"], ["cuda"]),
+        (["encode", "-i", "video.mp4", "nowhere/o.nut"], ["nowhere/o.nut", "no such"]),
+        (["encode", "-i", "video.mp4", "o.xyz"], ["o.xyz", "nut"]),
+        (["encode", "-i", "video.mp4", "-y", "video.mp4"], ["video.mp4", "is the input itself"]),
+        (["encode", "-ss", "9", "-i", "video.mp4", "o.nut"], ["video.mp4", "not one video frame", "from 9 s on"]),
+        (["encode", "-i", "video.mp4", "-ss", "9", "o.nut"], ["o.nut", "nothing was encoded"]),
+        (["encode", "-f", "lavfi", "-i", "color=size=16400x16:duration=0.04", "o.nut"], ["16400x16", "16384x16384"]),
+        (["encode", "-i", "video.mp4", "-f", "nut", "/dev/full"], ["/dev/full", "no space left"]),
+        (["decode", "-i", "missing.nut", "o.mp4"], ["missing.nut", "no such file"]),
+        (["decode", "-i", "empty", "o.mp4"], ["empty"]),
+        (["decode", "-i", "text", "o.mp4"], ["text"]),
+        (["decode", "-i", "video.mp4", "o.mp4"], ["video.mp4", "no duoview stream"]),
+        (["decode", "-i", "head.nut", "o.mp4"], ["head.nut"]),
+        (["decode", "-i", "good.nut", "-profile", "none", "o.mp4"], ["profile 'none'"]),
+        (["decode", "-i", "good.nut", "nowhere/o.mp4"], ["nowhere/o.mp4", "No such file"]),
+        (["decode", "-i", "good.nut", "-f", "nut", "/dev/full"], ["/dev/full", "No space left"]),
+        (["decode", "-ss", "9", "-i", "good.nut", "o.mp4"], ["good.nut", "not one frame"]),
+        (["probe", "video.mp4"], ["video.mp4", "no duoview stream"]),
+        (["probe", "missing.nut"], ["missing.nut", "no such file"]),
+    ],
+)
+def test_a_failure_is_one_line_that_names_its_cause_and_exit_code_1(
+    words: list[str], parts: list[str], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(words) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("duoview: ") and err.count("\n") == 1, err
+    assert all(part in err for part in parts), err
+    assert not (files / "o.nut").exists() and not (files / "o.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["decode", "-i", "good.nut", "-crv", "3", "o.mp4"], ["unknown option -crv", "did you mean -crf?", "libx264"]),
+        (["decode", "-i", "good.nut", "-c:v", "libx2654", "o.mp4"], ["-c:v libx2654", "did you mean 'libx265'"]),
+        (["decode", "-i", "good.nut", "-c:v", "copy", "o.mp4"], ["-c:v copy", "libx264"]),
+        (["decode", "-i", "good.nut", "o.xyz"], ["o.xyz", "-f"]),
+        (["decode", "-i", "good.nut", "-"], ["-f nut"]),
+        (["decode", "-i", "good.nut", "-pix_fmt", "yuv42p", "o.mp4"], ["-pix_fmt yuv42p", "yuv420p"]),
+        (["decode", "-i", "good.nut", "-vf", "dv_encode", "o.mp4"], ["dv_encode", "video frames"]),
+        (["decode", "-i", "good.nut", "-map", "0:a", "o.mp4"], ["-map 0:a", "matches no stream"]),
+        (["encode", "-i", "video.mp4", "-vf", "scael=8", "o.nut"], ["column 1", "did you mean 'scale'"]),
+        (["encode", "-i", "video.mp4", "-vf", "crop=900:9", "o.nut"], ["crop", "64x48"]),
+        (["encode", "-i", "video.mp4", "-map", "0:a", "o.nut"], ["-map 0:a", "matches no stream", "0:0 video"]),
+    ],
+)
+def test_wrong_values_for_a_file_are_usage_errors(
+    words: list[str], parts: list[str], files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and all(part in err for part in parts), err
+
+
+def test_a_stream_cut_off_in_the_middle_decodes_up_to_there(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", "-i", "cut.nut", "o.mp4"]) == 0
+    with av.open("o.mp4") as container:
+        assert 3 <= len(list(container.decode(video=0))) < 10
+
+
+def test_damaged_units_are_concealed_and_reported_and_decoding_goes_on(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(Path("good.nut").read_bytes())
+    with duoview.open("good.nut") as container:
+        second = bytes([*container.demux()][1])
+    data[data.index(second[-30:])] ^= 0xFF
+    Path("bad.nut").write_bytes(data)
+    capsys.readouterr()
+    assert main(["decode", "-i", "bad.nut", "o.mp4"]) == 0
+    err = capsys.readouterr().err
+    assert "1 damaged access units, 3 frames concealed" in err and "CRC" in err
+    with av.open("o.mp4") as container:
+        assert len(list(container.decode(video=0))) == 10
+
+
+def test_a_damaged_input_packet_is_skipped_and_reported(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with av.open("clip.avi", "w") as container, av.open(f"{SOURCE},format=yuv420p", format="lavfi") as source:
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        for frame in source.decode(video=0):
+            container.mux(stream.encode(frame.reformat(format="rgb24")))
+    data = bytearray(Path("clip.avi").read_bytes())
+    third = [index for index in range(len(data)) if data[index : index + 4] == b"\x89PNG"][2]
+    data[third : third + 40] = bytes(40)
+    Path("clip.avi").write_bytes(data)
+    assert main(["encode", "-i", "clip.avi", "o.nut"]) == 0
+    assert "clip.avi: packet at 0.080 s skipped" in capsys.readouterr().err
+    with duoview.open("o.nut") as container:
+        assert len([*container.demux()]) == 8  # libav's PNG parser joins the next picture to the damaged one
+
+
+def test_frames_written_before_the_disk_is_full_do_not_hide_the_error(coded: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "decode", "-i", str(coded), "-f", "rawvideo", "-c:v", "rawvideo", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        err = process.stderr.read().decode()
+    assert process.returncode == 1 and "roken pipe" in err and "Traceback" not in err
+
+
+def test_standard_input_and_output_are_pipes(coded: Path, tmp_path: Path) -> None:
+    words = [*COMMAND, "decode", "-loglevel", "error", "-i", "-", "-f", "yuv4mpegpipe", "-"]
+    done = subprocess.run(words, input=coded.read_bytes(), capture_output=True, check=True)
+    assert done.stdout.startswith(b"YUV4MPEG2 W64 H48") and done.stdout.count(b"FRAME") == 10 and done.stderr == b""
+
+
+def test_sigint_finishes_the_file_and_exits_with_255(tmp_path: Path) -> None:
+    out = tmp_path / "out.nut"
+    words = ["encode", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25", "-progress", "-", str(out)]
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith(b"progress="):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        process.communicate(timeout=60)
+    assert process.returncode == 255 and time.monotonic() - begun < 30
+    with duoview.open(out) as container:
+        units = [*container.demux()]
+    assert len(units) > 5 and container.damaged == 0
+
+
+def test_the_environment_needs_no_terminal(coded: Path, tmp_path: Path) -> None:
+    words = [*COMMAND, "decode", "-i", str(coded), str(tmp_path / "o.mp4")]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env={**os.environ, "TERM": "dumb"})
+    assert done.returncode == 0 and done.stdout == b"" and done.stderr.count(b"\n") == 1
