@@ -119,18 +119,21 @@ class Demuxer:
 
         A decoder can do nothing before that header, so a reader that joins between key frames loses no time by waiting.
         """
-        candidates = [s for s in self._container.streams if s.type in ("data", "video", "unknown")]
-        probes = {stream.index: _Probe(stream) for stream in candidates}
+        # What libavformat knows the codec of is none of ours.
+        unknown = [s for s in self._container.streams if getattr(s, "codec_context", None) is None]
+        probes = {s.index: _Probe(s) for s in unknown if s.type in ("data", "video", "unknown")}
         held: list[av.Packet[Any]] = []
         size = 0
-        for packet in self._raw:
+        for packet in self._raw if probes else ():
             held.append(packet)
+            size += packet.size
+            if size > _SEARCH_BYTES:
+                break
             probe = probes.get(packet.stream.index)
             if probe is None:
                 continue
             probe.look(packet)
-            size += packet.size
-            if probe.sequence is not None or probe.units >= _SEARCH_UNITS or size > _SEARCH_BYTES:
+            if probe.sequence is not None or probe.units >= _SEARCH_UNITS:
                 break
             if all(p.packets >= _SEARCH_PACKETS and not p.units for p in probes.values()):
                 break
@@ -149,7 +152,7 @@ class Demuxer:
         stream, sequence = probe.stream, probe.sequence
         self._index: int = stream.index
         self._libav_stream = stream
-        self._time_base: Fraction = probe.unbundler.time_base or stream.time_base
+        self._time_base: Fraction = probe.unbundler.time_base or Fraction(stream.time_base)
         self._grid: Fraction | None = None
         if probe.unbundler.time_base is not None:
             self._unbundler = Unbundler()
@@ -165,7 +168,7 @@ class Demuxer:
         start = next((p.pts for p in self._ready if p.stream is None), None)
         duration = stream.duration
         if duration is not None:
-            duration = rescale(duration, stream.time_base, self._time_base)
+            duration = rescale(duration, Fraction(stream.time_base), self._time_base)
         elif self._container.duration is not None:
             duration = rescale(self._container.duration, _AV_TIME_BASE, self._time_base)
             if self.format_name == "nut" and self._nominal:  # NUT knows when the last frame starts, not how long it is
@@ -223,7 +226,7 @@ class Demuxer:
         if packet.stream.index != self._index:
             shift = self._unbundler.shift if self._unbundler else None
             if shift:
-                ticks = rescale(shift, bundle.CLOCK, packet.time_base)
+                ticks = rescale(shift, bundle.CLOCK, Fraction(packet.time_base))
                 packet.pts = packet.pts - ticks if packet.pts is not None else None
                 packet.dts = packet.dts - ticks if packet.dts is not None else None
             self._ready.append(packet)
@@ -255,9 +258,9 @@ class Demuxer:
         """A packet that holds one access unit."""
         base = self._time_base
         pts, dts, duration = packet.pts, packet.dts, packet.duration or 0
-        if base != packet.time_base:
+        if self._grid is not None:
             pts, dts = self._on_grid(pts), self._on_grid(dts)
-            duration = 0 if self._grid else rescale(duration, packet.time_base, base)
+            duration = 0
         if duration <= 0 and self._nominal:
             duration = max(1, round(self._nominal / base))
         return unit_packet(
@@ -306,7 +309,7 @@ class Demuxer:
         if self._unbundler is not None and self._unbundler.shift:
             time += self._unbundler.shift * bundle.CLOCK
         try:
-            self._container.seek(math.floor(time / self._libav_stream.time_base), stream=self._libav_stream)
+            self._container.seek(math.floor(time / Fraction(self._libav_stream.time_base)), stream=self._libav_stream)
         except FAILURES as error:
             raise translate(error, self.name, "seek") from error
         self._restart()
@@ -355,7 +358,7 @@ class _Probe:
 
 def _clock(packet: av.Packet[Any]) -> int | None:
     """The packet's pts on the 90 kHz clock."""
-    return None if packet.pts is None else rescale(packet.pts, packet.time_base, bundle.CLOCK)
+    return None if packet.pts is None else rescale(packet.pts, Fraction(packet.time_base), bundle.CLOCK)
 
 
 def _codec_name(stream: Any) -> str:

@@ -297,12 +297,12 @@ def _number(text: str, option: str, least: int, most: int, name: str) -> Fractio
 
 def exact_unit(packet: av.Packet[Any], stream: OutputStream, *, key: bool, name: str) -> Unit:
     """The unit of a packet with its times in the stream's time base; ContainerError when they are no whole numbers."""
-    base = packet.time_base or stream.time_base
+    base = Fraction(packet.time_base or stream.time_base)
     if packet.pts is None:
         raise ContainerError(f"{name}: packet without pts: every access unit needs one", name=name)
     times = []
     for value in (packet.pts, packet.pts if packet.dts is None else packet.dts):
-        tick = value * Fraction(base) / stream.time_base
+        tick = value * base / stream.time_base
         if tick.denominator != 1:
             raise ContainerError(
                 f"{name}: {value} ticks of {base} s are no whole number of the stream's {stream.time_base} s; "
@@ -310,5 +310,5 @@ def exact_unit(packet: av.Packet[Any], stream: OutputStream, *, key: bool, name:
                 name=name,
             )
         times.append(tick.numerator)
-    duration = rescale(packet.duration or 0, Fraction(base), stream.time_base)
+    duration = rescale(packet.duration or 0, base, stream.time_base)
     return Unit(bytes(packet), times[0], times[1], duration if duration > 0 else stream.frame_duration, key)
