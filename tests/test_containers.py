@@ -40,7 +40,7 @@ def test_the_stream_describes_itself(tmp_path: Path, extension: str) -> None:
     STREAM.write(path, STREAM.units(45))
     with containers.open(path) as source:
         stream = source.stream
-        assert (stream.width, stream.height, stream.average_rate, stream.start_time) == (640, 360, 30, 0)
+        assert (stream.width, stream.height, stream.average_rate, stream.start_time) == (640, 360, Fraction(30), 0)
         assert stream.sequence is not None
         assert source.other_streams == ()
         assert stream.duration is not None
@@ -204,8 +204,8 @@ def camera(path: Path) -> None:
             out.mux(video.encode(frame))
         for n in range(30):
             sound = av.AudioFrame("fltp", "mono", 1024)
-            for plane in sound.planes:
-                plane.update(bytes(plane.buffer_size))
+            for channel in sound.planes:
+                channel.update(bytes(channel.buffer_size))
             sound.pts, sound.sample_rate, sound.time_base = n * 1024, 16000, Fraction(1, 16000)
             out.mux(audio.encode(sound))
         out.mux(video.encode(None))
@@ -221,10 +221,10 @@ def test_the_cameras_own_video_and_audio_pass_through_beside_the_units(tmp_path:
         out.add_stream(rate=10, width=640, height=360)
         passed = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
         packets = [p for p in source.demux() if p.size]
-        sent = [(p.stream.type, p.pts * p.time_base, bytes(p)) for p in packets]
+        sent = [(p.stream.type, STREAM.seconds(p), bytes(p)) for p in packets]
         # In time order, so that the muxer need not hold much.
         for n, unit in enumerate(data):
-            for p in [p for p in packets if n / 10 <= p.dts * p.time_base < (n + 1) / 10]:
+            for p in [p for p in packets if n / 10 <= STREAM.seconds(p) < (n + 1) / 10]:
                 p.stream = passed[p.stream.index]
                 out.mux(p)
             out.mux(STREAM.packet(unit, n, Fraction(1, 10)))
@@ -233,9 +233,7 @@ def test_the_cameras_own_video_and_audio_pass_through_beside_the_units(tmp_path:
         assert sorted(stream.type for stream in source.other_streams) == ["audio", "video"]
     with containers.open(path) as source:
         # PyAV's streams must not be touched once their container is closed.
-        read = [
-            (p.stream and p.stream.type, p.pts * p.time_base, bytes(p)) for p in source.demux(*source.other_streams)
-        ]
+        read = [(p.stream and p.stream.type, STREAM.seconds(p), bytes(p)) for p in source.demux(*source.other_streams)]
     assert [unit for kind, _, unit in read if kind is None] == data
     for kind in ("audio", "video"):
         times = [time for type_, time, _ in read if type_ == kind]

@@ -8,6 +8,7 @@ import runpy
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def unit(n: int, size: int = 100, *, key: bool = False, time_base: Fraction = TI
     return Unit(random.Random(n).randbytes(size), n * step, n * step, step, key)
 
 
-def bundled(units: list[Unit], time_base: Fraction = TICK, **options: int) -> list[Piece]:
+def bundled(units: list[Unit], time_base: Fraction = TICK, **options: Any) -> list[Piece]:
     """All pieces of some units."""
     bundler = Bundler(time_base, **options)
     return [piece for one in units for piece in bundler.add(one)] + bundler.flush()

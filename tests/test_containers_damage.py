@@ -6,6 +6,7 @@ import contextlib
 import io
 import random
 import runpy
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -117,7 +118,7 @@ def test_a_reader_that_joins_a_transport_stream_between_key_units_waits_for_its_
     STREAM.write(file, data, format="mpegts", options=options)
     whole = file.getvalue()
     with containers.open(io.BytesIO(whole[len(whole) // 3 :])) as source:
-        assert (source.stream.width, source.stream.average_rate) == (640, 30)
+        assert (source.stream.width, source.stream.average_rate) == (640, Fraction(30))
         read = [s.data for s in STREAM.samples(source)]
     assert read == data[-len(read) :]
     assert len(read) >= 30

@@ -47,7 +47,7 @@ def test_a_folder_is_no_input_and_no_output(tmp_path: Path) -> None:
     (tmp_path / "a.nut").mkdir()
     for mode in ("r", "w"):
         with pytest.raises(ContainerError, match=r"a\.nut: is a folder, expected a file"):
-            containers.open(tmp_path / "a.nut", mode)  # type: ignore[call-overload]
+            containers.open(tmp_path / "a.nut", mode)
 
 
 @pytest.mark.parametrize("extension", ["mp4", "mkv", "nut", "ts"])

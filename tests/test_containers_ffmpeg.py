@@ -96,7 +96,7 @@ def test_a_transport_stream_moved_by_ffmpeg_keeps_audio_in_step(tmp_path: Path) 
         audio = out.add_stream_from_template(tone.streams.audio[0])
         start = tone.streams.audio[0].start_time
         assert start is not None
-        packets = [p for p in tone.demux(audio=0) if p.size]
+        packets: list[Any] = [p for p in tone.demux(audio=0) if p.size]
         for n, unit in enumerate(data):
             out.mux(STREAM.packet(unit, n, 1 / RATE))
             while packets and packets[0].pts - start < (n + 1) * 3000:
@@ -108,7 +108,7 @@ def test_a_transport_stream_moved_by_ffmpeg_keeps_audio_in_step(tmp_path: Path) 
     times = {}
     for name in "ab":
         with containers.open(tmp_path / f"{name}.ts") as source:
-            read = [(p.stream is None, p.pts * p.time_base) for p in source.demux(*source.other_streams)]
+            read = [(p.stream is None, STREAM.seconds(p)) for p in source.demux(*source.other_streams)]
         times[name] = [[t for own, t in read if own], [t for own, t in read if not own]]
     assert times["a"] == times["b"]
     assert times["b"][0] == [n / RATE for n in range(60)]
@@ -135,7 +135,7 @@ def test_pyav_sees_a_video_stream_its_rate_and_key_frames(tmp_path: Path, extens
     with av.open(str(path)) as plain:
         (stream,) = plain.streams
         assert stream.type == "video"
-        assert stream.average_rate == 30  # type: ignore[attr-defined]
+        assert stream.average_rate == 30
         assert [n for n, p in enumerate(p for p in plain.demux() if p.size) if p.is_keyframe] == [0, 10, 20, 30]
     # PyAV does not show tag and size of an unknown codec; they stand in the file's header.
     head = path.read_bytes()

@@ -135,7 +135,7 @@ class Demuxer:
             probe.look(packet)
             if probe.sequence is not None or probe.units >= _SEARCH_UNITS:
                 break
-            if all(p.packets >= _SEARCH_PACKETS and not p.units for p in probes.values()):
+            if all(p.foreign >= _SEARCH_PACKETS and not p.units for p in probes.values()):
                 break
         found = max(probes.values(), key=lambda p: (p.sequence is not None, p.units), default=None)
         if found is not None and found.units:
@@ -336,22 +336,24 @@ class _Probe:
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
-        self.packets = self.units = 0
+        self.foreign = self.units = 0
         self.sequence: SequenceHeader | None = None
         self.unbundler = Unbundler()
 
     def look(self, packet: av.Packet[Any]) -> None:
-        """Count one packet and what is in it."""
-        self.packets += 1
+        """Count the units in one packet, or the packet when there is nothing of ours in it."""
         data = memoryview(packet)
         units: list[bytes | memoryview] = [data]
         if data[0] == bundle.MAGIC:
             try:
                 units = [unit.data for unit in self.unbundler.feed(bytes(data), _clock(packet))]
             except BitstreamError:
+                self.foreign += 1
                 return
         for header in map(header_of, units):
-            if header is not None:
+            if header is None:
+                self.foreign += 1
+            else:
                 self.units += 1
                 self.sequence = self.sequence or header.sequence
 

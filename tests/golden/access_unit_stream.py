@@ -78,6 +78,12 @@ def samples(source: containers.InputContainer) -> list[Sample]:
     return [sample(one) for one in source.demux()]
 
 
+def seconds(one: av.Packet[Any]) -> Fraction:
+    """The pts of a packet."""
+    assert one.pts is not None
+    return one.pts * one.time_base
+
+
 def sample(one: av.Packet[Any]) -> Sample:
     """A packet in seconds."""
     base = one.time_base
