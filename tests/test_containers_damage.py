@@ -26,7 +26,7 @@ def coded(data: list[bytes], extension: str) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("extension", ["nut", "ts", "dv"])
+@pytest.mark.parametrize("extension", ["nut", "ts", "dv", "avi"])
 def test_a_file_cut_at_any_byte_gives_every_unit_before_the_cut(extension: str) -> None:
     data = STREAM.units(20, sizes=(400, 30, 60, 50, 90))
     whole = coded(data, extension)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import runpy
 import shutil
 import subprocess
@@ -76,6 +78,31 @@ def test_a_remux_to_mkv_and_back_is_the_same(tmp_path: Path) -> None:
     ffmpeg("-i", tmp_path / "a.nut", "-map", "0", "-c", "copy", tmp_path / "b.mkv")
     ffmpeg("-i", tmp_path / "b.mkv", "-map", "0", "-c", "copy", tmp_path / "c.nut")
     assert [s.data for s in STREAM.read(tmp_path / "c.nut")] == data
+
+
+@needs_ffmpeg
+def test_a_matroska_file_cut_off_gives_every_unit_before_the_cut(tmp_path: Path) -> None:
+    data = STREAM.units(40, sizes=(300,))
+    STREAM.write(tmp_path / "a.nut", data)
+    ffmpeg("-i", tmp_path / "a.nut", "-map", "0", "-c", "copy", tmp_path / "b.mkv")
+    whole = (tmp_path / "b.mkv").read_bytes()
+    for cut in range(whole.index(data[3]), len(whole), 997):
+        read = [s.data for s in STREAM.read(io.BytesIO(whole[:cut]))]
+        assert read == data[: len(read)]
+        assert len(read) >= sum(whole.index(unit) + len(unit) <= cut for unit in data)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("extension", ["avi", "mkv"])
+def test_avi_and_matroska_can_be_read_from_a_pipe(tmp_path: Path, extension: str) -> None:
+    data = STREAM.units(40, sizes=(300,))
+    STREAM.write(tmp_path / "a.nut", data)
+    ffmpeg("-i", tmp_path / "a.nut", "-map", "0", "-c", "copy", tmp_path / f"b.{extension}")
+    reader, writer = os.pipe()
+    with subprocess.Popen(["cat", str(tmp_path / f"b.{extension}")], stdout=writer):
+        os.close(writer)
+        assert [s.data for s in STREAM.read(f"pipe:{reader}")] == data
+    os.close(reader)
 
 
 @needs_ffmpeg
