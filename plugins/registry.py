@@ -57,6 +57,8 @@ def find_stage(name: str, extra: Mapping[str, type[Stage]] | None = None) -> typ
     """The stage of this name: from `extra` first, then ours, then installed packages; None where there is none."""
     if extra and name in extra:
         return extra[name]
+    if name in av.filter.filters_available:
+        return None  # an installed package cannot take a native filter's name away
     for entry in stage_entries():
         if entry.name == name:
             return load_stage(entry)

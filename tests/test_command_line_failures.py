@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,39 @@ def test_frames_written_before_the_disk_is_full_do_not_hide_the_error(coded: Pat
         process.stdout.close()
         err = process.stderr.read().decode()
     assert process.returncode == 1 and "roken pipe" in err and "Traceback" not in err
+
+
+def test_what_was_encoded_before_a_failure_is_in_the_finished_file(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size in (("a", "96x64"), ("b", "64x48")):
+        with av.open(f"{name}.h264", "w") as container:
+            with av.open(f"testsrc=size={size}:rate=25:duration=0.12,format=yuv420p", format="lavfi") as source:
+                stream = container.add_stream("libx264", rate=25)
+                stream.width, stream.height = map(int, size.split("x"))
+                for frame in source.decode(video=0):
+                    container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    Path("ab.h264").write_bytes(Path("a.h264").read_bytes() + Path("b.h264").read_bytes())
+    assert main(["encode", "-i", "ab.h264", "-vf", "crop=80:60", "o.nut"]) == 2
+    assert "crop (column 1): cannot take frames of 64x48 yuv420p" in capsys.readouterr().err
+    with duoview.open("o.nut") as container:
+        assert len([*container.demux()]) == 3 and container.damaged == 0
+
+
+def test_a_stream_of_another_profile_is_refused_with_both_hashes(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(duoview.Profile("s").folder, "other")
+    manifest = Path("other/profile.json")
+    manifest.write_text(manifest.read_text() + "\n")
+    assert main(["encode", "-i", "video.mp4", "-profile", "other", "o.nut"]) == 0
+    capsys.readouterr()
+    assert main(["decode", "-i", "o.nut", "o.mp4"]) == 1
+    err = capsys.readouterr().err
+    assert duoview.Profile("s").sha256.hex()[:12] in err and duoview.Profile("other").sha256.hex()[:12] in err
+    assert not Path("o.mp4").exists()
+    assert main(["decode", "-i", "o.nut", "-profile", "other", "o.mp4"]) == 0
 
 
 def test_standard_input_and_output_are_pipes(coded: Path, tmp_path: Path) -> None:
