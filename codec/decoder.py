@@ -25,8 +25,11 @@ MAX_Q = 63
 
 @dataclass(frozen=True)
 class FrameOrigin:
-    """In ``frame.opaque``: was the picture concealed (repeated, because its data was damaged or lost), and the
-    provenance of a generated view."""
+    """In ``frame.opaque``: where a picture came from.
+
+    ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
+    generated view was made, None for the machine view.
+    """
 
     concealed: bool
     provenance: Provenance | None = None
@@ -62,7 +65,7 @@ class Decoder:
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
         self._backend = open_backend(device, threads)
-        self._human_options = {"start": start, "steps": steps, "seed": seed}
+        self._start, self._steps, self._seed = start, steps, seed
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
@@ -122,7 +125,8 @@ class Decoder:
         self._machine = MachineLayer(profile, self._backend, encode=False)
         self._picture_network = profile.load("decoder", self._backend)
         if self.view == "human":
-            self._human = HumanView(profile, self._backend, **self._human_options)  # type: ignore[arg-type]
+            self._human = HumanView(profile, self._backend, start=self._start, steps=self._steps,
+                                    seed=self._seed)
 
     def _begin(self, unit: AccessUnit) -> None:
         """Take over a sequence header; load the profile it names."""
@@ -152,7 +156,7 @@ class Decoder:
         assert self._machine is not None and self._picture_network is not None and self.sequence is not None
         level = unit.payload(SectionType.QUALITY)
         if level is not None:
-            self._q, used = varint.read(memoryview(level), 0)
+            self._q, _ = varint.read(memoryview(level), 0)
             if self._q > MAX_Q:
                 raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
         elif unit.key:
@@ -166,9 +170,9 @@ class Decoder:
         self._waiting = False
         (machine,) = self._picture_network(z=z_m)
         if self._human is None:
-            return machine  # type: ignore[return-value]
+            return machine
         (human,) = self._picture_network(z=self._human.latent(z_m, self._q))
-        return self._human.colour(human, machine)  # type: ignore[arg-type]
+        return self._human.colour(human, machine)
 
     def _without_key(self, packet: av.Packet | bytes) -> list[av.VideoFrame]:
         """A P unit whose references are gone: repeat the last picture, or give nothing before the first one."""

@@ -80,11 +80,11 @@ class HumanView:
             # A step from time t to t + 1/steps covers this share of the way that is left.
             gain = 1.0 / (self.steps - step)
             (state,) = self._denoiser(state=state, z_m=z_m, time=np.array([[step / self.steps]], np.float32),
-                                      gain=np.array([gain], np.float32), q=level)  # type: ignore[assignment]
+                                      gain=np.array([gain], np.float32), q=level)
         scale = self.profile.residual_scale[q][None, :, None, None]
         return z_m + state * scale
 
     def colour(self, human: NDArray[np.uint8], machine: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W)."""
         (picture,) = self._colour(human=human, machine=machine)
-        return picture  # type: ignore[return-value]
+        return picture

@@ -95,18 +95,19 @@ class MachineLayer:
         table = self.profile.key_hyper_classes if key else self.profile.inter_hyper_classes
         return np.repeat(table[q], height * width)
 
-    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]) -> tuple[Floats, ...]:
+    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]:
         if key:
             features, classes, means = self.networks["key_hyper"](hyper=hyper, q=level)
         else:
             assert self.previous is not None
             features, classes, means = self.networks["inter_hyper"](hyper=hyper, q=level, previous=self.previous)
-        return features, classes.reshape(-1), means.reshape(-1)  # type: ignore[return-value]
+        return features, classes.reshape(-1), means.reshape(-1)
 
-    def _second_parameters(self, features: Floats, decoded: Floats, key: bool) -> tuple[Floats, ...]:
+    def _second_parameters(self, features: Floats, decoded: Floats, key: bool
+                           ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         network = self.networks["key_context" if key else "inter_context"]
         classes, means = network(features=features, decoded=decoded)
-        return classes.reshape(-1), means.reshape(-1)  # type: ignore[return-value]
+        return classes.reshape(-1), means.reshape(-1)
 
     def _synthesise(self, decoded: Floats, symbols: Symbols, key: bool, level: NDArray[np.int64]) -> Floats:
         if key:
@@ -115,9 +116,9 @@ class MachineLayer:
             assert self.z_m is not None
             (z_m,) = self.networks["inter_synthesis"](
                 decoded=decoded, symbols=symbols.reshape(decoded.shape).astype(np.float32), previous=self.z_m, q=level)
-        self.z_m = z_m  # type: ignore[assignment]
+        self.z_m = z_m
         self.previous = np.zeros_like(decoded) if key else decoded
-        return z_m  # type: ignore[return-value]
+        return z_m
 
     def _count(self, key: bool, hyper: Symbols, symbols: Symbols) -> None:
         self.digest.update(b"K" if key else b"P")
@@ -141,18 +142,18 @@ class MachineLayer:
         values = y.reshape(-1)
         symbols = np.zeros(values.size, np.int16)
         decoded = np.zeros(values.size, np.float32)
-        features, classes, means = self._first_parameters(hyper, key, level)  # type: ignore[arg-type]
+        features, classes, means = self._first_parameters(hyper, key, level)
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts, part_classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
         for half in (halves.first, halves.second):
             if half is halves.second:
                 classes, means = self._second_parameters(features, decoded.reshape(shape), key)
             part_class, part_mean = classes[half], means[half].astype(np.float32)
-            part = quantise(values[half] - part_mean / 16, part_class, eagerness)
+            part = quantise(values[half] - part_mean / np.float32(16), part_class, eagerness)
             symbols[half] = part
             decoded[half] = part * np.float32(16) + part_mean
             parts.append(part)
-            part_classes.append(part_class)  # type: ignore[arg-type]
+            part_classes.append(part_class)
         payload = kernels.encode(np.concatenate(parts), np.concatenate(part_classes))
         self._count(key, hyper_symbols, symbols)
         self._synthesise(decoded.reshape(shape), symbols, key, level)

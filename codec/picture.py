@@ -42,6 +42,11 @@ def matrix_of(frame: av.VideoFrame) -> Colorspace:
     return space if space in known else Colorspace.ITU601
 
 
+def plane_rows(plane: av.video.plane.VideoPlane) -> NDArray[np.uint8]:
+    """The bytes of a plane as rows, padding included, without a copy; writing to it writes to the frame."""
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+
+
 class PictureReader:
     """Turns frames of any pixel format into pictures. Keeps its scaler, so use one per stream."""
 
@@ -58,8 +63,7 @@ class PictureReader:
                 frame, format="gbrp", src_colorspace=matrix_of(frame), dst_color_range=ColorRange.JPEG)
         picture = np.empty((1, 3, padded(height), padded(width)), np.uint8)
         for channel, index in enumerate(_PLANES):
-            plane = planar.planes[index]
-            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, :width]
+            rows = plane_rows(planar.planes[index])[:height, :width]
             target = picture[0, channel]
             target[:height, :width] = rows
             target[:height, width:] = rows[:, -1:]
@@ -71,8 +75,7 @@ def to_frame(picture: NDArray[np.uint8], width: int, height: int) -> av.VideoFra
     """A full-range ``gbrp`` frame of the top left ``width`` x ``height`` of a picture (1, 3, H, W)."""
     frame = av.VideoFrame(width, height, "gbrp")
     for channel, index in enumerate(_PLANES):
-        plane = frame.planes[index]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = plane_rows(frame.planes[index])
         rows[:height, :width] = picture[0, channel, :height, :width]
     frame.color_range = ColorRange.JPEG
     frame.colorspace = 0  # RGB in H.273

@@ -37,31 +37,36 @@ def model_card(name: str, shape: Shape, material: Material, sources: str, work: 
 First generation: trained for plain fidelity (squared error and a small spectral term), by `duoview train`.
 Training machine: {machine}.
 
-Sizes: `{json.dumps(shape.as_dict())}`. Lagrangian of quality index q: {LAMBDA_FIRST} at 0 to {LAMBDA_LAST} at 63, log-linear
-(weight of the squared error on the 8-bit scale against bits per pixel). One set of weights serves all q.
+Sizes: `{json.dumps(shape.as_dict())}`. Lagrangian of quality index q: {LAMBDA_FIRST} at 0 to
+{LAMBDA_LAST} at 63, log-linear (weight of the squared error on the 8-bit scale against bits per pixel). One set of
+weights serves all q.
 
 ## Data
-{len(material.pictures)} pictures (half-size copies of large ones included) and {len(material.clips)} clips for training;
-held back: {len(material.held_pictures)} pictures, clips {', '.join(sorted(material.held_clips)) or 'none'}.
+{len(material.pictures)} pictures (half-size copies of large ones included) and {len(material.clips)} clips
+for training; held back: {len(material.held_pictures)} pictures, clips
+{', '.join(sorted(material.held_clips)) or 'none'}.
 
 {sources}
 
 ## Stage 1: E, D and the key-frame codec
-`{json.dumps(asdict(still))}`. Muon for pointwise convolutions of the float networks, Adam for the rest, bfloat16 autocast with
-float32 beside quantisers, exact networks in float32 with straight-through rounding. Loss: lambda 255^2 MSE + bits per
+`{json.dumps(asdict(still))}`. Muon for pointwise convolutions of the float networks, Adam for the rest,
+bfloat16 autocast with float32 beside quantisers, exact networks in float32 with straight-through rounding. Loss:
+lambda 255^2 MSE + bits per
 pixel of y and hyper symbols, balanced over q by lambda^-0.4; an eighth of each batch goes through D uncoded; from
-half of the time on, {still.spectral} times the distance of windowed Fourier magnitudes. Validation: 96 centre crops of held-back
-pictures, bits from the class model (not the coder), averaged weights.
+half of the time on, {still.spectral} times the distance of windowed Fourier magnitudes.
+Validation: 96 centre crops of held-back pictures, bits from the class model (not the coder), averaged weights.
 
 {_curve(work / "still.jsonl")}
 ## Stage 2: the P-frame codec (E, D and the key-frame codec frozen, latent normalised)
-`{json.dumps(asdict(inter))}`. Online rollouts: each step advances a batch of sequences by one frame from the network's own
-state; sequences are real clips, still scenes with camera noise into which an object enters, and panned photographs.
+`{json.dumps(asdict(inter))}`. Online rollouts: each step advances a batch of sequences by one frame
+from the network's own state; sequences are real clips, still scenes with camera noise into which an object enters,
+and panned photographs.
 Validation: held-back clips, a 256x256 window, 15 P frames after a key frame.
 
 {_curve(work / "inter.jsonl")}
 ## Stage 3: the denoiser of the human view
-`{json.dumps(asdict(denoiser))}`. Rectified flow on the normalised residual z - z_m, prediction of the residual. Validation:
-4 steps at q 24 on 48 held-back crops; detail is the energy above a 5x5 mean relative to the source's.
+`{json.dumps(asdict(denoiser))}`. Rectified flow on the normalised residual z - z_m, prediction of the
+residual. Validation: 4 steps at q 24 on 48 held-back crops; detail is the energy above a 5x5 mean relative to the
+source's.
 
 {_curve(work / "denoiser.jsonl")}"""

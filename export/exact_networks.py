@@ -32,10 +32,13 @@ def fixed(g: GraphBuilder, x: Value, layer: FixedConv, conditions: Value | None 
     if bound >= ACCUMULATOR_LIMIT:
         raise ValueError(f"{g.name}: an accumulator may reach {bound}, the limit is {ACCUMULATOR_LIMIT - 1}; "
                          "train with smaller weights or fewer inputs")
-    out = g.convolve(x, array(layer.integer_weight()), array(layer.integer_bias()), exact=True)
+    out = g.convolve(x, array(layer.integer_weight()), array(layer.integer_bias()), exact=True,
+                     name=g.layers.get(id(layer)))
     if conditions is not None:
         weight = array(layer.integer_condition())
-        out = g.operator("Add", out, g.convolve(conditions, weight, array(layer.integer_bias()) * 0, exact=True))
+        path = g.name_of(layer, "condition")
+        shift = g.convolve(conditions, weight, array(layer.integer_bias()) * 0, exact=True, name=path)
+        out = g.operator("Add", out, shift)
     return requantise(g, out, layer.accumulator_fraction, layer.target)
 
 
@@ -54,7 +57,7 @@ def quarters(g: GraphBuilder, sixteenths: Value) -> Value:
 
 def parameters(g: GraphBuilder, features: Value, head: ParameterHead, symbols: int) -> None:
     """Outputs ``classes`` (uint8) and ``means`` (int16, sixteenths)."""
-    shape = ["N", symbols, "h", "w"]
+    shape: list[str | int] = ["N", symbols, "h", "w"]
     g.output(g.operator("Cast", fixed(g, features, head.classes), to=UINT8), "classes", UINT8, shape)
     g.output(g.operator("Cast", fixed(g, features, head.means), to=INT16), "means", INT16, shape)
 
@@ -64,6 +67,7 @@ def hyper_decoder(network: HyperDecoder | TemporalHyperDecoder, hyper: int, symb
     """hyper: integers (N, hyper, h/4, w/4); q; for P frames previous: sixteenths -> features, classes, means."""
     temporal = isinstance(network, TemporalHyperDecoder)
     g = GraphBuilder("inter_hyper" if temporal else "key_hyper")
+    g.name_layers(network, "inter.model.decoder" if temporal else "still.key.model.decoder")
     symbols_in = g.input("hyper", FLOAT, ["N", hyper, "hh", "hw"])
     q = g.input("q", INT64, [1])
     # A hyper symbol s is read as s / 4 in training: as quarters it is the integer s itself.
@@ -83,6 +87,7 @@ def hyper_decoder(network: HyperDecoder | TemporalHyperDecoder, hyper: int, symb
 def context(network: ContextNetwork, name: str, symbols: int, width: int) -> onnx.ModelProto:
     """features: integers; decoded: sixteenths of the first half, 0 elsewhere -> classes, means."""
     g = GraphBuilder(name)
+    g.name_layers(network, "inter.model.context" if name.startswith("inter") else "still.key.model.context")
     features = g.input("features", FLOAT, ["N", width, "h", "w"])
     decoded = g.input("decoded", FLOAT, ["N", symbols, "h", "w"])
     near = fixed(g, quarters(g, decoded), network.neighbours)

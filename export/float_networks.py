@@ -29,19 +29,29 @@ def array(tensor: Tensor | None) -> NDArray[np.float32]:
 
 
 def convolution(g: GraphBuilder, x: Value, layer: nn.Conv2d) -> Value:
-    return g.convolve(x, array(layer.weight), array(layer.bias), stride=layer.stride[0])
+    """A convolution with its bias."""
+    return g.convolve(x, array(layer.weight), array(layer.bias), stride=layer.stride[0], name=g.layers.get(id(layer)))
 
 
 def leaky(g: GraphBuilder, x: Value) -> Value:
+    """The leaky rectifier of all float networks."""
     return g.operator("LeakyRelu", x, alpha=SLOPE)
 
 
+def linear(g: GraphBuilder, x: Value, layer: nn.Linear) -> Value:
+    """A matrix product with its bias, (N, inputs) -> (N, outputs)."""
+    weight = g.weights(array(layer.weight), g.name_of(layer, "weight") or "weight")
+    return g.operator("Gemm", x, weight, g.weights(array(layer.bias), g.name_of(layer, "bias") or "bias"), transB=1)
+
+
 def block(g: GraphBuilder, x: Value, layer: Block) -> Value:
+    """A residual block."""
     y = leaky(g, convolution(g, convolution(g, x, layer.depthwise), layer.expand))
     return g.operator("Add", x, convolution(g, y, layer.project))
 
 
 def blocks(g: GraphBuilder, x: Value, layers: nn.Module) -> Value:
+    """Residual blocks in a row."""
     for layer in layers.children():
         assert isinstance(layer, Block)
         x = block(g, x, layer)
@@ -51,7 +61,7 @@ def blocks(g: GraphBuilder, x: Value, layers: nn.Module) -> Value:
 def quality_vector(g: GraphBuilder, table: QualityTable, q: Value) -> Value:
     """Row q of a quality table, (1, C, 1, 1). Stored in float32: gains beside quantisers."""
     rows = array(table.table())[:, :, None, None]
-    return g.operator("Gather", g.constant(rows, "table"), q, axis=0)
+    return g.operator("Gather", g.constant(rows, g.name_of(table, "table") or "table"), q, axis=0)
 
 
 def bounded(g: GraphBuilder, z: Value) -> Value:
@@ -70,13 +80,14 @@ def bytes_of(g: GraphBuilder, picture: Value) -> Value:
 def encoder(network: LatentEncoder, latent: int) -> onnx.ModelProto:
     """E. picture: uint8 (N, 3, H, W), H and W multiples of 64 -> z: float32 (N, latent, H/8, W/8)."""
     g = GraphBuilder("encoder")
+    g.name_layers(network, "still.encoder")
     picture = g.input("picture", UINT8, ["N", 3, "H", "W"])
     x = g.operator("Cast", picture, to=FLOAT)
     # (p / 255 - 0.5) * 2 is folded into the stem.
     weight, bias = array(network.stem.weight), array(network.stem.bias)
     bias = bias - weight.sum((1, 2, 3))
     x = g.operator("Mul", x, g.number(2 / 255))
-    x = g.convolve(x, weight, bias, stride=network.stem.stride[0])
+    x = g.convolve(x, weight, bias, stride=network.stem.stride[0], name="still.encoder.stem")
     z = convolution(g, blocks(g, x, network.blocks), network.head)
     g.output(z, "z", FLOAT, ["N", latent, "h", "w"])
     return g.model()
@@ -85,6 +96,7 @@ def encoder(network: LatentEncoder, latent: int) -> onnx.ModelProto:
 def decoder(network: LatentDecoder, latent: int) -> onnx.ModelProto:
     """D. z: float32 (N, latent, H/8, W/8) -> picture: uint8 (N, 3, H, W)."""
     g = GraphBuilder("decoder")
+    g.name_layers(network, "still.decoder")
     z = g.input("z", FLOAT, ["N", latent, "h", "w"])
     x = convolution(g, blocks(g, convolution(g, z, network.stem), network.blocks), network.head)
     x = g.operator("Add", g.operator("Mul", g.shuffle(x, 8), g.number(0.5)), g.number(0.5))
@@ -104,6 +116,7 @@ def hyper_analysis(g: GraphBuilder, y: Value, model: SymbolModel, symbols: int) 
 def key_analysis(network: KeyCodec, latent: int, symbols: int, hyper: int) -> onnx.ModelProto:
     """g_a of key frames. z, q: int64 (1,) -> y in quantiser steps (N, symbols, h, w), hyper (N, hyper, h/4, w/4)."""
     g = GraphBuilder("key_analysis")
+    g.name_layers(network, "still.key")
     z = g.input("z", FLOAT, ["N", latent, "zh", "zw"])
     q = g.input("q", INT64, [1])
     x = blocks(g, convolution(g, g.unshuffle(z, 2, latent), network.analysis_in), network.analysis)
@@ -116,6 +129,7 @@ def key_analysis(network: KeyCodec, latent: int, symbols: int, hyper: int) -> on
 def key_synthesis(network: KeyCodec, latent: int, symbols: int) -> onnx.ModelProto:
     """g_s of key frames. decoded: y in sixteenths, integers in float32; q -> z_m, bounded."""
     g = GraphBuilder("key_synthesis")
+    g.name_layers(network, "still.key")
     decoded = g.input("decoded", FLOAT, ["N", symbols, "h", "w"])
     q = g.input("q", INT64, [1])
     x = g.operator("Mul", g.operator("Mul", decoded, g.number(1 / 16)), quality_vector(g, network.inverse_gain, q))
@@ -128,6 +142,7 @@ def key_synthesis(network: KeyCodec, latent: int, symbols: int) -> onnx.ModelPro
 def inter_analysis(network: InterCodec, latent: int, symbols: int, hyper: int) -> onnx.ModelProto:
     """g_a of P frames. z, previous: the previous z_m, q -> y in quantiser steps, hyper."""
     g = GraphBuilder("inter_analysis")
+    g.name_layers(network, "inter")
     z = g.input("z", FLOAT, ["N", latent, "zh", "zw"])
     previous = g.input("previous", FLOAT, ["N", latent, "zh", "zw"])
     q = g.input("q", INT64, [1])
@@ -143,6 +158,7 @@ def inter_analysis(network: InterCodec, latent: int, symbols: int, hyper: int) -
 def inter_synthesis(network: InterCodec, latent: int, symbols: int) -> onnx.ModelProto:
     """g_s of P frames. decoded: sixteenths; symbols: integers; previous: z_m before; q -> z_m, bounded."""
     g = GraphBuilder("inter_synthesis")
+    g.name_layers(network, "inter")
     decoded = g.input("decoded", FLOAT, ["N", symbols, "h", "w"])
     coded = g.input("symbols", FLOAT, ["N", symbols, "h", "w"])
     previous = g.input("previous", FLOAT, ["N", latent, "zh", "zw"])
@@ -169,11 +185,8 @@ def timed_block(g: GraphBuilder, x: Value, layer: TimedBlock, time: Value) -> Va
     octave = (2.0 ** torch.arange(modulation.FREQUENCIES)).float() * (torch.pi / 4)
     angle = g.operator("Mul", time, g.constant(array(octave)[None], "octaves"))
     waves = g.operator("Concat", g.operator("Sin", angle), g.operator("Cos", angle), axis=1)
-    hidden = g.operator("Gemm", waves, g.weights(array(modulation.hidden.weight)),
-                        g.weights(array(modulation.hidden.bias)), transB=1)
-    hidden = g.operator("Mul", hidden, g.operator("Sigmoid", hidden))
-    both = g.operator("Gemm", hidden, g.weights(array(modulation.out.weight)),
-                      g.weights(array(modulation.out.bias)), transB=1)
+    hidden = linear(g, waves, modulation.hidden)
+    both = linear(g, g.operator("Mul", hidden, g.operator("Sigmoid", hidden)), modulation.out)
     both = g.operator("Unsqueeze", both, g.constant(np.array([2, 3], np.int64)))
     channels = layer.block.depthwise.in_channels
     split = g.constant(np.array([channels, channels], np.int64))
@@ -190,6 +203,7 @@ def denoiser(network: Denoiser, latent: int) -> onnx.ModelProto:
     over the time that is left; q -> next: ``state + (estimate - state) * gain``.
     """
     g = GraphBuilder("denoiser")
+    g.name_layers(network, "denoiser")
     state = g.input("state", FLOAT, ["N", latent, "h", "w"])
     z_m = g.input("z_m", FLOAT, ["N", latent, "h", "w"])
     time = g.input("time", FLOAT, [1, 1])

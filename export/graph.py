@@ -6,15 +6,22 @@ arithmetic they are, sizes stay dynamic, and the unshuffles become single SpaceT
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+if TYPE_CHECKING:
+    from torch import nn
+
 OPSET = 17
+#: Metadata key of a weight whose input channels were reordered for the graph.
+ORDER_KEY = "order:"
 Array = NDArray[np.generic]
 
 
@@ -39,6 +46,18 @@ class GraphBuilder:
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.count = 0
+        self.layers: dict[int, str] = {}
+        self.orders: dict[str, list[int]] = {}
+
+    def name_layers(self, network: nn.Module, prefix: str) -> None:
+        """Constants of these layers get the layers' names, so that weights can be read back (``export.restore``)."""
+        for name, layer in network.named_modules():
+            self.layers[id(layer)] = f"{prefix}.{name}" if name else prefix
+
+    def name_of(self, layer: nn.Module, what: str) -> str | None:
+        """Name of a parameter's constant, None when its layer was not named."""
+        path = self.layers.get(id(layer))
+        return None if path is None else f"{path}.{what}"
 
     def _fresh(self, hint: str) -> str:
         self.count += 1
@@ -62,7 +81,8 @@ class GraphBuilder:
         return Value(out, order)
 
     def constant(self, array: Array, hint: str = "constant") -> Value:
-        name = self._fresh(hint)
+        """A constant; a hint with a dot in it is the full name of a parameter and is used as it is."""
+        name = hint if "." in hint else self._fresh(hint)
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return Value(name)
 
@@ -78,7 +98,7 @@ class GraphBuilder:
     def integers(self, array: NDArray[np.float32], hint: str = "weight") -> Value:
         """Integer values as float32 in the graph, stored in the narrowest integer type."""
         low, high = float(array.min()), float(array.max())
-        kind = np.int8 if -128 <= low and high <= 127 else np.int32
+        kind = np.int8 if low >= -128 and high <= 127 else np.int32
         if not np.array_equal(array, np.floor(array)):
             raise ValueError(f"{self.name}: {hint} is not integer-valued")
         return self.operator("Cast", self.constant(array.astype(kind), hint), to=TensorProto.FLOAT)
@@ -104,22 +124,26 @@ class GraphBuilder:
         return self.operator("Concat", *(v for v, _ in parts), axis=1, order=None if plain else tuple(order))
 
     def convolve(self, x: Value, weight: NDArray[np.float32], bias: NDArray[np.float32], *, stride: int = 1,
-                 exact: bool = False) -> Value:
+                 exact: bool = False, name: str | None = None) -> Value:
         """Convolution with 'same' padding (none when strided); depthwise when the weight has one input channel."""
         depthwise = weight.shape[1] == 1 and weight.shape[2] > 1
         if x.order is not None:
             if depthwise:
                 raise ValueError("depthwise convolution of reordered channels is not supported")
             weight = weight[:, list(x.order)]
+            if name is not None:
+                self.orders[f"{name}.weight"] = list(x.order)
         store = self.integers if exact else self.weights
         kernel = weight.shape[2]
         pad = kernel // 2 if stride == 1 else 0
-        return self.operator("Conv", x, store(weight, "weight"), store(bias, "bias"), kernel_shape=[kernel, kernel],
+        names = (f"{name}.weight", f"{name}.bias") if name is not None else ("weight", "bias")
+        return self.operator("Conv", x, store(weight, names[0]), store(bias, names[1]), kernel_shape=[kernel, kernel],
                              strides=[stride, stride], pads=[pad] * 4, group=weight.shape[0] if depthwise else 1)
 
     def model(self) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="duoview")
         model.ir_version = 8
+        helper.set_model_props(model, {ORDER_KEY + name: json.dumps(order) for name, order in self.orders.items()})
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -17,8 +17,8 @@ from duoview import kernels
 from duoview.export import exact_networks, float_networks
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
-from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec
-from duoview.models.key import SymbolModel
+from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
+from duoview.models.key import HyperDecoder, SymbolModel
 from duoview.models.network import StillCodec
 from duoview.models.rate import class_of_sigma
 
@@ -46,15 +46,17 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
     """All networks of a profile by name."""
     still, inter = networks.still, networks.inter
     s = still.shape
+    key_hyper, inter_hyper = still.key.model.decoder, inter.model.decoder
+    assert isinstance(key_hyper, HyperDecoder) and isinstance(inter_hyper, TemporalHyperDecoder)
     return {
         "encoder": float_networks.encoder(still.encoder, s.latent),
         "decoder": float_networks.decoder(still.decoder, s.latent),
         "key_analysis": float_networks.key_analysis(still.key, s.latent, s.symbols, s.hyper),
-        "key_hyper": exact_networks.hyper_decoder(still.key.model.decoder, s.hyper, s.symbols, s.parameters),
+        "key_hyper": exact_networks.hyper_decoder(key_hyper, s.hyper, s.symbols, s.parameters),
         "key_context": exact_networks.context(still.key.model.context, "key_context", s.symbols, s.parameters),
         "key_synthesis": float_networks.key_synthesis(still.key, s.latent, s.symbols),
         "inter_analysis": float_networks.inter_analysis(inter, s.latent, s.symbols, s.hyper),
-        "inter_hyper": exact_networks.hyper_decoder(inter.model.decoder, s.hyper, s.symbols, s.parameters),
+        "inter_hyper": exact_networks.hyper_decoder(inter_hyper, s.hyper, s.symbols, s.parameters),
         "inter_context": exact_networks.context(inter.model.context, "inter_context", s.symbols, s.parameters),
         "inter_synthesis": float_networks.inter_synthesis(inter, s.latent, s.symbols),
         "denoiser": float_networks.denoiser(networks.denoiser, s.latent),
@@ -86,9 +88,9 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         "inter_hyper_classes": hyper_classes(networks.inter.model),
         "residual_scale": networks.residual_scale.numpy().astype(np.float32),
     }
-    np.savez(folder / "tables.npz", **tables)
+    np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
     manifest = {
-        "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes},
+        "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes}, "shape": shape.as_dict(),
         "state": {"limit": STATE_LIMIT, "grid": STATE_GRID},
         "coder_tables": kernels.tables_digest(),
         "networks": files,

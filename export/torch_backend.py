@@ -1,4 +1,4 @@
-"""A profile's ONNX graphs executed by torch: the reference beside onnxruntime, and a way onto GPUs that only have torch.
+"""A profile's ONNX graphs executed by torch: the reference beside onnxruntime, and a way onto GPUs with torch alone.
 
 It reads the same files as every backend, so what it computes is what was shipped, not what was trained.
 """

@@ -36,7 +36,7 @@ def read_picture(path: Path) -> Picture:
     """Decode one still image to RGB. Raises av.FFmpegError on a damaged file."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            return frame.to_ndarray(format="rgb24")
+            return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     raise ValueError(f"{path}: no picture in this file")
 
 
@@ -52,7 +52,7 @@ def read_clip(path: Path, frames: int, long_side: int, fps: float) -> Picture:
                 continue
             scale = min(1.0, long_side / max(frame.width, frame.height))
             width, height = round(frame.width * scale) // 2 * 2, round(frame.height * scale) // 2 * 2
-            taken.append(frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray())
+            taken.append(frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False))
             if len(taken) == frames:
                 break
     if not taken:

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from duoview.models.fixed_point import (
-    QUARTERS, SIXTEENTHS, UNSIGNED, FixedConv, Format, quality_conditions, quantise, round_through)
+    QUARTERS,
+    SIXTEENTHS,
+    FixedConv,
+    Format,
+    quality_conditions,
+    quantise,
+    round_through,
+)
 from duoview.models.layers import Block, QualityTable, exact_float, pointwise
 from duoview.models.rate import CLASSES, class_of_sigma, gaussian_bits, sigma_of_class
 

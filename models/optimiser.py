@@ -46,6 +46,7 @@ class Muon(torch.optim.Optimizer):
             for (rows, columns), parameters in shapes.items():
                 updates = []
                 for p in parameters:
+                    assert p.grad is not None
                     state = self.state[p]
                     if "momentum" not in state:
                         state["momentum"] = torch.zeros_like(p)

@@ -19,7 +19,7 @@ class _LowerBound(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, bound: float) -> Tensor:
-        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        ctx.save_for_backward(x)
         ctx.bound = bound  # type: ignore[attr-defined]
         return x.clamp(min=bound)
 

@@ -96,7 +96,7 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
-    denoiser = Denoiser(still.shape.latent).to(device=device, memory_format=torch.channels_last)
+    denoiser = Denoiser(still.shape.latent).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(denoiser)
     matrices, others = split_parameters([denoiser])
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),

@@ -11,7 +11,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ class InterTraining:
     crop: int = 128
     rate: float = 2.0e-3
     seed: int = 2
-    mix: SequenceMix = SequenceMix()
+    mix: SequenceMix = field(default_factory=SequenceMix)
     device: str = "cpu"
 
 
@@ -50,8 +50,8 @@ def pixels_of(picture: Tensor) -> int:
 
 
 @torch.no_grad()
-def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.uint8]], levels: tuple[int, ...] = (24, 40),
-             frames: int = 16) -> dict[str, float]:
+def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.uint8]],
+             levels: tuple[int, ...] = (24, 40), frames: int = 16) -> dict[str, float]:
     """Bits per pixel and PSNR of P frames over held-back clips (a 256x256 centre window), key frame first."""
     out: dict[str, float] = {}
     device = next(inter.parameters()).device
@@ -84,7 +84,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
-    inter = new_inter_codec(still.shape).to(device=device, memory_format=torch.channels_last)
+    inter = new_inter_codec(still.shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(inter)
     matrices, others = split_parameters([inter])
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duoview.models.data import Material, batches, to_tensor
+from duoview.models.data import Material, Picture, batches, to_tensor
 from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
 from duoview.models.optimiser import Muon, split_parameters
 
@@ -70,7 +70,8 @@ def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> t
 
 
 @torch.no_grad()
-def validate(codec: StillCodec, pictures: list[np.ndarray], levels: tuple[int, ...] = (16, 24, 36, 48)) -> dict[str, float]:
+def validate(codec: StillCodec, pictures: list[Picture], levels: tuple[int, ...] = (16, 24, 36, 48)
+             ) -> dict[str, float]:
     """Bits per pixel and PSNR (RGB) on centre crops of held-back pictures, by quality index, and of D(E(x))."""
     codec.eval()
     out: dict[str, float] = {}
@@ -100,7 +101,7 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
-    codec = StillCodec(shape).to(device=device, memory_format=torch.channels_last)
+    codec = StillCodec(shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(codec)
     if options.freeze_latent:
         codec.encoder.requires_grad_(False)

@@ -77,6 +77,7 @@ def main(arguments: list[str]) -> int:
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
     )
-    digest = write(Networks(still, inter, denoiser.eval().cpu(), scale.cpu()), options.output, name=options.name, card=card)
+    networks = Networks(still, inter, denoiser.eval().cpu(), scale.cpu())
+    digest = write(networks, options.output, name=options.name, card=card)
     print(f"{options.output}: profile {options.name!r}, sha256 {digest}")
     return 0

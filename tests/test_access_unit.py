@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
 from duoview.access_unit import (
     MAX_UNIT_BYTES,
     AccessUnit,

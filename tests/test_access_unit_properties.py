@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from fractions import Fraction
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from duoview import varint
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, parse_header, serialize
 from duoview.errors import BitstreamError
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 # A loaded machine is no reason to fail: no deadline, and slow generation of the first text is tolerated.
 BOUNDED = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

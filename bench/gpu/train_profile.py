@@ -68,8 +68,8 @@ def main() -> int:
                    " if torch.cuda.is_available() else 'cpu')"]
         torch_device = subprocess.run(version, capture_output=True, text=True, env=environment).stdout.strip()
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-    result = {"script": "train_profile", "exit": code, "minutes": options.minutes, "seconds": round(time.time() - began),
-              "torch": torch_device, "commit": commit.stdout.strip()}
+    result = {"script": "train_profile", "exit": code, "minutes": options.minutes,
+              "seconds": round(time.time() - began), "torch": torch_device, "commit": commit.stdout.strip()}
     (options.out / "train_profile.json").write_text(json.dumps(result, indent=1) + "\n")
     return code
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from duoview.errors import BackendUnavailableError
@@ -14,9 +13,9 @@ from duoview.errors import BackendUnavailableError
 # onnxruntime 1.30 and later write files and phone home at import unless told not to; a user's own setting wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-import onnxruntime  # noqa: E402
+import onnxruntime
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 
 

@@ -1,0 +1,93 @@
+"""Read a profile's weights back into torch networks, to train on from what was shipped.
+
+Float weights come back as they were stored (float16), exact ones on their integer grids, quality tables at their
+anchors; optimiser states are not part of a profile.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from duoview.export.graph import ORDER_KEY
+from duoview.export.profile import Networks
+from duoview.models.denoiser import Denoiser
+from duoview.models.fixed_point import FixedConv
+from duoview.models.layers import QualityTable
+from duoview.models.network import Shape, StillCodec
+from duoview.models.rate import sigma_of_class
+from duoview.models.train_inter import new_inter_codec
+
+Weights = dict[str, NDArray[np.float32]]
+
+
+def read_weights(folder: Path) -> Weights:
+    """All named constants of a profile's graphs, input channels back in torch's order."""
+    weights: Weights = {}
+    for path in sorted(folder.glob("*.onnx")):
+        model = onnx.load(str(path))
+        orders = {p.key.removeprefix(ORDER_KEY): json.loads(p.value) for p in model.metadata_props
+                  if p.key.startswith(ORDER_KEY)}
+        for constant in model.graph.initializer:
+            if "." not in constant.name:
+                continue
+            array = numpy_helper.to_array(constant).astype(np.float32)
+            if constant.name in orders:
+                ordered = np.empty_like(array)
+                ordered[:, orders[constant.name]] = array
+                array = ordered
+            weights[constant.name] = array
+    return weights
+
+
+def _assign(layer: nn.Module, name: str, weights: Weights) -> None:
+    def take(what: str) -> torch.Tensor:
+        key = f"{name}.{what}"
+        if key not in weights:
+            raise ValueError(f"the profile has no constant {key}; it was written by another version of the exporter")
+        return torch.from_numpy(weights[key])
+
+    with torch.no_grad():
+        if isinstance(layer, FixedConv):
+            layer.weight.copy_(take("weight") / 2.0**layer.weight_fraction)
+            layer.bias.copy_(take("bias") / 2.0**layer.accumulator_fraction)
+            if layer.condition is not None:
+                layer.condition.copy_(take("condition.weight") / 2.0**layer.weight_fraction)
+        elif isinstance(layer, QualityTable):
+            anchors = layer.log_anchors.shape[0]
+            at = torch.linspace(0, QualityTable.LEVELS - 1, anchors).round().long()
+            layer.log_anchors.copy_(take("table")[at][:, :, 0, 0].log())
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
+            assert layer.bias is not None
+            weight, bias = take("weight"), take("bias")
+            if name == "still.encoder.stem":
+                bias = bias + weight.sum((1, 2, 3))  # the exporter folds the picture's offset into it
+            layer.weight.copy_(weight)
+            layer.bias.copy_(bias)
+
+
+def restore(folder: Path) -> Networks:
+    """Networks with the weights of the profile in ``folder``. Raises ValueError when a constant is missing.
+
+    The scale of the hyper symbols is stored as table classes; it comes back as the scale its class stands for.
+    """
+    manifest = json.loads((folder / "profile.json").read_text())
+    shape = Shape(**manifest["shape"])
+    still, inter, denoiser = StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent)
+    weights = read_weights(folder)
+    with np.load(folder / "tables.npz") as tables:
+        for table, path in (("key_hyper_classes", "still.key.model"), ("inter_hyper_classes", "inter.model")):
+            sigma = sigma_of_class(torch.from_numpy(tables[table].astype(np.float32))).numpy()
+            weights[f"{path}.hyper_sigma.table"] = sigma[:, :, None, None]
+        scale = torch.from_numpy(tables["residual_scale"].copy())
+    for prefix, network in (("still", still), ("inter", inter), ("denoiser", denoiser)):
+        for name, layer in network.named_modules():
+            _assign(layer, f"{prefix}.{name}", weights)
+    return Networks(still, inter, denoiser, scale)
