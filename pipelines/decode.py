@@ -14,7 +14,7 @@ import av
 
 import duoview
 from duoview.decoder import FrameOrigin
-from duoview.errors import ContainerError, Error
+from duoview.errors import ContainerError
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import Machine
 from duoview.plugins.graph import Graph
@@ -25,6 +25,7 @@ from .cut import Cut, item_time, shift_item
 from .destination import claim, is_pipe
 from .encode import input_duration, one_input_one_output
 from .errors import MediaError, UsageError, media_error
+from .finishing import run_and_finish
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
     ANYWHERE,
@@ -203,18 +204,7 @@ def decode(
         work.progress = Progress(console, url=progress_url, stats=stats, expected=expected)
         stack.callback(work.progress.finish)
         interrupt = stack.enter_context(Interrupt())
-        failure: BaseException | None = None
-        try:
-            work.run(interrupt)
-        except (Error, av.error.FFmpegError, OSError) as error:
-            failure = error
-        try:
-            work.finish()
-        except Error:
-            if failure is None:
-                raise
-        if failure is not None:
-            raise failure
+        run_and_finish(lambda: work.run(interrupt), work.finish)
         result = work.result(interrupt.requested)
         if result.damaged or result.skipped:
             console.warning(

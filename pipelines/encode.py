@@ -22,6 +22,7 @@ from .console import LEVELS, Console
 from .cut import Cut, is_priming, item_time, shift_item
 from .destination import claim
 from .errors import MediaError, UsageError
+from .finishing import run_and_finish
 from .inputs import InputSettings, VideoInput, rotation_filters
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
@@ -209,18 +210,7 @@ def encode(
         stack.callback(progress.finish)
         interrupt = stack.enter_context(Interrupt())
         work = _Encoding(source, filters, encoder, output, cut, progress, console)
-        failure: BaseException | None = None
-        try:
-            work.run(interrupt)
-        except (Error, av.error.FFmpegError, OSError) as error:
-            failure = error
-        try:
-            output.close()
-        except Error:
-            if failure is None:
-                raise
-        if failure is not None:
-            raise failure
+        run_and_finish(lambda: work.run(interrupt), output.close)
         if not output.packets and not interrupt.requested:
             raise MediaError(f"{job.output}: nothing was encoded; -ss, -t or the filters leave no frame")
         return EncodeResult(output.packets, output.size, interrupt.requested)

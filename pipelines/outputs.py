@@ -180,6 +180,8 @@ class VideoOutput:
         options = dict(self._settings.codec_options)
         if self._codec == _DEFAULT_CODEC and not _RATE_CONTROL & options.keys():
             options["crf"] = _DEFAULT_CRF
+        if self._codec == "libx265" and not self._console.shows("verbose"):
+            options.setdefault("x265-params", "log-level=error")  # it writes to stderr on its own
         return options
 
     def _start(self, frame: av.VideoFrame) -> None:
