@@ -1,7 +1,7 @@
 """Random damage to a file of access units, and what decoding makes of it.
 
 Cases run in a child process, so that a crash or a hang is seen from outside. This module stands alone (the tests load
-it by its path): it needs duoview, numpy, PyAV and nothing else of the benchmarks.
+it by its path): it needs duoview, numpy, PyAV and scikit-image, and nothing else of the benchmarks.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 import av
 import numpy as np
 from numpy.typing import NDArray
+from skimage import data
 
 import duoview
 from duoview import Decoder, Encoder, Error, FrameOrigin, Profile
@@ -32,13 +33,13 @@ KINDS = ("flip", "cut", "truncate", "splice", "zero")
 
 @dataclass(frozen=True)
 class Clip:
-    """What is coded before it is damaged: noise over a moving gradient, so that every unit has something in it."""
+    """What is coded before it is damaged: a photograph that pans quickly, so that every unit has something in it."""
 
     width: int = 128
     height: int = 96
     frames: int = 24
     gop: int = 6
-    q: int = 24
+    q: int = 40
     format: str = "nut"
 
 
@@ -90,13 +91,11 @@ class CaseError(AssertionError):
 
 def pictures(clip: Clip) -> Iterator[av.VideoFrame]:
     """The frames of a clip."""
-    generator = np.random.default_rng(7)
-    texture = generator.integers(-20, 21, (clip.height, clip.width, 3))
-    rows, columns = np.arange(clip.height)[:, None], np.arange(clip.width)[None, :]
+    photograph = data.astronaut()
     for number in range(clip.frames):
-        planes = np.broadcast_arrays(rows + 2 * number, columns + number, rows + columns)
-        base = np.stack(planes, axis=-1)
-        yield av.VideoFrame.from_ndarray(np.clip(base + texture, 0, 255).astype(np.uint8), format="rgb24")
+        top, left = 40 + 3 * number, 100 + 7 * number
+        part = photograph[top:top + clip.height, left:left + clip.width]
+        yield av.VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24")
 
 
 def picture_digest(frame: av.VideoFrame) -> str:
@@ -119,32 +118,33 @@ def make_reference(clip: Clip, profile: Profile) -> Reference:
     return Reference(file.getvalue(), units, key, digests)
 
 
-def corrupt(data: bytes, generator: np.random.Generator) -> tuple[Damage, bytes]:
+def corrupt(whole: bytes, generator: np.random.Generator) -> tuple[Damage, bytes]:
     """One random damage. Lengths are log-uniform from one byte (or bit) to a quarter of the file."""
     kind = KINDS[int(generator.integers(len(KINDS)))]
-    offset = int(generator.integers(len(data)))
-    length = max(1, int(np.exp(generator.uniform(0, np.log(len(data) / 4)))))
+    offset = int(generator.integers(len(whole)))
+    length = max(1, int(np.exp(generator.uniform(0, np.log(len(whole) / 4)))))
     if kind == "flip":
         length = min(length, 64)
-        array: NDArray[np.uint8] = np.frombuffer(data, np.uint8).copy()
-        at = np.minimum(offset + generator.integers(0, 4096, length), len(data) - 1)
+        array: NDArray[np.uint8] = np.frombuffer(whole, np.uint8).copy()
+        at = np.minimum(offset + generator.integers(0, 4096, length), len(whole) - 1)
         at[0] = offset
         np.bitwise_xor.at(array, at, (1 << generator.integers(0, 8, length)).astype(np.uint8))
         return Damage(kind, offset, length), array.tobytes()
     if kind == "cut":
-        return Damage(kind, offset, length), data[:offset] + data[offset + length:]
+        return Damage(kind, offset, length), whole[:offset] + whole[offset + length:]
     if kind == "truncate":
-        return Damage(kind, offset, len(data) - offset), data[:offset]
+        return Damage(kind, offset, len(whole) - offset), whole[:offset]
     if kind == "splice":
         # Half of the splices bring in bytes of the file itself: headers and start codes in the wrong place.
-        start = int(generator.integers(len(data)))
+        start = int(generator.integers(len(whole)))
         own = bool(generator.integers(2))
-        inserted = data[start:start + length] if own else generator.bytes(length)
-        return Damage(kind, offset, length), data[:offset] + inserted + data[offset:]
-    return Damage(kind, offset, length), data[:offset] + bytes(min(length, len(data) - offset)) + data[offset + length:]
+        inserted = whole[start:start + length] if own else generator.bytes(length)
+        return Damage(kind, offset, length), whole[:offset] + inserted + whole[offset:]
+    length = min(length, len(whole) - offset)
+    return Damage(kind, offset, length), whole[:offset] + bytes(length) + whole[offset + length:]
 
 
-def judge(damage: Damage, data: bytes, reference: Reference, decoder: Decoder) -> Verdict:
+def judge(damage: Damage, file: bytes, reference: Reference, decoder: Decoder) -> Verdict:
     """Read and decode a damaged file with a decoder that has been used before."""
     began = time.perf_counter()
     decoder.reset()
@@ -153,7 +153,7 @@ def judge(damage: Damage, data: bytes, reference: Reference, decoder: Decoder) -
     delivered_keys, exact_keys = set(), set()
     last_exact: int | None = None
     try:
-        with duoview.open(io.BytesIO(data)) as container:
+        with duoview.open(io.BytesIO(file)) as container:
             for packet in container.demux():
                 units += 1
                 index = index_of.get(bytes(packet))
@@ -172,7 +172,7 @@ def judge(damage: Damage, data: bytes, reference: Reference, decoder: Decoder) -
                 last_exact = index if same else None
     except Error as failure:
         error = f"{type(failure).__name__}: {failure}"
-    intact = sum(key and unit in data for unit, key in zip(reference.units, reference.key, strict=True))
+    intact = sum(key and unit in file for unit, key in zip(reference.units, reference.key, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Verdict(damage, error, units, exact, concealed, intact, len(delivered_keys), len(exact_keys), wrong,
                    time.perf_counter() - began, peak)
@@ -187,8 +187,8 @@ def run_child(clip: Clip, profile_name: str, cases: int, seed: int) -> None:
     whole = judge(Damage("none", 0, 0), reference.data, reference, decoder)
     print(json.dumps(asdict(whole)), flush=True)
     for _ in range(cases):
-        damage, data = corrupt(reference.data, generator)
-        print(json.dumps(asdict(judge(damage, data, reference, decoder))), flush=True)
+        damage, file = corrupt(reference.data, generator)
+        print(json.dumps(asdict(judge(damage, file, reference, decoder))), flush=True)
 
 
 def run_cases(cases: int, *, clip: Clip | None = None, profile: str = "s", seed: int = 1, bound: float = 30.0,
