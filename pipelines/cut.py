@@ -41,6 +41,27 @@ class Cut:
         return max(min(ends), Fraction(0)) if ends else None
 
 
+class TimeOrder:
+    """Lets frames through whose time is later than that of the one before; encoders and containers need that."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._last: Fraction | None = None
+
+    def admits(self, frame: Any) -> bool:
+        """True when the frame may follow; otherwise it is counted as dropped."""
+        at = item_time(frame)
+        if at is not None and self._last is not None and at <= self._last:
+            self.dropped += 1
+            return False
+        self._last = at if at is not None else self._last
+        return True
+
+    def complaint(self, name: str) -> str:
+        """What to tell about dropped frames; empty when there were none."""
+        return f"{name}: {self.dropped} frames dropped: not later than the one before" if self.dropped else ""
+
+
 def item_time(item: av.VideoFrame | av.Packet[Any]) -> Fraction | None:
     """Presentation time in seconds, None where there is none."""
     if item.pts is None or not item.time_base:

@@ -19,7 +19,7 @@ from duoview.plugins.links import LinkType
 from duoview.profile import Profile
 
 from .console import LEVELS, Console
-from .cut import Cut, is_priming, item_time, shift_item
+from .cut import Cut, TimeOrder, is_priming, shift_item
 from .destination import claim
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
@@ -209,8 +209,10 @@ def encode(
         progress = Progress(console, url=progress_url, stats=stats, expected=expected)
         stack.callback(progress.finish)
         interrupt = stack.enter_context(Interrupt())
-        work = _Encoding(source, filters, encoder, output, cut, progress, console)
+        work = _Encoding(source, filters, encoder, output, cut, progress)
         run_and_finish(lambda: work.run(interrupt), output.close)
+        if work.order.dropped:
+            console.warning(work.order.complaint(source.name))
         if not output.packets and not interrupt.requested:
             raise MediaError(f"{job.output}: nothing was encoded; -ss, -t or the filters leave no frame")
         return EncodeResult(output.packets, output.size, interrupt.requested)
@@ -288,11 +290,10 @@ class _Encoding:
         output: AccessUnitOutput,
         cut: Cut,
         progress: Progress,
-        console: Console,
     ) -> None:
         self.source, self.filters, self.encoder, self.output = source, filters, encoder, output
-        self.cut, self.progress, self.console = cut, progress, console
-        self.last: Fraction | None = None
+        self.cut, self.progress = cut, progress
+        self.order = TimeOrder()
         self.kept = 0
         self.begun = False
 
@@ -348,13 +349,8 @@ class _Encoding:
         if self.cut.is_after(frame, self.kept):
             return True
         shift_item(frame, self.cut.start)
-        at = item_time(frame)
-        if at is not None and self.last is not None and at <= self.last:
-            self.console.warning(
-                f"{self.source.name}: frame at {float(at):.3f} s dropped: not later than the one before"
-            )
+        if not self.order.admits(frame):
             return False
-        self.last = at if at is not None else self.last
         frame.pict_type = 0
         self.kept += 1
         self.encoder.push(frame)

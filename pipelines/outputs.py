@@ -18,6 +18,7 @@ from duoview.sequence import Colour
 
 from .colour import OutputColour, output_colour
 from .console import Console
+from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
 from .inputs import is_image
 from .options import unknown_option
@@ -76,7 +77,8 @@ class VideoOutput:
         self._early: list[Any] = []
         self._convert: NativeFilters | None = None
         self._size = (0, 0)
-        self._last: Fraction | None = None
+        self._order = TimeOrder()
+        self._scaled = False
         self._count = 0
         self.written = 0
 
@@ -89,13 +91,18 @@ class VideoOutput:
         """Encode and write one frame; return the bytes that came out. Raises MediaError."""
         if self._stream is None:
             self._start(frame)
+        elif (frame.width, frame.height) != self._size and not self._scaled:
+            self._scaled = True
+            size = f"{self._size[0]}x{self._size[1]}"
+            self._console.warning(
+                f"{self.name}: frames of {frame.width}x{frame.height} are scaled to the first one's {size}"
+            )
         assert self._convert is not None
-        size = 0
+        written = 0
         self._convert.push(frame)
         for ready in self._convert.ready():
-            assert isinstance(ready, av.VideoFrame)
-            size += self._encode(ready)
-        return size
+            written += self._encode(ready)
+        return written
 
     def copy(self, packet: Any, stream_index: int) -> None:
         """Write a packet of a stream that is passed through."""
@@ -116,6 +123,8 @@ class VideoOutput:
                     assert isinstance(ready, av.VideoFrame)
                     size += self._encode(ready)
                 size += self._mux(self._stream.encode(None))
+            if self._order.dropped:
+                self._console.warning(self._order.complaint(self.name))
         except av.error.FFmpegError as error:
             raise media_error(self.name, "cannot finish", error) from error
         finally:
@@ -247,11 +256,8 @@ class VideoOutput:
         return f"scale={':'.join(options)},format={pixel_format}"
 
     def _encode(self, frame: av.VideoFrame) -> int:
-        at = frame.pts * Fraction(frame.time_base) if frame.pts is not None and frame.time_base else None
-        if at is not None and self._last is not None and at <= self._last:
-            self._console.warning(f"{self.name}: frame at {float(at):.3f} s dropped: not later than the one before")
+        if not self._order.admits(frame):
             return 0
-        self._last = at if at is not None else self._last
         if self._single and self._count:
             raise MediaError(
                 f"{self.name}: a second picture for one image; expected a pattern like out_%04d.png, or -frames:v 1"

@@ -183,9 +183,19 @@ def test_a_picture_type_left_on_a_frame_does_not_become_a_key_frame(tmp_path: Pa
     assert [bool(frame.key_frame) for frame in frames_of(tmp_path / "out.mp4")] == [True, False, False, False, False]
 
 
-def test_later_frames_of_another_size_are_scaled_to_the_first(tmp_path: Path) -> None:
+def test_variable_frame_rate_keeps_every_time_stamp(coded: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vfr.mp4"
+    assert main(["decode", "-i", str(coded), "-vf", "select='not(eq(mod(n,4),1))'", str(out)]) == 0
+    times = [index / 25 for index in range(10) if index % 4 != 1]
+    assert [float(frame.time) for frame in frames_of(out)] == pytest.approx(times)
+
+
+def test_later_frames_of_another_size_are_scaled_to_the_first_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = VideoOutput(OutputSettings(str(tmp_path / "out.mp4")), Console())
     output.write(rgb_frame(0, (9, 9, 9)))
     output.write(rgb_frame(1, (9, 9, 9), (32, 24)))
     output.close()
     assert [(frame.width, frame.height) for frame in frames_of(tmp_path / "out.mp4")] == [(64, 48), (64, 48)]
+    assert "frames of 32x24 are scaled to the first one's 64x48" in capsys.readouterr().err

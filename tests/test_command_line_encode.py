@@ -101,6 +101,15 @@ def test_variable_frame_rate_keeps_every_time_stamp(tmp_path: Path, probe: Probe
     )
 
 
+def test_frames_that_are_not_later_than_the_one_before_are_dropped_with_a_warning(
+    tmp_path: Path, probe: Probe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-f", "lavfi", "-i", SMALL + "0.24", "-vf", "setpts=floor(N/2)*2"]
+    assert main(["encode", *words, str(tmp_path / "out.nut")]) == 0
+    assert "warning: " in (err := capsys.readouterr().err) and "3 frames dropped: not later than the one before" in err
+    assert [unit["time"] for unit in probe(tmp_path / "out.nut")["list"]] == pytest.approx([0, 0.08, 0.16])
+
+
 @pytest.mark.parametrize(
     ("size", "pixel_format"),
     [("65x47", "yuv420p"), ("48x96", "yuv422p10le"), ("64x48", "gray"), ("1x1", "rgb24"), ("641x3", "yuv444p")],
