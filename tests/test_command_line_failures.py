@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -223,3 +225,26 @@ def test_the_environment_needs_no_terminal(coded: Path, tmp_path: Path) -> None:
     words = [*COMMAND, "decode", "-i", str(coded), str(tmp_path / "o.mp4")]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, env={**os.environ, "TERM": "dumb"})
     assert done.returncode == 0 and done.stdout == b"" and done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"y", 0), (b"n", 1)])
+def test_on_a_terminal_an_existing_file_is_asked_about_and_progress_is_a_bar(
+    answer: bytes, code: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.nut"
+    out.write_bytes(b"precious")
+    terminal, side = pty.openpty()
+    words = [*COMMAND, "encode", "-f", "lavfi", "-i", SOURCE, "-frames:v", "4", str(out)]
+    with subprocess.Popen(words, stdin=side, stdout=side, stderr=side) as process:
+        os.close(side)
+        shown = b""
+        while b"Overwrite? [y/N]" not in shown:
+            shown += os.read(terminal, 1000)
+        os.write(terminal, answer + b"\n")
+        with contextlib.suppress(OSError):  # Linux's way to tell that the other side of a terminal was closed
+            while chunk := os.read(terminal, 1000):
+                shown += chunk
+    os.close(terminal)
+    assert process.returncode == code
+    assert (b"[####################] 100% frame=    4" in shown) == (code == 0)
+    assert (out.read_bytes() == b"precious") == (code == 1)

@@ -9,12 +9,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import copy_properties
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SOURCE = "testsrc=size=64x48:rate=25:duration=0.8"
 
@@ -74,33 +75,15 @@ def test_native_chains_give_the_frames_and_times_of_libavfilters_own_parser(chai
 
 PIECES = st.lists(
     st.sampled_from(
-        [
-            "null",
-            "hflip",
-            "scale",
-            "crop",
-            "=",
-            ":",
-            ",",
-            "'",
-            "\\",
-            " ",
-            "w=",
-            "h=8",
-            "8",
-            "iw/2",
-            "@a",
-            "min(8",
-            ")",
-            "\n",
-        ]
+        "null null, hflip scale scale=8:8 crop=w='min(8,iw)' flags=bilinear = : , ' \\ \\, w= h=8 8 iw/2 @a min(8 )".split()
+        + [" ", "\n"]
     ),
     min_size=1,
-    max_size=9,
+    max_size=7,
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(PIECES)
 def test_any_text_is_accepted_or_refused_as_libavfilter_does(text: str) -> None:
     source = "color=size=16x16:rate=2:duration=1"
