@@ -206,6 +206,8 @@ def decode(
         interrupt = stack.enter_context(Interrupt())
         run_and_finish(lambda: work.run(interrupt), work.finish)
         result = work.result(interrupt.requested)
+        if work.container.damaged:
+            console.warning(f"{job.url}: {work.container.damaged} stretches of the file could not be read")
         if result.damaged or result.skipped:
             console.warning(
                 f"{job.url}: {result.damaged} damaged access units, {result.concealed} frames concealed, "
@@ -266,7 +268,7 @@ class _Decoding:
     def run(self, interrupt: Interrupt) -> None:
         """Decode to the end, to what was asked for, or to an interrupt."""
         if self.job.seek:
-            self.container.seek(self.begin)
+            self._seek()
         end = self.begin + self.job.duration if self.job.duration is not None else None
         for packet in self._packets():
             if interrupt.requested:
@@ -306,6 +308,13 @@ class _Decoding:
             symbols_sha256=decoder.symbols_sha256() if decoder is not None else "",
             interrupted=interrupted,
         )
+
+    def _seek(self) -> None:
+        try:
+            self.container.seek(self.begin)
+        except ContainerError as error:
+            # Nothing is lost: all that lies before is decoded and left out.
+            self.console.say("verbose", f"{error}; reading from the start")
 
     def _packets(self) -> Iterator[Any]:
         packets = self.container.demux(*self.copied)

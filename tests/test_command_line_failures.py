@@ -205,6 +205,12 @@ def test_standard_input_and_output_are_pipes(coded: Path, tmp_path: Path) -> Non
     assert done.stdout.startswith(b"YUV4MPEG2 W64 H48") and done.stdout.count(b"FRAME") == 10 and done.stderr == b""
 
 
+def test_seeking_in_a_pipe_reads_up_to_the_start(coded: Path, tmp_path: Path) -> None:
+    words = [*COMMAND, "decode", "-loglevel", "error", "-ss", "0.2", "-i", "-", "-f", "yuv4mpegpipe", "-"]
+    done = subprocess.run(words, input=coded.read_bytes(), capture_output=True, check=True)
+    assert done.stdout.count(b"FRAME") == 5
+
+
 def test_sigint_finishes_the_file_and_exits_with_255(tmp_path: Path) -> None:
     out = tmp_path / "out.nut"
     words = ["encode", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25", "-progress", "-", str(out)]
