@@ -22,6 +22,7 @@ from duoview.plugins.containers import bundle
 from duoview.plugins.containers.bundle import Unbundler
 from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.containers.packet import header_of, rescale, unit_packet
+from duoview.plugins.containers.salvage import whole_units
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
 from duoview.sequence import SequenceHeader
@@ -246,13 +247,42 @@ class Demuxer:
             self._incomplete = None
         header = header_of(memoryview(packet))
         unit = self._plain(packet, header)
-        if header is not None and header.size <= packet.size:
+        if header is not None and header.size == packet.size:
             self._ready.append(unit)
             return
         self.damaged += 1
+        if self._salvage(packet, unit, header):
+            return
         # A packet without pts is what libavformat makes of the rest of a unit that was too long for its container.
         if packet.pts is not None:
             self._incomplete = unit
+
+    def _salvage(self, packet: av.Packet[Any], unit: av.Packet[Any], header: UnitHeader | None) -> bool:
+        """Take the units out of a packet that a damaged frame header made too long; False when it is not that.
+
+        What is in front of them is given as it is. Times count on from the packet's, one frame of the rate each.
+        """
+        data = bytes(packet)
+        if header is not None and header.size > len(data):
+            return False
+        found = whole_units(data, header.size if header is not None else 1)
+        if header is None and not found:
+            return False
+        head = data[: header.size] if header is not None else data[: data.find(found[0])]
+        for count, content in enumerate([head, *found]):
+            ahead = count * (unit.duration or 0)
+            inner = header_of(content)
+            self._ready.append(
+                unit_packet(
+                    content,
+                    pts=unit.pts + ahead if unit.pts is not None else None,
+                    dts=unit.dts + ahead if unit.dts is not None else None,
+                    duration=unit.duration or 0,
+                    time_base=self._time_base,
+                    key=inner is not None and inner.key,
+                )
+            )
+        return True
 
     def _plain(self, packet: av.Packet[Any], header: UnitHeader | None) -> av.Packet[Any]:
         """A packet that holds one access unit."""
