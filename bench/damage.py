@@ -66,7 +66,8 @@ class Damage:
 class Verdict:
     """What became of one case.
 
-    error: the named error, where the file could not be read at all. intact_keys: key units whose bytes are all still in
+    error: the named error, where the file could not be read at all; container_damage: what the container counted as
+    unreadable. intact_keys: key units whose bytes are all still in
     the file; delivered_keys: those that the container found; exact_keys: those that gave their very picture.
     wrong: intact units, after intact ones back to a key unit, that did not give their very picture. concealed: repeated
     pictures. peak_mib: the process's memory so far; seconds: this case.
@@ -75,6 +76,7 @@ class Verdict:
     damage: Damage
     error: str
     units: int
+    container_damage: int
     exact: int
     concealed: int
     intact_keys: int
@@ -149,7 +151,7 @@ def judge(damage: Damage, file: bytes, reference: Reference, decoder: Decoder) -
     began = time.perf_counter()
     decoder.reset()
     index_of = {unit: index for index, unit in enumerate(reference.units)}
-    error, units, exact, concealed, wrong = "", 0, 0, 0, 0
+    error, units, lost, exact, concealed, wrong = "", 0, 0, 0, 0, 0
     delivered_keys, exact_keys = set(), set()
     last_exact: int | None = None
     try:
@@ -170,11 +172,12 @@ def judge(damage: Damage, file: bytes, reference: Reference, decoder: Decoder) -
                     if same:
                         exact_keys.add(index)
                 last_exact = index if same else None
+            lost = container.damaged
     except Error as failure:
         error = f"{type(failure).__name__}: {failure}"
     intact = sum(key and unit in file for unit, key in zip(reference.units, reference.key, strict=True))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Verdict(damage, error, units, exact, concealed, intact, len(delivered_keys), len(exact_keys), wrong,
+    return Verdict(damage, error, units, lost, exact, concealed, intact, len(delivered_keys), len(exact_keys), wrong,
                    time.perf_counter() - began, peak)
 
 
