@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+
 from duoview.plugins.errors import LinkError, OptionError
 from duoview.plugins.links import Link, LinkType, copy_properties
 from duoview.plugins.options import option
