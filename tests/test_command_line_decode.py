@@ -37,7 +37,7 @@ def test_the_machine_view_is_written_as_x264_with_the_streams_times(coded: Path,
     assert main(["decode", "-i", str(coded), str(out)]) == 0
     with av.open(str(out)) as container:
         stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 25)
+        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", Fraction(25))
         frames = list(container.decode(video=0))
     assert [float(frame.time) for frame in frames] == pytest.approx([index / 25 for index in range(10)])
 

@@ -178,7 +178,7 @@ def test_audio_passes_through_untouched_when_asked_for(tmp_path: Path, probe: Pr
     for words in (["-c:a", "copy"], ["-map", "0"]):
         assert main(["encode", "-i", str(source), *words, "-y", str(tmp_path / "out.nut")]) == 0
         with av.open(str(source)) as container:
-            want = [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size]
+            want = [(float((p.pts or 0) * p.time_base), bytes(p)) for p in container.demux(audio=0) if p.size]
         with duoview.open(tmp_path / "out.nut") as coded:
             (audio,) = coded.other_streams
             got = [(float(p.pts * p.time_base), bytes(p)) for p in coded.demux(audio) if p.stream is not None]

@@ -41,7 +41,7 @@ def test_encode_gives_one_packet_a_frame_with_its_time_and_key_flags() -> None:
         LinkType.ACCESS_UNITS,
         64,
         48,
-        25,
+        Fraction(25),
     )
 
 
@@ -55,7 +55,7 @@ def test_encode_leaves_its_input_frames_as_they_were() -> None:
 def test_a_size_change_in_mid_stream_comes_out_as_a_size_change() -> None:
     second = pictures("48x80", 0.08)
     for frame in second:
-        frame.pts += 2
+        frame.pts = (frame.pts or 0) + 2
     graph = duoview.Graph.parse("dv_encode=q=10,dv_machine")
     out = list(graph.process([*pictures("64x48", 0.08), *second]))
     assert [(f.pts, f.width, f.height) for f in out] == [(0, 64, 48), (1, 64, 48), (2, 48, 80), (3, 48, 80)]

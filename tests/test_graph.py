@@ -111,7 +111,8 @@ def test_stages_and_native_filters_mix_and_opaque_survives_all_of_them() -> None
 
 def test_options_of_a_stage_go_through_both_levels_of_quoting() -> None:
     graph = Graph.parse(r"test_shift=note='a,b\:c;[d]':by=2", stages={"test_shift": Shift})
-    assert graph.flows[0].options == Shift.Options(by=2, note="a,b:c;[d]")
+    (stage,) = graph.flows
+    assert isinstance(stage, Shift) and stage.options == Shift.Options(by=2, note="a,b:c;[d]")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_size_or_format_change_in_mid_stream_gives_each_part_as_it_would_be_al
     first = lavfi("testsrc=size=32x24:rate=25:duration=0.4")
     second = lavfi("testsrc=size=24x32:rate=25:duration=0.4,format=yuv444p")
     for frame in second:
-        frame.pts += 10
+        frame.pts = (frame.pts or 0) + 10
     alone = [f for part in (first, second) for f in Graph.parse(chain, stages={"test_shift": Shift}).process(part)]
     assert_same(list(Graph.parse(chain, stages={"test_shift": Shift}).process(first + second)), alone)
     assert len(alone) >= 8
