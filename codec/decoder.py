@@ -95,15 +95,18 @@ class Decoder:
         try:
             unit = parse(bytes(packet))
             if unit.key:
+                # Until it is decoded: units behind a key unit that is refused must not refer to an older one.
+                self._waiting = True
                 self._begin(unit)
             if self._waiting and not unit.key:
                 return self._without_key(packet)
             self._check_order(unit)
             picture = self._decode_unit(unit)
         except BitstreamError as error:
+            self._lose(error)
             if self.strict:
                 raise
-            return self._conceal(packet, error)
+            return self._without_key(packet)
         self.stats.decoded += 1
         self._picture = picture
         assert self.sequence is not None
@@ -182,13 +185,13 @@ class Decoder:
         self.stats.concealed += 1
         return [self._frame(self._picture, packet, concealed=True)]
 
-    def _conceal(self, packet: av.Packet | bytes, error: BitstreamError) -> list[av.VideoFrame]:
+    def _lose(self, error: BitstreamError) -> None:
+        """Damage: what the next units refer to is gone, up to the next key frame."""
         self.stats.damaged += 1
         self.stats.last_damage = str(error)
         self._waiting = True
         if self._machine is not None:
             self._machine.reset()
-        return self._without_key(packet)
 
     def _frame(self, picture: NDArray[np.uint8], packet: av.Packet | bytes, *, concealed: bool) -> av.VideoFrame:
         frame = to_frame(picture, *self._picture_size)

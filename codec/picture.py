@@ -38,7 +38,7 @@ def matrix_of(frame: av.VideoFrame) -> Colorspace:
         space = Colorspace(frame.colorspace)
     except ValueError:
         return Colorspace.ITU601
-    known = {Colorspace.ITU709, Colorspace.FCC, Colorspace.ITU601, Colorspace.SMPTE240M}
+    known = {Colorspace.ITU709, Colorspace.FCC, Colorspace.ITU601, Colorspace.SMPTE240M, Colorspace.BT2020}
     return space if space in known else Colorspace.ITU601
 
 

@@ -151,6 +151,36 @@ def test_strict_decoding_raises_where_the_damage_is(profile: Profile, units: lis
         Decoder(profile=profile, threads=1, strict=True).decode(bytes(data))
 
 
+def test_units_behind_a_refused_one_wait_for_a_key_frame_also_when_strict(
+        profile: Profile, units: list[AccessUnit]) -> None:
+    data = [bytearray(serialize(unit)) for unit in units]
+    data[2][-6] ^= 4
+    decoder = Decoder(profile=profile, threads=1, strict=True)
+    shown: list[av.VideoFrame] = []
+    for number, unit in enumerate(data):
+        if number == 2:
+            with pytest.raises(BitstreamError):
+                decoder.decode(bytes(unit))
+            before = decoder.symbols_sha256()
+        else:
+            shown += decoder.decode(bytes(unit))
+        if number == 3:
+            assert decoder.symbols_sha256() == before
+    assert origins(iter(shown)) == [False, False, True, False, False, False, False, False]
+
+
+def test_units_behind_a_key_unit_that_was_refused_are_not_decoded_against_an_older_one(
+        profile: Profile, units: list[AccessUnit]) -> None:
+    assert units[4].sequence is not None
+    too_large = serialize(replace(units[4], sequence=replace(units[4].sequence, width=16384, height=16384)))
+    decoder = Decoder(profile=profile, threads=1)
+    decoder.decode(serialize(units[0]))
+    with pytest.raises(LimitError):
+        decoder.decode(too_large)
+    (frame,) = decoder.decode(serialize(units[1]))
+    assert origins(iter([frame])) == [True]
+
+
 def with_payload(unit: AccessUnit, payload: bytes) -> bytes:
     """The unit with another machine payload and right checksums: what only a broken or hostile encoder makes."""
     sections = tuple(Section(s.type, s.sub_index, payload) if s.type == SectionType.MACHINE else s

@@ -236,12 +236,13 @@ def test_the_yuv_matrix_of_the_frame_is_respected(profile: Profile) -> None:
     source = np.zeros((64, 64, 3), np.uint8)
     source[...] = (220, 40, 30)
     means = []
-    for matrix in (1, 5):  # BT.709, BT.601
+    for matrix in (1, 5, 9):  # BT.709, BT.601, BT.2020
         frame = rgb_frame(source, 0).reformat(format="yuv444p", dst_colorspace=matrix)
         frame.colorspace = matrix
         (shown,) = decode(profile, encoder_for(profile, 64, 64, q=60).encode(frame))
         means.append(shown.to_ndarray().reshape(-1, 3).mean(axis=0))
     assert np.abs(means[0] - means[1]).max() < 4
+    assert np.abs(means[0] - means[2]).max() < 4
     assert np.abs(means[0] - source[0, 0]).max() < 12
 
 
