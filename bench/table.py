@@ -134,8 +134,9 @@ def speed(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
             *grid(["what", "threads", "fps", "range", "where time goes"], rows)]
     most = max(rate["threads"] for rate in rates)
     own = {rate["what"]: rate["fps"] for rate in rates if rate["threads"] == most}
+    size = f"{settings['width']}x{settings['height']}, {most} thread{'s' * (most > 1)}"
     return text, [
-        Row(f"{settings['width']}x{settings['height']}, {most} thread{'s' * (most > 1)}: machine encode, machine decode",
+        Row(f"{size}: machine encode, machine decode",
             TARGETS["speed"], f"{own['machine encode']:.1f} fps, {own['machine decode']:.1f} fps"),
         Row("the same: human view, 4 steps", "none yet", f"{own['human decode']:.1f} fps")]
 
