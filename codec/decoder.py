@@ -124,12 +124,13 @@ class Decoder:
         return self._machine.digest.hexdigest() if self._machine is not None else ""
 
     def _load(self, profile: Profile) -> None:
-        self._profile = profile
-        self._machine = MachineLayer(profile, self._backend, encode=False)
-        self._picture_network = profile.load("decoder", self._backend)
+        machine = MachineLayer(profile, self._backend, encode=False)
+        picture_network = profile.load("decoder", self._backend)
+        human = None
         if self.view == "human":
-            self._human = HumanView(profile, self._backend, start=self._start, steps=self._steps,
-                                    seed=self._seed)
+            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
+        # All at once and last: a profile that fails to load must not be taken for the one in use.
+        self._profile, self._machine, self._picture_network, self._human = profile, machine, picture_network, human
 
     def _begin(self, unit: AccessUnit) -> None:
         """Take over a sequence header; load the profile it names."""
@@ -141,7 +142,7 @@ class Decoder:
             raise ProfileError(f"the stream's machine codec is {sequence.machine_codec.name.lower()}; "
                                "this version decodes neural only")
         if self._profile is None or self._profile.sha256 != sequence.profile_sha256:
-            profile = self._given or Profile(sequence.profile)
+            profile = self._given or Profile.bundled(sequence.profile)
             if profile.sha256 != sequence.profile_sha256:
                 raise ProfileError(
                     f"the stream was made with profile {sequence.profile!r} {sequence.profile_sha256.hex()[:12]}..., "

@@ -65,7 +65,8 @@ class MachineLayer:
     """The machine codec of one stream; an encoder's and a decoder's side share its networks and state.
 
     Args:
-        side: ``encode`` loads the analysis networks as well.
+        encode: load the analysis networks as well.
+        decision: how an encoder rounds; None for the default.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
@@ -95,7 +96,8 @@ class MachineLayer:
         table = self.profile.key_hyper_classes if key else self.profile.inter_hyper_classes
         return np.repeat(table[q], height * width)
 
-    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]:
+    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]
+                          ) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]:
         if key:
             features, classes, means = self.networks["key_hyper"](hyper=hyper, q=level)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from duoview.errors import ProfileError
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 
 FORMAT = 1
+#: Quality indices, one row of every table each.
+LEVELS = 64
 BUNDLED = Path(__file__).parent / "profiles"
 EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
@@ -59,6 +62,8 @@ class Profile:
     """
 
     def __init__(self, name: str | Path = "s") -> None:
+        if "\0" in str(name):
+            raise ProfileError(f"profile {str(name)!r}: a name or folder has no NUL character")
         folder = Path(name)
         if not (folder / "profile.json").is_file():
             folder = BUNDLED / str(name)
@@ -76,36 +81,77 @@ class Profile:
             raise ProfileError(f"{manifest_path}: not a profile manifest ({error})") from None
         if found != FORMAT:
             raise ProfileError(f"{manifest_path}: format {found}, this version reads format {FORMAT}")
-        if self.manifest["coder_tables"] != kernels.tables_digest():
-            raise ProfileError(f"{manifest_path}: made for entropy-coder tables {self.manifest['coder_tables'][:12]}, "
-                               f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")
         self.folder = folder
-        self.name: str = self.manifest["name"]
         self.sha256 = hashlib.sha256(raw).digest()
-        self.sizes = Sizes(**self.manifest["sizes"])
-        tables = self._checked(self.manifest["tables"])
-        with np.load(tables, allow_pickle=False) as arrays:
-            self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
-            self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
-            self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
+        try:
+            coder_tables = str(self.manifest["coder_tables"])
+            self.name = str(self.manifest["name"])
+            self.sizes = Sizes(**self.manifest["sizes"])
+            self._files: dict[str, tuple[str, str]] = {
+                network: (str(entry["file"]), str(entry["sha256"]))
+                for network, entry in {**self.manifest["networks"], "tables": self.manifest["tables"]}.items()}
+            self._digests: dict[str, dict[str, str]] = {
+                network: {case.name: str(self.manifest["golden"][network][case.name]) for case in GOLDEN_CASES}
+                for network in EXACT}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ProfileError(f"{manifest_path}: incomplete manifest ({type(error).__name__}: {error})") from None
+        if coder_tables != kernels.tables_digest():
+            raise ProfileError(f"{manifest_path}: made for entropy-coder tables {coder_tables[:12]}, "
+                               f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")
+        tables = self._checked("tables")
+        try:
+            with np.load(tables, allow_pickle=False) as arrays:
+                self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
+                self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
+                self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ProfileError(f"{tables}: not the tables of a profile ({error})") from None
+        self._check_tables(tables)
 
-    def _checked(self, entry: dict[str, str]) -> Path:
-        path = self.folder / entry["file"]
+    @classmethod
+    def bundled(cls, name: str) -> Profile:
+        """The bundled profile of that name; ProfileError for any other.
+
+        For names that come from a stream, which must not choose a folder to load networks from.
+        """
+        known = bundled_profiles()
+        if name not in known:
+            raise ProfileError(f"profile {name!r}: no such bundled profile; bundled: {', '.join(known) or 'none'}; "
+                               "give the folder of the stream's profile")
+        return cls(BUNDLED / name)
+
+    def _check_tables(self, path: Path) -> None:
+        """Shapes and types that the coder relies on; a class 0 would silence a hyper channel, 64 is no Gaussian."""
+        for what, channels, kind in (("key_hyper_classes", self.sizes.hyper, np.uint8),
+                                     ("inter_hyper_classes", self.sizes.hyper, np.uint8),
+                                     ("residual_scale", self.sizes.latent, np.float32)):
+            table = getattr(self, what)
+            if table.shape != (LEVELS, channels) or table.dtype != kind:
+                raise ProfileError(f"{path}: {what} is {table.dtype} {table.shape}, "
+                                   f"expected {np.dtype(kind)} {(LEVELS, channels)}")
+            if kind is np.uint8 and not 1 <= table.min() <= table.max() <= 63:
+                raise ProfileError(f"{path}: {what} has classes {table.min()} to {table.max()}, expected 1 to 63")
+
+    def _checked(self, what: str) -> Path:
+        file, expected = self._files[what]
+        if file != Path(file).name or file in ("", ".."):
+            raise ProfileError(f"profile {self.name!r}: {what} is in {file!r}, expected a file in {self.folder}")
+        path = self.folder / file
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise ProfileError(f"profile {self.name!r}: cannot read {path} ({error.strerror})") from None
-        if found != entry["sha256"]:
+        if found != expected:
             raise ProfileError(f"profile {self.name!r}: {path} has sha256 {found[:12]}..., "
-                               f"the manifest says {entry['sha256'][:12]}...; reinstall the profile")
+                               f"the manifest says {expected[:12]}...; reinstall the profile")
         return path
 
     def path(self, network: str) -> Path:
         """The ONNX file of a network, its hash checked. Raises ProfileError."""
-        if network not in self.manifest["networks"]:
+        if network not in self._files:
             raise ProfileError(f"profile {self.name!r} has no network {network!r}; it has "
                                f"{', '.join(sorted(self.manifest['networks']))}")
-        return self._checked(self.manifest["networks"][network])
+        return self._checked(network)
 
     def load(self, network: str, backend: Backend) -> Network:
         """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
@@ -123,7 +169,7 @@ class Profile:
         results = []
         for case in GOLDEN_CASES:
             inputs = exact_inputs(network, sizes, case.height, case.width, case.saturate)
-            expected = self.manifest["golden"][network][case.name]
+            expected = self._digests[network][case.name]
             results.append(GoldenResult(network, case.name, digest(loaded(**inputs)) == expected))
         return results
 
