@@ -14,13 +14,12 @@ from duoview.access_unit import AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
-from duoview.machine import MachineLayer
+from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, check_size, to_frame
 from duoview.profile import Profile
 from duoview.sequence import MachineCodec, SequenceHeader
 
 VIEWS = ("machine", "human")
-MAX_Q = 63
 
 
 @dataclass(frozen=True)
@@ -158,17 +157,23 @@ class Decoder:
 
     def _decode_unit(self, unit: AccessUnit) -> NDArray[np.uint8]:
         assert self._machine is not None and self._picture_network is not None and self.sequence is not None
+        for damage in unit.damaged:
+            # The quality counts as well: at another one than the encoder's the machine section cannot be read.
+            if damage.type in (SectionType.MACHINE, SectionType.QUALITY):
+                raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
         level = unit.payload(SectionType.QUALITY)
         if level is not None:
-            self._q, _ = varint.read(memoryview(level), 0)
+            self._q, end = varint.read(level, 0)
             if self._q > MAX_Q:
                 raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
+            if end != len(level):
+                raise BitstreamError(f"quality section of {len(level)} bytes: gain maps are not known to this version",
+                                     offset=end)
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
-            reason = unit.damaged[0].reason if unit.damaged else "it was dropped"
-            raise BitstreamError(f"no machine section: {reason}", offset=0)
+            raise BitstreamError("access unit without its machine section", offset=0)
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height)
         self._waiting = False

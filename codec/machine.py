@@ -21,6 +21,7 @@ from duoview.profile import Profile
 Floats = NDArray[np.float32]
 Symbols = NDArray[np.int16]
 SYMBOL_LIMIT = 32767
+MAX_Q = 63
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class PictureReader:
         """(1, 3, H, W) uint8 RGB, H and W padded to multiples of 64 by repeating the last row and column."""
         width, height = frame.width, frame.height
         if frame.format.name == "gbrp":
-            planar = frame
+            planar = frame if frame.planes[0].line_size > 0 else self._upright(frame)
         else:
             planar = self._reformatter.reformat(
                 frame, format="gbrp", src_colorspace=matrix_of(frame), dst_color_range=ColorRange.JPEG)
@@ -69,6 +69,10 @@ class PictureReader:
             target[:height, width:] = rows[:, -1:]
             target[height:] = target[height - 1]
         return picture
+
+    def _upright(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A copy of a ``gbrp`` frame that a filter (vflip) turned over by a negative line size, samples unchanged."""
+        return self._reformatter.reformat(self._reformatter.reformat(frame, format="rgb24"), format="gbrp")
 
 
 def to_frame(picture: NDArray[np.uint8], width: int, height: int) -> av.VideoFrame:

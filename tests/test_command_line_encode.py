@@ -234,3 +234,11 @@ def test_an_existing_file_is_overwritten_only_with_y(tmp_path: Path, capsys: pyt
         assert out.read_bytes() == b"precious" and "expected -y" in capsys.readouterr().err
     assert main([*words, "-y", str(out)]) == 0
     assert out.read_bytes() != b"precious"
+
+
+def test_the_sample_aspect_of_the_source_is_that_of_the_decoded_file(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "wide.mkv", lavfi(SMALL + "0.08,format=yuv420p"), sample_aspect_ratio=Fraction(4, 3))
+    assert main(["encode", "-i", str(source), str(tmp_path / "wide.nut")]) == 0
+    assert main(["decode", "-i", str(tmp_path / "wide.nut"), str(tmp_path / "wide.mp4")]) == 0
+    with av.open(str(tmp_path / "wide.mp4")) as shown:
+        assert shown.streams.video[0].sample_aspect_ratio == Fraction(4, 3)

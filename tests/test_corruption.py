@@ -221,6 +221,24 @@ def test_an_impossible_quality_index_is_named_damage(
         Decoder(profile=profile, threads=1, strict=True).decode(serialize(replace(units[0], sections=sections)))
 
 
+def test_a_gain_map_is_refused_not_ignored(profile: Profile, units: list[AccessUnit]) -> None:
+    sections = tuple(Section(s.type, s.sub_index, s.payload + b"\x01") if s.type == SectionType.QUALITY else s
+                     for s in units[0].sections)
+    with pytest.raises(BitstreamError, match="gain map"):
+        Decoder(profile=profile, threads=1, strict=True).decode(serialize(replace(units[0], sections=sections)))
+
+
+def test_a_p_unit_whose_new_quality_is_damaged_is_concealed(profile: Profile, units: list[AccessUnit]) -> None:
+    # The first section of the table: its payload follows the header.
+    changed = replace(units[1], sections=(Section(SectionType.QUALITY, None, b"\x18"), *units[1].sections))
+    data = bytearray(serialize(changed))
+    data[-len(changed.sections[1].payload) - 4 - 4 - 1] ^= 1
+    decoder = Decoder(profile=profile, threads=1)
+    shown = [frame for unit in (serialize(units[0]), bytes(data)) for frame in decoder.decode(unit)]
+    assert origins(iter(shown)) == [False, True]
+    assert decoder.stats.last_damage.startswith("quality section: CRC")
+
+
 def test_a_key_unit_without_quality_or_machine_section_is_named_damage(
         profile: Profile, units: list[AccessUnit]) -> None:
     for missing, name in ((SectionType.QUALITY, "quality"), (SectionType.MACHINE, "machine")):

@@ -103,6 +103,13 @@ def test_the_duration_is_one_frame_of_the_rate_in_the_time_base_of_the_frame(pro
     assert packet.duration == 512
 
 
+def test_the_duration_of_a_frame_without_a_time_is_one_frame(profile: Profile) -> None:
+    frame = rgb_frame(picture(64, 64))  # as a raw H.264 file gives them: a duration, but no time
+    frame.time_base, frame.duration = Fraction(1, 1200000), 48000
+    (packet,) = encoder_for(profile, 64, 64).encode(frame)
+    assert (packet.pts, packet.time_base, packet.duration) == (0, Fraction(1, 25), 1)
+
+
 def test_decoded_frames_are_planar_rgb_of_full_range(profile: Profile) -> None:
     (shown,) = decode(profile, encode(encoder_for(profile), frames(1)))
     assert (shown.format.name, int(shown.color_range), int(shown.colorspace)) == ("gbrp", 2, 0)
@@ -163,6 +170,34 @@ def test_a_p_unit_has_at_most_16_bytes_beside_its_machine_section(profile: Profi
     payload = parse(bytes(packet)).payload(SectionType.MACHINE)
     assert payload is not None
     assert len(bytes(packet)) - len(payload) <= 16
+
+
+def test_a_frame_behind_one_that_failed_is_a_key_frame(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, pictures = encoder_for(profile), frames(4)
+
+    def full(unit: AccessUnit) -> bytes:
+        raise MemoryError(unit.index)
+
+    first = encoder.encode(pictures[0])
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr("duoview.encoder.serialize", full)
+        encoder.encode(pictures[1])
+    packets = [*first, *encode(encoder, pictures[2:])]
+    assert [p.is_keyframe for p in packets] == [True, True, False]
+    assert not any(concealed(frame) for frame in decode(profile, packets))
+
+
+def test_another_quality_takes_effect_within_a_group_of_pictures(profile: Profile) -> None:
+    encoder = encoder_for(profile, q=10)
+    packets = encode(encoder, frames(2))
+    encoder.q = 50
+    packets += encode(encoder, frames(4)[2:])
+    assert [parse(bytes(p)).payload(SectionType.QUALITY) for p in packets] == [b"\x0a", None, b"\x32", None]
+    decoder = Decoder(profile=profile, threads=1, strict=True)
+    assert [concealed(frame) for p in packets for frame in decoder.decode(p)] == [False] * 4
+    assert decoder.symbols_sha256() == encoder.symbols_sha256()
+    with pytest.raises(LimitError, match="q=64"):
+        encoder.q = 64
 
 
 # ---- the end
@@ -244,6 +279,23 @@ def test_the_yuv_matrix_of_the_frame_is_respected(profile: Profile) -> None:
     assert np.abs(means[0] - means[1]).max() < 4
     assert np.abs(means[0] - means[2]).max() < 4
     assert np.abs(means[0] - source[0, 0]).max() < 12
+
+
+@pytest.mark.parametrize("pixel_format", ["gbrp", "rgb24", "yuv444p"])
+def test_a_frame_that_a_filter_turned_over_in_place_is_coded_turned_over(
+        profile: Profile, pixel_format: str) -> None:
+    # libavfilter's vflip moves no sample: it makes the line size negative.
+    source = picture(96, 64)
+    graph = av.filter.Graph()
+    ends = [graph.add_buffer(width=96, height=64, format=pixel_format, time_base=1 / RATE), graph.add("vflip"),
+            graph.add("buffersink")]
+    graph.link_nodes(*ends).configure()
+    graph.push(rgb_frame(source, 0).reformat(format=pixel_format))
+    turned = graph.pull()
+    assert isinstance(turned, av.VideoFrame)
+    assert turned.planes[0].line_size < 0
+    (shown,) = decode(profile, encoder_for(profile, 96, 64, q=60).encode(turned))
+    assert psnr(shown.to_ndarray(), source[::-1]) > psnr(shown.to_ndarray(), source) + 5
 
 
 def test_a_frame_of_another_size_starts_a_new_sequence(profile: Profile) -> None:

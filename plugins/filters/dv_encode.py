@@ -53,6 +53,7 @@ class Encode(Stage):
                 profile=options.profile,
                 device=options.device,
                 threads=options.threads,
+                sample_aspect=link.sample_aspect,
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
 
