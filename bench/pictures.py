@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -67,7 +68,8 @@ class Converter:
 
     def __init__(self, width: int, height: int, source: str, target: str, *, matrix: str = "bt709") -> None:
         self._graph = Graph()
-        buffer = self._graph.add_buffer(width=width, height=height, format=source, time_base="1/25")
+        buffer = self._graph.add_buffer(width=width, height=height, format=av.VideoFormat(source),
+                                        time_base=Fraction(1, 25))
         to_rgb = target in ("rgb24", "gbrp")
         colour = f"in_color_matrix={matrix}:in_range=tv" if to_rgb else f"out_color_matrix={matrix}:out_range=tv"
         scale = self._graph.add("scale", f"flags={CAREFUL}:{colour}")

@@ -122,8 +122,8 @@ def machine_view(stream: Path, source: Path) -> MachineView:
             frames = decoder.decode(packet)
             spent += time.perf_counter() - began
             for frame in frames:
-                concealed += frame.opaque.concealed
-                values.append(psnr(next(originals), frame.to_ndarray()))
+                concealed += isinstance(frame.opaque, duoview.FrameOrigin) and frame.opaque.concealed
+                values.append(psnr(next(originals), np.asarray(frame.to_ndarray(), np.uint8)))
     return MachineView(len(values), concealed, float(np.mean(values)), min(values), decoder.symbols_sha256(), spent)
 
 
