@@ -7,6 +7,7 @@ Philox4x32-10 (Salmon et al., SC 2011) makes the bits, an integer table of the i
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 from duoview.kernels import _native
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 _WORD = 1 << 64
 
 
-def _check(seed: int, stream: int, offset: int, count: int) -> None:
-    for name, value in (("seed", seed), ("stream", stream), ("offset", offset), ("count", count)):
-        if not 0 <= value < _WORD:
+def _checked(**arguments: int) -> tuple[int, int, int, int]:
+    """Seed, stream, offset and count as Python's integers, since the sums of numpy's wrap around."""
+    for name, value in arguments.items():
+        try:
+            arguments[name] = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name} is a {type(value).__name__}; an integer is needed") from None
+        if not 0 <= arguments[name] < _WORD:
             raise ValueError(f"{name} is {value}; it is an unsigned 64-bit integer")
+    seed, stream, offset, count = arguments.values()
     if offset + count > _WORD:
         raise ValueError(f"offset {offset} + count {count} is beyond the last element of a stream, 2**64 - 1")
+    return seed, stream, offset, count
 
 
 def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto") -> NDArray[np.uint32]:
@@ -40,10 +48,10 @@ def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto
         (count,) uint32.
 
     Raises:
+        TypeError: an argument is no integer.
         ValueError: an argument is out of its range, or the path is unknown.
     """
-    _check(seed, stream, offset, count)
-    return _native.philox(seed, stream, offset, count, path)
+    return _native.philox(*_checked(seed=seed, stream=stream, offset=offset, count=count), path)
 
 
 def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "auto") -> NDArray[np.float32]:
@@ -56,5 +64,4 @@ def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "aut
     Returns:
         (count,) float32.
     """
-    _check(seed, stream, offset, count)
-    return _native.normals(seed, stream, offset, count, path)
+    return _native.normals(*_checked(seed=seed, stream=stream, offset=offset, count=count), path)

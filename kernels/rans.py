@@ -42,6 +42,8 @@ def _checked(name: str, array: object, dtypes: tuple[type, ...]) -> None:
         raise ValueError(f"{name} has shape {array.shape}; one dimension is needed")
     if not array.flags.c_contiguous:
         raise ValueError(f"{name} is not contiguous (strides {array.strides}); use numpy.ascontiguousarray")
+    if not array.flags.aligned:  # a view into packed bytes; compiled loops rely on whole elements at their own places
+        raise ValueError(f"{name} is not aligned to its {array.itemsize} bytes; use numpy.array to copy it")
 
 
 def encode(
@@ -65,7 +67,8 @@ def encode(
 
     Raises:
         TypeError: an argument is not an array of the right dtype.
-        ValueError: shape, contiguity, a class or a symbol out of range (with its index), unknown ``lanes`` or ``path``.
+        ValueError: shape, contiguity, alignment, a class or symbol out of range (with its index), unknown ``lanes`` or
+            ``path``.
     """
     _checked("symbols", symbols, (np.int16, np.int8))
     _checked("classes", classes, (np.uint8,))
@@ -103,7 +106,7 @@ class Decoder:
         """The next symbols.
 
         Args:
-            classes: (N,) uint8, contiguous, each 0..191.
+            classes: (N,) uint8, contiguous, each 0..191. No other thread may write to it during the call.
 
         Returns:
             (N,) int16; 0 where the class is 0.

@@ -125,3 +125,14 @@ def test_arguments_out_of_range_are_named() -> None:
 def test_the_last_elements_of_a_stream_can_be_had(path: str) -> None:
     assert noise.philox(0, 0, 2**64 - 40, 40, path=path).size == 40
     assert noise.philox(0, 0, 2**64 - 1, 0, path=path).size == 0
+
+
+def test_an_argument_that_is_no_integer_is_named() -> None:
+    with pytest.raises(TypeError, match="offset is a float; an integer is needed"):
+        noise.philox(0, 0, 0.5, 1)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_cannot_wrap_past_the_end_of_a_stream() -> None:
+    last = np.uint64(2**64 - 1)
+    with pytest.raises(ValueError, match="beyond the last element"):
+        noise.philox(0, 0, last, np.uint64(5))  # type: ignore[arg-type]

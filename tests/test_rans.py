@@ -231,3 +231,9 @@ def test_unknown_lanes_and_paths_are_refused_with_the_known_ones_named() -> None
         rans.encode(ones(), np.ones(4, np.uint8), path="neon")
     with pytest.raises(ValueError, match=r"path is 'neon'.*'auto', 'scalar'"):
         rans.Decoder(b"", path="neon")
+
+
+def test_an_array_that_starts_between_elements_is_refused() -> None:
+    symbols = np.frombuffer(bytes(9), np.int16, 4, offset=1)
+    with pytest.raises(ValueError, match="symbols is not aligned to its 2 bytes; use numpy"):
+        rans.encode(symbols, np.ones(4, np.uint8))
