@@ -178,7 +178,7 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
     sequence = None
     if flags & _SEQUENCE:
         sequence, offset = SequenceHeader.read(view, offset)
-    utc_us = None
+    utc_us, utc_offset = None, offset
     if flags & _UTC:
         if offset + 8 > len(view):
             raise BitstreamError("data ends inside the UTC time", offset=offset)
@@ -195,7 +195,7 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
     if fault:
         raise BitstreamError(fault, offset=2)
     if utc_us is not None and utc_us > MAX_UTC_US:
-        raise BitstreamError(f"UTC time is {utc_us} us, at most {MAX_UTC_US}", offset=_PREFIX_BYTES)
+        raise BitstreamError(f"UTC time is {utc_us} us, at most {MAX_UTC_US}", offset=utc_offset)
     entries = []
     seen: set[tuple[int, int | None]] = set()
     offset += _CRC_BYTES

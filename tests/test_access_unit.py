@@ -203,3 +203,10 @@ def test_a_parsed_unit_survives_pickling() -> None:
     unit = parse(serialize(predicted(b"abc"))[:-1])
     assert pickle.loads(pickle.dumps(unit)) == unit
     assert isinstance(unit.damaged[0], Damage)
+
+
+def test_a_utc_time_beyond_its_range_is_named_with_its_place() -> None:
+    head = bytes((0xD5, 1, 8, 1)) + b"\xff" * 8 + b"\0"
+    with pytest.raises(BitstreamError, match="UTC time is 18446744073709551615 us") as caught:
+        parse(head + crc32c(head).to_bytes(4, "little"))
+    assert caught.value.offset == 4
