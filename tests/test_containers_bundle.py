@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from duoview import varint
 from duoview.errors import BitstreamError
+from duoview.kernels import crc32c
 from duoview.plugins import containers
 from duoview.plugins.containers.bundle import CLOCK_WRAP, MAX_UNITS, PIECE_BYTES, Bundler, Piece, Unbundler, Unit
 
@@ -147,3 +149,23 @@ def test_a_transport_stream_past_the_wrap_of_its_clock_reads_on(tmp_path: Path) 
         read = STREAM.samples(source)
     assert [s.data for s in read] == data
     assert [s.pts * STREAM.RATE for s in read] == list(range(start, start + 120))
+
+
+def sealed(*values: int) -> bytes:
+    """Piece 0 of a bundle whose head holds these varints after the piece's number and clock."""
+    head = bytearray((0xD6, 1, 0, 0))
+    for value in values:
+        varint.write(head, value, (1 << 64) - 1)
+    return bytes(head) + crc32c(head).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("terms", [(0, 30), (1, 0)])
+def test_a_time_base_of_0_is_damage(terms: tuple[int, int]) -> None:
+    with pytest.raises(BitstreamError, match="time base of a bundle is"):
+        Unbundler().feed(sealed(*terms, 1, 0, 0, 0, 1), 0)
+
+
+@pytest.mark.parametrize("times", [((1 << 64) - 1, 0, 1), (0, (1 << 64) - 1, 1), (0, 0, (1 << 64) - 1)])
+def test_times_beyond_64_bits_are_damage(times: tuple[int, int, int]) -> None:
+    with pytest.raises(BitstreamError, match="bundle has a pts, dts or duration beyond"):
+        Unbundler().feed(sealed(1, 30, 1, 0, *times), 0)

@@ -14,6 +14,8 @@ import pytest
 
 from duoview.errors import ContainerError, ContainerFormatError
 from duoview.plugins import containers
+from duoview.plugins.containers.records import Record, file_head, record_head
+from duoview.plugins.containers.salvage import whole_units
 
 STREAM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("golden") / "access_unit_stream.py")))
 NAMES = {"nut": "nut", "ts": "mpegts", "dv": "dv", "mov": "mov", "avi": "avi", "mp4": "mp4"}
@@ -150,3 +152,34 @@ def test_a_foreign_or_empty_file_is_one_clear_error(tmp_path: Path, content: byt
         containers.open(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def record(unit: bytes, pts: int, dts: int, duration: int) -> bytes:
+    """A record of a raw .dv file with times that no writer of ours lets through."""
+    return record_head(Record(unit, pts, dts, duration, key=True)) + unit
+
+
+@pytest.mark.parametrize(
+    ("pts", "dts", "duration"),
+    [(-(1 << 63), -(1 << 63), 1), (-5, -(1 << 63) - 1, 1), (0, 0, (1 << 64) - 1), (1 << 62, 0, 1)],
+)
+def test_a_record_with_times_beyond_64_bits_is_damage(pts: int, dts: int, duration: int) -> None:
+    good = STREAM.units(1)[0]
+    content = file_head(Fraction(1, 30)) + record(good, pts, dts, duration) + record(good, 7, 7, 1)
+    with containers.open(io.BytesIO(content)) as source:
+        assert [s.pts for s in STREAM.samples(source)] == [Fraction(7, 30)]
+        assert source.damaged > 0
+
+
+def test_a_raw_file_before_time_zero_knows_its_duration() -> None:
+    unit = STREAM.units(1)[0]
+    content = file_head(Fraction(1, 30)) + record(unit, -50, -50, 1) + record(unit, -49, -49, 1)
+    with containers.open(io.BytesIO(content)) as source:
+        assert (source.stream.start_time, source.stream.duration) == (-50, 2)
+
+
+def test_the_search_for_units_in_a_torn_packet_gives_up_on_false_starts() -> None:
+    unit = STREAM.units(1)[0]
+    false_start = bytes.fromhex("d5 01 00 01 80 80 01")  # announces 16,384 sections, and is an entry of such a table
+    assert whole_units(false_start * 10 + unit) == [unit]
+    assert whole_units(false_start * 6000 + unit) == []

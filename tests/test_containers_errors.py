@@ -230,3 +230,69 @@ def test_asking_for_a_stream_that_is_not_there_is_named(tmp_path: Path) -> None:
         list(source.demux(SimpleNamespace(index=7)))
     with pytest.raises(ContainerError, match="the container is closed"):
         next(source.demux())
+
+
+@pytest.mark.parametrize("format_", ["nut", "mov", "avi", "mp4", "mpegts", "dv"])
+def test_a_rate_or_time_base_too_fine_for_32_bits_is_named(format_: str) -> None:
+    with containers.open(io.BytesIO(), "w", format_) as out:
+        for rate, base in ((Fraction(30), Fraction(1, 3_000_000_000)), (Fraction(1, 3_000_000_000), Fraction(1, 30))):
+            with pytest.raises(ContainerError, match="numerators and denominators go up to 2147483647"):
+                out.add_stream(rate=rate, width=2, height=2, time_base=base)
+
+
+@pytest.mark.parametrize("format_", ["nut", "mov", "avi", "mp4", "mpegts", "dv"])
+def test_a_time_beyond_64_bits_is_named(format_: str) -> None:
+    with containers.open(io.BytesIO(), "w", format_) as out:
+        out.add_stream(rate=30, width=2, height=2, time_base=Fraction(1, 1_000_000_000))
+        with pytest.raises(ContainerError, match="is beyond 4611686018427387903 ticks"):
+            out.mux(STREAM.packet(STREAM.units(1)[0], 1 << 40, Fraction(1)))
+
+
+@pytest.mark.parametrize("format_", ["nut", "mov", "avi", "mp4", "mpegts", "dv"])
+@pytest.mark.parametrize(("seconds", "expected"), [(1e30, 50), (-1e30, 0)])
+def test_a_seek_far_beyond_either_end_lands_on_the_last_or_first_key_unit(
+    format_: str, seconds: float, expected: int
+) -> None:
+    file = io.BytesIO()
+    data = STREAM.units(60)
+    STREAM.write(file, data, format=format_)
+    with containers.open(io.BytesIO(file.getvalue())) as source:
+        source.seek(seconds)
+        assert [s.data for s in STREAM.samples(source)] == data[expected:]
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
+def test_a_seek_to_no_number_is_named(seconds: float) -> None:
+    file = io.BytesIO()
+    STREAM.write(file, STREAM.units(1), format="nut")
+    with containers.open(io.BytesIO(file.getvalue())) as source, pytest.raises(ValueError, match="a finite number"):
+        source.seek(seconds)
+
+
+def test_a_file_object_that_gives_text_is_named() -> None:
+    with pytest.raises(ContainerError, match="read\\(\\) gives text, expected bytes: open the file in binary mode"):
+        containers.open(io.StringIO("this is a text"))
+
+
+class Breaks(io.BytesIO):
+    """A file object on a disk that cannot be read beyond some place."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > 16_000:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(size)
+
+
+def test_a_raw_file_that_cannot_be_read_to_its_end_is_a_container_error() -> None:
+    file = io.BytesIO()
+    STREAM.write(file, STREAM.units(60), format="dv")
+    with pytest.raises(ContainerError, match="cannot read: Input/output error") as caught:
+        containers.open(Breaks(file.getvalue()))
+    assert caught.value.errno == errno.EIO
+
+
+def test_options_for_a_raw_file_are_refused_by_name_when_reading_too() -> None:
+    file = io.BytesIO()
+    STREAM.write(file, STREAM.units(1), format="dv")
+    with pytest.raises(ContainerFormatError, match="the dv format has no options, got probesize"):
+        containers.open(io.BytesIO(file.getvalue()), options={"probesize": "32"})

@@ -129,3 +129,22 @@ def test_an_empty_pipe_is_a_clear_error() -> None:
     with pytest.raises(ContainerError, match="the input is empty"):
         containers.open(f"pipe:{read_end}")
     os.close(read_end)
+
+
+def test_a_pipe_that_is_set_not_to_wait_loses_nothing() -> None:
+    data = STREAM.units(60, sizes=(20_000,))
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    os.set_blocking(write_end, False)
+
+    def write() -> None:
+        time.sleep(0.1)  # the reader finds nothing at first
+        STREAM.write(f"pipe:{write_end}", data, format="dv")
+        os.close(write_end)
+
+    thread = live(write)
+    with containers.open(f"pipe:{read_end}") as source:
+        time.sleep(0.1)  # the writer finds the pipe full
+        assert [s.data for s in STREAM.samples(source)] == data
+    thread.join(10)
+    os.close(read_end)

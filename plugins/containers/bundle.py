@@ -19,7 +19,7 @@ from duoview import varint
 from duoview.access_unit import MAX_UNIT_BYTES
 from duoview.errors import BitstreamError
 from duoview.kernels import crc32c
-from duoview.plugins.containers.packet import rescale
+from duoview.plugins.containers.packet import MAX_TIME, rescale
 
 MAGIC = 0xD6
 VERSION = 1
@@ -163,7 +163,10 @@ class Unbundler:
                 raise BitstreamError(f"piece {number} of a bundle of {self._assembly.needed} pieces", offset=2)
             self._assembly.pieces[number] = body
             return self._assembled() if self._assembly.complete else []
-        time_base = Fraction(max(reader.value(_MAX_TERM), 1), max(reader.value(_MAX_TERM), 1))
+        numerator, denominator = reader.value(_MAX_TERM), reader.value(_MAX_TERM)
+        if numerator == 0 or denominator == 0:
+            raise BitstreamError(f"time base of a bundle is {numerator}/{denominator}, neither may be 0", offset=2)
+        time_base = Fraction(numerator, denominator)
         count = reader.value(MAX_UNITS)
         units = []
         previous = size = 0
@@ -176,13 +179,14 @@ class Unbundler:
         body = reader.body()
         if size > MAX_UNIT_BYTES + ENOUGH_BYTES:
             raise BitstreamError(f"bundle announces {size} bytes, at most {MAX_UNIT_BYTES + ENOUGH_BYTES} are allowed")
-        # A bundle that never got all its pieces is given up when the next one starts.
-        ready = self._assembled() if self._assembly else []
-        if self.time_base is None:
-            self.time_base = time_base
-        elif self.time_base != time_base:
+        if self.time_base is not None and self.time_base != time_base:
             factor = time_base / self.time_base
             units = [(n, round(pts * factor), round(dts * factor), round(d * factor)) for n, pts, dts, d in units]
+        if any(max(abs(pts), abs(dts), duration) > MAX_TIME for _, pts, dts, duration in units):
+            raise BitstreamError(f"bundle has a pts, dts or duration beyond {MAX_TIME} ticks", offset=2)
+        # A bundle that never got all its pieces is given up when the next one starts.
+        ready = self._assembled() if self._assembly else []
+        self.time_base = self.time_base or time_base
         if clock is not None:
             shift = (clock - own_clock + CLOCK_WRAP // 2) % CLOCK_WRAP - CLOCK_WRAP // 2
             if self.shift is None:

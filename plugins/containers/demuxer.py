@@ -21,7 +21,7 @@ from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
 from duoview.plugins.containers import bundle
 from duoview.plugins.containers.bundle import Unbundler
 from duoview.plugins.containers.failure import FAILURES, translate
-from duoview.plugins.containers.packet import header_of, rescale, unit_packet
+from duoview.plugins.containers.packet import MAX_TIME, header_of, rescale, unit_packet
 from duoview.plugins.containers.salvage import whole_units
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
@@ -93,6 +93,7 @@ class Demuxer:
         if not self._seekable:
             raise ContainerError(f"{self.name}: cannot seek in a pipe", name=self.name)
         first = self.stream.start_time or 0
+        target = min(target, MAX_TIME)
         step = Fraction(0)
         while True:
             start = max(first, target - math.ceil(step / self.stream.time_base))
@@ -339,7 +340,9 @@ class Demuxer:
         if self._unbundler is not None and self._unbundler.shift:
             time += self._unbundler.shift * bundle.CLOCK
         try:
-            self._container.seek(math.floor(time / Fraction(self._libav_stream.time_base)), stream=self._libav_stream)
+            place = math.floor(time / Fraction(self._libav_stream.time_base))
+            place = max(-MAX_TIME, min(place, MAX_TIME))  # the start and the end for libavformat, whatever the file
+            self._container.seek(place, stream=self._libav_stream)
         except FAILURES as error:
             raise translate(error, self.name, "seek") from error
         self._restart()

@@ -9,8 +9,9 @@ import av
 from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFoundError, ContainerPipeError
 
 #: What opening, reading and writing through PyAV may raise for reasons outside this program.
-#: (ValueError and IndexError: av.open on names and damaged files it cannot make sense of.)
-FAILURES = (av.FFmpegError, OSError, ValueError, IndexError)
+#: (ValueError and IndexError: av.open on names and damaged files it cannot make sense of. OverflowError: a time or a
+#: rate that does not fit libavformat's integers.)
+FAILURES = (av.FFmpegError, OSError, ValueError, IndexError, OverflowError)
 
 
 def translate(error: BaseException, name: str, doing: str) -> ContainerError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -15,7 +16,7 @@ from duoview.errors import ContainerError, ContainerFormatError
 from duoview.plugins.containers import records
 from duoview.plugins.containers.bundle import CLOCK, Bundler, Piece, Unit
 from duoview.plugins.containers.formats import Carriage, Format
-from duoview.plugins.containers.packet import rescale, unit_packet
+from duoview.plugins.containers.packet import MAX_TIME, rescale, unit_packet
 from duoview.plugins.containers.records import Record
 from duoview.plugins.containers.source import is_pipe, pipe_descriptor
 from duoview.plugins.containers.streams import OutputStream
@@ -279,6 +280,9 @@ class RecordMuxer:
         view = memoryview(data)
         while view:
             written = self._file.write(view)
+            if written is None and isinstance(self._file, io.RawIOBase):
+                select.select([], [self._file], [])  # set not to wait, and full: nothing was written
+                continue
             view = view[written if isinstance(written, int) else len(view) :]
         flush = getattr(self._file, "flush", None)
         if flush is not None and not isinstance(self._file, io.BytesIO):
@@ -311,4 +315,10 @@ def exact_unit(packet: av.Packet[Any], stream: OutputStream, *, key: bool, name:
             )
         times.append(tick.numerator)
     duration = rescale(packet.duration or 0, base, stream.time_base)
+    if max(map(abs, (*times, duration))) > MAX_TIME:
+        raise ContainerError(
+            f"{name}: pts {times[0]}, dts {times[1]} or duration {duration} is beyond {MAX_TIME} ticks of the stream's "
+            f"{stream.time_base} s; open the stream with a coarser time base",
+            name=name,
+        )
     return Unit(bytes(packet), times[0], times[1], duration if duration > 0 else stream.frame_duration, key)

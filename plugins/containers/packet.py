@@ -11,6 +11,10 @@ from duoview import access_unit
 from duoview.access_unit import UnitHeader
 from duoview.errors import BitstreamError
 
+#: Largest pts, dts and duration in ticks, either sign. FFmpeg's have 64 bits, of which one value means "none"; a bit
+#: is left over, so that a time plus a duration fits too.
+MAX_TIME = (1 << 62) - 1
+
 
 def unit_packet(
     data: bytes | av.Packet[Any],

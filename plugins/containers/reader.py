@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
@@ -12,7 +13,7 @@ import av
 from duoview.errors import ContainerError, ContainerFormatError
 from duoview.plugins.containers import formats, records
 from duoview.plugins.containers.demuxer import Demuxer
-from duoview.plugins.containers.failure import translate
+from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.containers.packet import header_of, unit_packet
 from duoview.plugins.containers.records import RecordReader
 from duoview.plugins.containers.source import Source
@@ -50,11 +51,17 @@ class InputContainer:
         self._closed = False
         try:
             if format == "dv" or (format is None and source.head == records.MAGIC):
+                if options:
+                    raise ContainerFormatError(
+                        f"{self.name}: the dv format has no options, got {', '.join(sorted(options))}", name=self.name
+                    )
                 self._reader = _RecordInput(source)
             else:
                 self._reader = Demuxer(source, format, options or {})
-        except BaseException:
+        except BaseException as error:
             source.close()
+            if isinstance(error, FAILURES) and not isinstance(error, ContainerError):
+                raise translate(error, self.name, "read") from error
             raise
         self.format_name = self._reader.format_name
         self.stream = self._reader.stream
@@ -89,10 +96,12 @@ class InputContainer:
         """Go to the last key unit at or before a time: `seconds`, or `offset` in ticks of `stream.time_base`.
 
         Before the first key unit means the first, after the end the last. Returns the pts of the key unit that the next
-        packet of `demux` holds, None when the input has none.
+        packet of `demux` holds, None when the input has none. ValueError when `seconds` is no finite number.
         """
         if (seconds is None) == (offset is None):
             raise TypeError("seek takes either seconds or offset=")
+        if seconds is not None and not math.isfinite(seconds):
+            raise ValueError(f"{self.name}: cannot seek to {seconds} s, expected a finite number of seconds")
         if offset is None:
             offset = (Fraction(seconds or 0) / self.stream.time_base).__floor__()
         return self._reader.seek(offset)
@@ -160,7 +169,10 @@ class _RecordInput:
         if not self._seekable:
             raise ContainerError(f"{self._name}: cannot seek in a pipe", name=self._name)
         self._next = None
-        return self._records.seek_key(target)
+        try:
+            return self._records.seek_key(target)
+        except (OSError, ValueError) as error:
+            raise translate(error, self._name, "seek") from error
 
     def close(self) -> None:
         """Nothing to do: the source is closed by its owner."""

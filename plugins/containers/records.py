@@ -22,6 +22,7 @@ from duoview import varint
 from duoview.access_unit import MAX_UNIT_BYTES
 from duoview.errors import BitstreamError, ContainerFormatError
 from duoview.kernels import crc32c
+from duoview.plugins.containers.packet import MAX_TIME
 
 MAGIC = b"DUOVIEW\x01"
 _SYNC = b"\xd5\x52"
@@ -123,7 +124,7 @@ class RecordReader:
         return pts[at]
 
     def end(self) -> int:
-        """The largest pts + duration of the file, in ticks. Needs a seekable source."""
+        """The largest pts + duration of the file, in ticks; 0 where it holds no record. Needs a seekable source."""
         return self._keys()[2]
 
     def _keys(self) -> tuple[list[int], list[int], int]:
@@ -133,21 +134,21 @@ class RecordReader:
             size = self._source.seek(0, os.SEEK_END)
             self._go(self._first)
             keys = []
-            end = 0
+            end: int | None = None
             while (head := self._next_head()) is not None:
                 key, length, pts, _, duration, head_size = head
                 offset = self._offset()
                 if offset + head_size + length > size:
                     self._skip(1)
                     continue
-                end = max(end, pts + duration)
+                end = pts + duration if end is None else max(end, pts + duration)
                 if key:
                     keys.append((pts, offset))
                 self._start += head_size + length
                 if self._start > len(self._buffer):
                     self._go(offset + head_size + length)
             keys.sort()
-            self._index = [pts for pts, _ in keys], [offset for _, offset in keys], end
+            self._index = [pts for pts, _ in keys], [offset for _, offset in keys], end or 0
             self._go(here)
             self.skipped_bytes = skipped
         return self._index
@@ -183,6 +184,8 @@ class RecordReader:
             dts = pts - varint.unzigzag(coded)
         duration, at = varint.read(head, at, _LONG)
         _check_seal(head, 0, at)
+        if max(abs(pts), abs(dts), duration) > MAX_TIME:
+            raise BitstreamError(f"pts {pts}, dts {dts} or duration {duration} is beyond {MAX_TIME}", offset=start)
         return bool(head[2] & _KEY), length, pts, dts, duration, at + 4
 
     def _skip(self, count: int) -> None:

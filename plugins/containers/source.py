@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,18 +26,23 @@ class ForwardSource:
         self._read = getattr(file, "read1", None) or file.read
         self._head = b""
         while len(self._head) < HEAD_BYTES:
-            data = self._read(HEAD_BYTES - len(self._head))
+            data = self._some(HEAD_BYTES - len(self._head))
             if not data:
                 break
             self._head += data
         self.head = self._head
 
-    def read(self, count: int = -1) -> bytes:
-        """At most `count` bytes; empty at the end."""
+    def read(self, count: int) -> bytes:
+        """At most `count` bytes, `count` not negative; empty at the end."""
         if self._head:
-            data, self._head = self._head[:count], self._head[count:] if count >= 0 else b""
+            data, self._head = self._head[:count], self._head[count:]
             return data
-        return bytes(self._read(count))
+        return self._some(count)
+
+    def _some(self, count: int) -> bytes:
+        while (data := self._read(count)) is None:  # a descriptor that is set not to wait, and has nothing yet
+            select.select([self._file], [], [])
+        return _bytes(data, self.name)
 
     def readable(self) -> bool:
         return True
@@ -101,7 +107,7 @@ class Source:
         self.seekable = bool(seekable()) if callable(seekable) else hasattr(file, "seek") and hasattr(file, "tell")
         if self.seekable:
             start = file.tell()
-            self.head = file.read(HEAD_BYTES)
+            self.head = _bytes(file.read(HEAD_BYTES), self.name)
             file.seek(start)
             self.target = file
         else:
@@ -122,6 +128,13 @@ class Source:
         """Close what was opened here; a caller's file object stays open."""
         if self._own is not None:
             self._own.close()
+
+
+def _bytes(data: Any, name: str) -> bytes:
+    """What a file object's read() gave, as bytes. ContainerError when it is text."""
+    if isinstance(data, str):
+        raise ContainerError(f"{name}: read() gives text, expected bytes: open the file in binary mode", name=name)
+    return bytes(data)
 
 
 def name_of(file: Any) -> str:

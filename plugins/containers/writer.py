@@ -18,7 +18,7 @@ from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.containers.formats import Format
 from duoview.plugins.containers.source import is_pipe, is_url, name_of, pipe_descriptor
 from duoview.plugins.containers.streams import OutputStream
-from duoview.sequence import MAX_HEIGHT, MAX_WIDTH
+from duoview.sequence import MAX_HEIGHT, MAX_RATIO_TERM, MAX_WIDTH
 
 
 class OutputContainer:
@@ -70,6 +70,11 @@ class OutputContainer:
         if rate <= 0 or base <= 0:
             raise ContainerError(
                 f"{self.name}: rate {rate} and time base {base}, both must be positive", name=self.name
+            )
+        if max(rate.as_integer_ratio() + base.as_integer_ratio()) > MAX_RATIO_TERM:
+            raise ContainerError(
+                f"{self.name}: rate {rate} and time base {base}: numerators and denominators go up to {MAX_RATIO_TERM}",
+                name=self.name,
             )
         stream = OutputStream(rate=rate, width=width, height=height, time_base=base)
         self.stream = self._guard(self._muxer.begin, stream)
