@@ -178,6 +178,10 @@ def run(profile: Profile, settings: Settings, *, threads: int = 0, say: Callable
     """All measurements."""
     pictures = {picture.name: picture.rgb for picture in photographs()}
     clean, thing = pictures[settings.still_picture], pictures[settings.object_from]
+    # Windows as long as the loop: each sees the same pictures.
+    period, pairs = looped(clip(settings.clip))
+    if settings.frames < 2 * period:
+        raise ValueError(f"{settings.frames} frames: at least {2 * period} are needed to compare two loops of the clip")
     thing = np.ascontiguousarray(thing[30:158, 150:278])  # a head, 128 x 128
     generator = np.random.default_rng(1)
 
@@ -193,8 +197,6 @@ def run(profile: Profile, settings: Settings, *, threads: int = 0, say: Callable
         f"{entering.psnr[1]:.2f} in its second, {entering.eventual:.2f} eventually")
     small = np.ascontiguousarray(clean[:192, :320])
     runs = [long_run("still", islice(still_pairs(small, generator), settings.frames + 1), loop(320, 192), 100)]
-    period, pairs = looped(clip(settings.clip))
-    # Windows as long as the loop: each sees the same pictures.
     runs.append(long_run(settings.clip, islice(pairs, settings.frames + 1), loop(176, 144), period))
     for result in runs:
         say(f"{result.scene}: {result.frames} P frames; bytes a frame {result.window_bytes[0]:.0f} at first, "
