@@ -8,6 +8,8 @@ Everything that is not code (name, version, dependencies) stands in pyproject.to
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -41,6 +43,13 @@ def packages() -> list[str]:
     return names
 
 
+def forget_lost_tools(cache: Path) -> None:
+    """Lets CMake start anew where it remembers a build tool that is gone, as pip's isolated builds leave it."""
+    known = re.search(r"^CMAKE_MAKE_PROGRAM:\w+=(.+)$", cache.read_text(), re.MULTILINE) if cache.is_file() else None
+    if known and not Path(known[1]).exists():
+        cache.unlink()
+
+
 class CMakeBuild(build_ext):
     """Runs CMake for the extension and puts the module where setuptools expects it."""
 
@@ -50,11 +59,12 @@ class CMakeBuild(build_ext):
         tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or "native"
         build = ROOT / "build" / f"cmake-{tag}"
         build.mkdir(parents=True, exist_ok=True)
+        forget_lost_tools(build / "CMakeCache.txt")
         configure = ["cmake", "-S", str(ROOT), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]
         configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-DDUOVIEW_MODULE_DIR={build / 'module'}"]
         if shutil.which("ninja") and not (build / "CMakeCache.txt").is_file():
             configure += ["-G", "Ninja"]
-        configure += os.environ.get("DUOVIEW_CMAKE_ARGS", "").split()
+        configure += shlex.split(os.environ.get("DUOVIEW_CMAKE_ARGS", ""))
         subprocess.run(configure, check=True)
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(min(os.cpu_count() or 1, 8))
         subprocess.run(["cmake", "--build", str(build), "--parallel", jobs], check=True)
