@@ -63,6 +63,7 @@ class NativeFilters(Flow):
         self._source: _Source | None = None
         self._draining = False
         self._ended = False
+        self._complete = False  # a filter such as trim has given all it will ever give
         for item in self.filters:
             _check_options(item)
 
@@ -75,7 +76,8 @@ class NativeFilters(Flow):
             raise LinkError(f"{self.label}: its input takes video frames (av.VideoFrame), not a {type(item).__name__}")
         if self._ended:
             raise end_of_stream()
-        self._waiting.append(item)
+        if not self._complete:
+            self._waiting.append(item)
 
     def pull(self) -> av.VideoFrame:
         """Give the next filtered frame. Raises OptionError when the filters refuse the frame's size or format."""
@@ -87,10 +89,15 @@ class NativeFilters(Flow):
                     pass
                 except av.error.EOFError:
                     self._graph = self._entry = self._exit = None
+                    if not self._draining:
+                        self._complete = True
+                        self._waiting.clear()
                 else:
                     assert isinstance(frame, av.VideoFrame)  # no audio filter passed _check_options
                     self._describe(frame)
                     return frame
+            if self._complete:
+                raise end_of_stream()
             if self._waiting:
                 self._feed()
             elif not self._ended:
@@ -104,7 +111,7 @@ class NativeFilters(Flow):
     def reset(self) -> None:
         """Forget all frames and the graph with its state."""
         self.close()
-        self._ended = False
+        self._ended = self._complete = False
 
     def close(self) -> None:
         """Free the graph."""

@@ -165,3 +165,17 @@ def test_frames_pushed_in_are_not_altered_by_drawing_filters() -> None:
     before = [frame.to_ndarray() for frame in frames]
     list(Graph.parse("drawbox=x=0:y=0:w=64:h=48:color=white:t=fill").process(frames))
     assert all(np.array_equal(frame.to_ndarray(), samples) for frame, samples in zip(frames, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "chain", ["trim=end_frame=6", "trim=end_frame=6,test_shift=by=1", "trim=start_frame=2:end_frame=8"]
+)
+def test_a_filter_that_ends_the_stream_by_itself_ends_it_once(chain: str) -> None:
+    frames = lavfi(SOURCE + ",format=gray")
+    assert len(frames) == 20
+    assert len(list(Graph.parse(chain, stages={"test_shift": Shift}).process(frames))) == 6
+
+
+def test_after_a_reset_a_filter_that_ended_the_stream_starts_again() -> None:
+    graph = Graph.parse("trim=end_frame=3")
+    assert [len(list(graph.process(lavfi(SOURCE)))) for _ in range(2) if graph.reset() is None] == [3, 3]
