@@ -42,6 +42,7 @@ def damaged(data: bytes, classes: NDArray[np.uint8]) -> str:
     """Decodes on all paths, which must agree; the error's text, empty where none was noticed."""
     results = [outcome(data, classes, path) for path in rans.paths()]
     assert len({error for _, error in results}) == 1
+    assert len({None if symbols is None else symbols.tobytes() for symbols, _ in results}) == 1
     return results[0][1]
 
 

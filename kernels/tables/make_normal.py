@@ -48,8 +48,6 @@ def main() -> None:
 
 namespace duoview {{
 
-static constexpr int kNormalFractionBits = {FRACTION_BITS};
-
 // Quantiles of the upper half of the standard normal in units of 2^-{FRACTION_BITS}; see the script for the index.
 static constexpr std::int32_t kNormalQuantile[{len(table)}] = {{
 {wrapped(table)}

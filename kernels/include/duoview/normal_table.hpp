@@ -5,8 +5,6 @@
 
 namespace duoview {
 
-static constexpr int kNormalFractionBits = 21;
-
 // Quantiles of the upper half of the standard normal in units of 2^-21; see the script for the index.
 static constexpr std::int32_t kNormalQuantile[4097] = {
     13291661, 13289145, 13286649, 13284171, 13281712, 13279271, 13276847, 13274441, 13272053, 13269682, 13267327,
