@@ -21,8 +21,7 @@ from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHy
 from duoview.models.key import HyperDecoder, SymbolModel
 from duoview.models.network import StillCodec
 from duoview.models.rate import class_of_sigma
-
-FORMAT = 1
+from duoview.profile import EXACT, FORMAT
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         data = model.SerializeToString()
         (folder / f"{key}.onnx").write_bytes(data)
         files[key] = {"file": f"{key}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
-        if key.endswith(("_hyper", "_context")):
+        if key in EXACT:
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             golden[key] = {}
             for case in GOLDEN_CASES:

@@ -44,6 +44,8 @@ def read_clip(path: Path, frames: int, long_side: int, fps: float) -> Picture:
     """Decode up to ``frames`` consecutive frames at about ``fps``, scaled down to ``long_side``: (T, H, W, 3)."""
     taken: list[Picture] = []
     with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError(f"{path}: no video stream in this file")
         stream = container.streams.video[0]
         rate = float(stream.average_rate or 25)
         step = max(1, round(rate / fps))
@@ -52,7 +54,8 @@ def read_clip(path: Path, frames: int, long_side: int, fps: float) -> Picture:
                 continue
             scale = min(1.0, long_side / max(frame.width, frame.height))
             width, height = round(frame.width * scale) // 2 * 2, round(frame.height * scale) // 2 * 2
-            taken.append(frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray().astype(np.uint8, copy=False))
+            small = frame.reformat(width, height, "rgb24", interpolation="AREA")
+            taken.append(small.to_ndarray().astype(np.uint8, copy=False))
             if len(taken) == frames:
                 break
     if not taken:
@@ -71,6 +74,7 @@ def load(folders: list[Path], *, hold_clips: tuple[str, ...] = (), clip_frames: 
          clip_fps: float = 12.0, crop: int = 128) -> Material:
     """Read every image and clip below ``folders``. Folders of numbered frames count as images.
 
+    A file that cannot be read is named and left out. Without any image the first frames of the clips are the pictures.
     Raises FileNotFoundError when nothing usable is found.
     """
     material = Material()
@@ -92,14 +96,21 @@ def load(folders: list[Path], *, hold_clips: tuple[str, ...] = (), clip_frames: 
         if min(picture.shape[:2]) >= 2 * crop:
             target.append(half(picture))
     for path in videos:
-        clip = read_clip(path, clip_frames, clip_side, clip_fps)
+        try:
+            clip = read_clip(path, clip_frames, clip_side, clip_fps)
+        except (av.FFmpegError, ValueError) as error:
+            print(f"left out {path.name}: {error}")
+            continue
         if len(clip) < 8 or min(clip.shape[1:3]) < crop:
             print(f"left out {path.name}: {clip.shape}")
             continue
         held = any(name in path.name for name in hold_clips)
         (material.held_clips if held else material.clips)[path.stem] = clip
-    if not material.pictures and not material.clips:
-        raise FileNotFoundError(f"no image or video in {', '.join(map(str, folders))}")
+    if not material.pictures:
+        material.pictures = [clip[0] for clip in material.clips.values()]
+    if not material.pictures:
+        raise FileNotFoundError(f"no image of at least {crop}x{crop} pixels and no video of 8 such frames to train on "
+                                f"in {', '.join(map(str, folders))}")
     return material
 
 

@@ -68,7 +68,10 @@ def validate(denoiser: Denoiser, still: StillCodec, scale: Tensor, pictures: lis
     """Sharpness and distance of 4-step samples against the machine view, on held-back pictures.
 
     ``detail``: energy of the high-frequency part relative to the source's (1 is right, below 1 is blurred).
+    Nothing where no picture is held back.
     """
+    if not pictures:
+        return {}
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures]
     device = scale.device
     batch = to_tensor(np.stack(tiles[:48])).to(device)

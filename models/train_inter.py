@@ -52,22 +52,28 @@ def pixels_of(picture: Tensor) -> int:
 @torch.no_grad()
 def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.uint8]],
              levels: tuple[int, ...] = (24, 40), frames: int = 16) -> dict[str, float]:
-    """Bits per pixel and PSNR of P frames over held-back clips (a 256x256 centre window), key frame first."""
+    """Bits per pixel and PSNR of P frames over held-back clips, key frame first; nothing where no clip is held back.
+
+    The window is the centre 256x256, less where a clip is smaller, in multiples of the coding unit of 64.
+    """
     out: dict[str, float] = {}
+    if not clips:
+        return out
     device = next(inter.parameters()).device
     for level in levels:
         bits_all, psnr_all, last_all, key_all = [], [], [], []
         for clip in clips.values():
-            top, left = (clip.shape[1] - 256) // 2, (clip.shape[2] - 256) // 2
-            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + 256, left:left + 256])).to(device)
+            height, width = (min(256, side // 64 * 64) for side in clip.shape[1:3])
+            top, left = (clip.shape[1] - height) // 2, (clip.shape[2] - width) // 2
+            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + height, left:left + width])).to(device)
             q = torch.full((1,), level, device=device)
             coded = still.key(still.encoder(window[:1]), q)
-            key_all.append(float(coded.bits + coded.hyper_bits) / 65536)
+            key_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
             z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
             for n in range(1, len(window)):
                 coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q)
                 z_m, decoded = coded.z, coded.decoded
-                bits_all.append(float(coded.bits + coded.hyper_bits) / 65536)
+                bits_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
                 error = (still.decoder(z_m).clamp(0, 1) - window[n:n + 1]).square().mean()
                 psnr_all.append(-10 * math.log10(float(error)))
             last_all.append(psnr_all[-1])

@@ -72,14 +72,19 @@ def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> t
 @torch.no_grad()
 def validate(codec: StillCodec, pictures: list[Picture], levels: tuple[int, ...] = (16, 24, 36, 48)
              ) -> dict[str, float]:
-    """Bits per pixel and PSNR (RGB) on centre crops of held-back pictures, by quality index, and of D(E(x))."""
-    codec.eval()
+    """Bits per pixel and PSNR (RGB) on centre crops of held-back pictures, by quality index, and of D(E(x)).
+
+    Nothing where no picture is held back, as happens with a handful of them.
+    """
     out: dict[str, float] = {}
     tiles = []
     for p in pictures:
         top, left = (p.shape[0] - 128) // 2, (p.shape[1] - 128) // 2
         if top >= 0 and left >= 0:
             tiles.append(p[top:top + 128, left:left + 128])
+    if not tiles:
+        return out
+    codec.eval()
     device = next(codec.parameters()).device
     batch = to_tensor(np.stack(tiles[:96])).to(device)
     direct = codec.decoder(codec.encoder(batch))
@@ -145,7 +150,7 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         error = (decoded.float() - picture).square().mean((1, 2, 3))
         balance = weight[direct:] ** -0.4 * 0.1
         loss = ((weight[direct:] * 255**2 * error[direct:] + bits + hyper) * balance).sum() / options.batch
-        # Uncoded latents: the ceiling of every view. 0.03 is the Lagrangian at the top of the range.
+        # Uncoded latents: the ceiling of every view, at a Lagrangian from the upper part of the range (q 58).
         loss = loss + (0.02 * 255**2 * error[:direct]).sum() * 0.4 / options.batch
         if options.spectral and done > 0.5:
             spectral = spectral_distance(decoded, picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 from pathlib import Path
@@ -40,12 +41,20 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _minutes(text: str) -> list[float]:
+    try:
+        minutes = [float(part) for part in text.split(",")]
+    except ValueError:
+        minutes = []
+    if len(minutes) != 3 or not all(0 <= m < math.inf for m in minutes):  # which is False for nan
+        parser().error(f"-minutes {text}: expected three numbers, 0 or more, separated by commas")
+    return minutes
+
+
 def main(arguments: list[str]) -> int:
     """Run the three stages and write the profile. Returns the exit code."""
     options = parser().parse_args(arguments)
-    minutes = [float(m) for m in options.minutes.split(",")]
-    if len(minutes) != 3 or min(minutes) < 0:
-        parser().error(f"-minutes {options.minutes}: expected three numbers separated by commas")
+    minutes = _minutes(options.minutes)
     try:
         import torch
     except ImportError as error:
@@ -56,6 +65,13 @@ def main(arguments: list[str]) -> int:
     from duoview.models.network import Shape
     from duoview.models.normalise import normalise_latent
 
+    # What can fail for want of a file fails now, not after hours.
+    options.output.mkdir(parents=True, exist_ok=True)
+    sources = (
+        options.sources.read_text()
+        if options.sources
+        else "Folders: " + ", ".join(p.name for p in options.folders) + "."
+    )
     threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     material = data.load(options.folders, hold_clips=tuple(h for h in options.hold.split(",") if h))
@@ -68,11 +84,6 @@ def main(arguments: list[str]) -> int:
     normalise_latent(still, material)
     inter = train_inter.train(material, still, inter_options, options.work).eval().cpu()
     denoiser, scale = train_denoiser.train(material, still, denoiser_options, options.work)
-    sources = (
-        options.sources.read_text()
-        if options.sources
-        else "Folders: " + ", ".join(p.name for p in options.folders) + "."
-    )
     machine = f"{platform.machine()}, {threads} threads, torch {torch.__version__}"
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine

@@ -237,7 +237,8 @@ def test_an_existing_file_is_overwritten_only_with_y(tmp_path: Path, capsys: pyt
 
 
 def test_the_sample_aspect_of_the_source_is_that_of_the_decoded_file(tmp_path: Path) -> None:
-    source = write_video(tmp_path / "wide.mkv", lavfi(SMALL + "0.08,format=yuv420p"), sample_aspect_ratio=Fraction(4, 3))
+    pictures = lavfi(SMALL + "0.08,format=yuv420p")
+    source = write_video(tmp_path / "wide.mkv", pictures, sample_aspect_ratio=Fraction(4, 3))
     assert main(["encode", "-i", str(source), str(tmp_path / "wide.nut")]) == 0
     assert main(["decode", "-i", str(tmp_path / "wide.nut"), str(tmp_path / "wide.mp4")]) == 0
     with av.open(str(tmp_path / "wide.mp4")) as shown:

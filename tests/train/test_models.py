@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import av
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from duoview.machine import checkerboard
+from duoview.models import train_denoiser, train_inter, train_still
 from duoview.models.data import Material, crops, load
+from duoview.models.denoiser import Denoiser
 from duoview.models.fixed_point import FixedConv, quantise
 from duoview.models.inter import InterCodec, bound_state, update_mask
 from duoview.models.key import first_pass_mask
@@ -19,6 +22,7 @@ from duoview.models.normalise import normalise_latent
 from duoview.models.optimiser import orthogonalise, split_parameters
 from duoview.models.rate import class_of_sigma, gaussian_bits, sigma_of_class
 from duoview.models.sequences import SequenceMix, Slots
+from duoview.models.train_inter import new_inter_codec
 
 SMALL = Shape(latent=8, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks=1, symbols=12, transform=16, hyper=6,
               parameters=16)
@@ -148,6 +152,27 @@ def test_loading_holds_back_whole_clips_by_name(tmp_path):
     assert list(material.clips) == ["street"]
     assert list(material.held_clips) == ["yard"]
     assert material.clips["street"].shape == (10, 160, 160, 3)
+
+
+def test_clips_alone_are_material_too_and_damaged_ones_are_left_out(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_clip(tmp_path / "yard.mp4", 10)
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    loaded = load([tmp_path])
+    assert "left out broken.mp4" in capsys.readouterr().out
+    assert [p.shape for p in loaded.pictures] == [(160, 160, 3)]
+    assert next(crops(loaded, 2, 128, 0)).shape == (2, 3, 128, 128)
+    assert Slots(loaded, 2, 128, SequenceMix(), 0).advance()[0].shape == (2, 128, 128, 3)
+
+
+def test_validation_takes_small_clips_and_does_without_a_hold_out() -> None:
+    still = StillCodec(SMALL).eval()
+    inter = new_inter_codec(SMALL).eval()
+    clip = np.random.default_rng(0).integers(0, 256, (3, 150, 200, 3), np.uint8)
+    assert train_inter.validate(still, inter, {"small": clip}, levels=(24,))["q24_bpp"] > 0
+    assert train_inter.validate(still, inter, {}) == {}
+    assert train_still.validate(still, []) == {}
+    assert train_denoiser.validate(Denoiser(SMALL.latent), still, torch.ones(64, SMALL.latent), []) == {}
 
 
 def test_loading_an_empty_folder_names_it(tmp_path):

@@ -66,3 +66,18 @@ def test_training_goes_on_from_its_checkpoint(folder, tmp_path):
 def test_a_folder_without_pictures_is_an_error_that_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         main(["-i", str(tmp_path), str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize("minutes", ["1,2", "a,b,c", "1,2,-3", "1,nan,1"])
+def test_minutes_that_are_not_three_numbers_are_a_usage_error(folder, tmp_path, minutes, capsys):
+    with pytest.raises(SystemExit) as raised:
+        main(["-i", str(folder), "-minutes", minutes, str(tmp_path / "out")])
+    assert raised.value.code == 2
+    assert f"-minutes {minutes}: expected three numbers" in capsys.readouterr().err
+
+
+def test_a_missing_text_on_the_sources_is_an_error_before_training(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="licences"):
+        main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-sources", str(tmp_path / "licences.txt"),
+              str(tmp_path / "out")])
+    assert not (tmp_path / "runs").exists()
