@@ -144,7 +144,9 @@ def serialize(unit: AccessUnit) -> bytes:
         if (section.sub_index is not None) != (section.type in _WITH_SUB_INDEX):
             rule = "needs a" if section.type in _WITH_SUB_INDEX else "has no"
             raise LimitError(f"section type {section.type} {rule} sub-index, got {section.sub_index}")
-        _check_new(seen, section.type, section.sub_index, LimitError)
+        fault = _repeated(seen, section.type, section.sub_index)
+        if fault:
+            raise LimitError(fault)
         out.append(section.type)
         if section.sub_index is not None:
             varint.write(out, section.sub_index)
@@ -199,10 +201,12 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
     entries = []
     seen: set[tuple[int, int | None]] = set()
     offset += _CRC_BYTES
-    for type_, sub_index, length in table:
+    for at, type_, sub_index, length in table:
         if type_ == 0 or type_ >= _FIRST_REQUIRED:
-            raise BitstreamError(f"section type {type_} is required and unknown: a newer decoder is needed", offset=0)
-        _check_new(seen, type_, sub_index, BitstreamError)
+            raise BitstreamError(f"section type {type_} is required and unknown: a newer decoder is needed", offset=at)
+        fault = _repeated(seen, type_, sub_index)
+        if fault:
+            raise BitstreamError(fault, offset=at)
         entries.append(SectionEntry(_KNOWN_TYPES.get(type_, type_), sub_index, offset, length))
         offset += length + _CRC_BYTES
     return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, sequence, tuple(entries), offset)
@@ -240,26 +244,26 @@ def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
     )
 
 
-def _read_table(view: memoryview, offset: int) -> tuple[list[tuple[int, int | None, int]], int]:
-    """Read the section table at `offset`: (type, sub-index, payload length) of each, and the offset after it."""
+def _read_table(view: memoryview, offset: int) -> tuple[list[tuple[int, int, int | None, int]], int]:
+    """Read the section table at `offset`: (its own offset, type, sub-index, payload length) of each, and the end."""
     start = offset
     count, offset = varint.read(view, offset)
     if count > MAX_SECTIONS:
         raise BitstreamError(f"access unit has {count} sections, at most {MAX_SECTIONS} are allowed", offset=start)
     if count * _SMALLEST_ENTRY > len(view) - offset:
         raise BitstreamError(f"data ends inside the table of {count} sections", offset=start)
-    table: list[tuple[int, int | None, int]] = []
+    table: list[tuple[int, int, int | None, int]] = []
     size = 0
     for _ in range(count):
         if offset >= len(view):
             raise BitstreamError("data ends inside the section table", offset=offset)
-        type_ = view[offset]
+        at, type_ = offset, view[offset]
         offset += 1
         sub_index = None
         if type_ in _WITH_SUB_INDEX:
             sub_index, offset = varint.read(view, offset)
         length, offset = varint.read(view, offset)
-        table.append((type_, sub_index, length))
+        table.append((at, type_, sub_index, length))
         size += length + _CRC_BYTES
     if offset + _CRC_BYTES + size > MAX_UNIT_BYTES:
         raise BitstreamError(
@@ -279,12 +283,11 @@ def _rule_broken(key: bool, index: int, has_sequence: bool) -> str | None:
     return None
 
 
-def _check_new(
-    seen: set[tuple[int, int | None]], type_: int, sub_index: int | None, error: type[LimitError] | type[BitstreamError]
-) -> None:
-    """Refuse a second section of one type and sub-index; only private types may repeat."""
+def _repeated(seen: set[tuple[int, int | None]], type_: int, sub_index: int | None) -> str | None:
+    """What is wrong with a second section of one type and sub-index; only private types may repeat."""
     if type_ >= _FIRST_PRIVATE:
-        return
+        return None
     if (type_, sub_index) in seen:
-        raise error(f"section of type {type_} and sub-index {sub_index} appears twice in one access unit")
+        return f"section of type {type_} and sub-index {sub_index} appears twice in one access unit"
     seen.add((type_, sub_index))
+    return None

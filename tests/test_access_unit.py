@@ -210,3 +210,10 @@ def test_a_utc_time_beyond_its_range_is_named_with_its_place() -> None:
     with pytest.raises(BitstreamError, match="UTC time is 18446744073709551615 us") as caught:
         parse(head + crc32c(head).to_bytes(4, "little"))
     assert caught.value.offset == 4
+
+
+@pytest.mark.parametrize("second", [1, 0, 128])
+def test_a_section_that_makes_a_unit_unreadable_is_reported_at_its_place(second: int) -> None:
+    with pytest.raises(BitstreamError) as caught:
+        parse_header(sealed(bytes((0xD5, 1, 0, 1, 2, 1, 0, second, 0))))
+    assert caught.value.offset == 7
