@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from duoview.errors import LimitError
@@ -14,6 +14,9 @@ from duoview.sequence import MAX_HEIGHT, MAX_WIDTH
 UNIT = 64
 #: 8K UHD. Larger pictures need more memory than a surveillance box has; raise it knowingly.
 DEFAULT_MAX_PIXELS = 1 << 25
+
+#: Without accurate rounding, libswscale's YUV to RGB comes out one to two levels too dark.
+_INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 
 #: gbrp keeps its planes in the order green, blue, red.
 _PLANES = (2, 0, 1)
@@ -60,7 +63,8 @@ class PictureReader:
             planar = frame if frame.planes[0].line_size > 0 else self._upright(frame)
         else:
             planar = self._reformatter.reformat(
-                frame, format="gbrp", src_colorspace=matrix_of(frame), dst_color_range=ColorRange.JPEG)
+                frame, format="gbrp", src_colorspace=matrix_of(frame), dst_color_range=ColorRange.JPEG,
+                interpolation=_INTERPOLATION)
         picture = np.empty((1, 3, padded(height), padded(width)), np.uint8)
         for channel, index in enumerate(_PLANES):
             rows = plane_rows(planar.planes[index])[:height, :width]

@@ -12,6 +12,7 @@ from skimage import data
 
 from duoview import Decoder, Encoder, Error, FrameOrigin, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.picture import PictureReader
 
 PHOTOGRAPH = data.astronaut()
 RATE = Fraction(25)
@@ -279,6 +280,17 @@ def test_the_yuv_matrix_of_the_frame_is_respected(profile: Profile) -> None:
     assert np.abs(means[0] - means[1]).max() < 4
     assert np.abs(means[0] - means[2]).max() < 4
     assert np.abs(means[0] - source[0, 0]).max() < 12
+
+
+def test_yuv_is_read_without_a_shift_of_brightness_or_colour() -> None:
+    frame = rgb_frame(picture(352, 288)).reformat(format="yuv420p")
+    y, u, v = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :plane.width].astype(float)
+               for plane in frame.planes)
+    luma = (y - 16) * 255 / 219
+    blue, red = (np.kron(plane - 128, np.ones((2, 2))) * 255 / 224 for plane in (u, v))
+    exact = np.clip([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 0, 255)
+    read = PictureReader().read(frame)[0, :, :288, :352]
+    assert np.abs((read - exact).mean(axis=(1, 2))).max() < 0.25
 
 
 @pytest.mark.parametrize("pixel_format", ["gbrp", "rgb24", "yuv444p"])
