@@ -113,3 +113,12 @@ def test_tables_that_are_no_archive_are_refused(folder: Path) -> None:
     change(folder, tables={"file": "tables.npz", "sha256": digest})
     with pytest.raises(ProfileError, match=r"tables\.npz: not the tables of a profile"):
         Profile(folder)
+
+
+def test_a_network_file_that_holds_none_is_a_profile_error_with_its_path(folder: Path) -> None:
+    (folder / "decoder.onnx").write_bytes(b"junk")
+    networks = json.loads((folder / "profile.json").read_text())["networks"]
+    networks["decoder"]["sha256"] = hashlib.sha256(b"junk").hexdigest()
+    change(folder, networks=networks)
+    with pytest.raises(ProfileError, match=r"decoder\.onnx: onnxruntime .* cannot load"):
+        Decoder(profile=folder, threads=1)

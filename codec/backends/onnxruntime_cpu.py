@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from duoview.errors import BackendUnavailableError
+from duoview.errors import BackendUnavailableError, ProfileError
 
 # onnxruntime 1.30 and later write files and phone home at import unless told not to; a user's own setting wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -34,10 +34,14 @@ class Backend(Protocol):
 
 
 class CpuNetwork:
-    """One onnxruntime session on the CPU."""
+    """One onnxruntime session on the CPU. Raises ProfileError when the file holds no network that it can run."""
 
     def __init__(self, path: Path, options: onnxruntime.SessionOptions) -> None:
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no nearer base class in common
+            raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network ({error})"
+                               ) from error
 
     def __call__(self, **inputs: Array) -> list[Array]:
         outputs: list[Array] = self.session.run(None, inputs)
