@@ -299,9 +299,8 @@ def test_a_frame_that_a_filter_turned_over_in_place_is_coded_turned_over(
     # libavfilter's vflip moves no sample: it makes the line size negative.
     source = picture(96, 64)
     graph = av.filter.Graph()
-    ends = [graph.add_buffer(width=96, height=64, format=pixel_format, time_base=1 / RATE), graph.add("vflip"),
-            graph.add("buffersink")]
-    graph.link_nodes(*ends).configure()
+    source_end = graph.add_buffer(width=96, height=64, format=av.VideoFormat(pixel_format), time_base=1 / RATE)
+    graph.link_nodes(source_end, graph.add("vflip"), graph.add("buffersink")).configure()
     graph.push(rgb_frame(source, 0).reformat(format=pixel_format))
     turned = graph.pull()
     assert isinstance(turned, av.VideoFrame)
