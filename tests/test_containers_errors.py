@@ -207,6 +207,15 @@ def test_a_variable_rate_in_avi_is_named(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("pts", [[0, 60_002], [60_002]])
+def test_a_gap_that_avi_cannot_fill_is_named(pts: list[int]) -> None:
+    with pytest.raises(ContainerFormatError, match="dts 60002 follows 0, but avi stores at most 60001 ticks between"):
+        STREAM.write(io.BytesIO(), STREAM.units(len(pts)), pts=pts, format="avi")
+    file = io.BytesIO()
+    STREAM.write(file, STREAM.units(len(pts)), pts=[tick - (tick > 0) for tick in pts], format="avi")
+    assert STREAM.read(io.BytesIO(file.getvalue()))[-1].pts * STREAM.RATE == 60_001
+
+
 def test_a_stream_that_the_format_cannot_hold_is_named(tmp_path: Path) -> None:
     plain_video(tmp_path / "camera.mp4")
     with (

@@ -29,6 +29,8 @@ _STAND_IN_CODEC, _STAND_IN_FORMAT = "rpza", "rgb555le"
 _MAX_STAND_IN_AREA = (1 << 31) // 8
 #: AVI stores one chunk per tick: finer time bases than this would be mostly empty chunks.
 _FINEST_AVI_TICK = Fraction(1, 1000)
+#: Between two frames libavformat fills AVI with at most 60,000 empty chunks, one a tick.
+_LONGEST_AVI_GAP = 60_001
 _MAX_TIMESCALE = (1 << 31) - 1
 # strict: NUT, MOV and AVI refuse a tag they do not know otherwise. flush_packets: what was muxed is in the file, so a
 # crash or a full disk costs no more than the packet in hand.
@@ -121,15 +123,15 @@ class LibavMuxer:
             self._options.setdefault("movie_timescale", str(timescale))
         self._longest_gap = _MAX_TIMESCALE // (timescale // time_base.denominator * time_base.numerator)
 
-    def _refuse_long_gap(self, unit: Unit) -> None:
-        """MOV and MP4 store the distance of frames in 32 bits, and a longer one would be cut without a word."""
-        if self._last_dts is not None and unit.dts - self._last_dts > self._longest_gap:
+    def _refuse_long_gap(self, dts: int) -> None:
+        """MOV and MP4 store the distance of frames in 32 bits, and cut a longer one without a word; AVI fills it up."""
+        if self._last_dts is not None and dts - self._last_dts > self._longest_gap:
             raise ContainerFormatError(
-                f"{self._name}: dts {unit.dts} follows {self._last_dts}, but {self._format.name} stores at most "
+                f"{self._name}: dts {dts} follows {self._last_dts}, but {self._format.name} stores at most "
                 f"{self._longest_gap} ticks between frames; use a coarser time base, or NUT",
                 name=self._name,
             )
-        self._last_dts = unit.dts
+        self._last_dts = dts
 
     def _refuse_reordering(self, unit: Unit) -> None:
         if unit.pts != unit.dts:
@@ -153,8 +155,10 @@ class FourccMuxer(LibavMuxer):
         self._time_base = stream.time_base
         if self._format.name == "mov":
             self._use_movie_timescale(stream.time_base)
-        elif self._format.name == "avi" and stream.time_base < _FINEST_AVI_TICK:
-            self._time_base = 1 / stream.rate
+        elif self._format.name == "avi":
+            self._longest_gap = _LONGEST_AVI_GAP
+            if stream.time_base < _FINEST_AVI_TICK:
+                self._time_base = 1 / stream.rate
         self._wanted = stream.time_base
         self._empty = self._format.name == "avi"
         out: Any = self._container.add_stream(_STAND_IN_CODEC, rate=stream.rate)
@@ -167,12 +171,16 @@ class FourccMuxer(LibavMuxer):
     def write(self, unit: Unit) -> None:
         pts, dts, duration = unit.pts, unit.dts, unit.duration
         if self._format.name == "mov":
-            self._refuse_long_gap(unit)
+            self._refuse_long_gap(unit.dts)
         elif self._format.name == "avi":
             self._refuse_reordering(unit)
             pts = dts = self._avi_tick(unit.pts)
             duration = 1
-            if self._empty and dts > 0:
+            late = self._empty and dts > 0
+            if late:
+                self._last_dts = 0
+            self._refuse_long_gap(dts)
+            if late:
                 # AVI has no start time: a frame that was left out holds the place of what comes before the first.
                 self._mux(unit_packet(b"", pts=0, dts=0, duration=1, time_base=self._time_base, key=False))
             self._empty = False
@@ -201,7 +209,7 @@ class TimedDataMuxer(LibavMuxer):
 
     def write(self, unit: Unit) -> None:
         self._refuse_reordering(unit)
-        self._refuse_long_gap(unit)
+        self._refuse_long_gap(unit.dts)
         self._mux(
             unit_packet(
                 unit.data, pts=unit.pts, dts=unit.dts, duration=unit.duration, time_base=self._time_base, key=unit.key
