@@ -108,12 +108,13 @@ def over_time(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
         f"* Entering object, its region only: {entering['missing']:.2f} dB if the view had not moved, "
         f"{entering['psnr'][0]:.2f} dB in its first frame, {entering['psnr'][1]:.2f} in the second, "
         f"{entering['eventual']:.2f} eventually; its first frame cost {entering['unit_bytes'][0]} bytes.", "",
-        *grid(["P frames without a key frame", "q", "frames", "bytes a frame, first window", "last", "PSNR, first window",
-               "last"],
+        *grid(["P frames without a key frame", "q", "frames", "bytes a frame, first window", "last",
+               "PSNR, first window", "last"],
               [[run["scene"], str(run["q"]), str(run["frames"]), f"{run['window_bytes'][0]:.0f}",
                 f"{run['window_bytes'][-1]:.0f} ({run['rate_growth']:+.1%})", f"{run['window_psnr'][0]:.2f} dB",
                 f"{run['window_psnr'][-1]:.2f} dB ({run['psnr_change']:+.2f})"] for run in runs])]
-    growth = "; ".join(f"{run['scene']} (q {run['q']}): rate {run['rate_growth']:+.1%}, {run['psnr_change']:+.2f} dB" for run in runs)
+    growth = "; ".join(f"{run['scene']} (q {run['q']}): rate {run['rate_growth']:+.1%}, {run['psnr_change']:+.2f} dB"
+                       for run in runs)
     return text, [
         Row(f"Still scene with camera noise at q {q}: a P frame against its key frame", TARGETS["still_scene"],
             f"{still['mean_share']:.1%} on average, {still['worst_share']:.1%} at worst"),

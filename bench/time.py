@@ -204,7 +204,8 @@ def run(profile: Profile, settings: Settings, *, threads: int = 0, say: Callable
             # A finer quantiser codes some of the noise: the harder case.
             long_run("still", HIGH_Q, islice(still_pairs(small, generator), count), loop(320, 192, HIGH_Q), 100)]
     for result in runs:
-        say(f"{result.scene}, q {result.q}: {result.frames} P frames; bytes a frame {result.window_bytes[0]:.0f} at first, "
+        say(f"{result.scene}, q {result.q}: {result.frames} P frames; "
+            f"bytes a frame {result.window_bytes[0]:.0f} at first, "
             f"{result.window_bytes[-1]:.0f} at last ({result.rate_growth:+.1%}); "
             f"{result.window_psnr[0]:.2f} dB at first, {result.window_psnr[-1]:.2f} at last")
     return Results(still, entering, tuple(runs))
