@@ -83,6 +83,9 @@ def stills(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
             f"Mean difference over these rates: {own['mean_difference']:+.2f} dB; the worst single picture at "
             f"{worst['bpp']:g} bpp: {worst['worst']:+.2f} dB."]
     measured = f"{own['mean_difference']:+.2f} dB on average, {worst['difference']:+.2f} dB at {worst['bpp']:g} bpp"
+    last = own["rates"][-1]
+    if last["pictures"] < count:
+        measured += f"; the highest q reaches {last['bpp']:g} bpp on {last['pictures']} of {count} pictures only"
     return text, [Row(f"Key frames against x265 medium still pictures, 0.1 to 0.5 bpp, {count} pictures, RGB PSNR",
                       TARGETS["stills"], measured)]
 
