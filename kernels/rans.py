@@ -106,7 +106,8 @@ class Decoder:
         """The next symbols.
 
         Args:
-            classes: (N,) uint8, contiguous, each 0..191. No other thread may write to it during the call.
+            classes: (N,) uint8, contiguous, each 0..191. Copied first; what another thread writes to it later is not
+                seen.
 
         Returns:
             (N,) int16; 0 where the class is 0.

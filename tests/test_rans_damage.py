@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -145,6 +147,45 @@ def test_data_for_no_symbols_is_refused_by_finish() -> None:
     decoder.decode(np.zeros(5, np.uint8))
     with pytest.raises(BitstreamError, match="no symbol was to be decoded"):
         decoder.finish()
+
+
+# The last class is put out of range and back for as long as the decoder works without the lock of the interpreter.
+WRITER = """
+import sys, threading
+import numpy as np
+from duoview.kernels import rans
+
+rng = np.random.default_rng(3)
+classes = rng.integers(1, 64, 1 << 18).astype(np.uint8)
+symbols = np.rint(rng.standard_normal(classes.size) * rans.scales()[classes]).astype(np.int16)
+coded = rans.encode(symbols, classes)
+last, done, seen = int(classes[-1]), threading.Event(), set()
+
+def write():
+    while not done.is_set():
+        classes[-1] = 255
+        classes[-1] = last
+
+sys.setswitchinterval(1e-5)
+writer = threading.Thread(target=write)
+writer.start()
+try:
+    for _ in range(300):
+        try:
+            seen.add(np.array_equal(rans.Decoder(coded).decode(classes), symbols))
+        except ValueError as error:
+            assert str(error) == f"classes[{classes.size - 1}] is 255; classes are 0..191", error
+finally:
+    done.set()
+    writer.join()
+assert False not in seen, "symbols of a class that is none"
+"""
+
+
+def test_classes_that_another_thread_overwrites_while_they_are_decoded_are_never_used_unchecked() -> None:
+    # In a process of its own: the tables end at class 191, and what lies behind them may not be there to be read.
+    done = subprocess.run([sys.executable, "-P", "-c", WRITER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_coded_bytes_cannot_shrink_under_the_decoder() -> None:

@@ -5,6 +5,9 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
+#include <memory>
+
 #include "buffer_view.hpp"
 #include "dispatch.hpp"
 #include "module.hpp"
@@ -41,10 +44,14 @@ public:
 
     Symbols decode(Input<std::uint8_t> classes) {
         const std::size_t count = classes.size();
+        // The decoder goes over the classes several times, and table indices depend on the first: another thread that
+        // writes to the caller's array meanwhile must not be seen.
+        std::unique_ptr<std::uint8_t[]> own(new std::uint8_t[count ? count : 1]);
+        if (count) std::memcpy(own.get(), classes.data(), count);
         std::unique_ptr<std::int16_t[]> symbols(new std::int16_t[count ? count : 1]);
         {
             nb::gil_scoped_release release;
-            stream_.decode(classes.data(), count, symbols.get());
+            stream_.decode(own.get(), count, symbols.get());
         }
         std::int16_t* const data = symbols.get();
         nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<std::int16_t*>(p); });

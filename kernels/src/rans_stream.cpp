@@ -54,8 +54,9 @@ Prepared prepare(const Symbol* symbols, const std::uint8_t* classes, std::size_t
     const EncodeEntry* const entries = tables.encode.data();
     const Alphabet* const alphabet = tables.alphabet;
     for (std::size_t i = 0; i < count; ++i) {
-        const std::uint32_t k = classes[i];
-        const std::int32_t symbol = symbols[i];
+        // Loads that the compiler may not repeat: what is checked is what is used, whatever another thread writes meanwhile.
+        const std::uint32_t k = __atomic_load_n(classes + i, __ATOMIC_RELAXED);
+        const std::int32_t symbol = __atomic_load_n(symbols + i, __ATOMIC_RELAXED);
         std::int32_t coded = symbol;
         if (__builtin_expect(static_cast<std::uint32_t>(symbol - alphabet[k].least) >= alphabet[k].count, 0)) {
             if (k == 0) bad_element("symbols", i, symbol, " at class 0, where only 0 can be coded");

@@ -40,6 +40,7 @@ struct EncodedStream {
 };
 
 // Encodes `count` symbols; lanes 0 chooses by the estimated size. Throws std::invalid_argument naming the first bad element.
+// Reads every element once, so that arrays which change meanwhile give some stream or that error, and nothing worse.
 template <typename Symbol>
 EncodedStream encode_stream(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, std::uint32_t lanes, EncodeFunction encode);
 
@@ -49,8 +50,9 @@ public:
     // Reads the states; throws BitstreamFault. An empty stream holds nothing.
     StreamDecoder(const std::uint8_t* data, std::size_t size, const DecodeKernels& kernels);
 
-    // Fills `symbols`, 0 where the class is 0. Throws std::invalid_argument for a class out of range (nothing is decoded
-    // then), BitstreamFault for bad data (after which every later call throws the same).
+    // Fills `symbols`, 0 where the class is 0. `classes` is gone over several times and must not change meanwhile. Throws
+    // std::invalid_argument for a class out of range (nothing is decoded then), BitstreamFault for bad data (after which
+    // every later call throws the same).
     void decode(const std::uint8_t* classes, std::size_t count, std::int16_t* symbols);
 
     // Throws BitstreamFault unless all data was used up and every state is back where the encoder started.
