@@ -21,9 +21,10 @@ VERSION = 1
 MAX_UNIT_BYTES = 64 << 20
 MAX_SECTIONS = 16384
 MAX_UTC_US = (1 << 63) - 1
+KEY_COUNTS = 16
 
 _KEY, _DISCONTINUITY, _SEQUENCE, _UTC = 1, 2, 4, 8
-_KNOWN_FLAGS = _KEY | _DISCONTINUITY | _SEQUENCE | _UTC
+_KEY_COUNT_SHIFT = 4  # the upper half of the flags byte
 _CRC_BYTES = 4
 _PREFIX_BYTES = 3  # magic, version, flags
 _SMALLEST_ENTRY = 2  # a section's type and its length
@@ -89,6 +90,7 @@ class UnitHeader:
     discontinuity: bool
     utc_us: int | None
     index: int
+    key_count: int
     sequence: SequenceHeader | None
     entries: tuple[SectionEntry, ...]
     size: int
@@ -98,14 +100,17 @@ class UnitHeader:
 class AccessUnit:
     """One frame's header and sections.
 
-    `index` counts access units since the last key frame, in decode order: 0 exactly for a key unit. `utc_us` is the
-    time of capture in microseconds since 1970. `damaged` is filled by `parse` and ignored by `serialize`.
+    `index` counts access units since the last key frame, in decode order: 0 exactly for a key unit. `key_count` counts
+    the stream's key units, modulo 16: a unit and the one before it belong together only if it is the same (a P unit)
+    or one more (a key unit). `utc_us` is the time of capture in microseconds since 1970. `damaged` is filled by
+    `parse` and ignored by `serialize`.
     """
 
     key: bool
     discontinuity: bool = False
     utc_us: int | None = None
     index: int = 0
+    key_count: int = 0
     sequence: SequenceHeader | None = None
     sections: tuple[Section, ...] = ()
     damaged: tuple[Damage, ...] = ()
@@ -127,6 +132,9 @@ def serialize(unit: AccessUnit) -> bytes:
         raise LimitError(f"access unit has {len(unit.sections)} sections, at most {MAX_SECTIONS} are allowed")
     flags = _KEY * unit.key | _DISCONTINUITY * unit.discontinuity
     flags |= _SEQUENCE * (unit.sequence is not None) | _UTC * (unit.utc_us is not None)
+    if not 0 <= unit.key_count < KEY_COUNTS:
+        raise LimitError(f"key_count is {unit.key_count}, expected 0 to {KEY_COUNTS - 1}")
+    flags |= unit.key_count << _KEY_COUNT_SHIFT
     out = bytearray((MAGIC, VERSION, flags))
     varint.write(out, unit.index)
     if unit.sequence is not None:
@@ -174,8 +182,6 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
     if view[1] != VERSION:
         raise BitstreamError(f"access unit of version {view[1]}: this decoder reads version {VERSION}", offset=1)
     flags = view[2]
-    if flags & ~_KNOWN_FLAGS:
-        raise BitstreamError(f"access unit has unknown flags 0x{flags & ~_KNOWN_FLAGS:02X}", offset=2)
     index, offset = varint.read(view, _PREFIX_BYTES)
     sequence = None
     if flags & _SEQUENCE:
@@ -209,7 +215,8 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
             raise BitstreamError(fault, offset=at)
         entries.append(SectionEntry(_KNOWN_TYPES.get(type_, type_), sub_index, offset, length))
         offset += length + _CRC_BYTES
-    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, sequence, tuple(entries), offset)
+    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, flags >> _KEY_COUNT_SHIFT, sequence, tuple(entries),
+                      offset)
 
 
 def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
@@ -238,6 +245,7 @@ def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
         discontinuity=header.discontinuity,
         utc_us=header.utc_us,
         index=header.index,
+        key_count=header.key_count,
         sequence=header.sequence,
         sections=tuple(sections),
         damaged=tuple(damaged),

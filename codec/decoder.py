@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview import varint
-from duoview.access_unit import AccessUnit, SectionType, parse
+from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
@@ -74,14 +74,18 @@ class Decoder:
         self.sequence: SequenceHeader | None = None
         self.stats = DecoderStats()
         self._q = 0
-        self._index = 0
+        self._index = self._key_count = 0
         self._waiting = True
+        self._latent: tuple[NDArray[np.float32], int] | None = None
         self._picture: NDArray[np.uint8] | None = None
         self._picture_size = (0, 0)
         self._closed = False
 
-    def decode(self, packet: av.Packet | bytes | None) -> list[av.VideoFrame]:
+    def decode(self, packet: av.Packet | bytes | None, *, discard: bool = False) -> list[av.VideoFrame]:
         """The frames of one access unit (at most one); None flushes and ends the stream.
+
+        discard: decode only what later units refer to and give no frame (a human view then runs no diffusion); holds
+        for packets marked ``is_discard`` too.
 
         Raises ProfileError when the stream needs another profile and LimitError when its pictures are too large;
         damage is concealed (see FrameOrigin) unless ``strict``.
@@ -91,6 +95,7 @@ class Decoder:
         if packet is None:
             self._closed = True
             return []
+        discard = discard or (isinstance(packet, av.Packet) and packet.is_discard)
         try:
             unit = parse(bytes(packet))
             if unit.key:
@@ -98,23 +103,23 @@ class Decoder:
                 self._waiting = True
                 self._begin(unit)
             if self._waiting and not unit.key:
-                return self._without_key(packet)
+                return self._without_key(packet, discard)
             self._check_order(unit)
-            picture = self._decode_unit(unit)
+            z_m = self._decode_unit(unit)
         except BitstreamError as error:
             self._lose(error)
             if self.strict:
                 raise
-            return self._without_key(packet)
+            return self._without_key(packet, discard)
         self.stats.decoded += 1
-        self._picture = picture
         assert self.sequence is not None
+        self._latent, self._picture = (z_m, self._q), None
         self._picture_size = (self.sequence.width, self.sequence.height)
-        return [self._frame(picture, packet, concealed=False)]
+        return [] if discard else [self._frame(packet, concealed=False)]
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""
-        self._waiting, self._picture, self._closed = True, None, False
+        self._waiting, self._latent, self._picture, self._closed = True, None, None, False
         if self._machine is not None:
             self._machine.reset()
 
@@ -150,13 +155,16 @@ class Decoder:
         self.sequence = sequence
 
     def _check_order(self, unit: AccessUnit) -> None:
+        if not unit.key and unit.key_count != self._key_count:
+            raise BitstreamError(f"access unit of key unit {unit.key_count} (modulo {KEY_COUNTS}) follows one of "
+                                 f"{self._key_count}: units between are missing", offset=0)
         if not unit.key and unit.index != self._index + 1:
             raise BitstreamError(f"access unit {unit.index} after the key frame follows {self._index}: "
                                  "units between them are missing", offset=0)
-        self._index = unit.index
+        self._index, self._key_count = unit.index, unit.key_count
 
-    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.uint8]:
-        assert self._machine is not None and self._picture_network is not None and self.sequence is not None
+    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.float32]:
+        assert self._machine is not None and self.sequence is not None
         for damage in unit.damaged:
             # The quality counts as well: at another one than the encoder's the machine section cannot be read.
             if damage.type in (SectionType.MACHINE, SectionType.QUALITY):
@@ -177,19 +185,26 @@ class Decoder:
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height)
         self._waiting = False
-        (machine,) = self._picture_network(z=z_m)
-        if self._human is None:
-            return machine
-        (human,) = self._picture_network(z=self._human.latent(z_m, self._q))
-        return self._human.colour(human, machine)
+        return z_m
 
-    def _without_key(self, packet: av.Packet | bytes) -> list[av.VideoFrame]:
-        """A P unit whose references are gone: repeat the last picture, or give nothing before the first one."""
+    def _show(self) -> NDArray[np.uint8]:
+        """The picture of the last latent, made when it is first asked for."""
         if self._picture is None:
+            assert self._latent is not None and self._picture_network is not None
+            z_m, q = self._latent
+            (self._picture,) = self._picture_network(z=z_m)
+            if self._human is not None:
+                (human,) = self._picture_network(z=self._human.latent(z_m, q))
+                self._picture = self._human.colour(human, self._picture)
+        return self._picture
+
+    def _without_key(self, packet: av.Packet | bytes, discard: bool) -> list[av.VideoFrame]:
+        """A P unit whose references are gone: repeat the last picture, or give nothing before the first one."""
+        if self._latent is None:
             self.stats.skipped += 1
             return []
         self.stats.concealed += 1
-        return [self._frame(self._picture, packet, concealed=True)]
+        return [] if discard else [self._frame(packet, concealed=True)]
 
     def _lose(self, error: BitstreamError) -> None:
         """Damage: what the next units refer to is gone, up to the next key frame."""
@@ -199,8 +214,8 @@ class Decoder:
         if self._machine is not None:
             self._machine.reset()
 
-    def _frame(self, picture: NDArray[np.uint8], packet: av.Packet | bytes, *, concealed: bool) -> av.VideoFrame:
-        frame = to_frame(picture, *self._picture_size)
+    def _frame(self, packet: av.Packet | bytes, *, concealed: bool) -> av.VideoFrame:
+        frame = to_frame(self._show(), *self._picture_size)
         if isinstance(packet, av.Packet):
             frame.pts = packet.pts
             if packet.time_base:

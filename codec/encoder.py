@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 
 from duoview import varint
-from duoview.access_unit import AccessUnit, Section, SectionType, serialize
+from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.backends import Backend, open_backend
 from duoview.errors import LimitError
 from duoview.machine import MAX_Q, MachineLayer, SymbolDecision
@@ -48,6 +48,7 @@ class Encoder:
         self._reader = PictureReader()
         self._size = (width, height)
         self._index = 0
+        self._keys = 0
         self._count = 0
         self._closed = False
         self._restart = True
@@ -88,10 +89,11 @@ class Encoder:
             varint.write(level, self.q)
             sections.insert(0, Section(SectionType.QUALITY, None, bytes(level)))
         index = 0 if is_key else self._index + 1
-        unit = AccessUnit(key=is_key, index=index, sequence=self._sequence(frame) if is_key else None,
-                          sections=tuple(sections))
+        keys = self._keys + is_key
+        unit = AccessUnit(key=is_key, index=index, key_count=(keys - 1) % KEY_COUNTS,
+                          sequence=self._sequence(frame) if is_key else None, sections=tuple(sections))
         packet = self._packet(serialize(unit), frame, is_key)
-        self._index, self._told_q, self._restart = index, self.q, False
+        self._index, self._keys, self._told_q, self._restart = index, keys, self.q, False
         return [packet]
 
     def symbols_sha256(self) -> str:

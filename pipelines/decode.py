@@ -252,6 +252,7 @@ class _Decoding:
             total = max(total - job.seek, Fraction(0))
         self.expected = min(total, job.duration) if total is not None and job.duration is not None else total
         self.begin = self.zero + (job.seek or 0)
+        self.stage.begin = self.begin if job.seek is not None else None
         self.shift = self.begin if job.seek is not None else Fraction(0)
         self.cut = Cut(self.zero - self.shift + (job.seek or 0), job.cut.start, job.cut.duration, job.cut.frames)
         self.copied = self._copied_streams()

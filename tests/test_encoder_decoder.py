@@ -12,6 +12,7 @@ from skimage import data
 
 from duoview import Decoder, Encoder, Error, FrameOrigin, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.human import Floats, HumanView
 from duoview.picture import PictureReader
 
 PHOTOGRAPH = data.astronaut()
@@ -380,6 +381,48 @@ def test_a_missing_p_unit_conceals_until_the_next_key_frame(profile: Profile) ->
     assert [concealed(frame) for frame in shown] == [False, False, True, True, False, False]
     assert np.array_equal(shown[2].to_ndarray(), shown[1].to_ndarray())
     assert (decoder.stats.decoded, decoder.stats.concealed) == (4, 2)
+
+
+def test_a_missing_group_of_pictures_is_noticed_though_the_frame_index_goes_on(profile: Profile) -> None:
+    packets = encode(encoder_for(profile, gop=2), frames(6))
+    decoder = Decoder(profile=profile, threads=1)
+    # Of the units K P K P K P the second and third are lost: index 0 is followed by index 1, of another key unit.
+    shown = [concealed(frame) for p in (packets[0], *packets[3:]) for frame in decoder.decode(p)]
+    assert shown == [False, True, False, False]
+    assert "units between are missing" in decoder.stats.last_damage
+
+
+def test_discarded_units_give_no_frame_and_later_ones_are_the_same(profile: Profile) -> None:
+    packets = encode(encoder_for(profile), frames(4))
+    decoder = Decoder(profile=profile, threads=1, strict=True)
+    assert [decoder.decode(p, discard=True) for p in packets[:3]] == [[], [], []]
+    (shown,) = decoder.decode(packets[3])
+    assert np.array_equal(shown.to_ndarray(), decode(profile, packets)[3].to_ndarray())
+
+
+def test_a_frame_concealed_behind_discarded_units_shows_the_last_of_them(profile: Profile) -> None:
+    packets = encode(encoder_for(profile), frames(3))
+    decoder = Decoder(profile=profile, threads=1)
+    assert [decoder.decode(p, discard=True) for p in packets[:2]] == [[], []]
+    (shown,) = decoder.decode(b"damage")
+    assert concealed(shown)
+    assert np.array_equal(shown.to_ndarray(), decode(profile, packets)[1].to_ndarray())
+
+
+def test_a_human_view_runs_no_diffusion_for_discarded_units(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    packets = encode(encoder_for(profile), frames(3))
+    decoder = Decoder(profile=profile, threads=1, view="human", steps=1, strict=True)
+    made: list[int] = []
+    latent = HumanView.latent
+
+    def counted(view: HumanView, z_m: Floats, q: int) -> Floats:
+        made.append(q)
+        return latent(view, z_m, q)
+
+    monkeypatch.setattr(HumanView, "latent", counted)
+    for p in packets:
+        decoder.decode(p, discard=p is not packets[2])
+    assert made == [24]
 
 
 def test_a_concealed_frame_has_the_time_of_its_own_packet(profile: Profile) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from duoview.decoder import Decoder
@@ -31,6 +32,8 @@ class Machine(Stage):
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         self.decoder: Decoder | None = None
+        #: Access units before this time (seconds) are decoded for those behind them and give no frame: after a seek.
+        self.begin: Fraction | None = None
 
     def make_decoder(self) -> Decoder:
         """The decoder for the options; a subclass makes one of another view."""
@@ -46,7 +49,8 @@ class Machine(Stage):
     def filter(self, packet: Any) -> Iterable[Any]:
         """The frame of one access unit; none before the first key access unit."""
         assert self.decoder is not None  # configure comes first
-        return self.decoder.decode(packet)
+        early = self.begin is not None and packet.pts is not None and packet.pts * packet.time_base < self.begin
+        return self.decoder.decode(packet, discard=early)
 
     def drain(self) -> Iterable[Any]:
         """What the decoder still holds."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from duoview.access_unit import AccessUnit, Section, SectionType, serialize
+from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.plugins import containers
 from duoview.sequence import SequenceHeader
 
@@ -41,6 +41,7 @@ def units(
             AccessUnit(
                 key=n % GOP == 0,
                 index=n % GOP,
+                key_count=n // GOP % KEY_COUNTS,
                 sequence=sequence if n % GOP == 0 else None,
                 sections=(Section(SectionType.MACHINE, None, source.randbytes(sizes[n % len(sizes)])),),
             )

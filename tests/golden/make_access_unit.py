@@ -30,6 +30,7 @@ UNITS: dict[str, AccessUnit] = {
     "key, every field and known section": AccessUnit(
         key=True,
         discontinuity=True,
+        key_count=10,
         utc_us=1_763_700_000_123_456,
         sequence=SEQUENCE,
         sections=(
@@ -50,7 +51,7 @@ UNITS: dict[str, AccessUnit] = {
         key=False, index=1, sections=(Section(SectionType.MACHINE, None, bytes(range(100))),)
     ),
     "P, empty machine section, large index": AccessUnit(
-        key=False, index=1999, sections=(Section(SectionType.MACHINE, None, b""),)
+        key=False, index=1999, key_count=15, sections=(Section(SectionType.MACHINE, None, b""),)
     ),
     "P, no section": AccessUnit(key=False, index=127),
 }
