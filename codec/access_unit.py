@@ -215,8 +215,8 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
             raise BitstreamError(fault, offset=at)
         entries.append(SectionEntry(_KNOWN_TYPES.get(type_, type_), sub_index, offset, length))
         offset += length + _CRC_BYTES
-    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, flags >> _KEY_COUNT_SHIFT, sequence, tuple(entries),
-                      offset)
+    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, flags >> _KEY_COUNT_SHIFT, sequence,
+                      tuple(entries), offset)
 
 
 def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
