@@ -103,14 +103,51 @@ class FixedConv(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         return quantise(self.accumulate(x, condition), self.target)
 
-    def accumulator_bound(self) -> int:
-        """Largest magnitude that the integer accumulator can reach, from the weights' L1 norms."""
+    def channel_bounds(self) -> Tensor:
+        """Largest magnitude that the integer accumulator of each output channel can reach, by L1 norms: (outputs,)."""
         with torch.no_grad():
             reach = max(abs(self.source.low), abs(self.source.high))
-            bound = self.integer_weight().abs().flatten(1).sum(1) * reach + self.integer_bias().abs()
+            bounds = self.integer_weight().abs().flatten(1).sum(1) * reach + self.integer_bias().abs()
             if self.condition is not None:
-                bound = bound + self.integer_condition().abs().flatten(1).sum(1) * 63
-            return int(bound.max())
+                bounds = bounds + self.integer_condition().abs().flatten(1).sum(1) * 63
+            return bounds
+
+    def accumulator_bound(self) -> int:
+        """Largest magnitude that an integer accumulator of this layer can reach."""
+        return int(self.channel_bounds().max())
+
+
+@torch.no_grad()
+def keep_accumulators_in_range(module: nn.Module, limit: int = ACCUMULATOR_LIMIT * 7 // 8) -> None:
+    """Shrink output channels of fixed-point layers whose accumulator could pass ``limit``, so that they stay exact.
+
+    What rounding adds after shrinking stays within the eighth that the default leaves below ``ACCUMULATOR_LIMIT``.
+    """
+    for layer in module.modules():
+        if not isinstance(layer, FixedConv):
+            continue
+        bounds = layer.channel_bounds()
+        over = bounds > limit
+        if not over.any():
+            continue
+        shrink = limit / bounds[over]
+        # A weight far beyond the range of its integer would shrink without the integer getting any smaller.
+        furthest = WEIGHT_LIMIT / 2.0**layer.weight_fraction
+        for parameter in (layer.weight, layer.condition):
+            if parameter is not None:
+                parameter[over] = parameter[over].clamp(-furthest, furthest) * shrink[:, None, None, None]
+        layer.bias[over] = layer.bias[over] * shrink
+
+
+def accumulator_share(module: nn.Module) -> float:
+    """Largest accumulator bound of the fixed-point layers of a network, as a share of ``ACCUMULATOR_LIMIT``.
+
+    Raises ValueError where there is no such layer. From 1 on the network cannot be exported.
+    """
+    bounds = [layer.accumulator_bound() for layer in module.modules() if isinstance(layer, FixedConv)]
+    if not bounds:
+        raise ValueError(f"{type(module).__name__} has no fixed-point layer")
+    return max(bounds) / ACCUMULATOR_LIMIT
 
 
 def quality_conditions(q: Tensor, fraction: int = 4) -> Tensor:

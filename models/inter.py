@@ -83,7 +83,8 @@ class InterCodec(nn.Module):
         change = exact_float(self.fine_out, self.fine(self.fine_in(x)))
         return bound_state(previous_z + change * update_mask(symbols))
 
-    def forward(self, z: Tensor, previous_z: Tensor, previous_decoded: Tensor, q: Tensor) -> Coded:
+    def forward(self, z: Tensor, previous_z: Tensor, previous_decoded: Tensor, q: Tensor,
+                eagerness: Tensor | None = None) -> Coded:
         y = self.analyse(z, previous_z, q)
-        decoded, bits, hyper_bits, symbols = self.model(y, q, previous_decoded)
+        decoded, bits, hyper_bits, symbols = self.model(y, q, previous_decoded, eagerness=eagerness)
         return Coded(self.synthesise(decoded, symbols, previous_z, q), bits, hyper_bits, symbols, decoded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,8 @@ from duoview.models.rate import CLASSES, class_of_sigma, gaussian_bits, sigma_of
 CLASS_FORMAT = Format(fraction=2, low=0, high=CLASSES - 1)
 CLASS_START = 24
 HYPER_LIMIT = 127
+#: Half the bits that magnitude 1 costs more than 0 at sigma 1, at the high-rate slope of a unit quantiser.
+STEP_SLOPE = 2 * math.log(2) / 12 * (math.log2(math.e) / 2) / 2
 
 
 def first_pass_mask(like: Tensor) -> Tensor:
@@ -96,6 +99,22 @@ class ContextNetwork(nn.Module):
         return self.head(self.mix(self.gather(torch.cat([features, near], 1))))
 
 
+def decide(values: Tensor, classes: Tensor, eagerness: Tensor | None) -> Tensor:
+    """Mean-removed values to symbols as an encoder chooses them, with the gradient of the identity where one is coded.
+
+    The rule of ``codec.machine.quantise`` (SymbolDecision), so that P frames are trained on the states that real
+    encoders leave. values, classes: (N, C, H, W); eagerness: (N,), 0 rounds to the nearest integer.
+    """
+    live = (classes > 0.5).float()
+    if eagerness is None:
+        return round_through(values) * live
+    magnitude = values.detach().abs()
+    symbols = torch.floor(magnitude + 0.5)
+    margin = STEP_SLOPE / sigma_of_class(classes.detach()) ** 2 * eagerness[:, None, None, None]
+    symbols = symbols - ((magnitude < symbols - 0.5 + margin * (2 * symbols - 1)) & (symbols > 0)).float()
+    return (values + (torch.copysign(symbols, values.detach()) - values).detach()) * live
+
+
 @dataclass
 class Coded:
     """One frame through a machine codec in training."""
@@ -124,8 +143,12 @@ class SymbolModel(nn.Module):
         x = self.fold_mix(F.leaky_relu(self.fold(F.pixel_unshuffle(y, 2)), 0.1))
         return exact_float(self.hyper_head, F.pixel_unshuffle(F.leaky_relu(x, 0.1), 2))
 
-    def forward(self, y: Tensor, q: Tensor, *extra: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """y in units of the quantiser -> decoded y, bits of y (N,), bits of the hyper symbols (N,), symbols."""
+    def forward(self, y: Tensor, q: Tensor, *extra: Tensor, eagerness: Tensor | None = None
+                ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """y in units of the quantiser -> decoded y, bits of y (N,), bits of the hyper symbols (N,), symbols.
+
+        eagerness: (N,), how eagerly the encoder lowers magnitudes to save bits (see ``decide``); None for not at all.
+        """
         hyper = self.analyse(y)
         with torch.autocast(device_type=y.device.type, enabled=False):
             noise = torch.rand_like(hyper) - 0.5
@@ -137,18 +160,16 @@ class SymbolModel(nn.Module):
             rounded = torch.clamp(round_through(hyper), -HYPER_LIMIT, HYPER_LIMIT)
             features, first = self.decoder(rounded, q, *extra)
             mask = first_pass_mask(y)
-            symbols_first = round_through(y - first.means)
-            live = (first.classes > 0.5).float()
-            decoded_first = (symbols_first * live + first.means) * mask
+            symbols_first = decide(y - first.means, first.classes, eagerness)
+            decoded_first = (symbols_first + first.means) * mask
             second = self.context(features, decoded_first)
-            symbols_second = round_through(y - second.means)
-            live = (second.classes > 0.5).float()
-            decoded = decoded_first + (symbols_second * live + second.means) * (1 - mask)
+            symbols_second = decide(y - second.means, second.classes, eagerness)
+            decoded = decoded_first + (symbols_second + second.means) * (1 - mask)
             means = first.means * mask + second.means * (1 - mask)
             classes = first.classes * mask + second.classes * (1 - mask)
             noise = torch.rand_like(y) - 0.5
             bits = gaussian_bits(y - means + noise, sigma_of_class(classes)).sum((1, 2, 3))
-            symbols = round_through(y - means) * (classes > 0.5).float()
+            symbols = symbols_first * mask + symbols_second * (1 - mask)
         return decoded, bits, hyper_bits, symbols
 
 

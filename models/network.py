@@ -11,7 +11,7 @@ from duoview.models.autoencoder import LatentDecoder, LatentEncoder
 from duoview.models.key import KeyCodec
 
 #: Weight of the squared error (8-bit units) against bits per pixel at q 0 and q 63.
-LAMBDA_FIRST, LAMBDA_LAST = 2.0e-4, 3.0e-2
+LAMBDA_FIRST, LAMBDA_LAST = 1.0e-4, 1.0e-1
 
 
 def lagrangian(q: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ class SequenceMix:
     real: float = 0.6
     still: float = 0.2
     shortest: int = 4
-    mean: float = 16.0
-    longest: int = 80
+    mean: float = 40.0
+    longest: int = 500
     noise: float = 4.0
 
 
@@ -36,11 +36,11 @@ def _crop(picture: Picture, size: int, random: np.random.Generator) -> Frame:
 
 
 def _real(clip: Picture, size: int, length: int, random: np.random.Generator) -> Iterator[Frame]:
-    """A window of a clip, forwards or backwards, at its rate or half of it."""
+    """A window of a clip, at its rate or half of it, played to and fro where the clip is shorter than the sequence."""
     step = 2 if random.random() < 0.3 and len(clip) >= 2 * length else 1
-    length = min(length, len(clip) // step)
-    start = random.integers(len(clip) - length * step + 1)
-    frames = clip[start:start + length * step:step]
+    taken = min(length, len(clip) // step)
+    start = random.integers(len(clip) - taken * step + 1)
+    frames = clip[start:start + taken * step:step]
     # Prefer windows in which something moves: the best of three by temporal difference.
     best: tuple[float, int, int] | None = None
     for _ in range(3):
@@ -58,7 +58,10 @@ def _real(clip: Picture, size: int, length: int, random: np.random.Generator) ->
         window = window[:, :, ::-1]
     if random.random() < 0.3:
         window = window[::-1]
-    yield from window
+    period = max(1, 2 * taken - 2)
+    for n in range(length):
+        at = n % period
+        yield window[at if at < taken else period - at]
 
 
 def _still(picture: Picture, other: Picture, size: int, length: int, random: np.random.Generator) -> Iterator[Frame]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duoview.models.data import Material, to_tensor
+from duoview.models.fixed_point import keep_accumulators_in_range
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
 from duoview.models.optimiser import Muon, split_parameters
@@ -28,7 +29,7 @@ from duoview.models.sequences import SequenceMix, Slots
 
 @dataclass(frozen=True)
 class InterTraining:
-    """Options of stage 2."""
+    """Options of stage 2. Each sequence is coded with an eagerness from 0 to ``eagerness`` (see ``decide``)."""
 
     minutes: float = 45.0
     batch: int = 16
@@ -36,6 +37,7 @@ class InterTraining:
     rate: float = 2.0e-3
     seed: int = 2
     mix: SequenceMix = field(default_factory=SequenceMix)
+    eagerness: float = 1.5
     device: str = "cpu"
 
 
@@ -110,6 +112,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8, device=device)
     decoded = torch.zeros(options.batch, still.shape.symbols, size // 16, size // 16, device=device)
     q = torch.randint(0, 64, (options.batch,), device=device)
+    eagerness = torch.zeros(options.batch, device=device)
     began, last_report, last_save = time.time() - spent, time.time(), time.time()
     running, counted = np.zeros(3), 0
     while (spent := time.time() - began) < options.minutes * 60:
@@ -124,6 +127,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             if started.any():
                 q[fresh] = torch.randint(0, 64, (int(fresh.sum()),), device=device)
+                eagerness[fresh] = torch.rand(int(fresh.sum()), device=device) * options.eagerness
                 coded = still.key(still.encoder(noisy[fresh]), q[fresh])
                 z_m[fresh] = bound_state(coded.z.float())
                 decoded[fresh] = 0
@@ -133,7 +137,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
             z = still.encoder(noisy[live])
         weight = lagrangian(q[live])
         with torch.autocast(device.type, torch.bfloat16):
-            coded = inter(z, z_m[live], decoded[live], q[live])
+            coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live])
             picture = still.decoder(coded.z)
         target = to_tensor(clean_array).to(device)[live]
         error = (picture.float() - target).square().mean((1, 2, 3))
@@ -149,6 +153,8 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
             continue
         for optimiser in optimisers:
             optimiser.step()
+        if step % 50 == 0:
+            keep_accumulators_in_range(inter)
         average_weights(average, inter, min(0.999, (step + 1) / (step + 10)))
         z_m[live] = coded.z.detach().float()
         decoded[live] = coded.decoded.detach().float()

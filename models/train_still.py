@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duoview.models.data import Material, Picture, batches, to_tensor
+from duoview.models.fixed_point import keep_accumulators_in_range
 from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
 from duoview.models.optimiser import Muon, split_parameters
 
@@ -150,8 +151,8 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         error = (decoded.float() - picture).square().mean((1, 2, 3))
         balance = weight[direct:] ** -0.4 * 0.1
         loss = ((weight[direct:] * 255**2 * error[direct:] + bits + hyper) * balance).sum() / options.batch
-        # Uncoded latents: the ceiling of every view, at a Lagrangian from the upper part of the range (q 58).
-        loss = loss + (0.02 * 255**2 * error[:direct]).sum() * 0.4 / options.batch
+        # Uncoded latents: the ceiling of every view, at a Lagrangian from the upper part of the range (q 52).
+        loss = loss + (0.03 * 255**2 * error[:direct]).sum() * 0.4 / options.batch
         if options.spectral and done > 0.5:
             spectral = spectral_distance(decoded, picture)
             loss = loss + options.spectral * spectral.mean()
@@ -164,6 +165,8 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
             continue
         for optimiser in optimisers:
             optimiser.step()
+        if step % 50 == 0:
+            keep_accumulators_in_range(codec)
         average_weights(average, codec, min(0.999, (step + 1) / (step + 10)))
         step += 1
         running += (loss.item(), bits.mean().item(), error[direct:].mean().item())

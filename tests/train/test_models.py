@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from duoview import machine
 from duoview.machine import checkerboard
 from duoview.models import train_denoiser, train_inter, train_still
 from duoview.models.data import Material, crops, load
 from duoview.models.denoiser import Denoiser
-from duoview.models.fixed_point import FixedConv, quantise
+from duoview.models.fixed_point import (
+    ACCUMULATOR_LIMIT,
+    FixedConv,
+    accumulator_share,
+    keep_accumulators_in_range,
+    quantise,
+)
 from duoview.models.inter import InterCodec, bound_state, update_mask
-from duoview.models.key import first_pass_mask
+from duoview.models.key import decide, first_pass_mask
 from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.normalise import normalise_latent
 from duoview.models.optimiser import orthogonalise, split_parameters
@@ -39,6 +46,29 @@ def test_training_and_runtime_agree_on_the_coding_order():
     halves = checkerboard(12, 8, 12)
     assert np.array_equal(np.flatnonzero(mask), halves.first)
     assert np.array_equal(np.flatnonzero(~mask), halves.second)
+
+
+def test_training_and_runtime_decide_on_the_same_symbols():
+    random = np.random.default_rng(5)
+    eagerness = np.array([0.0, 0.1, 0.5, 0.75, 1.0, 1.5, 1.9, 2.0], np.float32)
+    classes = random.integers(0, 64, (len(eagerness), 12, 40, 40))
+    spread = 0.11 * (32 / 0.11) ** ((classes - 1) / 62)
+    # From well inside to far outside of what a class expects, so that magnitudes from 0 to above 100 occur.
+    values = (random.standard_normal(classes.shape) * spread * random.choice([0.5, 1, 4, 20], classes.shape)
+              ).astype(np.float32)
+    ours = decide(torch.from_numpy(values), torch.from_numpy(classes).float(), torch.from_numpy(eagerness)).numpy()
+    nearest = decide(torch.from_numpy(values), torch.from_numpy(classes).float(), torch.zeros(len(eagerness))).numpy()
+    for n, eager in enumerate(eagerness):
+        assert np.array_equal(ours[n], machine.quantise(values[n], classes[n], float(eager)))
+        assert (eager == 0) == np.array_equal(ours[n], nearest[n])
+    assert np.abs(nearest).max() > 100
+
+
+def test_a_decision_passes_the_gradient_on_where_the_class_codes_anything():
+    values = torch.tensor([0.7, 0.7, -2.3]).reshape(1, 3, 1, 1).requires_grad_()
+    decide(values, torch.tensor([0.0, 1.0, 40.0]).reshape(1, 3, 1, 1), torch.ones(1)).sum().backward()
+    assert values.grad is not None
+    assert values.grad.flatten().tolist() == [0.0, 1.0, 1.0]
 
 
 def test_normalising_the_latent_changes_no_picture_and_no_symbol():
@@ -74,6 +104,45 @@ def test_the_gradient_of_a_fixed_point_value_is_that_of_its_clamp():
     quantise(x, layer.target).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def layers_with_one_too_large() -> torch.nn.ModuleDict:
+    torch.manual_seed(0)
+    layers = torch.nn.ModuleDict({"large": FixedConv(256, 3, conditions=4), "small": FixedConv(256, 3)})
+    large = layers["large"]
+    assert isinstance(large, FixedConv)
+    with torch.no_grad():
+        large.weight[1] = 5.0  # beyond the integers, which end at 127 / 128
+        large.bias[2] = 3000.0
+    assert large.accumulator_bound() > ACCUMULATOR_LIMIT
+    return layers
+
+
+def test_channels_that_could_overflow_are_brought_into_range_in_one_go():
+    layers = layers_with_one_too_large()
+    keep_accumulators_in_range(layers)
+    large = layers["large"]
+    assert isinstance(large, FixedConv)
+    assert 0.85 * ACCUMULATOR_LIMIT < large.accumulator_bound() < 0.9 * ACCUMULATOR_LIMIT
+
+
+def test_layers_and_channels_within_range_are_left_alone():
+    layers = layers_with_one_too_large()
+    before = copy.deepcopy(layers.state_dict())
+    keep_accumulators_in_range(layers)
+    after = layers.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("small."))
+    assert all(torch.equal(before[name][0], after[name][0]) for name in before if name.startswith("large."))
+
+
+def test_the_accumulator_share_is_one_where_the_exporter_begins_to_refuse():
+    layer = FixedConv(4, 4)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias[2] = -ACCUMULATOR_LIMIT / 2.0**layer.accumulator_fraction
+    assert accumulator_share(layer) == 1.0
+    with pytest.raises(ValueError, match="no fixed-point layer"):
+        accumulator_share(torch.nn.Conv2d(1, 1, 1))
 
 
 def test_where_no_symbol_is_coded_the_latent_stays_to_the_last_bit():
