@@ -71,6 +71,25 @@ def test_a_data_stream_of_somebody_else_is_named_as_foreign(tmp_path: Path) -> N
         containers.open(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize(("count", "samples", "searched"), [(70_000, 1, 65_536), (520, 1 << 18, 512)])
+def test_the_search_for_a_stream_keeps_a_bounded_number_of_packets_and_bytes(
+    count: int, samples: int, searched: int
+) -> None:
+    file = io.BytesIO()
+    with av.open(io.BytesIO(), "w", "wav") as camera, containers.open(file, "w", "nut") as out:
+        out.add_stream(rate=STREAM.RATE, width=640, height=360)
+        other = out.add_stream_from_template(camera.add_stream("pcm_mulaw", rate=48_000))
+        for n in range(count):
+            packet = STREAM.packet(bytes(samples), n * samples, Fraction(1, 48_000))
+            packet.stream = other
+            out.mux(packet)
+        out.mux(STREAM.packet(STREAM.units(1)[0], 30 * count * samples // 48_000, Fraction(1, 30)))
+    file.seek(0)
+    message = rf"none of the first {searched} packets \({searched * samples} bytes; the search ends there\)"
+    with pytest.raises(ContainerFormatError, match=message):
+        containers.open(file)
+
+
 @pytest.mark.parametrize(
     ("name", "format_", "message"),
     [

@@ -28,10 +28,11 @@ from duoview.plugins.containers.streams import InputStream
 from duoview.sequence import SequenceHeader
 
 #: How many packets of each stream are looked at before a container is called foreign, how many units are read for a
-#: sequence header, and how many bytes in all.
+#: sequence header, and how many bytes and packets in all: they are kept meanwhile, and the smallest takes 1 kB.
 _SEARCH_PACKETS = 256
 _SEARCH_UNITS = 4096
 _SEARCH_BYTES = 2 * MAX_UNIT_BYTES
+_SEARCH_LENGTH = 1 << 16
 #: Read errors in a row, without a packet between them, after which the rest of the input is given up.
 _MAX_FAILURES = 1000
 #: Without this, opening a live stream waits for seconds of it: libavformat looks for a codec it will never know.
@@ -126,25 +127,26 @@ class Demuxer:
         probes = {s.index: _Probe(s) for s in unknown if s.type in ("data", "video", "unknown")}
         held: list[av.Packet[Any]] = []
         size = 0
+        where = "no packet"
         for packet in self._raw if probes else ():
             held.append(packet)
             size += packet.size
-            if size > _SEARCH_BYTES:
-                break
             probe = probes.get(packet.stream.index)
-            if probe is None:
-                continue
-            probe.look(packet)
-            if probe.sequence is not None or probe.units >= _SEARCH_UNITS:
-                break
-            if all(p.foreign >= _SEARCH_PACKETS and not p.units for p in probes.values()):
+            if probe is not None:
+                probe.look(packet)
+                if probe.sequence is not None or probe.units >= _SEARCH_UNITS:
+                    break
+                if all(p.foreign >= _SEARCH_PACKETS and not p.units for p in probes.values()):
+                    break
+            if size >= _SEARCH_BYTES or len(held) >= _SEARCH_LENGTH:
+                where = f"none of the first {len(held)} packets ({size} bytes; the search ends there)"
                 break
         found = max(probes.values(), key=lambda p: (p.sequence is not None, p.units), default=None)
         if found is not None and found.units:
             return self._begin(found, held)
         streams = ", ".join(f"#{s.index} {s.type} {_codec_name(s)}" for s in self._container.streams) or "none"
         raise ContainerFormatError(
-            f"{self.name}: no duoview stream in this {self.format_name} file: no packet holds an access unit "
+            f"{self.name}: no duoview stream in this {self.format_name} file: {where} holds an access unit "
             f"(streams: {streams}); encode it with duoview first",
             name=self.name,
         )
