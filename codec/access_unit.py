@@ -14,7 +14,7 @@ import struct
 from duoview import varint
 from duoview.errors import BitstreamError, LimitError
 from duoview.kernels import crc32c
-from duoview.sequence import SequenceHeader
+from duoview.sequence import SequenceHeader, read_sequence
 
 MAGIC = 0xD5
 VERSION = 1
@@ -23,7 +23,7 @@ MAX_SECTIONS = 16384
 MAX_UTC_US = (1 << 63) - 1
 KEY_COUNTS = 16
 
-_KEY, _DISCONTINUITY, _SEQUENCE, _UTC = 1, 2, 4, 8
+_KEY, _RESERVED, _SEQUENCE, _UTC = 1, 2, 4, 8
 _KEY_COUNT_SHIFT = 4  # the upper half of the flags byte
 _CRC_BYTES = 4
 _PREFIX_BYTES = 3  # magic, version, flags
@@ -87,7 +87,6 @@ class UnitHeader:
     """
 
     key: bool
-    discontinuity: bool
     utc_us: int | None
     index: int
     key_count: int
@@ -107,7 +106,6 @@ class AccessUnit:
     """
 
     key: bool
-    discontinuity: bool = False
     utc_us: int | None = None
     index: int = 0
     key_count: int = 0
@@ -130,8 +128,7 @@ def serialize(unit: AccessUnit) -> bytes:
         raise LimitError(fault)
     if len(unit.sections) > MAX_SECTIONS:
         raise LimitError(f"access unit has {len(unit.sections)} sections, at most {MAX_SECTIONS} are allowed")
-    flags = _KEY * unit.key | _DISCONTINUITY * unit.discontinuity
-    flags |= _SEQUENCE * (unit.sequence is not None) | _UTC * (unit.utc_us is not None)
+    flags = _KEY * unit.key | _SEQUENCE * (unit.sequence is not None) | _UTC * (unit.utc_us is not None)
     if not 0 <= unit.key_count < KEY_COUNTS:
         raise LimitError(f"key_count is {unit.key_count}, expected 0 to {KEY_COUNTS - 1}")
     flags |= unit.key_count << _KEY_COUNT_SHIFT
@@ -183,15 +180,16 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
         raise BitstreamError(f"access unit of version {view[1]}: this decoder reads version {VERSION}", offset=1)
     flags = view[2]
     index, offset = varint.read(view, _PREFIX_BYTES)
-    sequence = None
+    coded = None
     if flags & _SEQUENCE:
-        sequence, offset = SequenceHeader.read(view, offset)
+        coded, offset = read_sequence(view, offset)
     utc_us, utc_offset = None, offset
     if flags & _UTC:
         if offset + 8 > len(view):
             raise BitstreamError("data ends inside the UTC time", offset=offset)
         utc_us = struct.unpack_from("<Q", view, offset)[0]
         offset += 8
+    table_offset = offset
     table, offset = _read_table(view, offset)
     if offset + _CRC_BYTES > len(view):
         raise BitstreamError("data ends inside the CRC of the header", offset=offset)
@@ -199,9 +197,12 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
         raise BitstreamError("CRC-32C of the access unit's header is wrong", offset=offset)
     # Rules come after the CRC: damage shall be called damage, and a rule broken by an intact header its own name.
     key = bool(flags & _KEY)
-    fault = _rule_broken(key, index, sequence is not None)
+    fault = _rule_broken(key, index, coded is not None)
+    if flags & _RESERVED:
+        fault = f"flag {_RESERVED} of the access unit is set, expected 0: it is reserved"
     if fault:
         raise BitstreamError(fault, offset=2)
+    sequence = coded.header() if coded is not None else None
     if utc_us is not None and utc_us > MAX_UTC_US:
         raise BitstreamError(f"UTC time is {utc_us} us, at most {MAX_UTC_US}", offset=utc_offset)
     entries = []
@@ -215,8 +216,11 @@ def parse_header(data: bytes | bytearray | memoryview) -> UnitHeader:
             raise BitstreamError(fault, offset=at)
         entries.append(SectionEntry(_KNOWN_TYPES.get(type_, type_), sub_index, offset, length))
         offset += length + _CRC_BYTES
-    return UnitHeader(key, bool(flags & _DISCONTINUITY), utc_us, index, flags >> _KEY_COUNT_SHIFT, sequence,
-                      tuple(entries), offset)
+    if offset > MAX_UNIT_BYTES:
+        raise BitstreamError(
+            f"access unit announces {offset} bytes, at most {MAX_UNIT_BYTES} are allowed", offset=table_offset
+        )
+    return UnitHeader(key, utc_us, index, flags >> _KEY_COUNT_SHIFT, sequence, tuple(entries), offset)
 
 
 def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
@@ -242,7 +246,6 @@ def parse(data: bytes | bytearray | memoryview) -> AccessUnit:
         damaged.append(Damage(0, None, f"{len(view) - header.size} bytes follow the unit's end at {header.size}"))
     return AccessUnit(
         key=header.key,
-        discontinuity=header.discontinuity,
         utc_us=header.utc_us,
         index=header.index,
         key_count=header.key_count,
@@ -261,7 +264,6 @@ def _read_table(view: memoryview, offset: int) -> tuple[list[tuple[int, int, int
     if count * _SMALLEST_ENTRY > len(view) - offset:
         raise BitstreamError(f"data ends inside the table of {count} sections", offset=start)
     table: list[tuple[int, int, int | None, int]] = []
-    size = 0
     for _ in range(count):
         if offset >= len(view):
             raise BitstreamError("data ends inside the section table", offset=offset)
@@ -272,12 +274,6 @@ def _read_table(view: memoryview, offset: int) -> tuple[list[tuple[int, int, int
             sub_index, offset = varint.read(view, offset)
         length, offset = varint.read(view, offset)
         table.append((at, type_, sub_index, length))
-        size += length + _CRC_BYTES
-    if offset + _CRC_BYTES + size > MAX_UNIT_BYTES:
-        raise BitstreamError(
-            f"access unit announces {offset + _CRC_BYTES + size} bytes, at most {MAX_UNIT_BYTES} are allowed",
-            offset=start,
-        )
     return table, offset
 
 

@@ -3,7 +3,10 @@
 Syntax (docs/bitstream.md): width, height, rate numerator and denominator as varints; profile name (varint length,
 UTF-8); SHA-256 of the profile (32 bytes); machine codec (byte); palette geometry (3 bytes); colour (4 bytes, FFmpeg's
 AVCOL_* numbers, which are those of ISO/IEC 23091-2 / H.273); sample aspect ratio as two varints; pixel format of the
-source (varint length, ASCII).
+source (varint length, ASCII). Both ratios in lowest terms.
+
+Reading has two steps, since the CRC stands behind the header: `read_sequence` finds its end, `CodedSequence.header`
+checks the fields.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from fractions import Fraction
+from typing import NamedTuple
 
 from duoview import varint
 from duoview.errors import BitstreamError, LimitError
@@ -21,6 +25,7 @@ MAX_PROFILE_NAME = 64
 MAX_PIXEL_FORMAT_NAME = 32
 MAX_RATIO_TERM = (1 << 31) - 1  # numerators and denominators fit FFmpeg's AVRational
 PROFILE_HASH_BYTES = 32
+_FIXED_BYTES = PROFILE_HASH_BYTES + 8  # machine codec, palette geometry (3) and colour (4)
 
 
 def _check(what: str, value: int, least: int, most: int) -> None:
@@ -116,45 +121,67 @@ class SequenceHeader:
         varint.write(out, self.sample_aspect_ratio.denominator)
         _write_text(out, self.pixel_format.encode("ascii"))
 
-    @classmethod
-    def read(cls, data: bytes | memoryview, offset: int) -> tuple[SequenceHeader, int]:
-        """Read a coded header of `data` at `offset`: (header, offset after it). BitstreamError when it is bad."""
-        start = offset
-        numbers = []
-        for _ in range(4):
-            value, offset = varint.read(data, offset)
-            numbers.append(value)
-        width, height, rate_numerator, rate_denominator = numbers
-        profile, offset = _read_text(data, offset, MAX_PROFILE_NAME, "profile name")
-        fixed = bytes(data[offset : offset + PROFILE_HASH_BYTES + 8])
-        if len(fixed) < PROFILE_HASH_BYTES + 8:
-            raise BitstreamError("data ends inside the sequence header", offset=len(data))
-        offset += len(fixed)
-        aspect_numerator, offset = varint.read(data, offset)
-        aspect_denominator, offset = varint.read(data, offset)
-        pixel_format, offset = _read_text(data, offset, MAX_PIXEL_FORMAT_NAME, "pixel format name")
-        codec, groups, depth, tile_log2, primaries, transfer, matrix, colour_range = fixed[PROFILE_HASH_BYTES:]
+
+class CodedSequence(NamedTuple):
+    """The fields of a sequence header as they were read, before the CRC over them and their rules were checked."""
+
+    offset: int
+    numbers: tuple[int, ...]  # width, height, terms of the rate, terms of the sample aspect ratio
+    profile: bytes
+    fixed: bytes  # profile hash, machine codec, palette geometry, colour
+    pixel_format: bytes
+
+    def header(self) -> SequenceHeader:
+        """The header, to be called when its CRC is right. BitstreamError when a field breaks a rule."""
+        width, height, *terms = self.numbers
+        codec, groups, depth, tile_log2, primaries, transfer, matrix, colour_range = self.fixed[PROFILE_HASH_BYTES:]
         try:
-            header = cls(
+            return SequenceHeader(
                 width=width,
                 height=height,
-                rate=_ratio(rate_numerator, rate_denominator, "rate"),
-                profile=profile.decode(),
-                profile_sha256=fixed[:PROFILE_HASH_BYTES],
+                rate=lowest_terms(terms[0], terms[1], "rate"),
+                profile=self.profile.decode(),
+                profile_sha256=self.fixed[:PROFILE_HASH_BYTES],
                 machine_codec=MachineCodec(codec),
                 palette=PaletteGeometry(groups, depth, tile_log2),
                 colour=Colour(primaries, transfer, matrix, colour_range),
-                sample_aspect_ratio=_ratio(aspect_numerator, aspect_denominator, "sample aspect ratio"),
-                pixel_format=pixel_format.decode("ascii"),
+                sample_aspect_ratio=lowest_terms(terms[2], terms[3], "sample aspect ratio"),
+                pixel_format=self.pixel_format.decode("ascii"),
             )
         except ValueError as error:  # LimitError, an unknown machine codec, bad UTF-8
-            raise BitstreamError(f"sequence header: {error}", offset=start) from error
-        return header, offset
+            raise BitstreamError(f"sequence header: {error}", offset=self.offset) from error
 
 
-def _ratio(numerator: int, denominator: int, what: str) -> Fraction:
+def read_sequence(data: bytes | memoryview, offset: int) -> tuple[CodedSequence, int]:
+    """Read a coded header of `data` at `offset`: (its fields, offset after it).
+
+    BitstreamError when its end cannot be found. What else may be wrong with it, `CodedSequence.header` tells.
+    """
+    start = offset
+    numbers = []
+    for _ in range(4):
+        value, offset = varint.read(data, offset)
+        numbers.append(value)
+    profile, offset = _read_text(data, offset, MAX_PROFILE_NAME, "profile name")
+    fixed = bytes(data[offset : offset + _FIXED_BYTES])
+    if len(fixed) < _FIXED_BYTES:
+        raise BitstreamError("data ends inside the sequence header", offset=len(data))
+    offset += len(fixed)
+    for _ in range(2):
+        value, offset = varint.read(data, offset)
+        numbers.append(value)
+    pixel_format, offset = _read_text(data, offset, MAX_PIXEL_FORMAT_NAME, "pixel format name")
+    return CodedSequence(start, tuple(numbers), profile, fixed, pixel_format), offset
+
+
+def lowest_terms(numerator: int, denominator: int, what: str) -> Fraction:
+    """A ratio that was read. LimitError when the denominator is 0 or too large, or the terms have a common divisor."""
     _check(f"denominator of the {what}", denominator, 1, MAX_RATIO_TERM)
-    return Fraction(numerator, denominator)
+    ratio = Fraction(numerator, denominator)
+    if ratio.denominator != denominator:  # one value, one encoding
+        lowest = f"{ratio.numerator}/{ratio.denominator}"
+        raise LimitError(f"{what} is {numerator}/{denominator}, expected its lowest terms, {lowest}")
+    return ratio
 
 
 def _write_text(out: bytearray, text: bytes) -> None:
@@ -165,7 +192,7 @@ def _write_text(out: bytearray, text: bytes) -> None:
 def _read_text(data: bytes | memoryview, offset: int, limit: int, what: str) -> tuple[bytes, int]:
     start = offset
     length, offset = varint.read(data, offset)
-    if length > limit:
+    if length > limit:  # not left for later: it bounds how far the CRC can be
         raise BitstreamError(f"{what} has {length} bytes, at most {limit} are allowed", offset=start)
     text = bytes(data[offset : offset + length])
     if len(text) < length:

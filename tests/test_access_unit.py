@@ -175,12 +175,40 @@ def test_a_sequence_header_outside_the_limits_is_refused(changes: dict[str, obje
         sequence(**changes)
 
 
-def test_an_impossible_size_in_a_coded_sequence_header_is_a_bitstream_error() -> None:
-    data = bytearray(serialize(AccessUnit(key=True, sequence=sequence(width=16384))))
-    at = data.index(bytes((0x80, 0x80, 0x01)))
-    data[at : at + 3] = bytes((0x81, 0x80, 0x01))
-    with pytest.raises(BitstreamError, match="width is 16385, expected 1 to 16384"):
-        parse(data)
+# Changes of a key unit's header that no writer of ours makes: at which byte, what to, and what is wrong with it then.
+BROKEN_FIELDS = [
+    (2, "07", "flag 2 of the access unit is set, expected 0: it is reserved"),
+    (3, "01", "key access unit has frame index 1, expected 0"),
+    (4, "818001", "width is 16385, expected 1 to 16384"),
+    (10, "00", "denominator of the rate is 0"),
+    (9, "3c02", "rate is 60/2, expected its lowest terms, 30/1"),
+    (12, "ff", "utf-8"),
+    (45, "03", "3 is not a valid MachineCodec"),
+    (46, "01", "palette of 1 groups and depth 0: both are 0 or neither is"),
+    (53, "0402", "sample aspect ratio is 4/2, expected its lowest terms, 2/1"),
+    (53, "0003", "sample aspect ratio is 0/3, expected its lowest terms, 0/1"),
+    (56, "010180808040", "access unit announces 134217798 bytes, at most 67108864 are allowed"),
+]
+
+
+def key_header(at: int, changed: str) -> bytes:
+    """The header of a key unit of 16384x360 without its CRC, with bytes put in at a place."""
+    plain = sequence(width=16384, sample_aspect_ratio=Fraction(4, 3))
+    data = bytearray(serialize(AccessUnit(key=True, sequence=plain))[:-4])
+    data[at : at + len(changed) // 2] = bytes.fromhex(changed)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("at", "changed", "message"), BROKEN_FIELDS)
+def test_a_field_that_breaks_a_rule_behind_a_good_crc_is_named(at: int, changed: str, message: str) -> None:
+    with pytest.raises(BitstreamError, match=message):
+        parse(sealed(key_header(at, changed)))
+
+
+@pytest.mark.parametrize(("at", "changed", "message"), BROKEN_FIELDS)
+def test_damage_that_happens_to_break_a_rule_is_called_damage(at: int, changed: str, message: str) -> None:
+    with pytest.raises(BitstreamError, match="CRC-32C of the access unit's header is wrong"):
+        parse(key_header(at, changed) + bytes(4))
 
 
 @pytest.mark.parametrize(

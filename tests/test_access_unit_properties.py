@@ -48,7 +48,6 @@ def units(draw: st.DrawFn) -> AccessUnit:
     key = draw(st.booleans())
     return AccessUnit(
         key=key,
-        discontinuity=draw(st.booleans()),
         utc_us=draw(st.none() | st.integers(0, (1 << 63) - 1)),
         index=0 if key else draw(st.integers(1, (1 << 32) - 1)),
         key_count=draw(st.integers(0, 15)),

@@ -159,8 +159,8 @@ def sealed(*values: int) -> bytes:
     return bytes(head) + crc32c(head).to_bytes(4, "little")
 
 
-@pytest.mark.parametrize("terms", [(0, 30), (1, 0)])
-def test_a_time_base_of_0_is_damage(terms: tuple[int, int]) -> None:
+@pytest.mark.parametrize("terms", [(0, 1), (0, 30), (1, 0), (2, 60)])
+def test_a_time_base_of_0_or_not_in_lowest_terms_is_damage(terms: tuple[int, int]) -> None:
     with pytest.raises(BitstreamError, match="time base of a bundle is"):
         Unbundler().feed(sealed(*terms, 1, 0, 0, 0, 1), 0)
 

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import pytest
 
 from duoview.errors import ContainerError, ContainerFormatError
+from duoview.kernels import crc32c
 from duoview.plugins import containers
-from duoview.plugins.containers.records import Record, file_head, record_head
+from duoview.plugins.containers.records import MAGIC, Record, file_head, record_head
 from duoview.plugins.containers.salvage import whole_units
 
 STREAM = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("golden") / "access_unit_stream.py")))
@@ -169,6 +170,14 @@ def test_a_record_with_times_beyond_64_bits_is_damage(pts: int, dts: int, durati
     with containers.open(io.BytesIO(content)) as source:
         assert [s.pts for s in STREAM.samples(source)] == [Fraction(7, 30)]
         assert source.damaged > 0
+
+
+@pytest.mark.parametrize(("terms", "message"), [((2, 60), "2/60, expected its lowest terms, 1/30"), ((0, 1), "0")])
+def test_a_raw_file_whose_time_base_no_writer_of_ours_makes_is_refused(terms: tuple[int, int], message: str) -> None:
+    head = MAGIC + bytes(terms)
+    content = head + crc32c(head).to_bytes(4, "little") + record(STREAM.units(1)[0], 0, 0, 1)
+    with pytest.raises(ContainerFormatError, match=f"head of the raw file is damaged: time base is {message}"):
+        containers.open(io.BytesIO(content))
 
 
 def test_a_raw_file_before_time_zero_knows_its_duration() -> None:

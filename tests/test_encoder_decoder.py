@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -439,9 +440,8 @@ def test_unknown_droppable_sections_change_nothing(profile: Profile) -> None:
     packets = encode(encoder_for(profile), frames(2))
     plain = decode(profile, packets)
     units = [parse(bytes(packet)) for packet in packets]
-    extended = [serialize(AccessUnit(key=u.key, discontinuity=u.discontinuity, utc_us=u.utc_us, index=u.index,
-                                     sequence=u.sequence, sections=(*u.sections, Section(100, None, b"private")),
-                                     damaged=())) for u in units]
+    extended = [serialize(dataclasses.replace(unit, sections=(*unit.sections, Section(100, None, b"private"))))
+                for unit in units]
     assert all(np.array_equal(a.to_ndarray(), b.to_ndarray())
                for a, b in zip(decode(profile, extended), plain, strict=True))
 

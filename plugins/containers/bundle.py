@@ -17,9 +17,10 @@ from fractions import Fraction
 
 from duoview import varint
 from duoview.access_unit import MAX_UNIT_BYTES
-from duoview.errors import BitstreamError
+from duoview.errors import BitstreamError, LimitError
 from duoview.kernels import crc32c
 from duoview.plugins.containers.packet import MAX_TIME, rescale
+from duoview.sequence import lowest_terms
 
 MAGIC = 0xD6
 VERSION = 1
@@ -164,9 +165,6 @@ class Unbundler:
             self._assembly.pieces[number] = body
             return self._assembled() if self._assembly.complete else []
         numerator, denominator = reader.value(_MAX_TERM), reader.value(_MAX_TERM)
-        if numerator == 0 or denominator == 0:
-            raise BitstreamError(f"time base of a bundle is {numerator}/{denominator}, neither may be 0", offset=2)
-        time_base = Fraction(numerator, denominator)
         count = reader.value(MAX_UNITS)
         units = []
         previous = size = 0
@@ -177,6 +175,12 @@ class Unbundler:
             units.append((length, previous, previous - reorder, duration))
             size += length
         body = reader.body()
+        try:
+            time_base = lowest_terms(numerator, denominator, "time base of a bundle")
+        except LimitError as error:
+            raise BitstreamError(str(error), offset=2) from error
+        if time_base == 0:
+            raise BitstreamError("time base of a bundle is 0", offset=2)
         if size > MAX_UNIT_BYTES + ENOUGH_BYTES:
             raise BitstreamError(f"bundle announces {size} bytes, at most {MAX_UNIT_BYTES + ENOUGH_BYTES} are allowed")
         if self.time_base is not None and self.time_base != time_base:

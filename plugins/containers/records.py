@@ -20,9 +20,10 @@ from typing import BinaryIO
 
 from duoview import varint
 from duoview.access_unit import MAX_UNIT_BYTES
-from duoview.errors import BitstreamError, ContainerFormatError
+from duoview.errors import BitstreamError, ContainerFormatError, LimitError
 from duoview.kernels import crc32c
 from duoview.plugins.containers.packet import MAX_TIME
+from duoview.sequence import lowest_terms
 
 MAGIC = b"DUOVIEW\x01"
 _SYNC = b"\xd5\x52"
@@ -88,10 +89,10 @@ class RecordReader:
             numerator, offset = varint.read(self._buffer, len(MAGIC), _MAX_TERM)
             denominator, offset = varint.read(self._buffer, offset, _MAX_TERM)
             _check_seal(self._buffer, 0, offset)
-            self.time_base = Fraction(numerator, denominator)
+            self.time_base = lowest_terms(numerator, denominator, "time base")
             if self.time_base == 0:
                 raise BitstreamError("time base is 0")
-        except (BitstreamError, ZeroDivisionError) as error:
+        except (BitstreamError, LimitError) as error:
             raise ContainerFormatError(f"{name}: head of the raw file is damaged: {error}", name=name) from error
         self._first = offset + 4
         self._start = self._first

@@ -29,7 +29,6 @@ SEQUENCE = SequenceHeader(
 UNITS: dict[str, AccessUnit] = {
     "key, every field and known section": AccessUnit(
         key=True,
-        discontinuity=True,
         key_count=10,
         utc_us=1_763_700_000_123_456,
         sequence=SEQUENCE,
