@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from torch import Tensor
 from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import bound_state
-from duoview.models.network import StillCodec, average_weights
-from duoview.models.optimiser import Muon, split_parameters
+from duoview.models.loop import Loop
+from duoview.models.network import StillCodec
 
 
 @dataclass(frozen=True)
@@ -94,38 +91,21 @@ def validate(denoiser: Denoiser, still: StillCodec, scale: Tensor, pictures: lis
 
 
 def train(material: Material, still: StillCodec, options: DenoiserTraining, folder: Path) -> tuple[Denoiser, Tensor]:
-    """Train, or go on from ``folder/denoiser.pt``; returns the averaged weights and the residual scale."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train, or go on from ``folder/denoiser.pt``; writes ``denoiser.jsonl`` there.
+
+    Returns the averaged weights and the residual scale, which is measured once and stays with the checkpoint.
+    """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
     denoiser = Denoiser(still.shape.latent).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(denoiser)
-    matrices, others = split_parameters([denoiser])
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
-                                               Muon(matrices, lr=options.rate)]
-    checkpoint = folder / "denoiser.pt"
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        denoiser.load_state_dict(state["denoiser"])
-        average.load_state_dict(state["average"])
-        scale = state["scale"]
-        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        step, spent = state["step"], state["spent"]
-    else:
-        scale = residual_scale(still, material)
-    log = (folder / "denoiser.jsonl").open("a")
-    source = batches(material, options.batch, options.crop, options.seed + step, device, options.workers, 0.2)
-    began, last_report, last_save = time.time() - spent, time.time(), time.time()
-    running, counted = 0.0, 0
-    while (spent := time.time() - began) < options.minutes * 60:
-        done = spent / (options.minutes * 60)
-        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = options.rate * factor
+    loop: Loop[Denoiser] = Loop("denoiser", denoiser, folder / "denoiser.pt", minutes=options.minutes,
+                                rate=options.rate)
+    if "scale" not in loop.kept:
+        loop.kept["scale"] = residual_scale(still, material)
+    scale: Tensor = loop.kept["scale"]
+    source = batches(material, options.batch, options.crop, options.seed + loop.step, device, options.workers, 0.2)
+    for _ in loop.rounds(lambda: validate(loop.average, still, scale, material.held_pictures)):
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             q = torch.randint(0, 64, (options.batch,), device=device)
             z = still.encoder(next(source)).float()
@@ -138,44 +118,5 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
         with torch.autocast(device.type, torch.bfloat16):
             estimate = denoiser((1 - part) * noise + part * residual, z_m, moment, q)
         weight = 1 / (1 - moment).clamp(min=0.15)
-        loss = ((estimate.float() - residual).square().mean((1, 2, 3)) * weight).mean()
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 5.0)
-        if not math.isfinite(float(norm)):
-            print(f"step {step}: gradient is not finite, skipped", flush=True)
-            continue
-        for optimiser in optimisers:
-            optimiser.step()
-        average_weights(average, denoiser, min(0.999, (step + 1) / (step + 10)))
-        step += 1
-        running += loss.item()
-        counted += 1
-        now = time.time()
-        if now - last_report > 150:
-            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running / counted, 4),
-                    **validate(average, still, scale, material.held_pictures)}
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            running, counted, last_report = 0.0, 0, time.time()
-        if now - last_save > 300:
-            save(checkpoint, denoiser, average, scale, optimisers, step, spent)
-            last_save = now
-    save(checkpoint, denoiser, average, scale, optimisers, step, spent)
-    line = {"step": step, "minutes": round(spent / 60, 2), "final": True,
-            **validate(average, still, scale, material.held_pictures)}
-    print(json.dumps(line), flush=True)
-    log.write(json.dumps(line) + "\n")
-    log.close()
-    return average, scale
-
-
-def save(path: Path, denoiser: Denoiser, average: Denoiser, scale: Tensor, optimisers: list[torch.optim.Optimizer],
-         step: int, spent: float) -> None:
-    """Write a checkpoint beside the old one and swap it in."""
-    temporary = path.with_suffix(".tmp")
-    torch.save({"denoiser": denoiser.state_dict(), "average": average.state_dict(), "scale": scale, "step": step,
-                "spent": spent, "optimisers": [o.state_dict() for o in optimisers]}, temporary)
-    temporary.replace(path)
+        loop.update(((estimate.float() - residual).square().mean((1, 2, 3)) * weight).mean())
+    return loop.average, scale

@@ -8,9 +8,7 @@ distortion and memory is that of one frame.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from duoview.models.data import Material, to_tensor
-from duoview.models.fixed_point import keep_accumulators_in_range
+from duoview.models.fixed_point import accumulator_share
 from duoview.models.inter import InterCodec, bound_state
-from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
-from duoview.models.optimiser import Muon, split_parameters
+from duoview.models.loop import Loop
+from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.sequences import SequenceMix, Slots
 
 
@@ -87,40 +85,24 @@ def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.u
 
 
 def train(material: Material, still: StillCodec, options: InterTraining, folder: Path) -> InterCodec:
-    """Train, or go on from ``folder/inter.pt``; returns the averaged weights."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train, or go on from ``folder/inter.pt``; writes ``inter.jsonl`` there. Returns the averaged weights."""
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
     inter = new_inter_codec(still.shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(inter)
-    matrices, others = split_parameters([inter])
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98)),
-                                               Muon(matrices, lr=options.rate)]
-    checkpoint = folder / "inter.pt"
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        inter.load_state_dict(state["inter"])
-        average.load_state_dict(state["average"])
-        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        step, spent = state["step"], state["spent"]
-    log = (folder / "inter.jsonl").open("a")
-    slots = Slots(material, options.batch, options.crop, options.mix, options.seed + step)
+    loop: Loop[InterCodec] = Loop("inter", inter, folder / "inter.pt", minutes=options.minutes, rate=options.rate)
+    slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     size = options.crop
     z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8, device=device)
     decoded = torch.zeros(options.batch, still.shape.symbols, size // 16, size // 16, device=device)
     q = torch.randint(0, 64, (options.batch,), device=device)
     eagerness = torch.zeros(options.batch, device=device)
-    began, last_report, last_save = time.time() - spent, time.time(), time.time()
-    running, counted = np.zeros(3), 0
-    while (spent := time.time() - began) < options.minutes * 60:
-        done = spent / (options.minutes * 60)
-        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = options.rate * factor
+
+    def measure() -> dict[str, float]:
+        return {**validate(still, loop.average, material.held_clips),
+                "accumulator_share": round(accumulator_share(loop.average), 4)}
+
+    for _ in loop.rounds(measure):
         noisy_array, clean_array, started = slots.advance()
         noisy = to_tensor(noisy_array).to(device, memory_format=torch.channels_last)
         fresh = torch.from_numpy(started).to(device)
@@ -144,48 +126,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
         bits = (coded.bits + coded.hyper_bits) / size**2
         balance = weight ** -0.4 * 0.1
         loss = ((weight * 255**2 * error + bits) * balance).sum() / options.batch
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(inter.parameters(), 5.0)
-        if not math.isfinite(float(norm)):
-            print(f"step {step}: gradient is not finite, skipped", flush=True)
-            continue
-        for optimiser in optimisers:
-            optimiser.step()
-        if step % 50 == 0:
-            keep_accumulators_in_range(inter)
-        average_weights(average, inter, min(0.999, (step + 1) / (step + 10)))
-        z_m[live] = coded.z.detach().float()
-        decoded[live] = coded.decoded.detach().float()
-        step += 1
-        running += (loss.item(), bits.mean().item(), error.mean().item())
-        counted += 1
-        now = time.time()
-        if now - last_report > 150:
-            line = {"step": step, "minutes": round(spent / 60, 2), "loss": round(running[0] / counted, 4),
-                    "train_bpp": round(running[1] / counted, 4), **validate(still, average, material.held_clips)}
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            running[:] = 0
-            counted, last_report = 0, time.time()
-        if now - last_save > 300:
-            save(checkpoint, inter, average, optimisers, step, spent)
-            last_save = now
-    save(checkpoint, inter, average, optimisers, step, spent)
-    line = {"step": step, "minutes": round(spent / 60, 2), "final": True,
-            **validate(still, average, material.held_clips)}
-    print(json.dumps(line), flush=True)
-    log.write(json.dumps(line) + "\n")
-    log.close()
-    return average
-
-
-def save(path: Path, inter: InterCodec, average: InterCodec, optimisers: list[torch.optim.Optimizer], step: int,
-         spent: float) -> None:
-    """Write a checkpoint beside the old one and swap it in."""
-    temporary = path.with_suffix(".tmp")
-    torch.save({"inter": inter.state_dict(), "average": average.state_dict(), "step": step, "spent": spent,
-                "optimisers": [o.state_dict() for o in optimisers]}, temporary)
-    temporary.replace(path)
+        if loop.update(loss, train_bpp=bits.mean()):
+            z_m[live] = coded.z.detach().float()
+            decoded[live] = coded.decoded.detach().float()
+    return loop.average

@@ -6,10 +6,6 @@ The perceptual term compares magnitudes of windowed Fourier transforms, which do
 
 from __future__ import annotations
 
-import copy
-import json
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duoview.models.data import Material, Picture, batches, to_tensor
-from duoview.models.fixed_point import keep_accumulators_in_range
-from duoview.models.network import Shape, StillCodec, average_weights, lagrangian
-from duoview.models.optimiser import Muon, split_parameters
+from duoview.models.fixed_point import accumulator_share
+from duoview.models.loop import Loop
+from duoview.models.network import Shape, StillCodec, lagrangian
 
 
 @dataclass(frozen=True)
 class StillTraining:
-    """Options of stage 1. ``minutes`` bounds wall time; the learning rate falls to zero at its end."""
+    """Options of stage 1. ``minutes`` bounds wall time over all runs; the learning rate falls to zero at its end."""
 
     minutes: float = 60.0
     batch: int = 24
@@ -104,45 +100,23 @@ def validate(codec: StillCodec, pictures: list[Picture], levels: tuple[int, ...]
 
 def train(material: Material, shape: Shape, options: StillTraining, folder: Path) -> StillCodec:
     """Train, or go on from ``folder/still.pt``; writes checkpoints and ``still.jsonl`` there. Returns the average."""
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     codec = StillCodec(shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(codec)
     if options.freeze_latent:
         codec.encoder.requires_grad_(False)
         codec.decoder.requires_grad_(False)
-    matrices, others = split_parameters([codec])
-    if not options.muon:
-        matrices, others = [], others + matrices
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=options.rate, betas=(0.9, 0.98))]
-    if matrices:
-        optimisers.append(Muon(matrices, lr=options.rate))
-    checkpoint = folder / "still.pt"
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        codec.load_state_dict(state["codec"])
-        average.load_state_dict(state["average"])
-        for optimiser, saved in zip(optimisers, state.get("optimisers", []), strict=False):
-            optimiser.load_state_dict(saved)
-        step, spent = state["step"], state["spent"]
-    log = (folder / "still.jsonl").open("a")
-    source = batches(material, options.batch, options.crop, options.seed + step, device, options.workers)
-    began, last_report, last_save = time.time() - spent, time.time(), time.time()
+    loop: Loop[StillCodec] = Loop("codec", codec, folder / "still.pt", minutes=options.minutes, rate=options.rate,
+                                  muon=options.muon, report_seconds=120)
+    loop.kept["shape"] = shape.as_dict()
+    source = batches(material, options.batch, options.crop, options.seed + loop.step, device, options.workers)
     direct = max(1, round(options.batch * options.direct_share))
-    running = np.zeros(3)
-    counted = 0
-    while True:
-        spent = time.time() - began
-        done = spent / (options.minutes * 60)
-        if done >= 1:
-            break
-        # Trapezoid: a short warm-up, a plateau, and a long linear fall, which is where most of the gain comes.
-        factor = min(1.0, (step + 1) / 200) * min(1.0, (1 - done) / 0.6)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = options.rate * factor
+
+    def measure() -> dict[str, float]:
+        return {"crops": loop.step * options.batch, **validate(loop.average, material.held_pictures),
+                "accumulator_share": round(accumulator_share(loop.average), 4)}
+
+    for done in loop.rounds(measure):
         picture = next(source)
         q = draw_quality(options.batch, device)
         weight = lagrangian(q)
@@ -156,48 +130,5 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         if options.spectral and done > 0.5:
             spectral = spectral_distance(decoded, picture)
             loss = loss + options.spectral * spectral.mean()
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(codec.parameters(), 5.0)
-        if not math.isfinite(float(norm)):
-            print(f"step {step}: gradient is not finite, skipped", flush=True)
-            continue
-        for optimiser in optimisers:
-            optimiser.step()
-        if step % 50 == 0:
-            keep_accumulators_in_range(codec)
-        average_weights(average, codec, min(0.999, (step + 1) / (step + 10)))
-        step += 1
-        running += (loss.item(), bits.mean().item(), error[direct:].mean().item())
-        counted += 1
-        now = time.time()
-        if now - last_report > 120:
-            line = {"step": step, "crops": step * options.batch, "minutes": round(spent / 60, 2),
-                    "loss": round(running[0] / counted, 4), "lr": round(options.rate * factor, 6),
-                    **validate(average, material.held_pictures)}
-            print(json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            running[:] = 0
-            counted = 0
-            last_report = time.time()
-        if now - last_save > 300:
-            save(checkpoint, codec, average, optimisers, step, spent)
-            last_save = now
-    save(checkpoint, codec, average, optimisers, step, spent)
-    line = {"step": step, "crops": step * options.batch, "minutes": round(spent / 60, 2), "final": True,
-            **validate(average, material.held_pictures)}
-    print(json.dumps(line), flush=True)
-    log.write(json.dumps(line) + "\n")
-    log.close()
-    return average
-
-
-def save(path: Path, codec: StillCodec, average: StillCodec, optimisers: list[torch.optim.Optimizer], step: int,
-         spent: float) -> None:
-    """Write a checkpoint beside the old one and swap it in, so that a kill leaves one that loads."""
-    temporary = path.with_suffix(".tmp")
-    torch.save({"codec": codec.state_dict(), "average": average.state_dict(), "step": step, "spent": spent,
-                "optimisers": [o.state_dict() for o in optimisers], "shape": codec.shape.as_dict()}, temporary)
-    temporary.replace(path)
+        loop.update(loss)
+    return loop.average

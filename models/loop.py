@@ -1,0 +1,165 @@
+"""The loop that the training stages share: schedule, optimisers, averaged weights, log and checkpoints.
+
+A stage makes its network and, round after round, a loss; what the loss is of and how the result is measured stays with
+the stage.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Generic, TextIO, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from duoview.models.fixed_point import keep_accumulators_in_range
+from duoview.models.network import average_weights
+from duoview.models.optimiser import Muon, split_parameters
+
+Network = TypeVar("Network", bound=nn.Module)
+
+WARM_UP_STEPS = 200
+FALL_SHARE = 0.6
+GRADIENT_NORM = 5.0
+RANGE_STEPS = 50
+
+
+def rate_factor(step: int, done: float) -> float:
+    """Share of the full learning rate after ``step`` steps and a share ``done`` of the time.
+
+    A trapezoid: a short warm-up, a plateau, and a long linear fall to zero, which is where most of the gain comes.
+    """
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * min(1.0, (1 - done) / FALL_SHARE)
+
+
+class Loop(Generic[Network]):
+    """Training of one network, from its checkpoint where there is one, until its time is spent.
+
+        loop = Loop("codec", codec, folder / "still.pt", minutes=60, rate=2e-3)
+        for done in loop.rounds(lambda: validate(loop.average)):
+            loop.update(loss_of(next(batches)))
+
+    ``minutes`` is wall time over all runs that went on from one another. A finished run that is resumed with more
+    minutes goes on at the learning rate that the longer schedule has at the time already spent: it rises again if the
+    old one had fallen further. Time between runs, and what was trained after the last checkpoint, does not count.
+
+    Args:
+        key: what the checkpoint calls the network's weights; the others are ``average``, ``step``, ``spent`` (seconds)
+            and ``optimisers``, and what the stage puts into ``kept``.
+        network: trained in place, parameters without gradient excepted.
+        checkpoint: where to save; the log is beside it with the suffix ``.jsonl``.
+        rate: the full learning rate. muon: Muon for pointwise convolutions of float networks, else Adam for all.
+        report_seconds, save_seconds: how often at most a line is logged and a checkpoint written.
+    Raises ValueError when the checkpoint has states of other optimisers, RuntimeError when it has other weights.
+    """
+
+    def __init__(self, key: str, network: Network, checkpoint: Path, *, minutes: float, rate: float,
+                 muon: bool = True, report_seconds: float = 150.0, save_seconds: float = 300.0) -> None:
+        self.key, self.network, self.checkpoint = key, network, checkpoint
+        self.minutes, self.rate, self.rate_now = minutes, rate, 0.0
+        self.report_seconds, self.save_seconds = report_seconds, save_seconds
+        self.average: Network = copy.deepcopy(network)
+        self.device = next(network.parameters()).device
+        matrices, others = split_parameters([network])
+        if not muon:
+            matrices, others = [], others + matrices
+        self.optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(others, lr=rate, betas=(0.9, 0.98))]
+        if matrices:
+            self.optimisers.append(Muon(matrices, lr=rate))
+        self.step, self.spent = 0, 0.0
+        self.kept: dict[str, Any] = {}
+        self._sums: dict[str, float] = {}
+        self._counted = 0
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        if checkpoint.exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        self.network.load_state_dict(state.pop(self.key))
+        self.average.load_state_dict(state.pop("average"))
+        self.step, self.spent = state.pop("step"), state.pop("spent")
+        saved = state.pop("optimisers", [])
+        # Weights that come from elsewhere have no optimiser states; they start as they do in a new run.
+        if saved and len(saved) != len(self.optimisers):
+            raise ValueError(f"{self.checkpoint}: states of {len(saved)} optimisers, expected "
+                             f"{len(self.optimisers)} or none")
+        for optimiser, one in zip(self.optimisers, saved, strict=False):
+            optimiser.load_state_dict(one)
+        self.kept = state
+
+    def save(self) -> None:
+        """Write a checkpoint beside the old one and swap it in, so that a kill at any time leaves one that loads."""
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save({self.key: self.network.state_dict(), "average": self.average.state_dict(), "step": self.step,
+                    "spent": self.spent, "optimisers": [o.state_dict() for o in self.optimisers], **self.kept},
+                   temporary)
+        temporary.replace(self.checkpoint)
+
+    def rounds(self, measure: Callable[[], dict[str, float]]) -> Iterator[float]:
+        """The share of the time that is spent, once per round until it is 1; the caller's body calls ``update``.
+
+        Between rounds it logs the means of what was given to ``update`` and what ``measure`` returns, and saves; at the
+        end it does both once more. Leaving early leaves the last checkpoint.
+        """
+        began = time.time() - self.spent
+        last_report = last_save = time.time()
+        with self.checkpoint.with_suffix(".jsonl").open("a") as log:
+            while True:
+                self.spent = time.time() - began
+                if self.spent >= self.minutes * 60:
+                    break
+                done = self.spent / (self.minutes * 60)
+                self.rate_now = self.rate * rate_factor(self.step, done)
+                for optimiser in self.optimisers:
+                    for group in optimiser.param_groups:
+                        group["lr"] = self.rate_now
+                before = self.step
+                yield done
+                if self.step == before:
+                    continue
+                now = time.time()
+                if now - last_report > self.report_seconds:
+                    means = {name: round(total / self._counted, 4) for name, total in self._sums.items()}
+                    self._log(log, {**means, "lr": round(self.rate_now, 6), **measure()})
+                    self._sums, self._counted = {}, 0
+                    last_report = time.time()
+                if now - last_save > self.save_seconds:
+                    self.save()
+                    last_save = now
+            self.save()
+            self._log(log, {"final": True, **measure()})
+
+    def _log(self, log: TextIO, what: dict[str, float]) -> None:
+        line = json.dumps({"step": self.step, "minutes": round(self.spent / 60, 2), **what})
+        print(line, flush=True)
+        log.write(line + "\n")
+        log.flush()
+
+    def update(self, loss: Tensor, **shown: Tensor) -> bool:
+        """One step against the gradient of ``loss``; means of it and of ``shown`` (scalars) go into the log.
+
+        Returns False, with a message and all weights as they were, where the gradient is not finite.
+        """
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+        if not math.isfinite(float(norm)):
+            print(f"step {self.step}: gradient is not finite, skipped", flush=True)
+            return False
+        for optimiser in self.optimisers:
+            optimiser.step()
+        if self.step % RANGE_STEPS == 0:
+            keep_accumulators_in_range(self.network)
+        average_weights(self.average, self.network, min(0.999, (self.step + 1) / (self.step + 10)))
+        self.step += 1
+        self._counted += 1
+        for name, value in {"loss": loss, **shown}.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.item()
+        return True
