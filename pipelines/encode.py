@@ -266,6 +266,9 @@ class AccessUnitOutput:
                 self._targets[stream.index] = self._container.add_stream_from_template(stream)
         except Error:
             self.failed = True
+            if self._container is not None:
+                container, self._container = self._container, None
+                container.discard()
             raise
         early, self._early = self._early, []
         for waiting in early:

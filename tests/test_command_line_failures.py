@@ -90,6 +90,43 @@ def test_a_failure_is_one_line_that_names_its_cause_and_exit_code_1(
     assert not (files / "o.nut").exists() and not (files / "o.mp4").exists()
 
 
+def add_sound(path: str, video: str) -> None:
+    """The video once more, with a tone beside it."""
+    with (
+        av.open(video) as source,
+        av.open("sine=duration=0.2", format="lavfi") as tone,
+        av.open(path, "w") as container,
+    ):
+        copy = container.add_stream_from_template(source.streams.video[0])
+        sound = container.add_stream("pcm_s16le", rate=44_100, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+        for frame in tone.decode(audio=0):
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["encode", "-i", "cut.mp4", f"o.{name}"] for name in ("dv", "nut", "mp4")),
+        *(["encode", "-i", "sound.mov", "-vf", "scale=w=0/0", f"o.{name}"] for name in ("dv", "nut", "mp4")),
+        ["encode", "-i", "sound.mov", "-c:a", "copy", "o.dv"],
+        ["decode", "-i", "head.nut", "o.mp4"],
+        ["decode", "-i", "good.nut", "-profile", "none", "o.png"],
+        ["decode", "-i", "good.nut", "-vf", "scale=w=0/0", "o.mp4"],
+        ["decode", "-i", "good.nut", "-pix_fmt", "yuv42p", "o.mp4"],
+    ],
+)
+def test_an_existing_output_stays_as_it_was_when_nothing_comes_to_be_written(words: list[str], files: Path) -> None:
+    add_sound("sound.mov", "video.mp4")
+    Path(words[-1]).write_bytes(b"precious")
+    assert main([words[0], "-y", *words[1:]]) in (1, 2)
+    assert Path(words[-1]).read_bytes() == b"precious"
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -127,7 +164,7 @@ def test_damaged_units_are_concealed_and_reported_and_decoding_goes_on(
     data = bytearray(Path("good.nut").read_bytes())
     with duoview.open("good.nut") as container:
         second = bytes([*container.demux()][1])
-    data[data.index(second[-30:])] ^= 0xFF
+    data[data.index(second) + len(second) - 1] ^= 0xFF  # the CRC of its payload, however small that is
     Path("bad.nut").write_bytes(data)
     capsys.readouterr()
     assert main(["decode", "-i", "bad.nut", "o.mp4"]) == 0

@@ -174,6 +174,31 @@ def test_an_error_inside_the_with_block_keeps_its_name_and_the_file(tmp_path: Pa
     assert [s.data for s in STREAM.read(tmp_path / "a.mov")] == data
 
 
+@pytest.mark.parametrize("extension", ["nut", "mov", "avi", "mp4", "ts", "dv"])
+@pytest.mark.parametrize("announced", [False, True])
+def test_a_failure_before_the_first_packet_leaves_an_existing_file_alone(
+    tmp_path: Path, extension: str, announced: bool
+) -> None:
+    path = tmp_path / f"a.{extension}"
+    path.write_bytes(b"precious")
+    with pytest.raises(ZeroDivisionError), containers.open(path, "w") as out:
+        if announced:
+            out.add_stream(rate=STREAM.RATE, width=640, height=360)
+        raise ZeroDivisionError
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("extension", ["nut", "mov", "avi", "mp4", "ts", "dv"])
+def test_a_stream_without_packets_that_is_closed_replaces_an_existing_file(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"a.{extension}"
+    path.write_bytes(b"old")
+    with containers.open(path, "w") as out:
+        out.add_stream(rate=STREAM.RATE, width=640, height=360)
+    with pytest.raises(ContainerFormatError):
+        containers.open(path)
+    assert path.read_bytes() != b"old"
+
+
 def test_misuse_of_an_output_is_named(tmp_path: Path) -> None:
     unit = STREAM.units(1)[0]
     base = 1 / STREAM.RATE

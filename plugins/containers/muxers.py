@@ -45,6 +45,7 @@ class Muxer(Protocol):
     def add_other(self, template: Any) -> Any: ...
     def write_other(self, packet: av.Packet[Any]) -> None: ...
     def finish(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 def create(format_: Format, target: Any, name: str, options: dict[str, str]) -> Muxer:
@@ -107,6 +108,11 @@ class LibavMuxer:
             if self._stream is not None and not self._started:
                 self._started = True
                 self._opened.start_encoding()
+            self._opened.close()
+
+    def abandon(self) -> None:
+        """Let go without writing anything; libavformat has opened no file before the first packet."""
+        if self._opened is not None:
             self._opened.close()
 
     def _mux(self, packet: av.Packet[Any]) -> None:
@@ -253,19 +259,21 @@ class BundledDataMuxer(LibavMuxer):
 
 
 class RecordMuxer:
-    """Raw `.dv` records, written and flushed one by one."""
+    """Raw `.dv` records, written and flushed one by one. A file is opened with the first, as libavformat does it."""
 
     def __init__(self, target: Any, name: str) -> None:
         self._name = name
         self._own: BinaryIO | None = None
+        self._path: Path | None = None
+        self._head = b""  # of the file, until it is written
         if isinstance(target, str) and is_pipe(target):
             self._own = os.fdopen(os.dup(pipe_descriptor(target, default=1)), "wb", buffering=0)
         elif isinstance(target, str):
-            self._own = Path(target).open("wb", buffering=0)  # noqa: SIM115 - closed by finish()
+            self._path = Path(target)
         self._file: Any = self._own or target
 
     def begin(self, stream: OutputStream) -> OutputStream:
-        self._put(records.file_head(stream.time_base))
+        self._head = records.file_head(stream.time_base)
         return stream
 
     def write(self, unit: Unit) -> None:
@@ -281,11 +289,23 @@ class RecordMuxer:
         raise ContainerFormatError(f"{self._name}: packet of another stream in a raw .dv file", name=self._name)
 
     def finish(self) -> None:
+        try:
+            if self._head:
+                self._put(b"")
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go without writing anything."""
         if self._own is not None:
             self._own.close()
 
     def _put(self, data: bytes) -> None:
-        view = memoryview(data)
+        if self._path is not None:
+            path, self._path = self._path, None
+            self._file = self._own = path.open("wb", buffering=0)  # closed by abandon()
+        head, self._head = self._head, b""
+        view = memoryview(head + data)
         while view:
             written = self._file.write(view)
             if written is None and isinstance(self._file, io.RawIOBase):

@@ -25,7 +25,8 @@ class OutputContainer:
     """A container opened for writing; a context manager, as PyAV's.
 
     What was muxed is handed to the system at once, so that a crash, a full disk or a broken pipe leaves it there.
-    Errors are ContainerErrors that name the file. Leaving the `with` block finishes the file, by an error too.
+    Errors are ContainerErrors that name the file. Leaving the `with` block finishes the file, by an error too; an error
+    before the first packet leaves an existing file as it was.
     """
 
     def __init__(self, file: Any, format: str | None = None, options: dict[str, str] | None = None) -> None:
@@ -36,7 +37,7 @@ class OutputContainer:
         self.format_name = self._format.name
         self.stream: OutputStream | None = None
         self._others: list[Any] = []
-        self._failed = self._closed = False
+        self._failed = self._closed = self._touched = False
         self._last_dts: int | None = None
         target = _target(file, self.name, self._format) if by_name else file
         try:
@@ -140,8 +141,9 @@ class OutputContainer:
         except ContainerFormatError:
             raise  # refused before anything was written
         except FAILURES as error:
-            self._failed = True
+            self._failed = self._touched = True
             raise translate(error, self.name, "write") from error
+        self._touched = True
 
     def _guard(self, action: Any, argument: Any) -> Any:
         """Run one step of the muxer; its failures become our errors."""
@@ -164,6 +166,14 @@ class OutputContainer:
             if not self._failed:
                 raise translate(error, self.name, "finish") from error
 
+    def discard(self) -> None:
+        """Close after a failure: as `close` does, but without a packet so far an existing file stays as it was."""
+        if self._touched:
+            self.close()
+        elif not self._closed:
+            self._closed = True
+            self._muxer.abandon()
+
     def __enter__(self) -> Self:
         return self
 
@@ -171,7 +181,7 @@ class OutputContainer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.close()
+            (self.close if error is None else self.discard)()
         except ContainerError as second:
             if error is None:
                 raise
