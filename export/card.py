@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duoview.models.data import Material
+from duoview.models.fixed_point import ACCUMULATOR_LIMIT
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
@@ -55,13 +56,17 @@ lambda 255^2 MSE + bits per
 pixel of y and hyper symbols, balanced over q by lambda^-0.4; an eighth of each batch goes through D uncoded; from
 half of the time on, {still.spectral} times the distance of windowed Fourier magnitudes.
 Validation: 96 centre crops of held-back pictures, bits from the class model (not the coder), averaged weights.
+accumulator_share is the largest value that an integer accumulator of the exact networks could reach, as a share of
+2^{ACCUMULATOR_LIMIT.bit_length() - 1}; from 1 on they would not be exported.
 
 {_curve(work / "still.jsonl")}
 ## Stage 2: the P-frame codec (E, D and the key-frame codec frozen, latent normalised)
 `{json.dumps(asdict(inter))}`. Online rollouts: each step advances a batch of sequences by one frame
-from the network's own state; sequences are real clips, still scenes with camera noise into which an object enters,
-and panned photographs.
-Validation: held-back clips, a 256x256 window, 15 P frames after a key frame.
+from the network's own state. Sequences are up to {inter.mix.longest} frames long: real clips, played to and fro where
+they are shorter, still scenes with camera noise into which an object enters, and panned photographs. Each is coded with
+random encoder decisions: its eagerness to lower a symbol where that saves more bits than it costs in error is drawn
+from 0 (to the nearest) to {inter.eagerness}.
+Validation: held-back clips, a 256x256 window, 15 P frames after a key frame, symbols to the nearest.
 
 {_curve(work / "inter.jsonl")}
 ## Stage 3: the denoiser of the human view

@@ -11,10 +11,21 @@ from pathlib import Path
 #: Data sets whose clips are held back for validation by default when they are among the folders.
 HELD_CLIPS = ("straigen_pedestrian", "abhishek_highway", "rfmanz_night_ir")
 
+EPILOG = """\
+Three stages follow one another: still codec, P frames, denoiser. Each saves a checkpoint to -work every five minutes.
+A stage can be stopped at any time, and killed: the same command goes on from the checkpoints. With more minutes, also
+after it has ended, it goes on at the learning rate that the longer schedule has by then. A stage whose minutes are
+spent is measured again, no more.
+
+The defaults take 2 h 20 min plus the reading of the folders, and give a first profile on two CPU cores. MODEL_CARD.md
+of the bundled profile says what that one took. See docs/training.md.
+"""
+
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    p = argparse.ArgumentParser(prog="duoview train", description=__doc__)
+    p = argparse.ArgumentParser(prog="duoview train", description=__doc__, epilog=EPILOG,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument(
         "-i",
         dest="folders",
@@ -25,14 +36,25 @@ def parser() -> argparse.ArgumentParser:
         help="folder of images and videos, searched below; may be given several times",
     )
     p.add_argument("-name", default="s", help="name of the profile (default: s)")
-    p.add_argument("-work", type=Path, default=Path("runs"), help="checkpoints and logs; a run there goes on")
+    p.add_argument(
+        "-work",
+        type=Path,
+        default=Path("runs"),
+        help="checkpoints and logs (default: runs); stages with a checkpoint there go on from it",
+    )
     p.add_argument(
         "-minutes",
         default="55,45,40",
         metavar="A,B,C",
-        help="wall time of the three stages: still codec, P frames, denoiser (default: 55,45,40)",
+        help="wall time of the three stages over all their runs: still codec, P frames, denoiser (default: 55,45,40)",
     )
-    p.add_argument("-hold", default=",".join(HELD_CLIPS), help="clips held back: parts of their names, by commas")
+    p.add_argument(
+        "-hold",
+        default=",".join(HELD_CLIPS),
+        metavar="A,B",
+        help="clips held back: never trained on, measured for the log and the model card; parts of their file names, "
+        "by commas. Of the pictures every tenth is held back, by a hash of its name (default: %(default)s)",
+    )
     p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
     p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("-device", default="cpu", help="torch device: cpu or cuda (default: cpu)")
