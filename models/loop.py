@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
@@ -73,8 +74,7 @@ class Loop(Generic[Network]):
             self.optimisers.append(Muon(matrices, lr=rate))
         self.step, self.spent = 0, 0.0
         self.kept: dict[str, Any] = {}
-        self._sums: dict[str, float] = {}
-        self._counted = 0
+        self._shown: defaultdict[str, list[float]] = defaultdict(list)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if checkpoint.exists():
             self._resume()
@@ -125,9 +125,9 @@ class Loop(Generic[Network]):
                     continue
                 now = time.time()
                 if now - last_report > self.report_seconds:
-                    means = {name: round(total / self._counted, 4) for name, total in self._sums.items()}
+                    means = {name: round(sum(values) / len(values), 4) for name, values in self._shown.items()}
                     self._log(log, {**means, "lr": round(self.rate_now, 6), **measure()})
-                    self._sums, self._counted = {}, 0
+                    self._shown.clear()
                     last_report = time.time()
                 if now - last_save > self.save_seconds:
                     self.save()
@@ -144,6 +144,8 @@ class Loop(Generic[Network]):
     def update(self, loss: Tensor, **shown: Tensor) -> bool:
         """One step against the gradient of ``loss``; means of it and of ``shown`` (scalars) go into the log.
 
+        A name that is not shown in every step has the mean over the steps in which it is.
+
         Returns False, with a message and all weights as they were, where the gradient is not finite.
         """
         for optimiser in self.optimisers:
@@ -159,7 +161,6 @@ class Loop(Generic[Network]):
             keep_accumulators_in_range(self.network)
         average_weights(self.average, self.network, min(0.999, (self.step + 1) / (self.step + 10)))
         self.step += 1
-        self._counted += 1
         for name, value in {"loss": loss, **shown}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.item()
+            self._shown[name].append(value.item())
         return True

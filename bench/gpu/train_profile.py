@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--wheels", type=Path, help="folder of wheels to install first")
     p.add_argument("--resume", type=Path, help="folder with still.pt, inter.pt, denoiser.pt of an earlier run")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", default="6,2,1.5")
+    p.add_argument("--minutes", default="6,2,1.5", help="of the three stages, with --resume those of that run included")
     p.add_argument("--device", default="cuda")
     p.add_argument("--workers", type=int, default=12)
     return p

@@ -170,11 +170,12 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path, capsys: p
 def test_a_log_line_holds_means_since_the_one_before(tmp_path: Path, clock: Clock) -> None:
     loop = new_loop(tmp_path, minutes=0.5)
     for _ in loop.rounds(lambda: {"bpp": 0.25}):
-        loop.update(loss_of(loop), rate=torch.tensor(float(loop.step)))
+        odd = {"odd": torch.tensor(2.0)} if loop.step % 2 else {}
+        loop.update(loss_of(loop), rate=torch.tensor(float(loop.step)), **odd)
         clock.now += 1
     first, second, last = lines(tmp_path)
-    assert (first["step"], first["rate"]) == (11, 5.0)
-    assert (second["step"], second["rate"]) == (22, 16.0)
+    assert (first["step"], first["rate"], first["odd"]) == (11, 5.0, 2.0)
+    assert (second["step"], second["rate"], second["odd"]) == (22, 16.0, 2.0)
     assert last == {"step": 30, "minutes": 0.5, "final": True, "bpp": 0.25}
 
 
