@@ -1,7 +1,7 @@
 # duoview's tasks. Everything happens in .venv; `make install test` works on a fresh clone.
 #
 #   make install      .venv with the wheel of this checkout and what its tests need
-#   make test         wheel, pytest and mypy against the installed wheel from outside the checkout, ruff
+#   make test         wheel, pytest and mypy (tests too) against the installed wheel from outside the checkout, ruff
 #   make lint         ruff, mypy, and (where nvcc is) the shared headers compiled for the GPU
 #   make demo         encodes a bundled clip, decodes both views, writes out/demo
 #   make bench        the measurements behind the README's numbers, written to bench/results; give
@@ -30,6 +30,8 @@ TORCH_REQUIRES := torch==2.13.0 onnx onnxscript
 # Tests see the installed wheel and nothing else: not the checkout, not the current folder.
 PYTEST := cd "$$(mktemp -d)" && PYTHONSAFEPATH=1 ORT_DISABLE_TELEMETRY=1 $(PY) -m pytest \
 	--import-mode=importlib -c $(ROOT)/pyproject.toml --rootdir=$(ROOT) -o cache_dir=$(ROOT)/build/pytest -q
+
+MYPY := PYTHONSAFEPATH=1 $(PY) -m mypy --config-file $(ROOT)/pyproject.toml --cache-dir $(ROOT)/build/mypy
 
 install: wheel
 
@@ -61,9 +63,10 @@ test-train:
 	$(PIP) install -q $(TORCH_REQUIRES)
 	$(PYTEST) $(ROOT)/tests/train
 
+# The tests name types of bench/, which is no part of the wheel: it is found through MYPYPATH.
 typecheck:
-	cd "$$(mktemp -d)" && PYTHONSAFEPATH=1 $(PY) -m mypy --config-file $(ROOT)/pyproject.toml \
-	  --cache-dir $(ROOT)/build/mypy -p duoview
+	$(PIP) install -q $(TORCH_REQUIRES)
+	cd "$$(mktemp -d)" && $(MYPY) -p duoview && MYPYPATH=$(ROOT) $(MYPY) $(ROOT)/tests
 
 ruff:
 	$(PY) -m ruff check --cache-dir build/ruff $(ROOT)

@@ -67,8 +67,8 @@ class VideoInput:
         except BaseException:
             self._container.close()
             raise
-        # Not a thread per frame: its errors come with a later packet, or while draining, where they cost the frames behind
-        # them or are never told; and a live input would lag by a frame a thread. The networks take longer anyway.
+        # Not a thread per frame: its errors come with a later packet, or while draining, where they cost the frames
+        # behind them or are never told; and a live input would lag by a frame a thread. Networks take longer anyway.
         self.stream.thread_type = "SLICE"
         self.stream.codec_context.thread_count = settings.threads
         start = self._container.start_time

@@ -13,6 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -20,6 +21,9 @@ import pytest
 
 from duoview import BitstreamError, Decoder, Encoder, FrameOrigin, LimitError, Profile, ProfileError
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+
+if TYPE_CHECKING:
+    from bench.damage import Verdict
 
 CASES = 200
 MIB = 1 << 20
@@ -45,7 +49,7 @@ def profile() -> Profile:
 
 
 @pytest.fixture(scope="module")
-def verdicts() -> list[damage.Verdict]:
+def verdicts() -> list[Verdict]:
     """200 random damages to one file, judged in a child process with 30 seconds for each at most."""
     clip = damage.Clip(width=96, height=64, frames=16, gop=4)
     return list(damage.run_cases(CASES, clip=clip, seed=11, bound=30.0))
@@ -70,25 +74,25 @@ def origins(frames: Iterator[av.VideoFrame]) -> list[bool]:
 # ---- damage to whole files
 
 
-def test_no_damage_crashes_or_hangs_the_decoder(verdicts: list[damage.Verdict]) -> None:
+def test_no_damage_crashes_or_hangs_the_decoder(verdicts: list[Verdict]) -> None:
     # A crash or a case beyond its time fails the fixture; here: all of them are there, and the slowest is far below it.
     assert len(verdicts) == CASES + 1
     assert max(verdict.seconds for verdict in verdicts) < 15
 
 
-def test_the_undamaged_file_decodes_exactly(verdicts: list[damage.Verdict]) -> None:
+def test_the_undamaged_file_decodes_exactly(verdicts: list[Verdict]) -> None:
     whole = verdicts[0]
     assert (whole.units, whole.exact, whole.exact_keys, whole.concealed, whole.error) == (16, 16, 4, 0, "")
 
 
-def test_every_kind_of_damage_was_tried_and_did_harm(verdicts: list[damage.Verdict]) -> None:
+def test_every_kind_of_damage_was_tried_and_did_harm(verdicts: list[Verdict]) -> None:
     kinds = [verdict.damage.kind for verdict in verdicts[1:]]
     assert {kind: kinds.count(kind) >= 20 for kind in damage.KINDS} == dict.fromkeys(damage.KINDS, True)
     harmed = [verdict for verdict in verdicts[1:] if verdict.exact < 16]
     assert len(harmed) > CASES // 2
 
 
-def test_decoding_resumes_exactly_at_every_key_unit_that_is_left(verdicts: list[damage.Verdict]) -> None:
+def test_decoding_resumes_exactly_at_every_key_unit_that_is_left(verdicts: list[Verdict]) -> None:
     assert sum(verdict.exact_keys != verdict.delivered_keys for verdict in verdicts) == 0
     read = [verdict for verdict in verdicts if not verdict.error]
     found, intact = (sum(getattr(v, name) for v in read) for name in ("delivered_keys", "intact_keys"))
@@ -97,15 +101,15 @@ def test_decoding_resumes_exactly_at_every_key_unit_that_is_left(verdicts: list[
     assert intact > 2 * CASES
 
 
-def test_undamaged_units_behind_undamaged_key_units_decode_exactly(verdicts: list[damage.Verdict]) -> None:
+def test_undamaged_units_behind_undamaged_key_units_decode_exactly(verdicts: list[Verdict]) -> None:
     assert [verdict for verdict in verdicts if verdict.wrong] == []
 
 
-def test_memory_does_not_grow_with_damage(verdicts: list[damage.Verdict]) -> None:
+def test_memory_does_not_grow_with_damage(verdicts: list[Verdict]) -> None:
     assert verdicts[-1].peak_mib - verdicts[0].peak_mib < 128
 
 
-def test_a_file_that_cannot_be_read_at_all_has_a_named_error(verdicts: list[damage.Verdict]) -> None:
+def test_a_file_that_cannot_be_read_at_all_has_a_named_error(verdicts: list[Verdict]) -> None:
     unreadable = [verdict.error for verdict in verdicts if verdict.error]
     assert all(error.startswith("Container") for error in unreadable)
     assert len(unreadable) < CASES // 10

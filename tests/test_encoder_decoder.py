@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -126,7 +127,7 @@ def test_the_stream_tells_size_rate_colour_and_source_format(profile: Profile) -
     (packet,) = encoder_for(profile).encode(frame)
     header = parse(bytes(packet)).sequence
     assert header is not None
-    assert (header.width, header.height, header.rate, header.pixel_format) == (96, 80, 25, "yuv422p")
+    assert (header.width, header.height, header.rate, header.pixel_format) == (96, 80, RATE, "yuv422p")
     assert (header.colour.matrix, header.colour.range) == (1, 1)
     assert (header.profile, header.profile_sha256) == (profile.name, profile.sha256)
 
@@ -286,8 +287,8 @@ def test_the_yuv_matrix_of_the_frame_is_respected(profile: Profile) -> None:
 
 def test_yuv_is_read_without_a_shift_of_brightness_or_colour() -> None:
     frame = rgb_frame(picture(352, 288)).reformat(format="yuv420p")
-    y, u, v = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :plane.width].astype(float)
-               for plane in frame.planes)
+    rows = ((plane, np.frombuffer(bytes(plane), np.uint8).reshape(-1, plane.line_size)) for plane in frame.planes)
+    y, u, v = (samples[:plane.height, :plane.width].astype(float) for plane, samples in rows)
     luma = (y - 16) * 255 / 219
     blue, red = (np.kron(plane - 128, np.ones((2, 2))) * 255 / 224 for plane in (u, v))
     exact = np.clip([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 0, 255)
@@ -341,9 +342,9 @@ def test_a_higher_q_costs_more_bytes_and_is_closer_to_the_source(profile: Profil
 @pytest.mark.parametrize("options", [{"q": 64}, {"q": -1}, {"gop": 0}, {"rate": 0}, {"width": 0}, {"height": 16385},
                                      {"width": 16384, "height": 16384}])
 def test_an_impossible_setting_is_refused_with_its_value(profile: Profile, options: dict[str, int]) -> None:
-    arguments = {"width": 64, "height": 64, **options}
+    arguments: dict[str, Any] = {"width": 64, "height": 64, **options}
     with pytest.raises(LimitError, match=str(next(iter(options.values())))):
-        Encoder(arguments.pop("width"), arguments.pop("height"), profile=profile, **arguments)
+        Encoder(profile=profile, **arguments)
 
 
 def test_a_frame_that_is_too_large_is_refused_before_it_is_coded(profile: Profile) -> None:

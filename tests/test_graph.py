@@ -178,4 +178,6 @@ def test_a_filter_that_ends_the_stream_by_itself_ends_it_once(chain: str) -> Non
 
 def test_after_a_reset_a_filter_that_ended_the_stream_starts_again() -> None:
     graph = Graph.parse("trim=end_frame=3")
-    assert [len(list(graph.process(lavfi(SOURCE)))) for _ in range(2) if graph.reset() is None] == [3, 3]
+    for _ in range(2):
+        assert len(list(graph.process(lavfi(SOURCE)))) == 3
+        graph.reset()

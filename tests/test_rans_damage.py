@@ -205,6 +205,6 @@ def test_the_decoded_array_outlives_its_decoder() -> None:
 
 
 def test_a_bitstream_error_is_a_value_error_and_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(BitstreamError("it broke", 7)))
+    error: BitstreamError = pickle.loads(pickle.dumps(BitstreamError("it broke", 7)))
     assert isinstance(error, ValueError)
     assert (str(error), error.offset) == ("it broke (at byte 7)", 7)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from duoview.export import exact_networks, float_networks
 from duoview.models.denoiser import Denoiser
-from duoview.models.inter import InterCodec, bound_state
+from duoview.models.inter import InterCodec, TemporalHyperDecoder, bound_state
+from duoview.models.key import HyperDecoder
 from duoview.models.network import Shape, StillCodec
 from duoview.models.train_denoiser import sample
 
@@ -17,7 +19,7 @@ SMALL = Shape(latent=8, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks
               parameters=16)
 
 
-def session(model, optimise=True):
+def session(model: onnx.ModelProto, optimise: bool = True) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -25,18 +27,18 @@ def session(model, optimise=True):
 
 
 @pytest.fixture(scope="module")
-def still():
+def still() -> StillCodec:
     torch.manual_seed(0)
     return StillCodec(SMALL).eval()
 
 
 @pytest.fixture(scope="module")
-def inter():
+def inter() -> InterCodec:
     torch.manual_seed(1)
     return InterCodec(SMALL.latent, SMALL.symbols, SMALL.transform, SMALL.hyper, SMALL.parameters, 1, 1, 16, 1).eval()
 
 
-def test_encoder_and_decoder_graphs_agree_with_torch(still):
+def test_encoder_and_decoder_graphs_agree_with_torch(still: StillCodec) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 128), np.uint8)
     with torch.no_grad():
         z = still.encoder(torch.from_numpy(picture).float() / 255)
@@ -48,7 +50,7 @@ def test_encoder_and_decoder_graphs_agree_with_torch(still):
     assert np.abs(back.astype(int) - expected).max() <= 1
 
 
-def test_key_transforms_agree_with_torch(still):
+def test_key_transforms_agree_with_torch(still: StillCodec) -> None:
     q = torch.tensor([20])
     z = torch.randn(1, SMALL.latent, 16, 24)
     with torch.no_grad():
@@ -68,8 +70,9 @@ def test_key_transforms_agree_with_torch(still):
 
 @pytest.mark.parametrize("optimise", [True, False])
 @pytest.mark.parametrize("q", [0, 24, 63])
-def test_exact_hyper_decoder_gives_the_integers_of_training(still, q, optimise):
+def test_exact_hyper_decoder_gives_the_integers_of_training(still: StillCodec, q: int, optimise: bool) -> None:
     network = still.key.model.decoder
+    assert isinstance(network, HyperDecoder)
     hyper = torch.randint(-127, 128, (1, SMALL.hyper, 2, 3)).float()
     with torch.no_grad():
         features, first = network(hyper, torch.tensor([q]))
@@ -81,7 +84,7 @@ def test_exact_hyper_decoder_gives_the_integers_of_training(still, q, optimise):
 
 
 @pytest.mark.parametrize("optimise", [True, False])
-def test_exact_context_network_gives_the_integers_of_training(still, optimise):
+def test_exact_context_network_gives_the_integers_of_training(still: StillCodec, optimise: bool) -> None:
     network = still.key.model.context
     features = torch.randint(0, 256, (1, SMALL.parameters, 8, 12)).float()
     decoded = torch.randint(-2000, 2001, (1, SMALL.symbols, 8, 12)).float()
@@ -93,8 +96,9 @@ def test_exact_context_network_gives_the_integers_of_training(still, optimise):
     assert np.array_equal(means, second.means.numpy() * 16)
 
 
-def test_exact_temporal_prior_gives_the_integers_of_training(inter):
+def test_exact_temporal_prior_gives_the_integers_of_training(inter: InterCodec) -> None:
     network = inter.model.decoder
+    assert isinstance(network, TemporalHyperDecoder)
     hyper = torch.randint(-20, 21, (1, SMALL.hyper, 2, 3)).float()
     previous = torch.randint(-2000, 2001, (1, SMALL.symbols, 8, 12)).float()
     with torch.no_grad():
@@ -106,7 +110,7 @@ def test_exact_temporal_prior_gives_the_integers_of_training(inter):
     assert np.array_equal(got[2], first.means.numpy() * 16)
 
 
-def test_inter_transforms_agree_with_torch(inter):
+def test_inter_transforms_agree_with_torch(inter: InterCodec) -> None:
     q = torch.tensor([33])
     z, previous = torch.randn(1, SMALL.latent, 16, 24), bound_state(torch.randn(1, SMALL.latent, 16, 24))
     with torch.no_grad():
@@ -128,7 +132,7 @@ def test_inter_transforms_agree_with_torch(inter):
     assert np.array_equal(z_onnx[0][:, untouched], previous.numpy()[0][:, untouched])
 
 
-def test_denoiser_graph_takes_the_steps_of_the_reference_sampler():
+def test_denoiser_graph_takes_the_steps_of_the_reference_sampler() -> None:
     torch.manual_seed(2)
     denoiser = Denoiser(SMALL.latent, (16, 24, 32)).eval()
     z_m, noise = torch.randn(1, SMALL.latent, 16, 24), torch.randn(1, SMALL.latent, 16, 24)
@@ -145,7 +149,7 @@ def test_denoiser_graph_takes_the_steps_of_the_reference_sampler():
     assert np.abs(got - expected.numpy()).max() < 0.02
 
 
-def test_colour_controller_takes_low_frequencies_from_the_machine_view():
+def test_colour_controller_takes_low_frequencies_from_the_machine_view() -> None:
     human = np.full((1, 3, 64, 64), 90, np.uint8)
     human[..., ::2] += 20
     machine = np.full((1, 3, 64, 64), 140, np.uint8)
@@ -154,9 +158,10 @@ def test_colour_controller_takes_low_frequencies_from_the_machine_view():
     assert np.array_equal(np.diff(out.astype(int)), np.diff(human.astype(int)))
 
 
-def test_an_exact_layer_that_could_overflow_is_rejected():
+def test_an_exact_layer_that_could_overflow_is_rejected() -> None:
     torch.manual_seed(3)
     network = StillCodec(SMALL).key.model.decoder
+    assert isinstance(network, HyperDecoder)
     with torch.no_grad():
         network.features.bias.fill_(3000.0)
     with pytest.raises(ValueError, match="accumulator may reach"):

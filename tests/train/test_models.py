@@ -41,14 +41,14 @@ def material(seed: int = 0) -> Material:
     return Material(pictures=blurred, clips={"a": np.stack([np.roll(blurred[0], 2 * n, 0) for n in range(12)])})
 
 
-def test_training_and_runtime_agree_on_the_coding_order():
+def test_training_and_runtime_agree_on_the_coding_order() -> None:
     mask = first_pass_mask(torch.zeros(1, 12, 8, 12))[0].numpy().astype(bool)
     halves = checkerboard(12, 8, 12)
     assert np.array_equal(np.flatnonzero(mask), halves.first)
     assert np.array_equal(np.flatnonzero(~mask), halves.second)
 
 
-def test_training_and_runtime_decide_on_the_same_symbols():
+def test_training_and_runtime_decide_on_the_same_symbols() -> None:
     random = np.random.default_rng(5)
     eagerness = np.array([0.0, 0.1, 0.5, 0.75, 1.0, 1.5, 1.9, 2.0], np.float32)
     classes = random.integers(0, 64, (len(eagerness), 12, 40, 40))
@@ -64,14 +64,14 @@ def test_training_and_runtime_decide_on_the_same_symbols():
     assert np.abs(nearest).max() > 100
 
 
-def test_a_decision_passes_the_gradient_on_where_the_class_codes_anything():
+def test_a_decision_passes_the_gradient_on_where_the_class_codes_anything() -> None:
     values = torch.tensor([0.7, 0.7, -2.3]).reshape(1, 3, 1, 1).requires_grad_()
     decide(values, torch.tensor([0.0, 1.0, 40.0]).reshape(1, 3, 1, 1), torch.ones(1)).sum().backward()
     assert values.grad is not None
     assert values.grad.flatten().tolist() == [0.0, 1.0, 1.0]
 
 
-def test_normalising_the_latent_changes_no_picture_and_no_symbol():
+def test_normalising_the_latent_changes_no_picture_and_no_symbol() -> None:
     torch.manual_seed(0)
     still = StillCodec(SMALL).eval()
     before = copy.deepcopy(still)
@@ -90,7 +90,7 @@ def test_normalising_the_latent_changes_no_picture_and_no_symbol():
     assert (latents.std((0, 2, 3)) - 1).abs().max() < 0.4
 
 
-def test_an_exact_layer_is_the_same_in_single_and_double_precision():
+def test_an_exact_layer_is_the_same_in_single_and_double_precision() -> None:
     torch.manual_seed(0)
     layer = FixedConv(256, 64)
     x = torch.randint(0, 256, (1, 256, 40, 40)).float() / 16
@@ -98,7 +98,7 @@ def test_an_exact_layer_is_the_same_in_single_and_double_precision():
     assert torch.equal(layer(x).double(), wide(x.double()))
 
 
-def test_the_gradient_of_a_fixed_point_value_is_that_of_its_clamp():
+def test_the_gradient_of_a_fixed_point_value_is_that_of_its_clamp() -> None:
     layer = FixedConv(4, 4)
     x = torch.tensor([0.03, 0.5, 15.0, 20.0, -1.0], requires_grad=True)
     quantise(x, layer.target).sum().backward()
@@ -118,7 +118,7 @@ def layers_with_one_too_large() -> torch.nn.ModuleDict:
     return layers
 
 
-def test_channels_that_could_overflow_are_brought_into_range_in_one_go():
+def test_channels_that_could_overflow_are_brought_into_range_in_one_go() -> None:
     layers = layers_with_one_too_large()
     keep_accumulators_in_range(layers)
     large = layers["large"]
@@ -126,7 +126,7 @@ def test_channels_that_could_overflow_are_brought_into_range_in_one_go():
     assert 0.85 * ACCUMULATOR_LIMIT < large.accumulator_bound() < 0.9 * ACCUMULATOR_LIMIT
 
 
-def test_layers_and_channels_within_range_are_left_alone():
+def test_layers_and_channels_within_range_are_left_alone() -> None:
     layers = layers_with_one_too_large()
     before = copy.deepcopy(layers.state_dict())
     keep_accumulators_in_range(layers)
@@ -135,7 +135,7 @@ def test_layers_and_channels_within_range_are_left_alone():
     assert all(torch.equal(before[name][0], after[name][0]) for name in before if name.startswith("large."))
 
 
-def test_the_accumulator_share_is_one_where_the_exporter_begins_to_refuse():
+def test_the_accumulator_share_is_one_where_the_exporter_begins_to_refuse() -> None:
     layer = FixedConv(4, 4)
     with torch.no_grad():
         layer.weight.zero_()
@@ -145,7 +145,7 @@ def test_the_accumulator_share_is_one_where_the_exporter_begins_to_refuse():
         accumulator_share(torch.nn.Conv2d(1, 1, 1))
 
 
-def test_where_no_symbol_is_coded_the_latent_stays_to_the_last_bit():
+def test_where_no_symbol_is_coded_the_latent_stays_to_the_last_bit() -> None:
     torch.manual_seed(1)
     inter = InterCodec(SMALL.latent, SMALL.symbols, SMALL.transform, SMALL.hyper, SMALL.parameters)
     previous = bound_state(torch.randn(1, SMALL.latent, 16, 16))
@@ -154,7 +154,7 @@ def test_where_no_symbol_is_coded_the_latent_stays_to_the_last_bit():
     assert torch.equal(after, previous)
 
 
-def test_the_update_mask_covers_the_neighbours_of_a_coded_symbol():
+def test_the_update_mask_covers_the_neighbours_of_a_coded_symbol() -> None:
     symbols = torch.zeros(1, 5, 6, 6)
     symbols[0, 2, 3, 3] = -1
     mask = update_mask(symbols)[0, 0]
@@ -162,26 +162,26 @@ def test_the_update_mask_covers_the_neighbours_of_a_coded_symbol():
     assert mask[4:10, 4:10].all()
 
 
-def test_table_classes_follow_the_coders_scale():
+def test_table_classes_follow_the_coders_scale() -> None:
     assert float(sigma_of_class(torch.tensor(1.0))) == pytest.approx(0.11)
     assert float(sigma_of_class(torch.tensor(63.0))) == pytest.approx(32.0, rel=1e-5)
     classes = torch.arange(1, 64).float()
     assert torch.equal(class_of_sigma(sigma_of_class(classes)), classes)
 
 
-def test_bits_of_a_wide_gaussian_are_its_entropy():
+def test_bits_of_a_wide_gaussian_are_its_entropy() -> None:
     torch.manual_seed(0)
     values = torch.randn(200_000) * 8
     bits = gaussian_bits(torch.round(values), torch.tensor(8.0)).mean()
     assert float(bits) == pytest.approx(0.5 * np.log2(2 * np.pi * np.e * 64), rel=0.01)
 
 
-def test_the_lagrangian_grows_with_quality():
+def test_the_lagrangian_grows_with_quality() -> None:
     weights = lagrangian(torch.arange(64))
     assert (weights[1:] > weights[:-1]).all()
 
 
-def test_muon_takes_only_pointwise_weights_of_float_networks():
+def test_muon_takes_only_pointwise_weights_of_float_networks() -> None:
     still = StillCodec(SMALL)
     matrices, others = split_parameters([still])
     fixed = {id(p) for m in still.modules() if isinstance(m, FixedConv) for p in m.parameters()}
@@ -190,13 +190,13 @@ def test_muon_takes_only_pointwise_weights_of_float_networks():
     assert len(matrices) + len(others) == len(list(still.parameters()))
 
 
-def test_orthogonalised_updates_have_singular_values_near_one():
+def test_orthogonalised_updates_have_singular_values_near_one() -> None:
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonalise(torch.randn(2, 24, 40))[0])
     assert values.min() > 0.5 and values.max() < 1.4
 
 
-def test_slots_play_sequences_on_and_mark_new_ones():
+def test_slots_play_sequences_on_and_mark_new_ones() -> None:
     slots = Slots(material(), 4, 64, SequenceMix(mean=3.0), seed=0)
     _, _, started = slots.advance()
     assert started.all()
@@ -204,7 +204,7 @@ def test_slots_play_sequences_on_and_mark_new_ones():
     assert 0 < np.mean(later) < 0.5
 
 
-def write_clip(path, frames: int) -> None:
+def write_clip(path: Path, frames: int) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("mpeg4", rate=12)
         stream.width = stream.height = 160
@@ -214,7 +214,7 @@ def write_clip(path, frames: int) -> None:
         out.mux(stream.encode(None))
 
 
-def test_loading_holds_back_whole_clips_by_name(tmp_path):
+def test_loading_holds_back_whole_clips_by_name(tmp_path: Path) -> None:
     for name in ("street", "yard"):
         write_clip(tmp_path / f"{name}.mp4", 10)
     material = load([tmp_path], hold_clips=("yard",))
@@ -244,6 +244,6 @@ def test_validation_takes_small_clips_and_does_without_a_hold_out() -> None:
     assert train_denoiser.validate(Denoiser(SMALL.latent), still, torch.ones(64, SMALL.latent), []) == {}
 
 
-def test_loading_an_empty_folder_names_it(tmp_path):
+def test_loading_an_empty_folder_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load([tmp_path])

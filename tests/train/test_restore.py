@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from duoview.models.network import Shape, StillCodec
 from duoview.models.train_inter import new_inter_codec
 
 
-def test_writing_restored_weights_gives_the_same_networks(tmp_path):
+def test_writing_restored_weights_gives_the_same_networks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = Shape()
     networks = Networks(StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent), torch.rand(64, shape.latent))

@@ -18,7 +18,7 @@ def levels(length: int, seed: int) -> list[int]:
     return [int(clean[0, 0, 0]) for _, clean in sequence(material, 32, mix, np.random.default_rng(seed))]
 
 
-def test_a_sequence_longer_than_its_clip_plays_it_to_and_fro():
+def test_a_sequence_longer_than_its_clip_plays_it_to_and_fro() -> None:
     there_and_back = [*range(FRAMES), *range(FRAMES - 2, 0, -1)]
     directions = set()
     for seed in range(12):
@@ -29,14 +29,14 @@ def test_a_sequence_longer_than_its_clip_plays_it_to_and_fro():
     assert directions == {0, FRAMES - 1}
 
 
-def test_a_sequence_within_its_clip_plays_in_one_direction_at_one_pace():
+def test_a_sequence_within_its_clip_plays_in_one_direction_at_one_pace() -> None:
     for seed in range(12):
         played = levels(5, seed)
         assert len(played) == 5
         assert set(np.diff(played)) in ({1}, {-1}, {2}, {-2})
 
 
-def test_sequences_are_never_longer_than_the_longest():
+def test_sequences_are_never_longer_than_the_longest() -> None:
     picture = np.zeros((200, 200, 3), np.uint8)
     mix = SequenceMix(shortest=2, mean=30.0, longest=20, noise=0.0)
     random = np.random.default_rng(0)

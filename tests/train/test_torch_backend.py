@@ -16,18 +16,18 @@ from duoview.profile import EXACT, NETWORKS
 
 
 @pytest.fixture(scope="module")
-def profile():
+def profile() -> duoview.Profile:
     return duoview.Profile("s")
 
 
-def test_torch_reproduces_every_golden_vector(profile):
+def test_torch_reproduces_every_golden_vector(profile: duoview.Profile) -> None:
     results = profile.verify(TorchBackend())
     assert len(results) >= 16
     assert all(r.passed for r in results)
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_exact_networks_give_equal_integers_on_torch_and_onnxruntime(profile, name):
+def test_exact_networks_give_equal_integers_on_torch_and_onnxruntime(profile: duoview.Profile, name: str) -> None:
     sizes = profile.manifest["sizes"]
     for height, width, saturate in ((5, 7, False), (6, 10, True)):
         inputs = exact_inputs(name, sizes, height, width, saturate)
@@ -46,7 +46,7 @@ def moving_square(n: int) -> av.VideoFrame:
     return frame
 
 
-def test_a_stream_from_onnxruntime_decodes_to_the_same_symbols_under_torch(profile):
+def test_a_stream_from_onnxruntime_decodes_to_the_same_symbols_under_torch(profile: duoview.Profile) -> None:
     encoder = duoview.Encoder(160, 96, rate=10, q=40, gop=8, profile=profile)
     packets = [p for n in range(6) for p in encoder.encode(moving_square(n))]
     decoders = [duoview.Decoder(profile=profile, strict=True),
@@ -57,5 +57,5 @@ def test_a_stream_from_onnxruntime_decodes_to_the_same_symbols_under_torch(profi
     assert worst <= 3
 
 
-def test_every_network_of_the_profile_is_in_the_manifest(profile):
+def test_every_network_of_the_profile_is_in_the_manifest(profile: duoview.Profile) -> None:
     assert sorted(profile.manifest["networks"]) == sorted(NETWORKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -15,7 +16,7 @@ from duoview.pipelines.train import main
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("material")
     random = np.random.default_rng(0)
     for n in range(30):
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_three_short_stages_write_a_profile_that_codes_pictures(folder, tmp_path):
+def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "profile"
     code = main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-minutes", "0.06,0.06,0.06", "-hold", "yard",
                  "-name", "tiny", "-threads", "2", str(output)])
@@ -54,7 +55,7 @@ def test_three_short_stages_write_a_profile_that_codes_pictures(folder, tmp_path
     assert encoder.symbols_sha256() == decoder.symbols_sha256()
 
 
-def test_training_goes_on_from_its_checkpoint(folder, tmp_path):
+def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
     arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2"]
 
     def finals(stage: str) -> list[int]:
@@ -70,20 +71,21 @@ def test_training_goes_on_from_its_checkpoint(folder, tmp_path):
         assert second == first > 0
 
 
-def test_a_folder_without_pictures_is_an_error_that_names_it(tmp_path):
+def test_a_folder_without_pictures_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         main(["-i", str(tmp_path), str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize("minutes", ["1,2", "a,b,c", "1,2,-3", "1,nan,1"])
-def test_minutes_that_are_not_three_numbers_are_a_usage_error(folder, tmp_path, minutes, capsys):
+def test_minutes_that_are_not_three_numbers_are_a_usage_error(
+        folder: Path, tmp_path: Path, minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["-i", str(folder), "-minutes", minutes, str(tmp_path / "out")])
     assert raised.value.code == 2
     assert f"-minutes {minutes}: expected three numbers" in capsys.readouterr().err
 
 
-def test_a_missing_text_on_the_sources_is_an_error_before_training(folder, tmp_path):
+def test_a_missing_text_on_the_sources_is_an_error_before_training(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="licences"):
         main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-sources", str(tmp_path / "licences.txt"),
               str(tmp_path / "out")])
