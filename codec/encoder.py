@@ -10,8 +10,9 @@ import av
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.backends import Backend, open_backend
+from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
-from duoview.machine import MAX_Q, MachineLayer, SymbolDecision
+from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
 from duoview.sequence import Colour, MachineCodec, SequenceHeader
@@ -28,7 +29,7 @@ class Encoder:
         profile: bundled name, folder, or Profile. device: ``cpu`` or ``auto``. threads: 0 for all cores.
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
-        decision: how eagerly symbols are lowered to save bits; None for the default.
+        decision: how symbols are rounded and what is not coded at all; None for the default.
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,

@@ -14,13 +14,11 @@ from numpy.typing import NDArray
 
 from duoview import kernels
 from duoview.backends import Backend, Network
+from duoview.decision import Floats, SymbolDecision, Symbols, quantise, symbol_bits, worth_coding
 from duoview.errors import BitstreamError
 from duoview.picture import padded
 from duoview.profile import Profile
 
-Floats = NDArray[np.float32]
-Symbols = NDArray[np.int16]
-SYMBOL_LIMIT = 32767
 MAX_Q = 63
 
 
@@ -40,26 +38,22 @@ def checkerboard(channels: int, height: int, width: int) -> Halves:
     return Halves(np.flatnonzero(mask), np.flatnonzero(~mask))
 
 
+#: Features, and classes and means (flat) of the first half.
+FirstParameters = tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]
+
+
 @dataclass(frozen=True)
-class SymbolDecision:
-    """How eagerly an encoder lowers a magnitude by one to save bits; 0 rounds to the nearest integer.
+class Chosen:
+    """Symbols and classes, flat in the order of y, and the decoded y (1, C, H, W) in sixteenths."""
 
-    At 1 a step down is taken where, at the high-rate slope of a unit quantiser (2 ln 2 / 12 per bit), the bits saved
-    under the symbol's Gaussian class outweigh the squared error added. Decoders see integers only.
-    """
+    symbols: Symbols
+    classes: NDArray[np.uint8]
+    decoded: Floats
 
-    key: float = 0.0
-    inter: float = 0.5
-
-
-def _step_penalty() -> Floats:
-    """Per table class: how far above the midpoint a value must lie to keep magnitude 1 (times 2m - 1 for m)."""
-    sigma = 0.11 * (32 / 0.11) ** ((np.arange(64) - 1) / 62)
-    slope = 2 * np.log(2) / 12 * (np.log2(np.e) / 2)
-    return (slope / 2 / sigma**2).astype(np.float32)
-
-
-STEP_PENALTY = _step_penalty()
+    def bits(self, shape: tuple[int, ...]) -> Floats:
+        """Bits by position, (H, W)."""
+        total: Floats = symbol_bits(self.symbols, self.classes).reshape(shape).sum((0, 1))
+        return total
 
 
 class MachineLayer:
@@ -97,8 +91,7 @@ class MachineLayer:
         table = self.profile.key_hyper_classes if key else self.profile.inter_hyper_classes
         return np.repeat(table[q], height * width)
 
-    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]
-                          ) -> tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]:
+    def _first_parameters(self, hyper: Floats, key: bool, level: NDArray[np.int64]) -> FirstParameters:
         if key:
             features, classes, means = self.networks["key_hyper"](hyper=hyper, q=level)
         else:
@@ -113,12 +106,23 @@ class MachineLayer:
         return classes.reshape(-1), means.reshape(-1)
 
     def _synthesise(self, decoded: Floats, symbols: Symbols, key: bool, level: NDArray[np.int64]) -> Floats:
+        """z_m of a frame; the state stays."""
         if key:
             (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=level)
         else:
             assert self.z_m is not None
             (z_m,) = self.networks["inter_synthesis"](
                 decoded=decoded, symbols=symbols.reshape(decoded.shape).astype(np.float32), previous=self.z_m, q=level)
+        return z_m
+
+    def _repeat(self) -> bytes:
+        """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
+        assert self.previous is not None
+        self.previous = np.zeros_like(self.previous)
+        self.digest.update(b"R")
+        return b""
+
+    def _move_on(self, z_m: Floats, decoded: Floats, key: bool) -> Floats:
         self.z_m = z_m
         self.previous = np.zeros_like(decoded) if key else decoded
         return z_m
@@ -129,7 +133,10 @@ class MachineLayer:
         self.digest.update(symbols.astype("<i2").tobytes())
 
     def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int) -> bytes:
-        """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on."""
+        """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on.
+
+        The section of a P frame in which nothing is coded is empty.
+        """
         if not key and self.z_m is None:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
         level = np.array([q], np.int64)
@@ -139,33 +146,56 @@ class MachineLayer:
         else:
             assert self.z_m is not None
             y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
-        shape = y.shape
-        halves = self._checkerboard(shape[2], shape[3])
+        halves = self._checkerboard(y.shape[2], y.shape[3])
+        first = self._first_parameters(hyper, key, level)
+        chosen = self._choose(y, halves, first, key)
+        z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
+        if not key and self.decision.skip > 0:
+            assert self.z_m is not None
+            keep = worth_coding(z, self.z_m, z_m, np.float32(self.decision.skip) * chosen.bits(y.shape),
+                                self.profile.latent_weight, float(self.profile.lagrangian[q]))
+            if not keep.all():
+                chosen = self._choose(y, halves, first, key, keep)
+                z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
+        if not key and not chosen.symbols.any():
+            return self._repeat()
+        hyper_symbols = hyper.astype(np.int16).reshape(-1)
+        parts = [hyper_symbols, chosen.symbols[halves.first], chosen.symbols[halves.second]]
+        classes = [self._hyper_classes(key, q, *hyper.shape[2:]), chosen.classes[halves.first],
+                   chosen.classes[halves.second]]
+        payload = kernels.encode(np.concatenate(parts), np.concatenate(classes))
+        self._count(key, hyper_symbols, chosen.symbols)
+        self._move_on(z_m, chosen.decoded, key)
+        return payload
+
+    def _choose(self, y: Floats, halves: Halves, first: FirstParameters, key: bool,
+                keep: NDArray[np.bool_] | None = None) -> Chosen:
+        """The symbols of y (1, C, H, W), none where ``keep`` (H, W) is False, and what decoders will make of them."""
         eagerness = self.decision.key if key else self.decision.inter
         values = y.reshape(-1)
-        symbols = np.zeros(values.size, np.int16)
-        decoded = np.zeros(values.size, np.float32)
-        features, classes, means = self._first_parameters(hyper, key, level)
-        hyper_symbols = hyper.astype(np.int16).reshape(-1)
-        parts, part_classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
+        kept = np.broadcast_to(keep, y.shape).reshape(-1) if keep is not None else None
+        chosen = Chosen(np.zeros(values.size, np.int16), np.zeros(values.size, np.uint8), np.zeros(y.shape, np.float32))
+        decoded = chosen.decoded.reshape(-1)
+        features, classes, means = first
         for half in (halves.first, halves.second):
             if half is halves.second:
-                classes, means = self._second_parameters(features, decoded.reshape(shape), key)
+                classes, means = self._second_parameters(features, chosen.decoded, key)
             part_class, part_mean = classes[half], means[half].astype(np.float32)
             part = quantise(values[half] - part_mean / np.float32(16), part_class, eagerness)
-            symbols[half] = part
+            if kept is not None:
+                part *= kept[half]
+            chosen.symbols[half], chosen.classes[half] = part, part_class
             decoded[half] = part * np.float32(16) + part_mean
-            parts.append(part)
-            part_classes.append(part_class)
-        payload = kernels.encode(np.concatenate(parts), np.concatenate(part_classes))
-        self._count(key, hyper_symbols, symbols)
-        self._synthesise(decoded.reshape(shape), symbols, key, level)
-        return payload
+        return chosen
 
     def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int) -> Floats:
         """z_m (1, latent, H/8, W/8) of a machine section. Raises BitstreamError; the state is then unusable."""
         if not key and self.z_m is None:
             raise BitstreamError("P frame without a frame before it", offset=0)
+        if not key and not payload:
+            self._repeat()
+            assert self.z_m is not None
+            return self.z_m
         level = np.array([q], np.int64)
         rows, columns = padded(height) // 16, padded(width) // 16
         shape = (1, self.sizes.symbols, rows, columns)
@@ -187,17 +217,5 @@ class MachineLayer:
             decoded[half] = part * np.float32(16) + means[half]
         decoder.finish()
         self._count(key, hyper_symbols, symbols)
-        return self._synthesise(decoded.reshape(shape), symbols, key, level)
-
-
-def quantise(values: Floats, classes: NDArray[np.generic], eagerness: float) -> Symbols:
-    """Mean-removed values to symbols, rate-distortion optimised; class 0 codes nothing, so it is zero there."""
-    magnitude = np.abs(values)
-    symbols = np.floor(magnitude + np.float32(0.5))
-    np.minimum(symbols, np.float32(SYMBOL_LIMIT), out=symbols)
-    if eagerness > 0:
-        margin = STEP_PENALTY[classes] * np.float32(eagerness)
-        lower = (magnitude < symbols - np.float32(0.5) + margin * (2 * symbols - 1)) & (symbols > 0)
-        symbols -= lower
-    symbols[classes == 0] = 0
-    return np.copysign(symbols, values).astype(np.int16)
+        whole = decoded.reshape(shape)
+        return self._move_on(self._synthesise(whole, symbols, key, level), whole, key)

@@ -104,6 +104,8 @@ class Profile:
                 self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
                 self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
                 self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
+                self.latent_weight: NDArray[np.float32] = arrays["latent_weight"]
+                self.lagrangian: NDArray[np.float32] = arrays["lagrangian"]
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ProfileError(f"{tables}: not the tables of a profile ({error})") from None
         self._check_tables(tables)
@@ -122,13 +124,14 @@ class Profile:
 
     def _check_tables(self, path: Path) -> None:
         """Shapes and types that the coder relies on; a class 0 would silence a hyper channel, 64 is no Gaussian."""
-        for what, channels, kind in (("key_hyper_classes", self.sizes.hyper, np.uint8),
-                                     ("inter_hyper_classes", self.sizes.hyper, np.uint8),
-                                     ("residual_scale", self.sizes.latent, np.float32)):
+        for what, shape, kind in (("key_hyper_classes", (LEVELS, self.sizes.hyper), np.uint8),
+                                  ("inter_hyper_classes", (LEVELS, self.sizes.hyper), np.uint8),
+                                  ("residual_scale", (LEVELS, self.sizes.latent), np.float32),
+                                  ("latent_weight", (self.sizes.latent,), np.float32),
+                                  ("lagrangian", (LEVELS,), np.float32)):
             table = getattr(self, what)
-            if table.shape != (LEVELS, channels) or table.dtype != kind:
-                raise ProfileError(f"{path}: {what} is {table.dtype} {table.shape}, "
-                                   f"expected {np.dtype(kind)} {(LEVELS, channels)}")
+            if table.shape != shape or table.dtype != kind:
+                raise ProfileError(f"{path}: {what} is {table.dtype} {table.shape}, expected {np.dtype(kind)} {shape}")
             if kind is np.uint8 and not 1 <= table.min() <= table.max() <= 63:
                 raise ProfileError(f"{path}: {what} has classes {table.min()} to {table.max()}, expected 1 to 63")
 

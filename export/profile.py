@@ -19,19 +19,20 @@ from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
-from duoview.models.network import StillCodec
+from duoview.models.network import StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.profile import EXACT, FORMAT
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Everything that a profile is made of. residual_scale: (64, latent)."""
+    """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (latent,)."""
 
     still: StillCodec
     inter: InterCodec
     denoiser: Denoiser
     residual_scale: torch.Tensor
+    latent_weight: torch.Tensor
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -86,6 +87,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         "key_hyper_classes": hyper_classes(networks.still.key.model),
         "inter_hyper_classes": hyper_classes(networks.inter.model),
         "residual_scale": networks.residual_scale.numpy().astype(np.float32),
+        "latent_weight": networks.latent_weight.numpy().astype(np.float32),
+        "lagrangian": lagrangian(torch.arange(64)).numpy().astype(np.float32),
     }
     np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
     manifest = {

@@ -87,7 +87,8 @@ def restore(folder: Path) -> Networks:
             sigma = sigma_of_class(torch.from_numpy(tables[table].astype(np.float32))).numpy()
             weights[f"{path}.hyper_sigma.table"] = sigma[:, :, None, None]
         scale = torch.from_numpy(tables["residual_scale"].copy())
+        weight = torch.from_numpy(tables["latent_weight"].copy())
     for prefix, network in (("still", still), ("inter", inter), ("denoiser", denoiser)):
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale)
+    return Networks(still, inter, denoiser, scale, weight)

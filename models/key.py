@@ -102,7 +102,7 @@ class ContextNetwork(nn.Module):
 def decide(values: Tensor, classes: Tensor, eagerness: Tensor | None) -> Tensor:
     """Mean-removed values to symbols as an encoder chooses them, with the gradient of the identity where one is coded.
 
-    The rule of ``codec.machine.quantise`` (SymbolDecision), so that P frames are trained on the states that real
+    The rule of ``codec.decision.quantise`` (SymbolDecision), so that P frames are trained on the states that real
     encoders leave. values, classes: (N, C, H, W); eagerness: (N,), 0 rounds to the nearest integer.
     """
     live = (classes > 0.5).float()

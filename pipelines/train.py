@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     from duoview.export.profile import Networks, write
     from duoview.models import data, train_denoiser, train_inter, train_still
     from duoview.models.network import Shape
-    from duoview.models.normalise import normalise_latent
+    from duoview.models.normalise import latent_weight, normalise_latent
 
     # What can fail for want of a file fails now, not after hours.
     options.output.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def main(arguments: list[str]) -> int:
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
     )
-    networks = Networks(still, inter, denoiser.eval().cpu(), scale.cpu())
+    networks = Networks(still, inter, denoiser.eval().cpu(), scale.cpu(), latent_weight(still, material))
     digest = write(networks, options.output, name=options.name, card=card)
     print(f"{options.output}: profile {options.name!r}, sha256 {digest}")
     return 0

@@ -97,7 +97,7 @@ def test_decoding_resumes_exactly_at_every_key_unit_that_is_left(verdicts: list[
     read = [verdict for verdict in verdicts if not verdict.error]
     found, intact = (sum(getattr(v, name) for v in read) for name in ("delivered_keys", "intact_keys"))
     # The container may lose a whole unit behind damage to its own headers, but seldom.
-    assert found >= 0.99 * intact
+    assert found >= 0.98 * intact
     assert intact > 2 * CASES
 
 

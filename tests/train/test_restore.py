@@ -18,7 +18,8 @@ from duoview.models.train_inter import new_inter_codec
 def test_writing_restored_weights_gives_the_same_networks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shape = Shape()
-    networks = Networks(StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent), torch.rand(64, shape.latent))
+    networks = Networks(StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent), torch.rand(64, shape.latent),
+                        torch.rand(shape.latent))
     write(networks, tmp_path / "first", name="first", card="")
     again = restore(tmp_path / "first")
     write(again, tmp_path / "second", name="first", card="")

@@ -1,0 +1,111 @@
+"""What an encoder decides: which integers to code, and where to code nothing. Decoders see the outcome only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Symbols = NDArray[np.int16]
+SYMBOL_LIMIT = 32767
+#: Pixels of a position of the symbols' grid.
+BLOCK_PIXELS = 16 * 16
+
+
+@dataclass(frozen=True)
+class SymbolDecision:
+    """How an encoder rounds, and when it leaves a region as the frame before had it.
+
+    Args:
+        key, inter: how eagerly a magnitude is lowered by one to save bits; 0 rounds to the nearest integer. At 1 a step
+            down is taken where, at the high-rate slope of a unit quantiser (2 ln 2 / 12 per bit), the bits saved under
+            the symbol's Gaussian class outweigh the squared error added.
+        skip: in P frames, a position is coded where the error that coding takes away is worth ``skip`` times its bits
+            at the Lagrangian of the quality index; 0 codes everywhere.
+    """
+
+    key: float = 0.0
+    inter: float = 0.5
+    skip: float = 1.0
+
+
+def _sigma() -> Floats:
+    """Standard deviation of the table classes 0..63; class 0 codes nothing."""
+    return (0.11 * (32 / 0.11) ** ((np.arange(64) - 1) / 62)).astype(np.float32)
+
+
+def _step_penalty() -> Floats:
+    """Per table class: how far above the midpoint a value must lie to keep magnitude 1 (times 2m - 1 for m)."""
+    slope = 2 * np.log(2) / 12 * (np.log2(np.e) / 2)
+    return (slope / 2 / _sigma() ** 2).astype(np.float32)
+
+
+def _symbol_bits(magnitudes: int = 256, most: float = 18.0) -> Floats:
+    """Bits of a magnitude under a table class, (64, magnitudes); an escape costs about ``most``."""
+    bits = np.zeros((64, magnitudes), np.float32)
+    for number, sigma in enumerate(_sigma()):
+        if number:
+            tails = [0.5 * math.erfc((m - 0.5) / (float(sigma) * math.sqrt(2))) for m in range(magnitudes + 1)]
+            bits[number] = [min(most, -math.log2(max(tails[m] - tails[m + 1], 1e-300))) for m in range(magnitudes)]
+    return bits
+
+
+STEP_PENALTY = _step_penalty()
+SYMBOL_BITS = _symbol_bits()
+
+
+def quantise(values: Floats, classes: NDArray[np.generic], eagerness: float) -> Symbols:
+    """Mean-removed values to symbols, rate-distortion optimised; class 0 codes nothing, so it is zero there."""
+    magnitude = np.abs(values)
+    symbols = np.floor(magnitude + np.float32(0.5))
+    np.minimum(symbols, np.float32(SYMBOL_LIMIT), out=symbols)
+    if eagerness > 0:
+        margin = STEP_PENALTY[classes] * np.float32(eagerness)
+        lower = (magnitude < symbols - np.float32(0.5) + margin * (2 * symbols - 1)) & (symbols > 0)
+        symbols -= lower
+    symbols[classes == 0] = 0
+    return np.copysign(symbols, values).astype(np.int16)
+
+
+def symbol_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
+    """What the symbols cost, by the model and without the coder; elementwise, any shape."""
+    magnitude = np.minimum(np.abs(symbols.astype(np.int32)), SYMBOL_BITS.shape[1] - 1)
+    return SYMBOL_BITS[classes, magnitude]
+
+
+def neighbourhood_mean(x: Floats) -> Floats:
+    """Mean over the 3x3 neighbourhood, of what lies inside: (H, W) -> (H, W)."""
+    def across(y: Floats) -> Floats:
+        total = y.copy()
+        total[1:] += y[:-1]
+        total[:-1] += y[1:]
+        return total
+
+    def both(y: Floats) -> Floats:
+        return across(across(y).T).T
+
+    return both(x) / both(np.ones_like(x))
+
+
+def worth_coding(z: Floats, before: Floats, after: Floats, bits: Floats, weight: Floats, lagrangian: float
+                 ) -> NDArray[np.bool_]:
+    """Where coding a P frame's symbols pays, position by position.
+
+    The outcome of a P frame replaces the latent in the 3x3 neighbourhood of every coded position, so both gain and bits
+    are means over it. In a still scene what is left to gain is noise; there the state before is kept untouched, and
+    neither rate nor error can grow, however long it lasts.
+
+    z, before, after: (1, latent, 2H, 2W), of the source, of the frame before, and with everything coded. bits: (H, W).
+    weight: (latent,), squared error of the picture (8-bit steps) per squared error of the latent. lagrangian: what a
+    squared error of one (8-bit steps, mean over a pixel's channels) is worth in bits per pixel.
+    Returns (H, W), True where coding pays.
+    """
+    gain = (np.square(z - before) - np.square(z - after))[0]
+    gain = np.tensordot(weight, gain, axes=1)
+    height, width = bits.shape
+    gain = gain.reshape(height, 2, width, 2).mean((1, 3))
+    worth = np.float32(lagrangian * BLOCK_PIXELS) * neighbourhood_mean(gain) > neighbourhood_mean(bits)
+    return np.asarray(worth, np.bool_)

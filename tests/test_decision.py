@@ -1,0 +1,129 @@
+"""What an encoder codes and what it leaves alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from skimage import data
+
+from duoview import Decoder, Encoder, Profile, kernels
+from duoview.access_unit import SectionType, parse, serialize
+from duoview.decision import SymbolDecision, neighbourhood_mean, quantise, symbol_bits, worth_coding
+from duoview.errors import BitstreamError
+
+SIDE = 128
+SCENE = data.chelsea()[60:60 + SIDE, 120:120 + SIDE]
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+def run(profile: Profile, scenes: list[np.ndarray], q: int, decision: SymbolDecision | None = None
+        ) -> tuple[list[int], list[np.ndarray]]:
+    """Bytes of the units and the decoded pictures of scenes seen by a camera with noise of sigma 2."""
+    generator = np.random.default_rng(1)
+    encoder = Encoder(SIDE, SIDE, rate=Fraction(25), q=q, gop=1000, profile=profile, threads=1, decision=decision)
+    decoder = Decoder(profile=profile, threads=1, strict=True)
+    sizes, shown = [], []
+    for scene in scenes:
+        noisy = np.clip(scene + generator.normal(0, 2, scene.shape), 0, 255).astype(np.uint8)
+        (packet,) = encoder.encode(av.VideoFrame.from_ndarray(noisy, format="rgb24"))
+        sizes.append(packet.size)
+        shown += [frame.to_ndarray(format="rgb24") for frame in decoder.decode(packet)]
+    return sizes, shown
+
+
+def psnr(shown: np.ndarray, clean: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.mean((shown.astype(float) - clean) ** 2)))
+
+
+@pytest.mark.parametrize("number", [8, 20, 30, 50, 63])
+def test_the_bits_of_symbols_are_what_the_coder_needs_for_them(number: int) -> None:
+    sigma = 0.11 * (32 / 0.11) ** ((number - 1) / 62)
+    symbols = np.round(np.random.default_rng(2).normal(0, sigma, 200_000)).astype(np.int16)
+    classes = np.full(symbols.size, number, np.uint8)
+    expected = float(symbol_bits(symbols, classes).sum()) / 8
+    assert len(kernels.encode(symbols, classes)) == pytest.approx(expected, rel=0.02)
+
+
+def test_class_0_costs_nothing() -> None:
+    assert symbol_bits(np.zeros(4, np.int16), np.zeros(4, np.uint8)).sum() == 0
+
+
+def test_a_neighbourhood_at_the_border_is_the_mean_of_what_lies_inside() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    means = neighbourhood_mean(x)
+    assert means[0, 0] == pytest.approx(x[:2, :2].mean())
+    assert means[1, 1] == pytest.approx(x[:3, :3].mean())
+    assert means[2, 3] == pytest.approx(x[1:, 2:].mean())
+
+
+def test_only_positions_around_a_gain_that_outweighs_its_bits_are_coded() -> None:
+    z = np.zeros((1, 2, 12, 12), np.float32)
+    before = z.copy()
+    before[0, 1, 2:4, 2:4] = 3  # position (1, 1) of the symbols' grid
+    bits = np.full((6, 6), 50, np.float32)
+    weight = np.array([0, 10], np.float32)
+    keep = worth_coding(z, before, z, bits, weight, 0.1)
+    expected = np.zeros((6, 6), bool)
+    expected[:3, :3] = True
+    assert np.array_equal(keep, expected)
+    assert not worth_coding(z, before, z, bits * 1000, weight, 0.1).any()
+
+
+def test_coding_that_makes_things_worse_is_never_worth_it() -> None:
+    z = np.zeros((1, 1, 4, 4), np.float32)
+    keep = worth_coding(z, z, z + 1, np.zeros((2, 2), np.float32), np.ones(1, np.float32), 1.0)
+    assert not keep.any()
+
+
+def test_a_magnitude_just_above_the_midpoint_is_lowered_where_it_costs_much() -> None:
+    values, classes = np.array([0.52, 0.52, -0.52], np.float32), np.array([10, 60, 10], np.uint8)
+    assert quantise(values, classes, 0.0).tolist() == [1, 1, -1]
+    assert quantise(values, classes, 1.0).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("q", [24, 63])
+def test_a_still_scene_keeps_its_picture_and_costs_next_to_nothing(profile: Profile, q: int) -> None:
+    sizes, shown = run(profile, [SCENE] * 12, q)
+    assert max(sizes[1:]) < 0.05 * sizes[0]
+    assert abs(psnr(shown[-1], SCENE) - psnr(shown[0], SCENE)) < 0.05
+
+
+def test_without_skipping_noise_is_coded_at_high_quality(profile: Profile) -> None:
+    skipping, _ = run(profile, [SCENE] * 3, 63)
+    coding, _ = run(profile, [SCENE] * 3, 63, SymbolDecision(skip=0))
+    assert skipping[0] == coding[0]
+    assert sum(coding[1:]) > 2 * sum(skipping[1:])
+
+
+def test_an_object_in_a_still_scene_is_shown_in_its_first_frame(profile: Profile) -> None:
+    changed = SCENE.copy()
+    changed[40:90, 40:90] = data.astronaut()[60:110, 200:250]
+    _, shown = run(profile, [SCENE, SCENE, changed], 40)
+    before, after = shown[1][40:90, 40:90], shown[2][40:90, 40:90]
+    assert psnr(after, changed[40:90, 40:90]) > psnr(before, changed[40:90, 40:90]) + 8
+
+
+def test_a_frame_in_which_nothing_is_worth_coding_has_an_empty_machine_section(profile: Profile) -> None:
+    encoder = Encoder(SIDE, SIDE, rate=Fraction(25), q=24, profile=profile, threads=1)
+    decoder = Decoder(profile=profile, threads=1, strict=True)
+    units = [encoder.encode(av.VideoFrame.from_ndarray(SCENE, format="rgb24"))[0] for _ in range(3)]
+    assert [parse(bytes(unit)).payload(SectionType.MACHINE) == b"" for unit in units] == [False, True, True]
+    first, *others = [frame.to_ndarray() for unit in units for frame in decoder.decode(unit)]
+    assert all(np.array_equal(first, other) for other in others)
+    assert decoder.symbols_sha256() == encoder.symbols_sha256()
+
+
+def test_an_empty_machine_section_in_a_key_unit_is_damage(profile: Profile) -> None:
+    (packet,) = Encoder(SIDE, SIDE, profile=profile, threads=1).encode(av.VideoFrame(SIDE, SIDE, "rgb24"))
+    unit = parse(bytes(packet))
+    sections = tuple(replace(s, payload=b"") if s.type == SectionType.MACHINE else s for s in unit.sections)
+    with pytest.raises(BitstreamError):
+        Decoder(profile=profile, threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
