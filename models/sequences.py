@@ -21,8 +21,8 @@ Frame = NDArray[np.uint8]
 class SequenceMix:
     """Shares of the kinds of sequences, and their length in frames (geometric, at least ``shortest``)."""
 
-    real: float = 0.6
-    still: float = 0.2
+    real: float = 0.45
+    still: float = 0.4
     shortest: int = 4
     mean: float = 40.0
     longest: int = 500

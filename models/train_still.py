@@ -37,14 +37,22 @@ class StillTraining:
     workers: int = 0
 
 
-def spectral_distance(a: Tensor, b: Tensor, window: int = 16) -> Tensor:
-    """Mean absolute difference of windowed Fourier magnitudes per picture: (N, 3, H, W) twice -> (N,)."""
+def spectral_distance(a: Tensor, b: Tensor, window: int = 16, *, colour: bool = False) -> Tensor:
+    """Mean absolute difference of windowed Fourier magnitudes per picture: (N, 3, H, W) twice -> (N,).
+
+    Of the mean of the three channels; with ``colour`` also of green less red and of blue less the mean. Windows overlap
+    by half and start at a random place, so that nothing can settle on their grid.
+    """
     taper = torch.hann_window(window, periodic=False, device=a.device)
     taper = taper[:, None] * taper[None, :]
+    top, left = (int(n) for n in torch.randint(0, window // 2, (2,)))
 
     def magnitudes(x: Tensor) -> Tensor:
-        luma = x.float().mean(1, keepdim=True)
-        tiles = F.unfold(luma, window, stride=window // 2).transpose(1, 2).reshape(len(x), -1, window, window)
+        x = x[:, :, top:, left:].float()
+        luma = x.mean(1, keepdim=True)
+        planes = torch.cat([luma, x[:, 1:2] - x[:, :1], x[:, 2:] - luma], 1) if colour else luma
+        planes = planes.reshape(-1, 1, *planes.shape[2:])
+        tiles = F.unfold(planes, window, stride=window // 2).transpose(1, 2).reshape(len(x), -1, window, window)
         return torch.log1p(torch.fft.rfft2(tiles * taper).abs() * 4)
 
     return (magnitudes(a) - magnitudes(b)).abs().mean((1, 2, 3))
