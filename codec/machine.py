@@ -149,16 +149,20 @@ class MachineLayer:
         halves = self._checkerboard(y.shape[2], y.shape[3])
         first = self._first_parameters(hyper, key, level)
         chosen = self._choose(y, halves, first, key)
+        if not key and not chosen.symbols.any():
+            return self._repeat()
         z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
         if not key and self.decision.skip > 0:
             assert self.z_m is not None
             keep = worth_coding(z, self.z_m, z_m, np.float32(self.decision.skip) * chosen.bits(y.shape),
                                 self.profile.latent_weight, float(self.profile.lagrangian[q]))
+            if not keep.any():
+                return self._repeat()
             if not keep.all():
                 chosen = self._choose(y, halves, first, key, keep)
+                if not chosen.symbols.any():
+                    return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-        if not key and not chosen.symbols.any():
-            return self._repeat()
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts = [hyper_symbols, chosen.symbols[halves.first], chosen.symbols[halves.second]]
         classes = [self._hyper_classes(key, q, *hyper.shape[2:]), chosen.classes[halves.first],
