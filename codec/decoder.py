@@ -113,7 +113,9 @@ class Decoder:
             return self._without_key(packet, discard)
         self.stats.decoded += 1
         assert self.sequence is not None
-        self._latent, self._picture = (z_m, self._q), None
+        if self._latent is None or z_m is not self._latent[0]:
+            # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
+            self._latent, self._picture = (z_m, self._q), None
         self._picture_size = (self.sequence.width, self.sequence.height)
         return [] if discard else [self._frame(packet, concealed=False)]
 
@@ -151,6 +153,8 @@ class Decoder:
                 raise ProfileError(
                     f"the stream was made with profile {sequence.profile!r} {sequence.profile_sha256.hex()[:12]}..., "
                     f"here is {profile.name!r} {profile.sha256.hex()[:12]}...; give the folder of the stream's profile")
+            if self._latent is not None:
+                self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile)
         self.sequence = sequence
 
@@ -192,10 +196,12 @@ class Decoder:
         if self._picture is None:
             assert self._latent is not None and self._picture_network is not None
             z_m, q = self._latent
-            (self._picture,) = self._picture_network(z=z_m)
+            (picture,) = self._picture_network(z=z_m)
             if self._human is not None:
                 (human,) = self._picture_network(z=self._human.latent(z_m, q))
-                self._picture = self._human.colour(human, self._picture)
+                picture = self._human.colour(human, picture)
+            # Last: a machine view left behind by a failure must not be taken for the human one.
+            self._picture = picture
         return self._picture
 
     def _without_key(self, packet: av.Packet | bytes, discard: bool) -> list[av.VideoFrame]:
