@@ -70,6 +70,11 @@ def quantise(values: Floats, classes: NDArray[np.generic], eagerness: float) -> 
     return np.copysign(symbols, values).astype(np.int16)
 
 
+def extra_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
+    """What the symbols cost beyond zeros in their place; elementwise, any shape."""
+    return symbol_bits(symbols, classes) - SYMBOL_BITS[classes, 0]
+
+
 def symbol_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
     """What the symbols cost, by the model and without the coder; elementwise, any shape."""
     magnitude = np.minimum(np.abs(symbols.astype(np.int32)), SYMBOL_BITS.shape[1] - 1)
@@ -77,35 +82,44 @@ def symbol_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
 
 
 def neighbourhood_mean(x: Floats) -> Floats:
-    """Mean over the 3x3 neighbourhood, of what lies inside: (H, W) -> (H, W)."""
+    """Mean over the 3x3 neighbourhood, of what lies inside: (..., H, W) -> (..., H, W)."""
     def across(y: Floats) -> Floats:
         total = y.copy()
-        total[1:] += y[:-1]
-        total[:-1] += y[1:]
+        total[..., 1:, :] += y[..., :-1, :]
+        total[..., :-1, :] += y[..., 1:, :]
         return total
 
     def both(y: Floats) -> Floats:
-        return across(across(y).T).T
+        return across(across(y).swapaxes(-1, -2)).swapaxes(-1, -2)
 
-    return both(x) / both(np.ones_like(x))
+    return both(x) / both(np.ones(x.shape[-2:], np.float32))
 
 
-def worth_coding(z: Floats, before: Floats, after: Floats, bits: Floats, weight: Floats, lagrangian: float
-                 ) -> NDArray[np.bool_]:
+def picture_error(error: Floats, weight: Floats) -> Floats:
+    """Squared error of the picture (8-bit steps, mean) that an error of the latent makes, by position of the symbols.
+
+    error: (1, latent, 2H, 2W). weight: (2, latent, latent), quadratic forms for what of it changes from place to place
+    and for what does not: brightness lies in the sum over channels and neighbours, so channel by channel a change of
+    light would seem to be a quarter of what is seen. Returns (H, W).
+    """
+    flat = neighbourhood_mean(error[0])
+    rough = error[0] - flat
+    parts = zip(weight, (rough, flat), strict=True)
+    seen = sum((np.tensordot(form, part, axes=1) * part).sum(0) for form, part in parts)
+    height, width = error.shape[2] // 2, error.shape[3] // 2
+    return np.asarray(seen, np.float32).reshape(height, 2, width, 2).mean((1, 3))
+
+
+def worth_coding(gain: Floats, bits: Floats, lagrangian: float) -> NDArray[np.bool_]:
     """Where coding a P frame's symbols pays, position by position.
 
     The outcome of a P frame replaces the latent in the 3x3 neighbourhood of every coded position, so both gain and bits
     are means over it. In a still scene what is left to gain is noise; there the state before is kept untouched, and
     neither rate nor error can grow, however long it lasts.
 
-    z, before, after: (1, latent, 2H, 2W), of the source, of the frame before, and with everything coded. bits: (H, W).
-    weight: (latent,), squared error of the picture (8-bit steps) per squared error of the latent. lagrangian: what a
-    squared error of one (8-bit steps, mean over a pixel's channels) is worth in bits per pixel.
+    gain, bits: (H, W), the squared error that coding takes away (8-bit steps, mean) and the bits it takes. lagrangian:
+    what a squared error of one (8-bit steps, mean over a pixel's channels) is worth in bits per pixel.
     Returns (H, W), True where coding pays.
     """
-    gain = (np.square(z - before) - np.square(z - after))[0]
-    gain = np.tensordot(weight, gain, axes=1)
-    height, width = bits.shape
-    gain = gain.reshape(height, 2, width, 2).mean((1, 3))
     worth = np.float32(lagrangian * BLOCK_PIXELS) * neighbourhood_mean(gain) > neighbourhood_mean(bits)
     return np.asarray(worth, np.bool_)

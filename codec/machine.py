@@ -7,6 +7,7 @@ networks only make the values that are rounded before coding and the latent that
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,16 @@ from numpy.typing import NDArray
 
 from duoview import kernels
 from duoview.backends import Backend, Network
-from duoview.decision import Floats, SymbolDecision, Symbols, quantise, symbol_bits, worth_coding
+from duoview.decision import (
+    BLOCK_PIXELS,
+    Floats,
+    SymbolDecision,
+    Symbols,
+    extra_bits,
+    picture_error,
+    quantise,
+    worth_coding,
+)
 from duoview.errors import BitstreamError
 from duoview.picture import padded
 from duoview.profile import Profile
@@ -51,8 +61,8 @@ class Chosen:
     decoded: Floats
 
     def bits(self, shape: tuple[int, ...]) -> Floats:
-        """Bits by position, (H, W)."""
-        total: Floats = symbol_bits(self.symbols, self.classes).reshape(shape).sum((0, 1))
+        """Bits beyond those of coding nothing, by position, (H, W)."""
+        total: Floats = extra_bits(self.symbols, self.classes).reshape(shape).sum((0, 1))
         return total
 
 
@@ -152,22 +162,31 @@ class MachineLayer:
         if not key and not chosen.symbols.any():
             return self._repeat()
         z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
+        worth = math.inf
         if not key and self.decision.skip > 0:
             assert self.z_m is not None
-            keep = worth_coding(z, self.z_m, z_m, np.float32(self.decision.skip) * chosen.bits(y.shape),
-                                self.profile.latent_weight, float(self.profile.lagrangian[q]))
-            if not keep.any():
-                return self._repeat()
-            if not keep.all():
-                chosen = self._choose(y, halves, first, key, keep)
+            weight = self.profile.latent_weight
+            lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
+            before = picture_error(z - self.z_m, weight)
+            kept = np.ones(y.shape[2:], np.bool_)
+            # The second time by what the first has left: where less is coded around it, a region's outcome is another.
+            for _ in range(2):
+                keep = kept & worth_coding(before - picture_error(z - z_m, weight), chosen.bits(y.shape), lagrangian)
+                if np.array_equal(keep, kept):
+                    break
+                kept = keep
+                chosen = self._choose(y, halves, first, key, kept)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
+            worth = lagrangian * BLOCK_PIXELS * float((before - picture_error(z - z_m, weight)).sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts = [hyper_symbols, chosen.symbols[halves.first], chosen.symbols[halves.second]]
         classes = [self._hyper_classes(key, q, *hyper.shape[2:]), chosen.classes[halves.first],
                    chosen.classes[halves.second]]
         payload = kernels.encode(np.concatenate(parts), np.concatenate(classes))
+        if 8 * len(payload) >= worth:
+            return self._repeat()  # all of it: the hyper symbols and the zeros of what is not kept cost bits as well
         self._count(key, hyper_symbols, chosen.symbols)
         self._move_on(z_m, chosen.decoded, key)
         return payload

@@ -127,7 +127,7 @@ class Profile:
         for what, shape, kind in (("key_hyper_classes", (LEVELS, self.sizes.hyper), np.uint8),
                                   ("inter_hyper_classes", (LEVELS, self.sizes.hyper), np.uint8),
                                   ("residual_scale", (LEVELS, self.sizes.latent), np.float32),
-                                  ("latent_weight", (self.sizes.latent,), np.float32),
+                                  ("latent_weight", (2, self.sizes.latent, self.sizes.latent), np.float32),
                                   ("lagrangian", (LEVELS,), np.float32)):
             table = getattr(self, what)
             if table.shape != shape or table.dtype != kind:

@@ -26,7 +26,7 @@ from duoview.profile import EXACT, FORMAT
 
 @dataclass(frozen=True)
 class Networks:
-    """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (latent,)."""
+    """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent)."""
 
     still: StillCodec
     inter: InterCodec

@@ -12,7 +12,16 @@ from skimage import data
 
 from duoview import Decoder, Encoder, Profile, kernels
 from duoview.access_unit import SectionType, parse, serialize
-from duoview.decision import SymbolDecision, neighbourhood_mean, quantise, symbol_bits, worth_coding
+from duoview.backends import open_backend
+from duoview.decision import (
+    SymbolDecision,
+    extra_bits,
+    neighbourhood_mean,
+    picture_error,
+    quantise,
+    symbol_bits,
+    worth_coding,
+)
 from duoview.errors import BitstreamError
 
 SIDE = 128
@@ -64,23 +73,55 @@ def test_a_neighbourhood_at_the_border_is_the_mean_of_what_lies_inside() -> None
     assert means[2, 3] == pytest.approx(x[1:, 2:].mean())
 
 
+def test_a_zero_costs_nothing_extra() -> None:
+    classes = np.array([1, 20, 63], np.uint8)
+    assert extra_bits(np.zeros(3, np.int16), classes).tolist() == [0, 0, 0]
+    assert (extra_bits(np.ones(3, np.int16), classes) > 0).all()
+
+
 def test_only_positions_around_a_gain_that_outweighs_its_bits_are_coded() -> None:
-    z = np.zeros((1, 2, 12, 12), np.float32)
-    before = z.copy()
-    before[0, 1, 2:4, 2:4] = 3  # position (1, 1) of the symbols' grid
-    bits = np.full((6, 6), 50, np.float32)
-    weight = np.array([0, 10], np.float32)
-    keep = worth_coding(z, before, z, bits, weight, 0.1)
+    gain, bits = np.zeros((6, 6), np.float32), np.full((6, 6), 50, np.float32)
+    gain[1, 1] = 90
+    keep = worth_coding(gain, bits, 0.1)
     expected = np.zeros((6, 6), bool)
     expected[:3, :3] = True
     assert np.array_equal(keep, expected)
-    assert not worth_coding(z, before, z, bits * 1000, weight, 0.1).any()
+    assert not worth_coding(gain, bits * 1000, 0.1).any()
 
 
 def test_coding_that_makes_things_worse_is_never_worth_it() -> None:
-    z = np.zeros((1, 1, 4, 4), np.float32)
-    keep = worth_coding(z, z, z + 1, np.zeros((2, 2), np.float32), np.ones(1, np.float32), 1.0)
-    assert not keep.any()
+    assert not worth_coding(np.full((2, 2), -1, np.float32), np.zeros((2, 2), np.float32), 1.0).any()
+
+
+def test_the_error_of_a_region_is_that_of_its_own_latents() -> None:
+    error = np.zeros((1, 2, 8, 8), np.float32)
+    error[0, 1, 2:4, 2:4] = 3  # position (1, 1) of the symbols' grid
+    seen = picture_error(error, np.stack([np.diag([0, 10]), np.diag([0, 10])]).astype(np.float32))
+    assert seen.shape == (4, 4)
+    assert seen.argmax() == 5
+    assert seen[3].max() == 0
+
+
+@pytest.mark.parametrize("levels", [2, 8])
+def test_a_change_of_light_is_worth_what_is_seen_of_it(profile: Profile, levels: int) -> None:
+    encoder = profile.load("encoder", open_backend("cpu", 1))
+    bright, dark = (encoder(picture=np.ascontiguousarray(scene.transpose(2, 0, 1)[None]))[0]
+                    for scene in (np.maximum(SCENE, levels), np.maximum(SCENE, levels) - levels))
+    assert picture_error(bright - dark, profile.latent_weight).mean() == pytest.approx(levels**2, rel=0.25)
+
+
+@pytest.mark.parametrize("q", [24, 56])
+def test_a_fading_scene_is_followed(profile: Profile, q: int) -> None:
+    scenes = [SCENE * (1 - 0.7 * n / 24) for n in range(24)]
+    (_, followed), (_, coded) = run(profile, scenes, q), run(profile, scenes, q, SymbolDecision(skip=0))
+    assert all(psnr(a, scene) > psnr(b, scene) - 1 for a, b, scene in zip(followed, coded, scenes, strict=True))
+
+
+@pytest.mark.parametrize("q", [24, 56])
+def test_a_scene_that_is_still_again_costs_nothing_any_more(profile: Profile, q: int) -> None:
+    moving = [np.roll(SCENE, step, 1) for step in range(6)]
+    sizes, _ = run(profile, moving + [moving[-1]] * 14, q)
+    assert max(sizes[-4:]) == 15
 
 
 def test_a_magnitude_just_above_the_midpoint_is_lowered_where_it_costs_much() -> None:

@@ -19,7 +19,7 @@ def test_writing_restored_weights_gives_the_same_networks(tmp_path: Path) -> Non
     torch.manual_seed(0)
     shape = Shape()
     networks = Networks(StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent), torch.rand(64, shape.latent),
-                        torch.rand(shape.latent))
+                        torch.rand(2, shape.latent, shape.latent))
     write(networks, tmp_path / "first", name="first", card="")
     again = restore(tmp_path / "first")
     write(again, tmp_path / "second", name="first", card="")
@@ -37,7 +37,7 @@ def test_writing_restored_weights_gives_the_same_networks(tmp_path: Path) -> Non
         a = networks.inter.analyse(z, z * 0.9, q)
         assert torch.allclose(a, again.inter.analyse(z, z * 0.9, q), atol=0.02 * float(a.abs().max()))
     with np.load(tmp_path / "first" / "tables.npz") as a, np.load(tmp_path / "second" / "tables.npz") as b:
-        assert np.array_equal(a["residual_scale"], b["residual_scale"])
+        assert all(np.array_equal(a[name], b[name]) for name in ("residual_scale", "latent_weight", "lagrangian"))
         for name in ("key_hyper_classes", "inter_hyper_classes"):
             # Between anchors, a scale that went through its class may fall into the neighbouring one.
             assert np.abs(a[name].astype(int) - b[name]).max() <= 1
