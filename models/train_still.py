@@ -52,10 +52,10 @@ def spectral_distance(a: Tensor, b: Tensor, window: int = 16, *, colour: bool = 
         luma = x.mean(1, keepdim=True)
         planes = torch.cat([luma, x[:, 1:2] - x[:, :1], x[:, 2:] - luma], 1) if colour else luma
         planes = planes.reshape(-1, 1, *planes.shape[2:])
-        tiles = F.unfold(planes, window, stride=window // 2).transpose(1, 2).reshape(len(x), -1, window, window)
+        tiles = F.unfold(planes, window, stride=window // 2).transpose(1, 2).reshape(-1, window, window)
         return torch.log1p(torch.fft.rfft2(tiles * taper).abs() * 4)
 
-    return (magnitudes(a) - magnitudes(b)).abs().mean((1, 2, 3))
+    return (magnitudes(a) - magnitudes(b)).abs().reshape(len(a), -1).mean(1)
 
 
 def draw_quality(count: int, device: torch.device) -> Tensor:

@@ -107,6 +107,14 @@ def test_tables_with_a_class_that_is_no_gaussian_are_refused(folder: Path, profi
         Profile(folder)
 
 
+def test_a_table_with_a_value_that_is_not_finite_is_refused(profile: Profile, folder: Path) -> None:
+    weight = profile.latent_weight.copy()
+    weight[0, 3, 3] = np.nan
+    change_tables(folder, latent_weight=weight)
+    with pytest.raises(ProfileError, match="latent_weight has values that are not finite"):
+        Profile(folder)
+
+
 def test_tables_that_are_no_archive_are_refused(folder: Path) -> None:
     (folder / "tables.npz").write_bytes(b"PK\x03\x04 not really")
     digest = hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()

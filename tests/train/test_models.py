@@ -30,6 +30,7 @@ from duoview.models.optimiser import orthogonalise, split_parameters
 from duoview.models.rate import class_of_sigma, gaussian_bits, sigma_of_class
 from duoview.models.sequences import SequenceMix, Slots
 from duoview.models.train_inter import new_inter_codec
+from duoview.models.train_still import spectral_distance
 
 SMALL = Shape(latent=8, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks=1, symbols=12, transform=16, hyper=6,
               parameters=16)
@@ -247,3 +248,15 @@ def test_validation_takes_small_clips_and_does_without_a_hold_out() -> None:
 def test_loading_an_empty_folder_names_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         load([tmp_path])
+
+
+def test_the_spectral_distance_sees_detail_and_not_where_it_is():
+    torch.manual_seed(2)
+    texture = torch.rand(2, 3, 96, 96) * 0.2
+    moved = texture.roll((3, 5), (2, 3))
+    flat = texture.mean((2, 3), keepdim=True).expand_as(texture)
+    for colour in (False, True):
+        same, smooth = (spectral_distance(texture, other, colour=colour) for other in (moved, flat))
+        assert same.shape == (2,)
+        assert (same < 0.5 * smooth).all()
+        assert spectral_distance(texture, texture, colour=colour).max() == 0
