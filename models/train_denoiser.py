@@ -39,10 +39,10 @@ class DenoiserTraining:
 
 
 @torch.no_grad()
-def residual_scale(still: StillCodec, material: Material, rounds: int = 12) -> Tensor:
+def residual_scale(still: StillCodec, material: Material, rounds: int = 8) -> Tensor:
     """Standard deviation of z - z_m by quality index and channel, (64, latent), smoothed between 16 levels."""
     device = next(still.parameters()).device
-    source = crops(material, 32, 128, seed=77)
+    source = crops(material, 8, 128, seed=77)
     levels = torch.linspace(0, 63, 16).round().long()
     total = torch.zeros(16, still.shape.latent, device=device)
     for _ in range(rounds):

@@ -74,7 +74,8 @@ def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.u
             key_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
             z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
             for n in range(1, len(window)):
-                coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q)
+                with torch.autocast(device.type, torch.bfloat16):
+                    coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q)
                 z_m, decoded = coded.z, coded.decoded
                 bits_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
                 error = (still.decoder(z_m).clamp(0, 1) - window[n:n + 1]).square().mean()
@@ -106,9 +107,10 @@ def validate_still_scenes(still: StillCodec, inter: InterCodec, pictures: list[P
     z_m, decoded, first = torch.empty(0), torch.empty(0), torch.empty(0)
     for n in range(frames + 1):
         noisy = clean + torch.randn(clean.shape, generator=noise).to(device) * (2 / 255)
-        z = still.encoder(noisy.clamp(0, 1))
-        coded = inter(z, z_m, decoded, q, eagerness) if n else still.key(z, q)
-        z_m, decoded = (coded.z, coded.decoded) if n else (bound_state(coded.z), torch.zeros_like(coded.decoded))
+        with torch.autocast(device.type, torch.bfloat16):
+            z = still.encoder(noisy.clamp(0, 1))
+            coded = inter(z, z_m, decoded, q, eagerness) if n else still.key(z, q)
+        z_m, decoded = (coded.z, coded.decoded) if n else (bound_state(coded.z.float()), torch.zeros_like(coded.decoded))
         if n in (0, frames):
             psnr = -10 * torch.log10((still.decoder(z_m).clamp(0, 1) - clean).square().mean((1, 2, 3)))
             first = psnr if n == 0 else psnr - first
