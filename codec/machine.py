@@ -168,14 +168,9 @@ class MachineLayer:
             weight = self.profile.latent_weight
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
             before = picture_error(z - self.z_m, weight)
-            kept = np.ones(y.shape[2:], np.bool_)
-            # The second time by what the first has left: where less is coded around it, a region's outcome is another.
-            for _ in range(2):
-                keep = kept & worth_coding(before - picture_error(z - z_m, weight), chosen.bits(y.shape), lagrangian)
-                if np.array_equal(keep, kept):
-                    break
-                kept = keep
-                chosen = self._choose(y, halves, first, key, kept)
+            keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(y.shape), lagrangian)
+            if not keep.all():
+                chosen = self._choose(y, halves, first, key, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)

@@ -110,7 +110,9 @@ def validate_still_scenes(still: StillCodec, inter: InterCodec, pictures: list[P
         with torch.autocast(device.type, torch.bfloat16):
             z = still.encoder(noisy.clamp(0, 1))
             coded = inter(z, z_m, decoded, q, eagerness) if n else still.key(z, q)
-        z_m, decoded = (coded.z, coded.decoded) if n else (bound_state(coded.z.float()), torch.zeros_like(coded.decoded))
+        z_m, decoded = coded.z, coded.decoded
+        if n == 0:
+            z_m, decoded = bound_state(z_m.float()), torch.zeros_like(decoded)
         if n in (0, frames):
             psnr = -10 * torch.log10((still.decoder(z_m).clamp(0, 1) - clean).square().mean((1, 2, 3)))
             first = psnr if n == 0 else psnr - first

@@ -71,6 +71,8 @@ class CpuBackend:
         options.log_severity_level = 3
         if not self.optimise:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Every network has a pool of its own; threads that spin between two networks would take the cores of the next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Sizes change from stream to stream; a memory pattern per size would only hold on to memory.
         options.enable_mem_pattern = False
         return CpuNetwork(path, options)
