@@ -169,7 +169,7 @@ class MachineLayer:
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
             before = picture_error(z - self.z_m, weight)
             keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(y.shape), lagrangian)
-            if not keep.all():
+            if chosen.symbols.reshape(y.shape)[:, :, ~keep].any():
                 chosen = self._choose(y, halves, first, key, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
