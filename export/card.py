@@ -74,9 +74,10 @@ model, which charges for symbols that are zero more than the coder does. An enco
 {_curve(work / "inter.jsonl")}
 ## Stage 3: the denoiser of the human view
 `{json.dumps(asdict(denoiser))}`. Rectified flow on the normalised residual z - z_m, prediction of the
-residual. From {denoiser.rollouts_from} of the time on, every other step trains the last step of samplings of 2 to 6
-steps from pure noise: squared error plus {denoiser.spectral} times the distance of windowed Fourier magnitudes of the
-shown picture to the source's, of luma and two colour differences. Validation: 4 steps at q 24 on 48 held-back crops;
+residual, on key frames and, every other pair of steps, on P frames of sequences like those of stage 2. From
+{denoiser.rollouts_from} of the time on, every other step trains the last step of samplings of 2 to 6 steps from pure
+noise: squared error plus {denoiser.spectral} times the distance of windowed Fourier magnitudes of the shown picture to
+the source's, of luma and two colour differences. Validation: 4 steps at q 24 on key frames of 48 held-back crops;
 detail is the energy above a 5x5 mean relative to the source's.
 
 {_curve(work / "denoiser.jsonl")}"""

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.denoiser import Denoiser
-from duoview.models.inter import bound_state
+from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
 from duoview.models.network import StillCodec
+from duoview.models.sequences import SequenceMix, Slots
 from duoview.models.train_still import spectral_distance
 
 
@@ -33,7 +34,7 @@ class DenoiserTraining:
     rate: float = 2.0e-3
     seed: int = 3
     rollouts_from: float = 0.5
-    spectral: float = 6.0
+    spectral: float = 60.0
     device: str = "cpu"
     workers: int = 0
 
@@ -114,7 +115,43 @@ def last_estimate(denoiser: Denoiser, z_m: Tensor, q: Tensor, steps: int) -> Ten
         return denoiser(state, z_m, moment, q).float()
 
 
-def train(material: Material, still: StillCodec, options: DenoiserTraining, folder: Path) -> tuple[Denoiser, Tensor]:
+class Rollouts:
+    """Latents of P frames as a decoder has them, from sequences that are played on and on.
+
+    Without them the denoiser takes what P frames leave behind, a faint mesh in the dark, for texture and adds to it.
+    """
+
+    def __init__(self, material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, seed: int
+                 ) -> None:
+        self.still, self.inter, self.device = still, inter, torch.device(options.device)
+        self.slots = Slots(material, options.batch, options.crop, SequenceMix(), seed)
+        shape, size = still.shape, options.crop
+        self.z_m = torch.zeros(options.batch, shape.latent, size // 8, size // 8, device=self.device)
+        self.decoded = torch.zeros(options.batch, shape.symbols, size // 16, size // 16, device=self.device)
+        self.q = torch.zeros(options.batch, dtype=torch.long, device=self.device)
+
+    @torch.no_grad()
+    def advance(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean pictures (N, 3, H, W) of the next frames, z_m of their noisy versions, and q."""
+        noisy_array, clean_array, started = self.slots.advance()
+        noisy = to_tensor(noisy_array).to(self.device, memory_format=torch.channels_last)
+        fresh = torch.from_numpy(started).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            z = self.still.encoder(noisy)
+            if started.any():
+                self.q[fresh] = torch.randint(0, 64, (int(fresh.sum()),), device=self.device)
+                self.z_m[fresh] = bound_state(self.still.key(z[fresh], self.q[fresh]).z.float())
+                self.decoded[fresh] = 0
+            live = ~fresh
+            if live.any():
+                eagerness = torch.full((int(live.sum()),), 0.5, device=self.device)
+                coded = self.inter(z[live], self.z_m[live], self.decoded[live], self.q[live], eagerness)
+                self.z_m[live], self.decoded[live] = coded.z.float(), coded.decoded.float()
+        return to_tensor(clean_array).to(self.device), self.z_m.clone(), self.q.clone()
+
+
+def train(material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, folder: Path
+          ) -> tuple[Denoiser, Tensor]:
     """Train, or go on from ``folder/denoiser.pt``; writes ``denoiser.jsonl`` there.
 
     Returns the averaged weights and the residual scale, which is measured once and stays with the checkpoint.
@@ -129,12 +166,19 @@ def train(material: Material, still: StillCodec, options: DenoiserTraining, fold
         loop.kept["scale"] = residual_scale(still, material)
     scale: Tensor = loop.kept["scale"]
     source = batches(material, options.batch, options.crop, options.seed + loop.step, device, options.workers, 0.2)
+    rollouts = Rollouts(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), options,
+                        options.seed + loop.step)
     for done in loop.rounds(lambda: validate(loop.average, still, scale, material.held_pictures)):
-        picture = next(source)
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            q = torch.randint(0, 64, (options.batch,), device=device)
-            z = still.encoder(picture).float()
-            z_m = bound_state(still.key(z, q).z.float())
+        if loop.step // 2 % 2:
+            picture, z_m, q = rollouts.advance()
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                z = still.encoder(picture).float()
+        else:
+            picture = next(source)
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                q = torch.randint(0, 64, (options.batch,), device=device)
+                z = still.encoder(picture).float()
+                z_m = bound_state(still.key(z, q).z.float())
         size = scale[q][:, :, None, None]
         residual = (z - z_m) / size
         if done > options.rollouts_from and loop.step % 2:

@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     still = train_still.train(material, shape, still_options, options.work).eval().cpu()
     normalise_latent(still, material)
     inter = train_inter.train(material, still, inter_options, options.work).eval().cpu()
-    denoiser, scale = train_denoiser.train(material, still, denoiser_options, options.work)
+    denoiser, scale = train_denoiser.train(material, still, inter, denoiser_options, options.work)
     machine = f"{platform.machine()}, {threads} threads, torch {torch.__version__}"
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
