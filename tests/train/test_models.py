@@ -250,7 +250,7 @@ def test_loading_an_empty_folder_names_it(tmp_path: Path) -> None:
         load([tmp_path])
 
 
-def test_the_spectral_distance_sees_detail_and_not_where_it_is():
+def test_the_spectral_distance_sees_detail_and_not_where_it_is() -> None:
     torch.manual_seed(2)
     texture = torch.rand(2, 3, 96, 96) * 0.2
     moved = texture.roll((3, 5), (2, 3))
