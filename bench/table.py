@@ -7,6 +7,7 @@ Nothing is measured here, and nothing that has no result file is written: a miss
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -49,9 +50,12 @@ def provenance(result: dict[str, Any]) -> str:
     """Where and with what a result was measured."""
     machine = result["machine"]
     load_1, load_5, _ = machine["load_average"]
+    manifest = ROOT / "codec" / "profiles" / result["profile"] / "profile.json"
+    bundled = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+    since = f" (the bundled one is {bundled[:12]} now)" if bundled not in ("", result["profile_sha256"]) else ""
     return (f"{result['date'][:16]} UTC, {machine['cpu']}, {machine['cores']} cores, load average {load_1} (1 min), "
             f"{load_5} (5 min); onnxruntime {machine['versions']['onnxruntime']}, PyAV {machine['versions']['av']} "
-            f"(FFmpeg {machine['versions']['ffmpeg']}); profile {result['profile']} {result['profile_sha256'][:12]}, "
+            f"(FFmpeg {machine['versions']['ffmpeg']}); profile {result['profile']} {result['profile_sha256'][:12]}{since}, "
             f"commit {machine['commit'][:12]}{'+' if machine['commit'].endswith('+') else ''}.")
 
 
