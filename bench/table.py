@@ -56,7 +56,8 @@ def provenance(result: dict[str, Any]) -> str:
     return (f"{result['date'][:16]} UTC, {machine['cpu']}, {machine['cores']} cores, load average {load_1} (1 min), "
             f"{load_5} (5 min); onnxruntime {machine['versions']['onnxruntime']}, PyAV {machine['versions']['av']} "
             f"(FFmpeg {machine['versions']['ffmpeg']}); profile {result['profile']} "
-            f"{result['profile_sha256'][:12]}{since}, commit {machine['commit'][:12]}{'+' if machine['commit'].endswith('+') else ''}.")
+            f"{result['profile_sha256'][:12]}{since}, "
+            f"commit {machine['commit'][:12]}{'+' if machine['commit'].endswith('+') else ''}.")
 
 
 def grid(header: list[str], rows: list[list[str]]) -> list[str]:
