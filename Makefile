@@ -4,6 +4,8 @@
 #   make test         wheel, pytest and mypy (tests too) against the installed wheel from outside the checkout, ruff
 #   make lint         ruff, mypy, and (where nvcc is) the shared headers compiled for the GPU
 #   make demo         encodes a bundled clip, decodes both views, writes out/demo
+#   make sanitize     the kernels' tests under the address and undefined-behaviour sanitizers (g++ 12 or newer)
+#   make fuzz         every fuzz target for SECONDS=60, two at a time (clang); docs/testing.md
 #   make bench        the measurements behind the README's numbers, written to bench/results; give
 #                     KODAK=folder (the 24 pictures, lossless) for the still-picture curves
 #   make gpu-backlog  what waits for a machine with a GPU
@@ -14,7 +16,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := install
 .DELETE_ON_ERROR:
-.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check demo bench gpu-backlog develop clean
+.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check sanitize fuzz demo bench gpu-backlog develop clean
 
 ROOT := $(CURDIR)
 VENV ?= $(ROOT)/.venv
@@ -78,6 +80,41 @@ cuda-check: wheel
 	if PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target help | grep -q cuda_headers; then \
 	  PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target cuda_headers; \
 	else echo "no nvcc: the shared headers were not compiled for the GPU"; fi
+
+# The sanitized module stands in a package of its own, beside links to the Python files: nothing installed is touched, and
+# PYTHONPATH puts it before what is. The tests are those that need nothing but duoview.kernels; they run in processes with
+# the sanitizers' libraries loaded first. tests/sanitized.py comes first and proves that all this is so.
+SANITIZED := $(ROOT)/build/sanitize
+KERNEL_TESTS = $(shell grep -lE '^(from|import) duoview\.kernels' $(ROOT)/tests/test_*.py \
+	| xargs grep -LE '^(from|import) (duoview($$| |\.[^k])|torch|onnx|av|bench)')
+
+sanitize: $(VENV)/.tools
+	$(PY) -c "import hypothesis, numpy, pytest" 2> /dev/null || $(MAKE) --no-print-directory install
+	mkdir -p $(SANITIZED)/site/duoview/kernels
+	PATH="$(VENV)/bin:$$PATH" cmake -S $(ROOT) -B $(SANITIZED) -G Ninja -DCMAKE_CXX_COMPILER=g++ \
+	  -DCMAKE_BUILD_TYPE=Release -DDUOVIEW_SANITIZE=ON -DPython_EXECUTABLE=$(PY) \
+	  -DDUOVIEW_MODULE_DIR=$(SANITIZED)/site/duoview/kernels > $(SANITIZED)/configure.log || { cat $(SANITIZED)/configure.log; exit 1; }
+	PATH="$(VENV)/bin:$$PATH" cmake --build $(SANITIZED) --target _native --parallel 2
+	echo '"""The kernels alone, sanitized."""' > $(SANITIZED)/site/duoview/__init__.py
+	find $(SANITIZED)/site/duoview/kernels -type l -delete
+	for file in $(ROOT)/kernels/*; do \
+	  case $$file in *.so) ;; *) ln -s $$file $(SANITIZED)/site/duoview/kernels/ ;; esac; done
+	DUOVIEW_SANITIZED=$(SANITIZED)/site PYTHONPATH=$(SANITIZED)/site \
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	bash -c 'cd "$$(mktemp -d)" && $(PY) -m pytest -q --import-mode=importlib -c $(ROOT)/pyproject.toml \
+	  --rootdir=$(ROOT) -p no:cacheprovider $(ROOT)/tests/sanitized.py $(KERNEL_TESTS)'
+
+SECONDS ?= 60
+FUZZ := $(ROOT)/build/fuzz
+
+fuzz: $(VENV)/.tools
+	command -v clang++ > /dev/null || { echo "make fuzz needs clang++ with libFuzzer (Debian: apt-get install clang)"; exit 1; }
+	mkdir -p $(FUZZ)
+	PATH="$(VENV)/bin:$$PATH" cmake -S $(ROOT) -B $(FUZZ) -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=Release \
+	  -DDUOVIEW_FUZZ=ON -DPython_EXECUTABLE=$(PY) > $(FUZZ)/configure.log || { cat $(FUZZ)/configure.log; exit 1; }
+	PATH="$(VENV)/bin:$$PATH" cmake --build $(FUZZ) --target fuzzers --parallel 2
+	$(PY) tests/fuzz/run.py $(FUZZ) --seconds $(SECONDS)
 
 demo: install
 	$(PY) examples/demo.py --output out/demo

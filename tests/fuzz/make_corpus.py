@@ -1,0 +1,90 @@
+"""Writes the seed inputs of the fuzz targets: ``python tests/fuzz/make_corpus.py`` (anywhere, duoview installed).
+
+Each target's .cpp says which fields its input has. The seeds lead the fuzzer to where random bytes would not bring it
+soon: whole streams of every kind. Inputs of past findings (``crash-*``) are kept beside them and never rewritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.kernels import rans
+
+HERE = Path(__file__).resolve().parent
+CORPUS = HERE / "corpus"
+EDGES = (0, 1, 2**31 - 1, 2**32 - 1, 2**64 - 1)
+
+
+def little(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "little")
+
+
+def repeated(pattern: bytes, count: int) -> NDArray[np.uint8]:
+    """The classes of a decoding target: the pattern again and again, class 1 where there is none."""
+    return np.resize(np.frombuffer(pattern or b"\x01", np.uint8), count)
+
+
+def symbols_of(classes: NDArray[np.uint8], seed: int, escapes: bool) -> NDArray[np.int16]:
+    """Symbols as their classes expect them, every 23rd far out where ``escapes`` are wanted."""
+    rng = np.random.default_rng(seed)
+    k = classes.astype(np.int64)
+    gaussian = np.rint(rng.standard_normal(k.size) * rans.scales()[np.minimum(k, 63)])
+    if escapes:
+        gaussian[::23] = rng.choice([-32768, 32767, 130, -1000], gaussian[::23].size)
+    return np.where(k == 0, 0, np.where(k < 64, gaussian, rng.random(k.size) < 0.5)).astype(np.int16)
+
+
+def crc32c() -> Iterator[tuple[str, bytes]]:
+    for size, shift in ((0, 0), (9, 0), (64, 3), (200, 15)):
+        start = little(0xE3069283 * (size > 9), 4)
+        yield f"size_{size}", start + bytes([shift]) + little(size // 3, 2) + bytes(range(size))
+
+
+def noise() -> Iterator[tuple[str, bytes]]:
+    for number, offset in enumerate((0, 5, 2**33 + 1, 2**64 - 40)):
+        seed, stream = EDGES[number], EDGES[-1 - number]
+        address = b"".join(little(word, 8) for word in (seed, stream, offset))
+        yield f"offset_{number}", address + little(100, 2) + little(33, 2)
+
+
+def rans_decode() -> Iterator[tuple[str, bytes]]:
+    patterns = {"dense": bytes([1, 20, 40, 63]), "sparse": bytes([0, 0, 30, 0, 100]), "binary": bytes([64, 127, 191])}
+    for lanes in rans.LANES:
+        for name, pattern in patterns.items():
+            count = {1: 40, 4: 60, 32: 400}[lanes]
+            classes = repeated(pattern, count)
+            stream = rans.encode(symbols_of(classes, lanes, escapes=name == "dense"), classes, lanes=lanes)
+            cuts = bytes([2]) + little(7, 2) + little(count * 2 // 3, 2)
+            yield f"{name}_{lanes}", cuts + little(count, 2) + bytes([len(pattern)]) + pattern + stream
+
+
+def rans_encode() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(1)
+    for choice, lanes in enumerate((None, *rans.LANES)):
+        for name, top in (("gaussian", 64), ("all", 192)):
+            classes = rng.integers(0, top, 24).astype(np.uint8)
+            symbols = symbols_of(classes, choice, escapes=True)
+            pairs = b"".join(bytes([k]) + little(int(s) % 2**16, 2) for k, s in zip(classes, symbols, strict=True))
+            yield f"{name}_{lanes or 'any'}", bytes([choice, 2 * (choice % 2), 10]) + little(100, 2) + pairs
+    yield "bad_class", bytes([0, 1, 0]) + little(0, 2) + bytes([200, 0, 0])
+
+
+TARGETS = {"crc32c": crc32c, "noise": noise, "rans_decode": rans_decode, "rans_encode": rans_encode}
+
+
+def main() -> None:
+    for target, seeds in TARGETS.items():
+        folder = CORPUS / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("seed-*"):
+            old.unlink()
+        for name, data in seeds():
+            (folder / f"seed-{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

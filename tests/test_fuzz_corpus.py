@@ -1,0 +1,124 @@
+"""The fuzz targets' inputs, seeds and past findings, through the Python API: each holds on every path without a fuzzer.
+
+tests/fuzz/<target>.cpp says which fields an input has; this reads the same ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from duoview.kernels import BitstreamError, crc32c, crc32c_paths, normals, philox, rans
+
+CORPUS = Path(__file__).resolve().parent / "fuzz" / "corpus"
+MOST_NOISE = 2048
+MOST_CLASSES = 8192
+
+
+class Fields:
+    """An input's fields from its front; a field that is no longer there is 0."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = data
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.bytes(size), "little")
+
+    def bytes(self, size: int) -> bytes:
+        front, self.left = self.left[:size], self.left[size:]
+        return front
+
+
+def inputs(target: str) -> list[Path]:
+    return sorted((CORPUS / target).iterdir())
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("path", inputs("crc32c"), ids=name)
+def test_checksums_of_fuzzed_inputs_agree_and_chain(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    value, _, cut_at = fields.number(4), fields.number(1), fields.number(2)
+    data = fields.left
+    cut = cut_at % (len(data) + 1)
+    whole = crc32c(data, value)
+    for route in crc32c_paths():
+        assert crc32c(data, value, path=route) == whole
+        assert crc32c(data[cut:], crc32c(data[:cut], value, path=route), path=route) == whole
+
+
+@pytest.mark.parametrize("path", inputs("noise"), ids=name)
+def test_noise_of_fuzzed_addresses_agrees_in_parts(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    seed, stream, offset = fields.number(8), fields.number(8), fields.number(8)
+    count = min(fields.number(2) % (MOST_NOISE + 1), 2**64 - offset)
+    cut = fields.number(2) % (count + 1)
+    words, values = philox(seed, stream, offset, count), normals(seed, stream=stream, offset=offset, count=count)
+    for route in rans.paths():
+        front = philox(seed, stream, offset, cut, path=route)
+        back = philox(seed, stream, offset + cut, count - cut, path=route) if cut < count else front[:0]
+        assert front.tobytes() + back.tobytes() == words.tobytes()
+        again = normals(seed, stream=stream, offset=offset, count=count, path=route)
+        assert again.tobytes() == values.tobytes()
+
+
+def decoded(data: bytes, classes: NDArray[np.uint8], cuts: list[int], path: str) -> tuple[bytes, str]:
+    """Symbols of all calls, or the error."""
+    ends = [*sorted(cuts), classes.size]
+    try:
+        decoder = rans.Decoder(data, path=path)
+        parts = [decoder.decode(classes[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        decoder.finish()
+    except BitstreamError as error:
+        return b"", str(error)
+    except ValueError as error:
+        return b"", str(error)
+    return b"".join(part.tobytes() for part in parts), ""
+
+
+@pytest.mark.parametrize("path", inputs("rans_decode"), ids=name)
+def test_fuzzed_streams_decode_the_same_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    cuts = [fields.number(2) for _ in range(fields.number(1) % 4)]
+    count = fields.number(2) % (MOST_CLASSES + 1)
+    pattern = fields.bytes(fields.number(1)) or b"\x01"
+    classes = np.resize(np.frombuffer(pattern, np.uint8), count)
+    cuts = [cut % (count + 1) for cut in cuts]
+    whole = {decoded(fields.left, classes, [], route) for route in rans.paths()}
+    parts = {decoded(fields.left, classes, cuts, route) for route in rans.paths()}
+    assert len(whole) == len(parts) == 1
+    assert whole == parts or classes.max() >= rans.CLASSES
+
+
+@pytest.mark.parametrize("path", inputs("rans_encode"), ids=name)
+def test_fuzzed_symbols_are_coded_the_same_on_every_path_and_come_back(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    lanes = (None, *rans.LANES)[fields.number(1) % 4]
+    mode, repeats, cut_at = fields.number(1), fields.number(1) % 64 + 1, fields.number(2)
+    unit = len(fields.left) // 3
+    pairs = np.frombuffer(fields.left[: 3 * unit], np.uint8).reshape(unit, 3)
+    classes = np.tile(pairs[:, 0], repeats)
+    symbols = np.tile(np.ascontiguousarray(pairs[:, 1:]).view("<i2")[:, 0].astype(np.int16), repeats)
+    if mode & 2:
+        symbols = symbols.astype(np.int8).astype(np.int16)
+    if not mode & 1:
+        classes = classes % np.uint8(rans.CLASSES)
+        symbols = np.where(classes == 0, 0, np.where(classes < 64, symbols, symbols & 1)).astype(np.int16)
+    outcomes = set()
+    for route in rans.paths():
+        try:
+            outcomes.add(rans.encode(symbols, classes, lanes=lanes, path=route))
+        except ValueError as error:
+            assert mode & 1
+            outcomes.add(str(error))
+    assert len(outcomes) == 1
+    coded = outcomes.pop()
+    if isinstance(coded, str):
+        return
+    for route in rans.paths():
+        assert decoded(coded, classes, [cut_at % (classes.size + 1)], route) == (symbols.tobytes(), "")
