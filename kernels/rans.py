@@ -14,6 +14,7 @@ describes the bytes. This module never guesses a dtype or copies an array.
 from __future__ import annotations
 
 import hashlib
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,10 @@ CLASSES = 192
 """Number of classes: 64 Gaussian ones (0 included), then 128 binary ones."""
 
 LANES = (1, 4, 32)
-"""Numbers of interleaved states a stream can have."""
+"""Numbers of interleaved states a chunk can have."""
+
+MAX_CHUNK = 1 << 31
+MAX_THREADS = 256
 
 
 def _checked(name: str, array: object, dtypes: tuple[type, ...]) -> None:
@@ -46,11 +50,24 @@ def _checked(name: str, array: object, dtypes: tuple[type, ...]) -> None:
         raise ValueError(f"{name} is not aligned to its {array.itemsize} bytes; use numpy.array to copy it")
 
 
+def _checked_threads(threads: int) -> int:
+    """The number as Python's integer, or a TypeError or ValueError."""
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"threads is a {type(threads).__name__}; an integer is needed") from None
+    if not 1 <= number <= MAX_THREADS:
+        raise ValueError(f"threads is {number}; it is 1..{MAX_THREADS}")
+    return number
+
+
 def encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],
     *,
     lanes: int | None = None,
+    chunk: int | None = None,
+    threads: int = 1,
     path: str = "auto",
 ) -> bytes:
     """Codes ``symbols`` so that ``Decoder`` gets them back when it is told the same ``classes``.
@@ -60,6 +77,10 @@ def encode(
         classes: (N,) uint8, contiguous, each 0..191.
         lanes: interleaved states: 1 is the smallest, 32 the fastest to decode. ``None`` lets the size decide, so that
             the extra lanes cost at most about 0.15 %. Signalled in the stream.
+        chunk: symbols (of classes other than 0) that are coded on their own, a multiple of 32: chunks can be coded side
+            by side, by several threads or on a GPU, and cost 3 bytes a lane each. ``None`` makes chunks of 128 KiB or
+            more of coded data, of streams of 256 KiB or more.
+        threads: at most that many chunks are coded at a time.
         path: ``"auto"``, or one of ``paths()`` to force it. All give the same bytes.
 
     Returns:
@@ -67,8 +88,8 @@ def encode(
 
     Raises:
         TypeError: an argument is not an array of the right dtype.
-        ValueError: shape, contiguity, alignment, a class or symbol out of range (with its index), unknown ``lanes`` or
-            ``path``.
+        ValueError: shape, contiguity, alignment, a class or symbol out of range (with its index), ``lanes``, ``chunk``,
+            ``threads`` or ``path``.
     """
     _checked("symbols", symbols, (np.int16, np.int8))
     _checked("classes", classes, (np.uint8,))
@@ -76,7 +97,14 @@ def encode(
         raise ValueError(f"symbols has {symbols.size} elements, classes {classes.size}; both need the same number")
     if lanes is not None and lanes not in LANES:
         raise ValueError(f"lanes is {lanes}; it is None, 1, 4 or 32")
-    return _native.rans_encode(symbols, classes, lanes or 0, path)
+    if chunk is not None:
+        try:
+            chunk = operator.index(chunk)
+        except TypeError:
+            raise TypeError(f"chunk is a {type(chunk).__name__}; None or an integer is needed") from None
+        if not 32 <= chunk <= MAX_CHUNK or chunk % 32:
+            raise ValueError(f"chunk is {chunk}; it is None or a multiple of 32, 32..{MAX_CHUNK}")
+    return _native.rans_encode(symbols, classes, lanes or 0, chunk or 0, _checked_threads(threads), path)
 
 
 class Decoder:
@@ -89,36 +117,46 @@ class Decoder:
 
     Args:
         data: any contiguous bytes-like object. It is kept, not copied, and must not change while decoding.
+        threads: at most that many chunks are decoded at a time.
         path: ``"auto"``, or one of ``paths()`` to force it.
 
     Raises:
         BitstreamError: ``data`` does not start like a coded stream.
         TypeError, BufferError: ``data`` is not bytes-like.
-        ValueError: the path is unknown.
+        ValueError: ``threads`` or ``path`` is unknown.
     """
 
     __slots__ = ("_native",)
 
-    def __init__(self, data: Buffer, *, path: str = "auto") -> None:
-        self._native = _native.RansDecoder(data, path)
+    def __init__(self, data: Buffer, *, threads: int = 1, path: str = "auto") -> None:
+        self._native = _native.RansDecoder(data, _checked_threads(threads), path)
 
-    def decode(self, classes: NDArray[np.uint8]) -> NDArray[np.int16]:
+    def decode(self, classes: NDArray[np.uint8], *, out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
         """The next symbols.
 
         Args:
-            classes: (N,) uint8, contiguous, each 0..191. Copied first; what another thread writes to it later is not
-                seen.
+            classes: (N,) uint8, contiguous, each 0..191.
+            out: (N,) int16, contiguous and writable, to be filled and returned instead of a new array, whose fresh
+                memory takes the system longer to hand out than decoding takes. Holds anything after an error.
 
         Returns:
             (N,) int16; 0 where the class is 0.
 
         Raises:
             BitstreamError: the data ends too early or was not made by ``encode``; every later call fails the same way.
-            TypeError, ValueError: ``classes`` is not as described; nothing has been decoded then.
+            TypeError, ValueError: an argument is not as described; nothing has been decoded then.
             RuntimeError: another thread is decoding with this decoder.
         """
         _checked("classes", classes, (np.uint8,))
-        return self._native.decode(classes)
+        if out is None:
+            return self._native.decode(classes)
+        _checked("out", out, (np.int16,))
+        if out.size != classes.size:
+            raise ValueError(f"out has {out.size} elements, classes {classes.size}; both need the same number")
+        if not out.flags.writeable:
+            raise ValueError("out is read-only; a writable array is needed")
+        self._native.decode_into(classes, out)
+        return out
 
     def finish(self) -> None:
         """Checks that all bytes were used and that every state is back at its start.

@@ -59,9 +59,11 @@ std::vector<std::string> paths() {
 #endif
 
 DecodeKernels choose_decode(const std::string& path) {
-    return {DUOVIEW_PICK(decode), DUOVIEW_PICK(pack), DUOVIEW_PICK(spread)};
+    return {DUOVIEW_PICK(decode), DUOVIEW_PICK(survey_classes), DUOVIEW_PICK(pack), DUOVIEW_PICK(spread)};
 }
-EncodeFunction choose_encode(const std::string& path) { return DUOVIEW_PICK(encode); }
+EncodeKernels choose_encode(const std::string& path) {
+    return {DUOVIEW_PICK(encode), DUOVIEW_PICK(survey_symbols), DUOVIEW_PICK(pack), DUOVIEW_PICK(pack_symbols)};
+}
 PhiloxFunction choose_philox(const std::string& path) { return DUOVIEW_PICK(philox); }
 NormalsFunction choose_normals(const std::string& path) { return DUOVIEW_PICK(normals); }
 

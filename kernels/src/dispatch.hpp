@@ -10,6 +10,7 @@
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 #include "sparse.hpp"
+#include "survey.hpp"
 
 namespace duoview {
 
@@ -27,13 +28,22 @@ std::vector<std::string> paths();
 // What decoding is made of.
 struct DecodeKernels {
     DecodeFunction decode;
+    ClassSurveyFunction survey;
     PackFunction pack;
     SpreadFunction spread;
 };
 
+// What encoding is made of.
+struct EncodeKernels {
+    EncodeFunction encode;
+    SymbolSurveyFunction survey;
+    PackFunction pack;
+    PackSymbolsFunction pack_symbols;
+};
+
 // `path` is "auto" or one of paths(); throws std::invalid_argument naming the available ones otherwise.
 DecodeKernels choose_decode(const std::string& path);
-EncodeFunction choose_encode(const std::string& path);
+EncodeKernels choose_encode(const std::string& path);
 PhiloxFunction choose_philox(const std::string& path);
 NormalsFunction choose_normals(const std::string& path);
 

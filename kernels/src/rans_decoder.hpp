@@ -26,7 +26,8 @@ struct DecodeState {
 };
 
 // Decodes `count` symbols of classes 1..191 into `symbols`; stops at a fault, which it leaves in the state.
-// `lut` is RansTables::decode, `width` RansTables::width.
+// `lut` is RansTables::decode, `width` RansTables::width. Any other byte in `classes` (only another thread can put it there)
+// gives some symbols, as damaged data does.
 using DecodeFunction = void (*)(DecodeState& state, const DecodeEntry* lut, const std::uint8_t* width,
                                 const std::uint8_t* classes, std::size_t count, std::int16_t* symbols);
 

@@ -1,4 +1,6 @@
 // Baseline path: decode and encode without vector instructions.
+#include <cstring>
+
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 
@@ -60,8 +62,36 @@ void decode_scalar(DecodeState& state, const DecodeEntry* lut, const std::uint8_
     decode_run(state, lut, width, classes + done, count - done, symbols + done);
 }
 
-std::uint8_t* encode_scalar(const EncodeJob& job, std::uint32_t* states, std::uint8_t* end) {
-    return encode_symbols(job, states, end);
+namespace {
+
+template <std::uint32_t Lanes>
+void encode_blocks(EncodeState& state, const EncodeTables& tables, const std::int16_t* symbols, const std::uint8_t* classes) {
+    std::uint32_t x[Lanes];
+    std::memcpy(x, state.x, sizeof x);
+    std::uint8_t* position = state.position;
+    std::size_t left = state.left;
+    while (left > 0 && static_cast<std::size_t>(position - state.begin) >= encode_room(left) && !state.uncodable) {
+        for (std::size_t i = 0; i < kEncodeBlock && !state.uncodable; i += Lanes) {
+            for (std::uint32_t lane = Lanes; lane-- > 0;) {
+                if (!encode_symbol(x[lane], position, tables, symbols[left - 1], classes[left - 1])) {
+                    state.uncodable = true;
+                    break;
+                }
+                --left;
+            }
+        }
+    }
+    std::memcpy(state.x, x, sizeof x);
+    state.position = position;
+    state.left = left;
+}
+
+}  // namespace
+
+void encode_scalar(EncodeState& state, const EncodeTables& tables, const std::int16_t* symbols, const std::uint8_t* classes) {
+    if (!has_room(state) || !encode_run(state, tables, symbols, classes, state.left % kEncodeBlock)) return;
+    const auto blocks = state.lanes == 1 ? encode_blocks<1> : state.lanes == 4 ? encode_blocks<4> : encode_blocks<kMaxLanes>;
+    blocks(state, tables, symbols, classes);
 }
 
 }  // namespace duoview

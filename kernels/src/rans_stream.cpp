@@ -1,169 +1,138 @@
 #include "rans_stream.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <exception>
+#include <memory>
 #include <string>
-#include <vector>
+#include <type_traits>
 
+#include "parallel.hpp"
+#include "rans_layout.hpp"
 #include "rans_tables.hpp"
 
 namespace duoview {
 namespace {
 
-constexpr std::uint8_t kFourLanes = 0xE1;
-constexpr std::uint8_t kThirtyTwoLanes = 0xE2;
-
-// A lane more costs about 3 bytes: from these sizes on neither 4 nor 32 lanes cost more than 0.15 %.
-constexpr std::uint64_t kFourLaneBytes = 8192;
-constexpr std::uint64_t kThirtyTwoLaneBytes = 65536;
-
-std::uint32_t lanes_for(std::uint64_t bytes) {
-    return bytes < kFourLaneBytes ? 1u : bytes < kThirtyTwoLaneBytes ? 4u : kMaxLanes;
-}
-
-std::uint32_t length_of(std::uint32_t value) {  // floor(log2(value)), value >= 1
-    std::uint32_t n = 0;
-    while (value >> (n + 1)) ++n;
-    return n;
-}
-
-// First pass: checks every element and turns the coded ones into places in the encode table.
-struct Prepared {
-    std::unique_ptr<std::uint16_t[]> places;
-    std::size_t count = 0;
-    std::vector<std::uint32_t> escapes;
-    std::uint64_t cost = 0;  // estimated size in 1/256 bit
-};
+constexpr std::uint8_t kSeveralChunks = 0xE3;
 
 [[noreturn]] void bad_element(const char* array, std::size_t index, long value, const std::string& expected) {
     throw std::invalid_argument(std::string(array) + "[" + std::to_string(index) + "] is " + std::to_string(value) + expected);
 }
 
-// What follows an escape of `symbol`: n | bits << 8 (see rans.hpp).
-std::uint32_t escape_of(std::int32_t symbol, std::uint32_t width) {
-    const std::uint32_t excess = static_cast<std::uint32_t>(symbol < 0 ? -symbol : symbol) - width;
-    const std::uint32_t length = length_of(excess);
-    return length | ((excess ^ (1u << length)) << 1 | (symbol < 0 ? 1u : 0u)) << 8;
+// Names the first element that cannot be coded; returns where there is none (another thread has mended it).
+void name_uncodable(const std::int16_t* symbols, const std::uint8_t* classes, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint32_t k = classes[i];
+        const std::int32_t symbol = symbols[i];
+        if (k >= kClasses) bad_element("classes", i, static_cast<long>(k), "; classes are 0..191");
+        if (k == 0 && symbol != 0) bad_element("symbols", i, symbol, " at class 0, where only 0 can be coded");
+        if (k >= kGaussianClasses && (symbol & ~1) != 0)
+            bad_element("symbols", i, symbol, " at Bernoulli class " + std::to_string(k) + ", which codes 0 or 1");
+    }
 }
+
+void name_bad_class(const std::uint8_t* classes, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+        if (classes[i] >= kClasses) bad_element("classes", i, classes[i], "; classes are 0..191");
+}
+
+// The coded elements: the caller's arrays, or copies where those hold elements of class 0 or of another width.
+struct Coded {
+    std::unique_ptr<std::int16_t[]> own_symbols;
+    std::unique_ptr<std::uint8_t[]> own_classes;
+    const std::int16_t* symbols;
+    const std::uint8_t* classes;
+    std::size_t count;
+};
 
 template <typename Symbol>
-Prepared prepare(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, const RansTables& tables) {
-    Prepared out;
-    out.places.reset(new std::uint16_t[count ? count : 1]);
-    std::uint16_t* place = out.places.get();
-    std::uint64_t cost = 0;
-    const EncodeEntry* const entries = tables.encode.data();
-    const Alphabet* const alphabet = tables.alphabet;
-    for (std::size_t i = 0; i < count; ++i) {
-        // Loads that the compiler may not repeat: what is checked is what is used, whatever another thread writes meanwhile.
-        const std::uint32_t k = __atomic_load_n(classes + i, __ATOMIC_RELAXED);
-        const std::int32_t symbol = __atomic_load_n(symbols + i, __ATOMIC_RELAXED);
-        std::int32_t coded = symbol;
-        if (__builtin_expect(static_cast<std::uint32_t>(symbol - alphabet[k].least) >= alphabet[k].count, 0)) {
-            if (k == 0) bad_element("symbols", i, symbol, " at class 0, where only 0 can be coded");
-            if (k >= kClasses) bad_element("classes", i, k, "; classes are 0..191");
-            if (k >= kGaussianClasses)
-                bad_element("symbols", i, symbol, " at Bernoulli class " + std::to_string(k) + ", which codes 0 or 1");
-            out.escapes.push_back(escape_of(symbol, tables.width[k]));
-            cost += 512 * ((out.escapes.back() & 0xFFu) + 1);
-            coded = kEscape;
-        }
-        const std::size_t at = k * kEncodeStride + static_cast<std::size_t>(coded + kEncodeOffset);
-        cost += entries[at].cost;  // 0 for class 0
-        *place = static_cast<std::uint16_t>(at);
-        place += k != 0 ? 1 : 0;
+Coded coded_elements(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, const EncodeKernels& kernels) {
+    Coded coded{nullptr, nullptr, nullptr, classes, count};
+    if constexpr (std::is_same_v<Symbol, std::int16_t>) {
+        coded.symbols = symbols;
+    } else {
+        coded.own_symbols.reset(new std::int16_t[count]);
+        std::copy(symbols, symbols + count, coded.own_symbols.get());
+        coded.symbols = coded.own_symbols.get();
     }
-    out.cost = cost;
-    out.count = static_cast<std::size_t>(place - out.places.get());
-    return out;
+    const SymbolSurvey survey = kernels.survey(coded.symbols, classes, count);
+    if (!survey.codable || survey.classes.largest >= kClasses) name_uncodable(coded.symbols, classes, count);
+    if (survey.classes.zeros == 0) return coded;
+    coded.own_classes.reset(new std::uint8_t[count]);
+    std::unique_ptr<std::int16_t[]> packed(new std::int16_t[count]);
+    const std::size_t kept = kernels.pack_symbols(classes, coded.symbols, count, packed.get());
+    coded.count = kernels.pack(classes, count, coded.own_classes.get());
+    if (kept != coded.count) throw std::invalid_argument("classes was changed by another thread while it was encoded");
+    coded.own_symbols = std::move(packed);
+    coded.symbols = coded.own_symbols.get();
+    coded.classes = coded.own_classes.get();
+    return coded;
 }
 
-void put_big_endian(std::uint8_t* p, std::uint64_t value, int bytes) {
-    for (int i = bytes; i-- > 0; value >>= 8) p[i] = static_cast<std::uint8_t>(value);
+void put_varint(std::vector<std::uint8_t>& out, std::size_t value) {
+    for (; value >= 0x80; value >>= 7) out.push_back(static_cast<std::uint8_t>(value | 0x80));
+    out.push_back(static_cast<std::uint8_t>(value));
 }
 
-std::uint64_t get_big_endian(const std::uint8_t* p, std::size_t bytes) {
+// Reads a varint below 2^32 at `position`, in its shortest form.
+std::size_t get_varint(const std::uint8_t* data, std::size_t size, std::size_t& position) {
+    const std::size_t start = position;
     std::uint64_t value = 0;
-    for (std::size_t i = 0; i < bytes; ++i) value = value << 8 | p[i];
-    return value;
-}
-
-// Writes the states in front of `position`; returns the first byte.
-std::uint8_t* put_states(const std::uint32_t* x, std::uint32_t lanes, std::uint8_t* position) {
-    if (lanes == 1) {
-        const int bytes = x[0] < 1u << 23 ? 3 : x[0] < 1u << 30 ? 4 : 5;
-        const std::uint64_t prefix = bytes == 3 ? 0 : bytes == 4 ? std::uint64_t{0x80} << 24 : std::uint64_t{0xC0} << 32;
-        position -= bytes;
-        put_big_endian(position, prefix | x[0], bytes);
-        return position;
+    for (int shift = 0; shift < 35; shift += 7) {
+        if (position == size) throw BitstreamFault("entropy-coded data ends within its list of chunks", size);
+        const std::uint8_t byte = data[position++];
+        value |= std::uint64_t{byte & 0x7Fu} << shift;
+        if (byte & 0x80) continue;
+        if (value >> 32 || (byte == 0 && shift != 0)) break;
+        return static_cast<std::size_t>(value);
     }
-    for (std::uint32_t lane = lanes; lane-- > 0;)
-        for (int shift = 24; shift >= 0; shift -= 8) *--position = static_cast<std::uint8_t>(x[lane] >> shift);
-    *--position = lanes == 4 ? kFourLanes : kThirtyTwoLanes;
-    return position;
-}
-
-// Reads the states at the start of the data; returns their size in bytes.
-std::size_t get_states(DecodeState& state, std::size_t size) {
-    const std::uint8_t* data = state.begin;
-    const std::uint8_t first = data[0];
-    const auto need = [size](std::size_t bytes) {
-        if (size < bytes)
-            throw BitstreamFault("entropy-coded data ends within its first " + std::to_string(bytes) + " bytes", size);
-    };
-    std::size_t bytes;
-    if (first < 0xE0) {
-        state.lanes = 1;
-        bytes = first < 0x80 ? 3 : first < 0xC0 ? 4 : 5;
-        need(bytes);
-        if (first > 0xC0) throw BitstreamFault("unknown first byte " + std::to_string(first) + " of entropy-coded data", 0);
-        const std::uint64_t mask = bytes == 3 ? (1u << 23) - 1 : bytes == 4 ? (1u << 30) - 1 : 0xFFFFFFFFu;
-        const std::uint64_t least = bytes == 3 ? kLow : bytes == 4 ? 1u << 23 : 1u << 30;
-        const std::uint64_t value = get_big_endian(data, bytes) & mask;
-        if (value < least) throw BitstreamFault("state " + std::to_string(value) + " is not in its shortest form", 0);
-        state.x[0] = static_cast<std::uint32_t>(value);
-        return bytes;
-    }
-    if (first != kFourLanes && first != kThirtyTwoLanes)
-        throw BitstreamFault("unknown first byte " + std::to_string(first) + " of entropy-coded data", 0);
-    state.lanes = first == kFourLanes ? 4 : kMaxLanes;
-    bytes = 1 + 4 * std::size_t{state.lanes};
-    need(bytes);
-    for (std::uint32_t lane = 0; lane < state.lanes; ++lane) {
-        const std::uint8_t* p = data + 1 + 4 * lane;
-        state.x[lane] = load_word(p) | load_word(p + 2) << 16;
-        if (state.x[lane] < kLow)
-            throw BitstreamFault("state of lane " + std::to_string(lane) + " is " + std::to_string(state.x[lane]) +
-                                     "; states start at 65536", 1 + 4 * std::size_t{lane});
-    }
-    return bytes;
+    throw BitstreamFault("number in the list of chunks is not in its shortest form or beyond 32 bits", start);
 }
 
 }  // namespace
 
+std::size_t EncodedStream::size() const {
+    std::size_t total = header.size();
+    for (const EncodedChunk& chunk : chunks) total += chunk.size;
+    return total;
+}
+
+void EncodedStream::copy(std::uint8_t* out) const {
+    out = std::copy(header.begin(), header.end(), out);
+    for (const EncodedChunk& chunk : chunks) out = std::copy(chunk.data, chunk.data + chunk.size, out);
+}
+
 template <typename Symbol>
-EncodedStream encode_stream(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, std::uint32_t lanes,
-                            EncodeFunction encode) {
-    const RansTables& tables = rans_tables();
-    const Prepared prepared = prepare(symbols, classes, count, tables);
+EncodedStream encode_stream(const Symbol* symbols, const std::uint8_t* classes, std::size_t count,
+                            const EncodeOptions& options, const EncodeKernels& kernels) {
     EncodedStream out;
-    if (prepared.count == 0) return out;
-    if (lanes == 0) lanes = lanes_for(prepared.cost >> 11);
-    const EncodeJob job{tables.encode.data(), prepared.places.get(), prepared.count,
-                        prepared.escapes.data(), prepared.escapes.size(), lanes};
-    // One word per symbol, three more per escape, the states, and the word the branch-free flush may write in vain.
-    const std::size_t worst = 2 * prepared.count + 6 * prepared.escapes.size() + 4 * kMaxLanes + 1 + 2;
-    out.buffer.reset(new std::uint8_t[worst]);
-    std::uint8_t* const end = out.buffer.get() + worst;
-    std::uint32_t states[kMaxLanes];
-    for (std::uint32_t& x : states) x = kLow;
-    std::uint8_t* const words = encode(job, states, end);
-    out.data = put_states(states, lanes, words);
-    out.size = static_cast<std::size_t>(end - out.data);
+    if (count == 0) return out;
+    const Coded coded = coded_elements(symbols, classes, count, kernels);
+    if (coded.count == 0) return out;
+    const Layout layout = choose_layout(coded.symbols, coded.classes, coded.count, options.lanes, options.chunk);
+    const std::size_t chunks = layout.chunk >= coded.count ? 1 : (coded.count + layout.chunk - 1) / layout.chunk;
+    if (chunks > kMaxChunks)
+        throw std::invalid_argument("chunk is " + std::to_string(layout.chunk) + ", which makes " + std::to_string(chunks) +
+                                    " chunks of " + std::to_string(coded.count) + " coded symbols; at most 65536 are allowed");
+    out.chunks.resize(chunks);
+    run_parallel(options.threads, chunks, [&](std::size_t c) {
+        const std::size_t start = c * layout.chunk;
+        const std::size_t length = std::min(coded.count - start, layout.chunk);
+        out.chunks[c] = encode_chunk(coded.symbols + start, coded.classes + start, length, layout.lanes, kernels.encode);
+    });
+    if (chunks == 1) return out;
+    out.header.push_back(kSeveralChunks);
+    put_varint(out.header, layout.chunk);
+    put_varint(out.header, chunks);
+    for (const EncodedChunk& chunk : out.chunks) put_varint(out.header, chunk.size);
     return out;
 }
 
-template EncodedStream encode_stream(const std::int16_t*, const std::uint8_t*, std::size_t, std::uint32_t, EncodeFunction);
-template EncodedStream encode_stream(const std::int8_t*, const std::uint8_t*, std::size_t, std::uint32_t, EncodeFunction);
+template EncodedStream encode_stream(const std::int16_t*, const std::uint8_t*, std::size_t, const EncodeOptions&,
+                                     const EncodeKernels&);
+template EncodedStream encode_stream(const std::int8_t*, const std::uint8_t*, std::size_t, const EncodeOptions&,
+                                     const EncodeKernels&);
 
 // Two threads in one decoder would race for its position: the second is refused.
 class StreamDecoder::Turn {
@@ -180,73 +149,112 @@ private:
     std::atomic_flag& busy_;
 };
 
-StreamDecoder::StreamDecoder(const std::uint8_t* data, std::size_t size, const DecodeKernels& kernels)
-    : kernels_(kernels) {
-    state_.begin = state_.position = data;
-    state_.end = data + size;
-    state_.lanes = 1;
-    state_.x[0] = kLow;
-    state_.fault = Fault::none;
+StreamDecoder::StreamDecoder(const std::uint8_t* data, std::size_t size, std::size_t threads, const DecodeKernels& kernels)
+    : data_(data), size_(size), threads_(threads), kernels_(kernels), chunk_(SIZE_MAX) {
     if (size == 0) return;
-    state_.position = data + get_states(state_, size);
-    if ((state_.end - state_.position) % 2 != 0)
-        throw BitstreamFault("entropy-coded data ends in the middle of a 16-bit word", size);
+    if (data[0] == kSeveralChunks)
+        open(data, size);
+    else
+        chunks_.push_back(open_chunk(data, size, data));
 }
 
-void StreamDecoder::fail() const { throw BitstreamFault(failure_, failure_offset_); }
+void StreamDecoder::open(const std::uint8_t* data, std::size_t size) {
+    std::size_t position = 1;
+    chunk_ = get_varint(data, size, position);
+    if (chunk_ == 0 || chunk_ % kMaxLanes != 0)
+        throw BitstreamFault("chunks are of " + std::to_string(chunk_) + " symbols; a multiple of 32 is needed", 1);
+    const std::size_t at = position;
+    const std::size_t chunks = get_varint(data, size, position);
+    if (chunks < 2 || chunks > kMaxChunks)
+        throw BitstreamFault(std::to_string(chunks) + " chunks; 2..65536 are possible", at);
+    if (chunks > size - position)  // before memory is taken for them
+        throw BitstreamFault("entropy-coded data ends within its list of chunks", size);
+    std::vector<std::size_t> lengths(chunks);
+    for (std::size_t& length : lengths) length = get_varint(data, size, position);
+    chunks_.reserve(chunks);
+    for (const std::size_t length : lengths) {
+        if (length > size - position)
+            throw BitstreamFault("chunk " + std::to_string(chunks_.size()) + " of " + std::to_string(length) +
+                                     " bytes ends behind the data", position);
+        if (length != 0 && data[position] == kSeveralChunks)
+            throw BitstreamFault("chunk " + std::to_string(chunks_.size()) + " consists of chunks itself", position);
+        chunks_.push_back(open_chunk(data + position, length, data));
+        position += length;
+    }
+    if (position != size)
+        throw BitstreamFault(std::to_string(size - position) + " bytes of entropy-coded data are left over", position);
+}
 
-void StreamDecoder::remember(const std::string& message, std::size_t offset) {
+void StreamDecoder::check_usable() const {
+    if (failed_) throw BitstreamFault(failure_, failure_offset_);
+}
+
+void StreamDecoder::remember(const BitstreamFault& fault) {
     failed_ = true;
-    failure_ = message;
-    failure_offset_ = offset;
-    fail();
+    failure_ = fault.what();
+    failure_offset_ = fault.offset();
+    throw fault;
 }
 
 void StreamDecoder::decode(const std::uint8_t* classes, std::size_t count, std::int16_t* symbols) {
     const Turn turn(busy_);
-    if (failed_) fail();
-    const RansTables& tables = rans_tables();
-    std::uint8_t largest = 0;
-    for (std::size_t i = 0; i < count; ++i) largest = classes[i] > largest ? classes[i] : largest;
-    if (largest >= kClasses)
-        for (std::size_t i = 0; i < count; ++i)
-            if (classes[i] >= kClasses) bad_element("classes", i, classes[i], "; classes are 0..191");
-
-    std::size_t zeros = 0;
-    for (std::size_t i = 0; i < count; ++i) zeros += classes[i] == 0 ? 1 : 0;
-    const std::size_t coded = count - zeros;
-    if (coded == 0) {
+    check_usable();
+    const ClassSurvey survey = kernels_.survey(classes, count);
+    if (survey.largest >= kClasses) name_bad_class(classes, count);
+    if (survey.zeros == count)
         std::memset(symbols, 0, count * sizeof *symbols);
-        return;
+    else if (survey.zeros == 0)
+        decode_coded(classes, count, symbols);
+    else
+        decode_sparse(classes, count, symbols);
+}
+
+// With elements of class 0 among them: the others' classes are packed, and their symbols spread out again. Both go by a
+// copy, since they have to agree about the places.
+void StreamDecoder::decode_sparse(const std::uint8_t* classes, std::size_t count, std::int16_t* symbols) {
+    const std::unique_ptr<std::uint8_t[]> own(new std::uint8_t[count]);
+    std::memcpy(own.get(), classes, count);
+    const std::unique_ptr<std::uint8_t[]> packed(new std::uint8_t[count]);
+    const std::size_t coded = kernels_.pack(own.get(), count, packed.get());
+    decode_coded(packed.get(), coded, symbols);
+    kernels_.spread(own.get(), count, coded, symbols);
+}
+
+void StreamDecoder::decode_coded(const std::uint8_t* classes, std::size_t count, std::int16_t* symbols) {
+    if (count == 0) return;
+    const std::size_t first = consumed_ / chunk_;
+    const std::size_t last = (consumed_ + count - 1) / chunk_;
+    if (last >= chunks_.size()) remember(BitstreamFault("entropy-coded data ends before its symbols do", size_));
+    const RansTables& tables = rans_tables();
+    run_parallel(threads_, last - first + 1, [&](std::size_t job) {
+        const std::size_t c = first + job;
+        const std::size_t start = c == first ? consumed_ : c * chunk_;
+        const std::size_t end = c == last ? consumed_ + count : (c + 1) * chunk_;
+        const std::size_t at = start - consumed_;
+        kernels_.decode(chunks_[c], tables.decode.get(), tables.width, classes + at, end - start, symbols + at);
+    });
+    consumed_ += count;
+    for (std::size_t c = first; c <= last; ++c) {
+        const DecodeState& state = chunks_[c];
+        if (state.fault == Fault::none) continue;
+        remember(BitstreamFault(state.fault == Fault::truncated ? "entropy-coded data ends before its symbols do"
+                                                                : "escaped symbol is beyond 16 bits",
+                                static_cast<std::size_t>(state.position - data_)));
     }
-    coded_ = true;
-    std::unique_ptr<std::uint8_t[]> packed;
-    const std::uint8_t* coded_classes = classes;
-    if (zeros != 0) {
-        packed.reset(new std::uint8_t[count]);
-        kernels_.pack(classes, count, packed.get());
-        coded_classes = packed.get();
-    }
-    kernels_.decode(state_, tables.decode.data(), tables.width, coded_classes, coded, symbols);
-    if (state_.fault != Fault::none) {
-        const std::size_t offset = static_cast<std::size_t>(state_.position - state_.begin);
-        remember(state_.fault == Fault::truncated ? "entropy-coded data ends before its symbols do"
-                                                  : "escaped symbol is beyond 16 bits", offset);
-    }
-    if (zeros != 0) kernels_.spread(classes, count, coded, symbols);
 }
 
 void StreamDecoder::finish() {
     const Turn turn(busy_);
-    if (failed_) fail();
-    const std::size_t offset = static_cast<std::size_t>(state_.position - state_.begin);
-    const std::size_t left = static_cast<std::size_t>(state_.end - state_.position);
-    if (left != 0) remember(std::to_string(left) + " bytes of entropy-coded data are left over", offset);
-    if (!coded_ && state_.end != state_.begin) remember("entropy-coded data is there, but no symbol was to be decoded", 0);
-    for (std::uint32_t lane = 0; lane < state_.lanes; ++lane)
-        if (state_.x[lane] != kLow)
-            remember("entropy-coded data is damaged: lane " + std::to_string(lane) + " ends at state " +
-                         std::to_string(state_.x[lane]) + " instead of 65536", offset);
+    check_usable();
+    try {
+        if (consumed_ == 0 && size_ != 0)
+            throw BitstreamFault("entropy-coded data is there, but no symbol was to be decoded", 0);
+        if (!chunks_.empty() && chunks_.size() > 1 && consumed_ <= (chunks_.size() - 1) * chunk_)
+            throw BitstreamFault("the last chunk of entropy-coded data was not begun", size_);
+        for (const DecodeState& state : chunks_) check_end(state, data_);
+    } catch (const BitstreamFault& fault) {
+        remember(fault);
+    }
 }
 
 }  // namespace duoview

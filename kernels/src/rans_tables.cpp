@@ -1,7 +1,8 @@
 #include "rans_tables.hpp"
 
-#include <array>
+#include <new>
 #include <stdexcept>
+#include <string>
 
 #include "duoview/gaussian_table.hpp"
 
@@ -25,16 +26,6 @@ std::uint32_t log2_fixed(std::uint32_t value) {
     return result;
 }
 
-EncodeEntry make_entry(std::uint32_t start, std::uint32_t frequency, bool escape) {
-    EncodeEntry entry{};
-    entry.reciprocal = (std::uint64_t{1} << 44) / frequency + 1;
-    entry.start = static_cast<std::uint16_t>(start);
-    entry.frequency = static_cast<std::uint16_t>(frequency);
-    entry.cost = static_cast<std::uint16_t>(kProbabilityBits * 256 - log2_fixed(frequency));
-    entry.escape = escape ? 1 : 0;
-    return entry;
-}
-
 }  // namespace
 
 std::vector<std::uint16_t> class_frequencies(std::uint32_t class_index) {
@@ -53,24 +44,29 @@ std::vector<std::uint16_t> class_frequencies(std::uint32_t class_index) {
     return frequencies;
 }
 
-RansTables::RansTables() : decode(kClasses * kProbabilityScale), encode(kClasses * kEncodeStride), width{}, alphabet{} {
-    alphabet[0] = {0, 1};
+RansTables::RansTables()
+    : decode(static_cast<DecodeEntry*>(std::calloc(kTableRows * kProbabilityScale, sizeof(DecodeEntry)))),
+      encode(kTableRows * kEncodeStride), escape{}, reciprocal{}, length{}, width{} {
+    if (!decode) throw std::bad_alloc();
+    for (std::uint32_t f = 1; f < kProbabilityScale; ++f) {
+        reciprocal[f] = reciprocal_of(f);
+        length[f] = static_cast<std::uint16_t>(kProbabilityBits * 256 - log2_fixed(f));
+    }
     for (std::uint32_t k = 1; k < kClasses; ++k) {
         const bool gaussian = k < kGaussianClasses;
-        width[k] = gaussian ? kGaussianWidth[k] : 1;
-        std::int32_t symbol = gaussian ? -std::int32_t{width[k]} : 0;
-        alphabet[k] = {static_cast<std::int16_t>(symbol), static_cast<std::uint16_t>(gaussian ? 2 * width[k] + 1 : 2)};
+        width[k] = gaussian ? kGaussianWidth[k] : 0;
+        std::int32_t symbol = -std::int32_t{width[k]};
         std::uint32_t start = 0;
         const std::vector<std::uint16_t> frequencies = class_frequencies(k);
         for (std::size_t i = 0; i < frequencies.size(); ++i, ++symbol) {
-            const bool escape = gaussian && i + 1 == frequencies.size();
-            const std::int32_t coded = escape ? kEscape : symbol;
+            const bool escaped = gaussian && i + 1 == frequencies.size();
             const std::uint32_t frequency = frequencies[i];
-            if (frequency == 0 || start + frequency > kProbabilityScale)
+            if (frequency == 0 || frequency >= kProbabilityScale || start + frequency > kProbabilityScale)
                 throw std::logic_error("frequencies of class " + std::to_string(k) + " do not sum to 4096");
-            encode[k * kEncodeStride + static_cast<std::size_t>(coded + kEncodeOffset)] = make_entry(start, frequency, escape);
+            EncodeEntry& entry = escaped ? escape[k] : encode[k * kEncodeStride + static_cast<std::size_t>(symbol + kEncodeOffset)];
+            entry = pack_encode_entry(start, frequency);
             for (std::uint32_t bias = 0; bias < frequency; ++bias)
-                decode[k * kProbabilityScale + start + bias] = pack_decode_entry(frequency, bias, coded);
+                decode[k * kProbabilityScale + start + bias] = pack_decode_entry(frequency, bias, escaped ? kEscape : symbol);
             start += frequency;
         }
         if (start != kProbabilityScale)

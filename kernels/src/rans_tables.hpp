@@ -3,35 +3,44 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "duoview/rans.hpp"
 
 namespace duoview {
 
-// Encode entries stand at class * 256 + symbol + 128, the escape of a class at its first place (symbol -128).
-// Bernoulli classes use the same places for their symbols 0 and 1.
+// Encode entries stand at class * 256 + symbol + 128.
 static constexpr std::size_t kEncodeStride = 256;
 static constexpr std::int32_t kEncodeOffset = 128;
+// Rows of all tables: one for every byte, class or not, so that no class read from memory can lead outside of them.
+static constexpr std::size_t kTableRows = 256;
 
-// The symbols of a class that are coded without an escape: least .. least + count - 1. Class 0 has its 0; a byte that is no
-// class has none.
-struct Alphabet {
-    std::int16_t least;
-    std::uint16_t count;
+// What the encoding loops read. Plain pointers: they cross between the files of different instruction sets.
+struct EncodeTables {
+    const EncodeEntry* symbols;       // [class][symbol + 128]; frequency 0 where the class does not have the symbol
+    const EncodeEntry* escapes;       // [class]; frequency 0 where there is no escape
+    const std::uint64_t* reciprocals; // [frequency]
+    const std::uint8_t* width;        // [class]
 };
 
 struct RansTables {
     RansTables();
 
-    // kClasses * 4096 entries: [class][slot].
-    std::vector<DecodeEntry> decode;
-    // kClasses * 256 entries.
+    EncodeTables encoding() const { return {encode.data(), escape, reciprocal, width}; }
+
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+
+    // kTableRows * 4096 entries, [class][slot]; from the system as zeros, and never touched where there is no class.
+    std::unique_ptr<DecodeEntry[], Free> decode;
     std::vector<EncodeEntry> encode;
-    // Largest magnitude without escape, per class; 1 for Bernoulli classes (whose only symbols are 0 and 1).
-    std::uint8_t width[kClasses];
-    // For every byte, class or not.
-    Alphabet alphabet[256];
+    EncodeEntry escape[kTableRows];
+    std::uint64_t reciprocal[kProbabilityScale];
+    std::uint16_t length[kProbabilityScale];  // code length of a symbol of that frequency, in 1/256 bit
+    std::uint8_t width[kTableRows];           // largest magnitude without escape, of Gaussian classes
 };
 
 // Built at the first use, constant afterwards.

@@ -1,4 +1,5 @@
 #include "sparse.hpp"
+#include "survey.hpp"
 
 namespace duoview {
 
@@ -11,6 +12,16 @@ std::size_t pack_scalar(const std::uint8_t* classes, std::size_t count, std::uin
     return coded;
 }
 
+std::size_t pack_symbols_scalar(const std::uint8_t* classes, const std::int16_t* symbols, std::size_t count,
+                                std::int16_t* packed) {
+    std::size_t coded = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        packed[coded] = symbols[i];
+        coded += classes[i] != 0 ? 1 : 0;
+    }
+    return coded;
+}
+
 void spread_scalar(const std::uint8_t* classes, std::size_t count, std::size_t coded, std::int16_t* symbols) {
     for (std::size_t i = count; i-- > 0;) {
         if (classes[i] != 0)
@@ -18,6 +29,12 @@ void spread_scalar(const std::uint8_t* classes, std::size_t count, std::size_t c
         else
             symbols[i] = 0;
     }
+}
+
+ClassSurvey survey_classes_scalar(const std::uint8_t* classes, std::size_t count) { return survey_classes(classes, count); }
+
+SymbolSurvey survey_symbols_scalar(const std::int16_t* symbols, const std::uint8_t* classes, std::size_t count) {
+    return survey_symbols(symbols, classes, count);
 }
 
 }  // namespace duoview

@@ -26,16 +26,19 @@ static constexpr std::int32_t kEscape = -128;
 // Words one symbol can take at most: itself, the escape's magnitude class, two groups of its bits.
 static constexpr std::uint32_t kMaxWordsPerSymbol = 4;
 
-// What encoding one symbol of one class needs. `reciprocal` is floor(2^44 / frequency) + 1: the quotient below is exact for
-// x < frequency * 2^20, because the error x * (reciprocal * frequency - 2^44) is then at most 2^44 (frequency <= 2^12), and
-// the product stays below 2^64.
-struct EncodeEntry {
-    std::uint64_t reciprocal;
-    std::uint16_t start;
-    std::uint16_t frequency;  // 1..4095
-    std::uint16_t cost;       // code length in 1/256 bit
-    std::uint16_t escape;     // 1 for the escape symbol
-};
+// What encoding one symbol of one class needs: frequency in bits 0..11 (1..4095, or 0 where the class has no such symbol),
+// start in bits 12..23.
+using EncodeEntry = std::uint32_t;
+
+DUOVIEW_HD EncodeEntry pack_encode_entry(std::uint32_t start, std::uint32_t frequency) { return frequency | start << 12; }
+
+DUOVIEW_HD std::uint32_t entry_frequency(EncodeEntry entry) { return entry & 0xFFFu; }
+
+DUOVIEW_HD std::uint32_t entry_start(EncodeEntry entry) { return entry >> 12; }
+
+// floor(2^44 / frequency) + 1: the quotient x / frequency is exactly (x * reciprocal) >> 44 for x < frequency * 2^20, because
+// the error x * (reciprocal * frequency - 2^44) is then at most 2^44 (frequency <= 2^12), and the product stays below 2^64.
+DUOVIEW_HD std::uint64_t reciprocal_of(std::uint32_t frequency) { return (std::uint64_t{1} << 44) / frequency + 1; }
 
 // Packed for one 32-bit load: frequency in bits 0..11, slot - start in 12..23, symbol (signed) in 24..31.
 using DecodeEntry = std::uint32_t;
@@ -49,9 +52,10 @@ DUOVIEW_HD std::int32_t entry_symbol(DecodeEntry entry) { return static_cast<std
 // True when a word has to move out of `x` before a symbol of this frequency goes in. frequency <= 4095, so no overflow.
 DUOVIEW_HD bool must_flush(std::uint32_t x, std::uint32_t frequency) { return x >= frequency << 20; }
 
-DUOVIEW_HD std::uint32_t push_symbol(std::uint32_t x, const EncodeEntry& entry) {
-    const std::uint32_t quotient = static_cast<std::uint32_t>((x * entry.reciprocal) >> 44);
-    return x + entry.start + quotient * (kProbabilityScale - entry.frequency);
+// `reciprocal` is that of the entry's frequency; x < frequency * 2^20.
+DUOVIEW_HD std::uint32_t push_symbol(std::uint32_t x, EncodeEntry entry, std::uint64_t reciprocal) {
+    const std::uint32_t quotient = static_cast<std::uint32_t>((x * reciprocal) >> 44);
+    return x + entry_start(entry) + quotient * (kProbabilityScale - entry_frequency(entry));
 }
 
 DUOVIEW_HD std::uint32_t pop_symbol(std::uint32_t x, DecodeEntry entry) {
@@ -78,6 +82,14 @@ DUOVIEW_HD std::uint32_t pop_bits(std::uint32_t x, std::uint32_t bits) {
 // the sign below them, in groups of at most 8 bits, low group first. n has 15 values, so the length is capped by construction.
 static constexpr std::uint32_t kEscapeLengths = 15;
 static constexpr std::uint32_t kEscapeGroup = 8;
+
+// What follows the escape of `symbol`, |symbol| > width: n in the low 8 bits, its n + 1 bits above.
+DUOVIEW_HD std::uint32_t escape_code(std::int32_t symbol, std::uint32_t width) {
+    const std::uint32_t excess = static_cast<std::uint32_t>(symbol < 0 ? -symbol : symbol) - width;
+    std::uint32_t length = 0;
+    while (excess >> (length + 1)) ++length;
+    return length | ((excess ^ (1u << length)) << 1 | (symbol < 0 ? 1u : 0u)) << 8;
+}
 
 // Halving frequencies, as a unary code has, each at least 1, sum 4096.
 DUOVIEW_HD std::uint32_t escape_length_frequency(std::uint32_t n) {
