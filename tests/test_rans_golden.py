@@ -38,3 +38,16 @@ def test_golden_streams_are_written_and_read_on_every_path(maker: ModuleType, na
     decoder = rans.Decoder(golden, path=path)
     np.testing.assert_array_equal(decoder.decode(classes), symbols)
     decoder.finish()
+
+
+@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("lanes", rans.LANES)
+def test_golden_streams_of_several_chunks_are_written_and_read_on_every_path(
+    maker: ModuleType, lanes: int, path: str
+) -> None:
+    symbols, classes = maker.mixed(maker.CASES["medium"])
+    golden = (GOLDEN / f"rans_chunks_{lanes}.bin").read_bytes()
+    assert rans.encode(symbols, classes, lanes=lanes, chunk=maker.CHUNK, threads=2, path=path) == golden
+    decoder = rans.Decoder(golden, threads=2, path=path)
+    np.testing.assert_array_equal(decoder.decode(classes), symbols)
+    decoder.finish()

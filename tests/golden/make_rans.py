@@ -16,6 +16,8 @@ from duoview.kernels import rans
 
 HERE = Path(__file__).resolve().parent
 CASES = {"empty": 0, "single": 1, "small": 150, "medium": 4000}
+CHUNK = 1024
+"""Coded symbols a chunk of the golden stream that has several."""
 
 
 def mixed(count: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
@@ -46,6 +48,9 @@ def main() -> None:
         for lanes in rans.LANES:
             data = rans.encode(symbols, classes, lanes=lanes, path="scalar")
             (HERE / f"rans_{name}_{lanes}.bin").write_bytes(data)
+    for lanes in rans.LANES:
+        data = rans.encode(*mixed(CASES["medium"]), lanes=lanes, chunk=CHUNK, path="scalar")
+        (HERE / f"rans_chunks_{lanes}.bin").write_bytes(data)
     (HERE / "rans.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
