@@ -5,7 +5,7 @@ Nothing in here knows about frames, layers or networks, and nothing imports more
 
 from __future__ import annotations
 
-from duoview.kernels import noise, rans
+from duoview.kernels import noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, Error
 from duoview.kernels.noise import normals, philox
@@ -20,6 +20,7 @@ __all__ = [
     "encode",
     "noise",
     "normals",
+    "palette",
     "paths",
     "philox",
     "rans",

@@ -10,6 +10,50 @@ def crc32c_paths() -> list[str]: ...
 def philox_block(counter: Sequence[int], key: Sequence[int]) -> list[int]: ...
 def philox(seed: int, stream: int, offset: int, count: int, path: str) -> NDArray[np.uint32]: ...
 def normals(seed: int, stream: int, offset: int, count: int, path: str) -> NDArray[np.float32]: ...
+def sample_child(
+    nodes: NDArray[np.uint8], classes: NDArray[np.uint8], seed: int, stream: int, offset: int, threads: int, path: str
+) -> NDArray[np.uint8]: ...
+def nearest(
+    vectors: NDArray[np.float32], leaves: NDArray[np.float32], threads: int, path: str
+) -> NDArray[np.uint8]: ...
+def posterior_uniform(
+    logits: NDArray[np.int16],
+    states: NDArray[np.uint8],
+    model: int,
+    flat: int,
+    stay: int,
+    agree: int,
+    own: int,
+    seed: int,
+    stream: int,
+    offset: int,
+    threads: int,
+    path: str,
+) -> NDArray[np.uint8]: ...
+def posterior_absorbing(
+    logits: NDArray[np.int16],
+    states: NDArray[np.uint8],
+    masked: int,
+    seed: int,
+    stream: int,
+    offset: int,
+    threads: int,
+    path: str,
+) -> NDArray[np.uint8]: ...
+def posterior_tree(
+    logits: NDArray[np.int16],
+    states: NDArray[np.uint8],
+    depth: int,
+    next_depth: int,
+    seed: int,
+    stream: int,
+    offset: int,
+    threads: int,
+    path: str,
+) -> NDArray[np.uint8]: ...
+def build_tree(
+    vectors: NDArray[np.float32], weights: NDArray[np.uint32] | None, depth: int, scale: float, rounds: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
 def rans_encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],

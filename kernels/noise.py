@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 _WORD = 1 << 64
 
 
-def _checked(**arguments: int) -> tuple[int, int, int, int]:
+MAX_THREADS = 256
+
+
+def checked_threads(threads: int) -> int:
+    """``threads`` as Python's integer; raises TypeError or ValueError unless it is 1..256."""
+    try:
+        number = operator.index(threads)
+    except TypeError:
+        raise TypeError(f"threads is a {type(threads).__name__}; an integer is needed") from None
+    if not 1 <= number <= MAX_THREADS:
+        raise ValueError(f"threads is {threads}; it is 1..{MAX_THREADS}")
+    return number
+
+
+def checked_address(**arguments: int) -> tuple[int, int, int, int]:
     """Seed, stream, offset and count as Python's integers, since the sums of numpy's wrap around."""
     for name, value in arguments.items():
         try:
@@ -51,7 +65,7 @@ def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto
         TypeError: an argument is no integer.
         ValueError: an argument is out of its range, or the path is unknown.
     """
-    return _native.philox(*_checked(seed=seed, stream=stream, offset=offset, count=count), path)
+    return _native.philox(*checked_address(seed=seed, stream=stream, offset=offset, count=count), path)
 
 
 def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "auto") -> NDArray[np.float32]:
@@ -64,4 +78,4 @@ def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "aut
     Returns:
         (count,) float32.
     """
-    return _native.normals(*_checked(seed=seed, stream=stream, offset=offset, count=count), path)
+    return _native.normals(*checked_address(seed=seed, stream=stream, offset=offset, count=count), path)

@@ -66,5 +66,8 @@ EncodeKernels choose_encode(const std::string& path) {
 }
 PhiloxFunction choose_philox(const std::string& path) { return DUOVIEW_PICK(philox); }
 NormalsFunction choose_normals(const std::string& path) { return DUOVIEW_PICK(normals); }
+PaletteKernels choose_palette(const std::string& path) {
+    return {DUOVIEW_PICK(philox), DUOVIEW_PICK(children), DUOVIEW_PICK(nearest), DUOVIEW_PICK(posterior)};
+}
 
 }  // namespace duoview

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "noise.hpp"
+#include "palette.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 #include "sparse.hpp"
@@ -46,5 +47,6 @@ DecodeKernels choose_decode(const std::string& path);
 EncodeKernels choose_encode(const std::string& path);
 PhiloxFunction choose_philox(const std::string& path);
 NormalsFunction choose_normals(const std::string& path);
+PaletteKernels choose_palette(const std::string& path);
 
 }  // namespace duoview

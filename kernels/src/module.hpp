@@ -6,6 +6,7 @@
 namespace duoview {
 
 void bind_noise(nanobind::module_& m);
+void bind_palette(nanobind::module_& m);
 void bind_rans(nanobind::module_& m);
 
 }  // namespace duoview

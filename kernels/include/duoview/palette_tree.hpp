@@ -13,6 +13,19 @@ static constexpr std::uint32_t kMaxPaletteDepth = 8;        // 256 leaves
 static constexpr std::uint32_t kMaxPaletteChannels = 4096;  // sums of squares fit 63 bits
 static constexpr std::int64_t kMaxPaletteWeight = 0x7FFFFFFF;
 
+// value / step rounded to the nearest integer, halves to even; false if that is beyond +-kPaletteLimit or not finite.
+// `scale` is 1 / step, a power of two, so that the product is exact. Rounded by hand: no rounding mode has a say.
+DUOVIEW_HD bool grid_coordinate(float value, float scale, std::int32_t* coordinate) {
+    const float scaled = value * scale;
+    if (!(scaled >= -32767.5f && scaled <= 32767.5f)) return false;
+    std::int32_t whole = static_cast<std::int32_t>(scaled);  // towards 0
+    const float rest = scaled - static_cast<float>(whole);   // exact
+    if (rest > 0.5f || (rest == 0.5f && (whole & 1))) ++whole;
+    if (rest < -0.5f || (rest == -0.5f && (whole & 1))) --whole;
+    *coordinate = whole;
+    return whole >= -kPaletteLimit && whole <= kPaletteLimit;
+}
+
 // floor((256 sum + floor(weight / 2)) / weight): the mean in 1/256 grid steps, halves upwards. weight > 0, |sum| < 2^46.
 DUOVIEW_HD std::int32_t centre_of(std::int64_t sum, std::int64_t weight) {
     const std::int64_t numerator = sum * (1 << kCentreBits) + (weight >> 1);

@@ -129,7 +129,7 @@ DUOVIEW_HD std::uint8_t posterior_at(const PosteriorStep& step, const std::int16
     if (!choice.search) return static_cast<std::uint8_t>(choice.category);
     std::uint32_t cumulative = 0;
     std::uint32_t k = 0;
-    for (;; ++k) {  // ends: the target is below the sum
+    for (; k + 1 < count; ++k) {  // the target is below the sum, so the last category needs no look
         const std::uint32_t distance = static_cast<std::uint32_t>(greatest - row[k]);
         const std::uint32_t weight = octave_weight(distance, octave_mantissa(distance, coarse, fine));
         cumulative += k == excluded ? 0u : weight;
