@@ -2,7 +2,7 @@
 #
 #   make install      .venv with the wheel of this checkout and what its tests need
 #   make test         wheel, pytest and mypy (tests too) against the installed wheel from outside the checkout, ruff
-#   make lint         ruff, mypy, and (where nvcc is) the shared headers compiled for the GPU
+#   make lint         ruff, mypy, and whether the wheel holds the CUDA kernels (it does where nvcc is)
 #   make demo         encodes a bundled clip, decodes both views, writes out/demo
 #   make sanitize     the kernels' tests under the address and undefined-behaviour sanitizers (g++ 12 or newer)
 #   make fuzz         every fuzz target for SECONDS=60, two at a time (clang); docs/testing.md
@@ -76,10 +76,8 @@ ruff:
 lint: install ruff typecheck cuda-check
 
 cuda-check: wheel
-	build=$$(ls -d build/cmake-* | head -1); \
-	if PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target help | grep -q cuda_headers; then \
-	  PATH="$(VENV)/bin:$$PATH" cmake --build $$build --target cuda_headers; \
-	else echo "no nvcc: the shared headers were not compiled for the GPU"; fi
+	@if $(PY) -m zipfile -l $(WHEELS)/duoview-*.whl | grep -q duoview.fatbin; then echo "the wheel holds the CUDA kernels"; \
+	else echo "no nvcc: the wheel holds no CUDA kernels"; fi
 
 # The sanitized module stands in a package of its own, beside links to the Python files: nothing installed is touched, and
 # PYTHONPATH puts it before what is. The tests are those that need nothing but duoview.kernels; they run in processes with

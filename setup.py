@@ -29,6 +29,8 @@ FOLDERS = {
     "duoview.export": "export",
 }
 
+FATBIN = "duoview.fatbin"  # the CUDA kernels, where CMake found nvcc
+
 # The stable ABI that nanobind needs starts with CPython 3.12; free-threaded builds have none.
 STABLE_ABI = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -50,11 +52,18 @@ def forget_lost_tools(cache: Path) -> None:
         cache.unlink()
 
 
+def replace(source: Path, target: Path) -> None:
+    """Copies a file so that processes which have the old one mapped keep it."""
+    fresh = target.with_name(target.name + ".new")
+    shutil.copy2(source, fresh)
+    fresh.replace(target)
+
+
 class CMakeBuild(build_ext):
     """Runs CMake for the extension and puts the module where setuptools expects it."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Configure, build and copy ``ext``; raises ``CalledProcessError`` with CMake's own output above it."""
+        """Configure, build and copy ``ext`` and the fatbin; raises ``CalledProcessError`` with CMake's output above it."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or "native"
         build = ROOT / "build" / f"cmake-{tag}"
@@ -72,10 +81,20 @@ class CMakeBuild(build_ext):
         if len(built) != 1:
             raise RuntimeError(f"expected one built module in {build / 'module'}, found {[p.name for p in built]}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Replaced, never rewritten: a running process may have the old file mapped.
-        fresh = target.with_name(target.name + ".new")
-        shutil.copy2(built[0], fresh)
-        fresh.replace(target)
+        replace(built[0], target)
+        self.place_fatbin(build / "fatbin" / FATBIN, target.parent)
+
+    def place_fatbin(self, built: Path, folder: Path) -> None:
+        """Puts the CUDA kernels beside the module; where none were built, none of an earlier build may stay."""
+        if built.is_file():
+            replace(built, folder / FATBIN)
+        else:
+            (folder / FATBIN).unlink(missing_ok=True)
+
+    def copy_extensions_to_source(self) -> None:
+        """Editable installs: the module and the kernels are used from the checkout."""
+        super().copy_extensions_to_source()
+        self.place_fatbin(Path(self.build_lib, "duoview", "kernels", FATBIN), ROOT / "kernels")
 
 
 setup(

@@ -27,4 +27,5 @@ NB_MODULE(_native, m) {
     duoview::bind_noise(m);
     duoview::bind_palette(m);
     duoview::bind_rans(m);
+    duoview::bind_warp(m);
 }

@@ -8,5 +8,6 @@ namespace duoview {
 void bind_noise(nanobind::module_& m);
 void bind_palette(nanobind::module_& m);
 void bind_rans(nanobind::module_& m);
+void bind_warp(nanobind::module_& m);
 
 }  // namespace duoview

@@ -1,0 +1,39 @@
+// All warp programs by name. A program is a struct whose members are pointers and 64-bit integers, 8 bytes each, so that its
+// arguments are the same array of words for a kernel's launch and for the CPU; run(warp, item) is what one warp does.
+#pragma once
+
+#include "duoview/warp_compaction.hpp"
+#include "duoview/warp_decode.hpp"
+#include "duoview/warp_encode.hpp"
+#include "duoview/warp_noise.hpp"
+
+// X(name, program) where the program reads global memory only; Y(name, program, tables) where its `tables` are copied to
+// shared memory first.
+#define DUOVIEW_WARP_PROGRAMS(X, Y)                      \
+    X(fill_words, FillWords)                             \
+    X(count_classes, CountClasses)                       \
+    X(count_symbols, CountSymbols)                       \
+    X(sum_tiles, SumTiles)                               \
+    X(pack_classes, PackClasses)                         \
+    X(spread_symbols, SpreadSymbols)                     \
+    X(open_stream, OpenStream)                           \
+    X(open_chunks, OpenChunks)                           \
+    X(begin_decode, BeginDecode)                         \
+    Y(decode_chunks, DecodeChunks, WarpDecodeTables)     \
+    X(finish_stream, FinishStream)                       \
+    X(begin_encode, BeginEncode)                         \
+    X(pack_symbols, PackSymbols)                         \
+    X(place_words, PlaceWords)                           \
+    Y(encode_chunks, EncodeChunks, WarpEncodeTables)     \
+    X(place_chunks, PlaceChunks)                         \
+    X(gather_chunks, GatherChunks)                       \
+    X(philox, PhiloxNoise)                               \
+    Y(normals, NormalNoise, NormalTable)
+
+namespace duoview {
+
+#define DUOVIEW_CHECK(name, program, ...) static_assert(sizeof(program) % 8 == 0, "arguments are words of 8 bytes");
+DUOVIEW_WARP_PROGRAMS(DUOVIEW_CHECK, DUOVIEW_CHECK)
+#undef DUOVIEW_CHECK
+
+}  // namespace duoview
