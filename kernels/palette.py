@@ -1,9 +1,9 @@
 """Palettes: the nearest leaf, the tree above the leaves, and reverse steps of discrete diffusions on them.
 
-A palette has K <= 256 leaves, each a vector; a tree of depth D has K = 2**D, and node n of depth d has the children 2 n and
-2 n + 1 of depth d + 1. Everything that is drawn is drawn by counters: position ``offset + i`` of (seed, stream) gives the
-same result whatever else is in the call, on any number of threads, on every path and device. docs/kernels.md defines
-every function by integers, so that a second implementation can be written.
+A palette has K <= 256 leaves, each a vector; a tree of depth D has K = 2**D, and node n of depth d has the children
+2 n and 2 n + 1 of depth d + 1. Everything that is drawn is drawn by counters: position ``offset + i`` of (seed, stream)
+gives the same result whatever else is in the call, on any number of threads, on every path and device. docs/kernels.md
+defines every function by integers, so that a second implementation can be written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,8 +61,8 @@ def nearest(
         vectors: (N, C), or (N, G, C) for G groups of channels with a palette each; float32, contiguous, finite.
         leaves: (K, C), or (G, K, C); 1 <= K <= 256, finite.
         threads: 1..256.
-        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bytes: the distance is summed channel
-            after channel in float32, each difference, square and sum rounded to nearest.
+        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bytes: the distance is summed
+            channel after channel in float32, each difference, square and sum rounded to nearest.
 
     Returns:
         (N,) or (N, G) uint8.
@@ -76,7 +77,7 @@ def nearest(
     if not 1 <= palette[-2] <= MAX_CATEGORIES:
         raise ValueError(f"leaves has shape {palette}; 1..{MAX_CATEGORIES} leaves are needed")
     if shape[-1] != palette[-1] or shape[-1] < 1:
-        raise ValueError(f"vectors has {shape[-1]} channels, leaves {palette[-1]}; both need the same number, at least 1")
+        raise ValueError(f"vectors has {shape[-1]} channels, leaves {palette[-1]}; both need the same number, 1 or more")
     if grouped and shape[1] != palette[0]:
         raise ValueError(f"vectors has {shape[1]} groups, leaves {palette[0]}; both need the same number")
     groups = shape[1] if grouped else 1
@@ -94,8 +95,8 @@ class PaletteTree:
     """A palette with its tree.
 
     Attributes:
-        nodes: for every depth d = 0..D the (2**d, C) float32 vectors of its nodes: the mean of all content below. Node n
-            has the children 2 n and 2 n + 1, so that the bits of a leaf's index, first to last, are its path.
+        nodes: for every depth d = 0..D the (2**d, C) float32 vectors of its nodes: the mean of all content below. Node
+            n has the children 2 n and 2 n + 1, so that the bits of a leaf's index, first to last, are its path.
         populations: for every depth the (2**d,) int64 weight of the content below each node. Where it is 0, the node's
             vector is its parent's.
         step: the grid step that the content was rounded to; vectors are multiples of step / 256.
@@ -143,9 +144,9 @@ def build_tree(
 ) -> PaletteTree:
     """Hierarchical clustering of content into a complete binary tree: 2-means, from the root down.
 
-    Tree-structured vector quantisation (Buzo, Gray, Gray, Markel, "Speech coding based upon vector quantization", 1980),
-    in integers: content is rounded to a grid, and sums and distances are exact, so no order of summation can change the
-    result. A node is split first at its mean along its widest channel, then by rounds of 2-means until nothing changes.
+    Tree-structured vector quantisation (Buzo, Gray, Gray, Markel, "Speech coding based upon vector quantization",
+    1980), in integers: content is rounded to a grid, and sums and distances are exact, so no order of summation can
+    change the result. A node is split first at its mean along its widest channel, then by rounds of 2-means until nothing changes.
     Content with fewer distinct vectors than leaves leaves some nodes empty.
 
     Args:
@@ -165,7 +166,7 @@ def build_tree(
     """
     count, channels = _checked("vectors", vectors, np.float32, "(N, C)")
     if count < 1 or not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"vectors has shape {vectors.shape}; at least one vector of 1..{MAX_CHANNELS} channels is needed")
+        raise ValueError(f"vectors has shape {vectors.shape}; 1 or more vectors of 1..{MAX_CHANNELS} channels are needed")
     if not 0 <= depth <= MAX_DEPTH:
         raise ValueError(f"depth is {depth}; it is 0..{MAX_DEPTH}")
     if not 0 <= rounds <= 1000:
@@ -185,8 +186,8 @@ def build_tree(
     bounds = [(1 << d) - 1 for d in range(depth + 2)]
     values = (centres.astype(np.float64) * (step / 256)).astype(np.float32).reshape(-1, channels)  # exact
     return PaletteTree(
-        nodes=tuple(values[a:b] for a, b in zip(bounds, bounds[1:], strict=False)),
-        populations=tuple(weight[a:b] for a, b in zip(bounds, bounds[1:], strict=False)),
+        nodes=tuple(values[a:b] for a, b in pairwise(bounds)),
+        populations=tuple(weight[a:b] for a, b in pairwise(bounds)),
         step=step,
     )
 
@@ -231,7 +232,7 @@ def _checked_schedule(alpha_bar: float, alpha_bar_previous: float) -> None:
         raise ValueError(f"alpha_bar is {alpha_bar}; it is at least 0 and less than 1")
     if not alpha_bar <= alpha_bar_previous <= 1.0 or alpha_bar_previous == 0.0:
         raise ValueError(
-            f"alpha_bar_previous is {alpha_bar_previous}; it is more than 0, at least alpha_bar, {alpha_bar}, and at most 1"
+            f"alpha_bar_previous is {alpha_bar_previous}; it is more than 0, at least alpha_bar ({alpha_bar}), at most 1"
         )
 
 
@@ -305,7 +306,7 @@ class Tree:
         if not 0 <= self.depth < MAX_DEPTH:
             raise ValueError(f"depth is {self.depth}; it is 0..{MAX_DEPTH - 1}")
         if not self.depth < self.target <= MAX_DEPTH:
-            raise ValueError(f"next_depth is {self.next_depth}; with depth {self.depth} it is {self.depth + 1}..{MAX_DEPTH}")
+            raise ValueError(f"next_depth is {self.target}; with depth {self.depth} it is {self.depth + 1}..{MAX_DEPTH}")
 
     @property
     def target(self) -> int:
@@ -339,15 +340,15 @@ def posterior_sample(
 ) -> NDArray[np.uint8]:
     """One reverse step of a discrete diffusion: draws x_{t-1} given x_t and the model's prediction of x_0.
 
-    p(x_{t-1} = j | x_t = i) = sum over k of q(x_{t-1} = j | x_t = i, x_0 = k) p(x_0 = k), the mixture of the exact posteriors
-    (Austin et al., "Structured denoising diffusion models in discrete state-spaces", 2021; their Eq. 4 leaves out the
-    denominator q(x_t = i | x_0 = k)). Integers only, one pass over a row, no arrays between.
+    p(x_{t-1} = j | x_t = i) = sum over k of q(x_{t-1} = j | x_t = i, x_0 = k) p(x_0 = k): the mixture of the exact
+    posteriors of Austin et al., "Structured denoising diffusion models in discrete state-spaces" (2021; their own choice
+    leaves out the denominator q(x_t = i | x_0 = k)). Integers only, one pass over a row, no arrays between.
 
     Args:
-        logits: (N, K) int16, contiguous: log2 p(x_0 = k) in units of 1/256, up to a constant per row. Weights are within
-            3.1e-5 of exact, relatively, down to 2**-7 of the greatest, and within 2**-22 of the greatest below.
-        states: (N,) uint8, contiguous: x_t. ``Uniform``: 0..K - 1, ``Absorbing``: 0..K, K is the mask, ``Tree``: a node of
-            the given depth.
+        logits: (N, K) int16, contiguous: log2 p(x_0 = k) in units of 1/256, up to a constant per row. A weight is
+            within 3.1e-5 of exact, relatively, down to 2**-7 of the greatest, below that within 2**-22 of the greatest.
+        states: (N,) uint8, contiguous: x_t. ``Uniform``: 0..K - 1, ``Absorbing``: 0..K, where K is the mask, ``Tree``:
+            a node of the given depth.
         transition: the chain and the step. K <= 256; 255 with ``Absorbing``, 2**D with ``Tree``.
         seed: 0..2**64 - 1.
         stream: 0..2**64 - 1.

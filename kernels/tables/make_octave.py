@@ -2,10 +2,10 @@
 
 Run once, by hand: ``python kernels/tables/make_octave.py``. The header is committed and is the truth.
 
-A logit is in units of 1/256 octave, so the weight of a category f units below the greatest is 2^(-f/256). The fraction of
-an octave, f mod 256 = 16 a + b, is looked up as the product of two 16-entry tables, (coarse[a] * fine[b]) >> 16, because
-16 entries are what a byte shuffle can look up in a register. Entries of ``coarse`` are nudged so that the truncation of the
-product is centred.
+A logit is in units of 1/256 octave, so the weight of a category f units below the greatest is 2^(-f/256). The fraction
+of an octave, f mod 256 = 16 a + b, is looked up as the product of two 16-entry tables, (coarse[a] * fine[b]) >> 16,
+because 16 entries are what a byte shuffle can look up in a register. Entries of ``coarse`` are nudged so that the
+truncation of the product is centred.
 """
 
 from __future__ import annotations
