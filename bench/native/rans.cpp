@@ -1,5 +1,4 @@
 // The entropy coder as C++ calls it, for ctypes: buffers are the caller's, all checks are on.
-#include <cstring>
 #include <exception>
 
 #include "dispatch.hpp"
@@ -12,10 +11,10 @@ DUOVIEW_EXPORT long long bench_encode(const std::int16_t* symbols, const std::ui
                                       const char* path, std::uint8_t* out, std::size_t capacity) {
     try {
         const duoview::EncodedStream stream =
-            duoview::encode_stream(symbols, classes, count, 0, duoview::choose_encode(path));
-        if (stream.size > capacity) return -1;
-        std::memcpy(out, stream.data, stream.size);
-        return static_cast<long long>(stream.size);
+            duoview::encode_stream(symbols, classes, count, {}, duoview::choose_encode(path));
+        if (stream.size() > capacity) return -1;
+        stream.copy(out);
+        return static_cast<long long>(stream.size());
     } catch (const std::exception&) {
         return -1;
     }
@@ -25,7 +24,7 @@ DUOVIEW_EXPORT long long bench_encode(const std::int16_t* symbols, const std::ui
 DUOVIEW_EXPORT int bench_decode(const std::uint8_t* data, std::size_t size, const std::uint8_t* classes,
                                 std::size_t count, const char* path, std::int16_t* symbols) {
     try {
-        duoview::StreamDecoder decoder(data, size, duoview::choose_decode(path));
+        duoview::StreamDecoder decoder(data, size, 1, duoview::choose_decode(path));
         decoder.decode(classes, count, symbols);
         decoder.finish();
         return 0;

@@ -55,11 +55,14 @@ def rans_decode() -> Iterator[tuple[str, bytes]]:
     patterns = {"dense": bytes([1, 20, 40, 63]), "sparse": bytes([0, 0, 30, 0, 100]), "binary": bytes([64, 127, 191])}
     for lanes in rans.LANES:
         for name, pattern in patterns.items():
-            count = {1: 40, 4: 60, 32: 400}[lanes]
-            classes = repeated(pattern, count)
-            stream = rans.encode(symbols_of(classes, lanes, escapes=name == "dense"), classes, lanes=lanes)
-            cuts = bytes([2]) + little(7, 2) + little(count * 2 // 3, 2)
-            yield f"{name}_{lanes}", cuts + little(count, 2) + bytes([len(pattern)]) + pattern + stream
+            for chunk in (None, 64):
+                count = 150 if chunk else {1: 40, 4: 60, 32: 400}[lanes]
+                classes = repeated(pattern, count)
+                symbols = symbols_of(classes, lanes, escapes=name == "dense")
+                stream = rans.encode(symbols, classes, lanes=lanes, chunk=chunk)
+                cuts = bytes([2]) + little(7, 2) + little(count * 2 // 3, 2)
+                front = bytes([1 if chunk else 0]) + cuts + little(count, 2) + bytes([len(pattern)]) + pattern
+                yield f"{name}_{lanes}{'_chunks' if chunk else ''}", front + stream
 
 
 def rans_encode() -> Iterator[tuple[str, bytes]]:
@@ -69,8 +72,9 @@ def rans_encode() -> Iterator[tuple[str, bytes]]:
             classes = rng.integers(0, top, 24).astype(np.uint8)
             symbols = symbols_of(classes, choice, escapes=True)
             pairs = b"".join(bytes([k]) + little(int(s) % 2**16, 2) for k, s in zip(classes, symbols, strict=True))
-            yield f"{name}_{lanes or 'any'}", bytes([choice, 2 * (choice % 2), 10]) + little(100, 2) + pairs
-    yield "bad_class", bytes([0, 1, 0]) + little(0, 2) + bytes([200, 0, 0])
+            front = bytes([choice, (0, 2, 4, 6)[choice], 10, choice]) + little(100, 2)
+            yield f"{name}_{lanes or 'any'}", front + pairs
+    yield "bad_class", bytes([0, 1, 0, 0]) + little(0, 2) + bytes([200, 0, 0])
 
 
 TARGETS = {"crc32c": crc32c, "noise": noise, "rans_decode": rans_decode, "rans_encode": rans_encode}

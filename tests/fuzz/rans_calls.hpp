@@ -20,13 +20,14 @@ struct Encoded {
 };
 
 template <typename Symbol>
-Encoded encode(const Symbol* symbols, const std::uint8_t* classes, std::size_t count, std::uint32_t lanes,
-               const std::string& path) {
+Encoded encode(const Symbol* symbols, const std::uint8_t* classes, std::size_t count,
+               const duoview::EncodeOptions& options, const std::string& path) {
     Encoded out;
     try {
         const duoview::EncodedStream stream =
-            duoview::encode_stream(symbols, classes, count, lanes, duoview::choose_encode(path));
-        out.data.assign(stream.data, stream.data + stream.size);
+            duoview::encode_stream(symbols, classes, count, options, duoview::choose_encode(path));
+        out.data.resize(stream.size());
+        stream.copy(out.data.data());
     } catch (const std::invalid_argument& error) {
         out.error = error.what();
     }
@@ -47,10 +48,10 @@ struct Decoded {
 
 // Decodes all classes, a call for each part; `cuts` are ascending places in them.
 inline Decoded decode(const std::vector<std::uint8_t>& data, const Array<std::uint8_t>& classes,
-                      const std::vector<std::size_t>& cuts, const std::string& path) {
+                      const std::vector<std::size_t>& cuts, std::size_t threads, const std::string& path) {
     Decoded out;
     try {
-        duoview::StreamDecoder decoder(data.data(), data.size(), duoview::choose_decode(path));
+        duoview::StreamDecoder decoder(data.data(), data.size(), threads, duoview::choose_decode(path));
         for (std::size_t part = 0, begin = 0; part <= cuts.size(); ++part) {
             const std::size_t end = part < cuts.size() ? cuts[part] : classes.size();
             Array<std::uint8_t> piece(end - begin);
