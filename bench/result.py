@@ -47,8 +47,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def write(path: Path, content: Report) -> None:
-    """Write a report; the file appears whole or not at all."""
+def write(path: Path, content: Any) -> None:
+    """Write a report or another dataclass; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_plain(asdict(content)), indent=1, ensure_ascii=False) + "\n"
     fresh = path.with_name(path.name + ".new")
