@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ def normals(seed: int, stream: int, offset: int, count: int, path: str) -> NDArr
 def sample_child(
     nodes: NDArray[np.uint8], classes: NDArray[np.uint8], seed: int, stream: int, offset: int, threads: int, path: str
 ) -> NDArray[np.uint8]: ...
+def octave_weight(distance: int) -> int: ...
 def nearest(
     vectors: NDArray[np.float32], leaves: NDArray[np.float32], threads: int, path: str
 ) -> NDArray[np.uint8]: ...
@@ -54,6 +56,28 @@ def posterior_tree(
 def build_tree(
     vectors: NDArray[np.float32], weights: NDArray[np.uint32] | None, depth: int, scale: float, rounds: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]: ...
+def checkerboard_size(channels: int, height: int, width: int, half: int) -> int: ...
+@overload
+def checkerboard_gather(planes: NDArray[np.uint8], half: int) -> NDArray[np.uint8]: ...
+@overload
+def checkerboard_gather(planes: NDArray[np.int16], half: int) -> NDArray[np.int16]: ...
+def checkerboard_quantise(
+    values: NDArray[np.float32],
+    classes: NDArray[np.uint8],
+    means: NDArray[np.int16],
+    half: int,
+    margins: NDArray[np.float32],
+    keep: NDArray[np.bool_] | None,
+    symbols: NDArray[np.int16],
+    decoded: NDArray[np.float32],
+) -> None: ...
+def checkerboard_dequantise(
+    coded: NDArray[np.int16],
+    means: NDArray[np.int16],
+    half: int,
+    symbols: NDArray[np.int16],
+    decoded: NDArray[np.float32],
+) -> None: ...
 def rans_encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],
@@ -69,3 +93,6 @@ class RansDecoder:
     def decode(self, classes: NDArray[np.uint8]) -> NDArray[np.int16]: ...
     def decode_into(self, classes: NDArray[np.uint8], out: NDArray[np.int16]) -> None: ...
     def finish(self) -> None: ...
+def warp_programs() -> dict[str, int]: ...
+def warp_run(name: str, warps: int, arguments: Sequence[int]) -> None: ...
+def warp_table(name: str) -> bytes: ...

@@ -26,3 +26,7 @@ class BitstreamError(Error, ValueError):
     def __reduce__(self) -> tuple[type[BitstreamError], tuple[str, int | None]]:
         # The default would hand the decorated message back to __init__ and lose the offset.
         return type(self), (self.message, self.offset)
+
+
+class DeviceError(Error, RuntimeError):
+    """A device, its driver, or what is needed to use them is missing or failed; the message says which."""

@@ -1,0 +1,206 @@
+"""The kernels on a CUDA device: the same bytes as on the CPU, on the caller's arrays, stream and scratch.
+
+``Device(0)`` retains the primary context that torch, cupy and onnxruntime use too. Arrays are theirs (see
+``cuda_array``); nothing is allocated after the device was opened, nothing is copied, and only methods whose name
+begins with ``check`` wait for the device. All others queue kernels on ``cuda_stream`` and return, with arguments that
+do not depend on the data: they can be captured into a CUDA graph. What can only be known on the device, such as sizes
+and errors, stays there until it is checked.
+
+``Device.on_cpu()`` runs the same programs on numpy arrays, lane by lane. It is made for tests and is slow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from duoview.kernels import _native
+from duoview.kernels.cuda_array import stream_handle
+from duoview.kernels.cuda_driver import Driver, HostDriver, buffer, pycuda_driver, typed
+from duoview.kernels.cuda_rans import (
+    RESULT_BYTES,
+    DecodeScratch,
+    EncodeScratch,
+    check_result,
+    checked_chunk,
+    checked_lanes,
+    encode_output_bytes,
+    launch_encode,
+    state_bytes,
+)
+from duoview.kernels.cuda_rans import Decoder as Decoder
+from duoview.kernels.noise import checked_address
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_NOISE_PER_WARP = 2048
+
+
+class Device:
+    """The kernels of one device.
+
+    Args:
+        ordinal: the device's number, counted as the CUDA driver does.
+
+    Raises:
+        DeviceError: there is no driver, no pycuda, no such device; the wheel was built without CUDA, or its kernels
+            do not run on that device.
+    """
+
+    def __init__(self, ordinal: int = 0) -> None:
+        self._start(pycuda_driver(ordinal))
+
+    @classmethod
+    def on(cls, driver: Driver) -> Self:
+        """The kernels on whatever runs them: see ``cuda_driver.Driver``."""
+        device = cls.__new__(cls)
+        device._start(driver)
+        return device
+
+    @classmethod
+    def on_cpu(cls) -> Self:
+        """The same programs on the CPU, lane by lane; arrays are numpy's."""
+        return cls.on(HostDriver())
+
+    def _start(self, driver: Driver) -> None:
+        self.driver = driver
+        self.tables = {name: driver.upload(_native.warp_table(name)) for name in ("decode", "encode", "normal")}
+
+    @property
+    def name(self) -> str:
+        """The device's name."""
+        return self.driver.name
+
+    # Entropy coding
+
+    @staticmethod
+    def encode_scratch_bytes(count: int, chunk: int, escapes: int | None = None) -> int:
+        """Bytes of scratch that ``encode`` needs for ``count`` symbols.
+
+        Args:
+            count: symbols, of whatever class.
+            chunk: coded symbols per chunk.
+            escapes: how many symbols may lie beyond the tables of their classes. ``None``: all of them, which takes 8
+                bytes a symbol more than none. With more escapes than that, ``encode`` reports an error.
+        """
+        return EncodeScratch(count, checked_chunk(chunk), escapes).size
+
+    @staticmethod
+    def encode_output_bytes(count: int, chunk: int, escapes: int | None = None) -> int:
+        """The most bytes that encoding can give; arguments as for ``encode_scratch_bytes``."""
+        return encode_output_bytes(count, checked_chunk(chunk), escapes)
+
+    def encode(
+        self,
+        symbols: object,
+        classes: object,
+        output: object,
+        result: object,
+        scratch: object,
+        *,
+        chunk: int,
+        lanes: int = 32,
+        cuda_stream: object = None,
+    ) -> None:
+        """Codes symbols to the bytes of ``rans.encode(symbols, classes, lanes=lanes, chunk=chunk)``.
+
+        Args:
+            symbols: (N,) int16.
+            classes: (N,) uint8.
+            output: memory for the coded bytes; ``encode_output_bytes`` is always enough.
+            result: 16 bytes of memory for the size and the error, which ``check_encode`` reads. The size, its first
+                64 bits, can be given to ``Decoder`` as it is.
+            scratch: memory of ``encode_scratch_bytes`` or more.
+            chunk: coded symbols per chunk, a multiple of 32; each chunk is coded by one warp.
+            lanes: 1, 4 or 32.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        handle = stream_handle(cuda_stream)
+        chunk, lanes = checked_chunk(chunk), checked_lanes(lanes)
+        typed_symbols = typed(self.driver, "symbols", symbols, np.int16)
+        count = typed_symbols.size
+        typed_classes = typed(self.driver, "classes", classes, np.uint8, count)
+        target = self.driver.array("output", output)
+        if not target.writable:
+            raise ValueError("output is read-only; memory to write to is needed")
+        found = buffer(self.driver, "result", result, RESULT_BYTES)
+        plan = EncodeScratch(count, chunk, 0)
+        memory = buffer(self.driver, "scratch", scratch, plan.size)
+        launch_encode(
+            self.driver,
+            self.tables["encode"],
+            typed_symbols.pointer,
+            typed_classes.pointer,
+            target.pointer,
+            target.nbytes,
+            found.pointer,
+            memory.pointer,
+            memory.nbytes,
+            plan,
+            lanes,
+            handle,
+        )
+
+    def check_encode(self, result: object, *, cuda_stream: object = None) -> int:
+        """Waits for the stream and returns the number of bytes that ``encode`` wrote.
+
+        Raises:
+            ValueError: a class or symbol was out of range (with its index), or the output or scratch too small.
+        """
+        found = buffer(self.driver, "result", result, RESULT_BYTES)
+        return check_result(self.driver.read(found.pointer, RESULT_BYTES, stream_handle(cuda_stream)))
+
+    @staticmethod
+    def decode_state_bytes(chunks: int) -> int:
+        """Bytes of state that decoding a stream of at most ``chunks`` chunks needs."""
+        return state_bytes(chunks)
+
+    @staticmethod
+    def decode_scratch_bytes(count: int) -> int:
+        """Bytes of scratch that decoding ``count`` symbols in one call needs."""
+        return DecodeScratch(count).size
+
+    def decoder(self, data: object, state: object, *, size: object = None, cuda_stream: object = None) -> Decoder:
+        """Begins the decoding of a stream.
+
+        Args:
+            data: (N,) uint8, the coded bytes. Kept, not copied; it must not change while it is decoded.
+            state: memory of ``decode_state_bytes`` for the chunks that the stream may have. It holds all there is of
+                the decoder.
+            size: (1,) or more of 64-bit integers on the device, the first of which is the number of coded bytes in
+                ``data`` (a ``result`` of ``encode``); ``None``: all of ``data``.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        return Decoder(self.driver, self.tables["decode"], data, state, size, stream_handle(cuda_stream))
+
+    # Noise
+
+    def philox(self, output: object, seed: int, stream: int, offset: int, *, cuda_stream: object = None) -> None:
+        """Fills ``output``, (N,) uint32, with ``noise.philox(seed, stream, offset, N)``."""
+        self._noise("philox", output, np.uint32, seed, stream, offset, cuda_stream)
+
+    def normals(self, output: object, seed: int, *, stream: int, offset: int, cuda_stream: object = None) -> None:
+        """Fills ``output``, (N,) float32, with ``noise.normals(seed, stream=stream, offset=offset, count=N)``.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described or out of range.
+        """
+        self._noise("normals", output, np.float32, seed, stream, offset, cuda_stream)
+
+    def _noise(
+        self, program: str, output: object, dtype: type, seed: int, stream: int, offset: int, cuda_stream: object
+    ) -> None:
+        out = typed(self.driver, "output", output, dtype, writable=True)
+        seed, stream, offset, count = checked_address(seed=seed, stream=stream, offset=offset, count=out.size)
+        if count:
+            warps = -(-(count + offset % 4) // _NOISE_PER_WARP)
+            arguments = [out.pointer, count, seed, stream, offset, self.tables["normal"]]
+            self.driver.launch(program, warps, arguments, stream_handle(cuda_stream))

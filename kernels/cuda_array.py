@@ -1,0 +1,160 @@
+"""Arrays of other libraries, by pointer: checked by name, never copied, never owned.
+
+Anything with ``__cuda_array_interface__`` (torch, cupy, numba, pycuda) or DLPack is taken. The order of work is the
+caller's business: nothing is synchronised here, so what fills an array must be on the stream that the kernels are
+given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CUDA = (2, 13)  # DLPack's device types: CUDA, and CUDA managed
+_KINDS = {0: "i", 1: "u", 2: "f"}
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """A contiguous array in device memory: where it begins, what it holds, and who keeps it alive."""
+
+    pointer: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    writable: bool
+    owner: object
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=object))
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes."""
+        return self.size * self.dtype.itemsize
+
+
+class _Tensor(ctypes.Structure):
+    """DLPack's ``DLTensor``, which a ``DLManagedTensor`` begins with."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def _contiguous(shape: Sequence[int], strides: Sequence[int], step: int) -> bool:
+    """Whether ``strides`` are those of C order, ``step`` apart in the last dimension; dimensions of 1 do not matter."""
+    if 0 in shape:
+        return True
+    for length, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if length != 1 and stride != step:
+            return False
+        step *= length
+    return True
+
+
+def _from_interface(name: str, array: object, interface: dict[str, Any], writable: bool) -> DeviceArray:
+    if interface.get("mask") is not None:
+        raise TypeError(f"{name} has a mask; a plain array is needed")
+    dtype = np.dtype(interface["typestr"])
+    shape = tuple(int(length) for length in interface["shape"])
+    strides = interface.get("strides")
+    if strides is not None and not _contiguous(shape, strides, dtype.itemsize):
+        raise ValueError(f"{name} is not contiguous (strides {tuple(strides)} bytes); copy it first")
+    pointer, read_only = interface["data"]
+    return DeviceArray(int(pointer or 0), dtype, shape, writable and not read_only, array)
+
+
+def _from_capsule(name: str, array: Any) -> DeviceArray:  # Any: whatever has __dlpack__
+    kind, _ = array.__dlpack_device__()
+    if kind not in _CUDA:
+        raise TypeError(
+            f"{name} is not in the memory of a CUDA device (DLPack device type {int(kind)}); move it there first"
+        )
+    capsule = array.__dlpack__(stream=-1)  # -1: the producer must not synchronise
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(_Tensor)).contents
+    if tensor.code not in _KINDS or tensor.lanes != 1 or tensor.bits % 8:
+        raise TypeError(
+            f"{name} has DLPack type {tensor.code}/{tensor.bits}/{tensor.lanes}; integers or floats are needed"
+        )
+    dtype = np.dtype(f"{_KINDS[tensor.code]}{tensor.bits // 8}")
+    shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
+    if tensor.strides:
+        strides = tuple(tensor.strides[i] for i in range(tensor.ndim))
+        if not _contiguous(shape, strides, 1):
+            raise ValueError(f"{name} is not contiguous (strides {strides} elements); copy it first")
+    # The capsule is not consumed: it gives its memory back when it goes, the array itself stays with its owner.
+    return DeviceArray((tensor.data or 0) + tensor.byte_offset, dtype, shape, True, (array, capsule))
+
+
+def device_array(name: str, array: object) -> DeviceArray:
+    """The array behind ``array``, wherever in device memory it is.
+
+    Raises:
+        TypeError: it has neither interface, or is not in the memory of a CUDA device.
+        ValueError: it is not contiguous.
+    """
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is not None:
+        return _from_interface(name, array, interface, writable=True)
+    if hasattr(array, "__dlpack__") and hasattr(array, "__dlpack_device__"):
+        return _from_capsule(name, array)
+    raise TypeError(
+        f"{name} is a {type(array).__name__}; an array with __cuda_array_interface__ or __dlpack__ is needed"
+    )
+
+
+def host_array(name: str, array: object) -> DeviceArray:
+    """A numpy array, for kernels that run on the CPU.
+
+    Raises:
+        TypeError, ValueError: it is no numpy array, or not contiguous.
+    """
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name} is a {type(array).__name__}; a numpy array is needed where the kernels run on the CPU"
+        )
+    return _from_interface(name, array, dict(array.__array_interface__), writable=bool(array.flags.writeable))
+
+
+def stream_handle(stream: object) -> int:
+    """The handle of a CUDA stream.
+
+    Args:
+        stream: ``None`` for the default stream, a stream of torch, cupy or pycuda, or the handle itself.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if stream is None:
+        return 0
+    if isinstance(stream, int):
+        return stream
+    protocol = getattr(stream, "__cuda_stream__", None)
+    if protocol is not None:
+        return int(protocol()[1])
+    for attribute in ("cuda_stream", "ptr", "handle"):
+        handle = getattr(stream, attribute, None)
+        if isinstance(handle, int):
+            return handle
+    raise TypeError(
+        f"cuda_stream is a {type(stream).__name__}; a stream of torch, cupy or pycuda, or its handle, is needed"
+    )

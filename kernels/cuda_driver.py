@@ -1,0 +1,284 @@
+"""What launches kernels: the CUDA driver on a device's primary context, or the CPU in its stead.
+
+The primary context is the one torch, onnxruntime and cupy use, so that buffers and streams are shared. It is retained
+through pycuda and made current for the time of a call only. pycuda launches on streams of its own making alone; so that
+kernels can go to the caller's, they are launched through the driver's C interface.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from duoview.kernels import _native, fatbin
+from duoview.kernels.cuda_array import DeviceArray, device_array, host_array
+from duoview.kernels.errors import DeviceError
+
+WARPS_PER_BLOCK = 8
+_LANES = 32
+_MAX_BLOCKS = (1 << 31) - 1
+_POINTER_DEVICE_ORDINAL = 9
+
+
+class Driver(ABC):
+    """Runs warp programs by name. Arguments are words of 64 bits, in the order of the program's members."""
+
+    name: str
+    words: ClassVar[dict[str, int]] = _native.warp_programs()
+
+    @abstractmethod
+    def array(self, name: str, array: object) -> DeviceArray:
+        """The memory behind ``array``; raises TypeError or ValueError naming it."""
+
+    @abstractmethod
+    def launch(self, program: str, warps: int, arguments: list[int], stream: int) -> None:
+        """Queues ``warps`` warps of a program; returns at once."""
+
+    @abstractmethod
+    def read(self, pointer: int, size: int, stream: int) -> bytes:
+        """Waits for the stream and copies memory to the host."""
+
+    @abstractmethod
+    def upload(self, data: bytes) -> int:
+        """Memory that holds ``data`` for as long as the driver lives; returns its address."""
+
+    def check(self, program: str, warps: int, arguments: list[int]) -> None:
+        """Raises where a launch could not be right."""
+        if len(arguments) != self.words[program]:
+            raise ValueError(f"{program} takes {self.words[program]} arguments, not {len(arguments)}")
+        if not 0 < warps <= _MAX_BLOCKS * WARPS_PER_BLOCK:
+            raise ValueError(f"{program} on {warps} warps; a launch has 1..{_MAX_BLOCKS * WARPS_PER_BLOCK}")
+
+
+class HostDriver(Driver):
+    """Runs the very programs of the kernels on the CPU, lane by lane, on numpy arrays: for tests, not for speed."""
+
+    name = "CPU, lane by lane"
+
+    def __init__(self) -> None:
+        self._kept: list[np.ndarray[Any, Any]] = []
+
+    def array(self, name: str, array: object) -> DeviceArray:
+        return host_array(name, array)
+
+    def launch(self, program: str, warps: int, arguments: list[int], stream: int) -> None:
+        self.check(program, warps, arguments)
+        if stream != 0:
+            raise ValueError(f"cuda_stream is {stream:#x}; kernels on the CPU have no streams")
+        _native.warp_run(program, warps, arguments)
+
+    def read(self, pointer: int, size: int, stream: int) -> bytes:
+        return ctypes.string_at(pointer, size)
+
+    def upload(self, data: bytes) -> int:
+        kept = np.zeros(-(-len(data) // 16), np.complex128)  # numpy aligns it to the 16 bytes of its elements
+        kept.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+        self._kept.append(kept)
+        return int(kept.ctypes.data)
+
+
+class CudaDriver(Driver):
+    """Launches the fatbin's kernels in whatever context ``context`` makes current.
+
+    Args:
+        ordinal: the device's number; arrays must be in its memory.
+        capability: its compute capability.
+        context: a factory of context managers within which the device's primary context is current.
+        name: the device's name, for messages.
+
+    Raises:
+        DeviceError: the kernels are not there, or are for no such device, or the driver refuses them.
+    """
+
+    def __init__(self, ordinal: int, capability: tuple[int, int], context: Any, name: str) -> None:
+        self.name = name
+        self.ordinal = ordinal
+        self._context = context
+        data = fatbin.read()
+        found = fatbin.targets(data)
+        if not fatbin.runs_on(found, capability):
+            raise DeviceError(
+                f"{name} has compute capability {capability[0]}.{capability[1]}; "
+                f"the CUDA kernels are for {', '.join(map(str, found))}: 8.0 or newer is needed"
+            )
+        self._library = driver_library()
+        with self._current():
+            module = ctypes.c_void_p()
+            self._call("cuModuleLoadData", ctypes.byref(module), data)
+            self._functions = {}
+            for program in self.words:
+                function = ctypes.c_void_p()
+                self._call("cuModuleGetFunction", ctypes.byref(function), module, f"duoview_{program}".encode())
+                self._functions[program] = function
+
+    def _current(self) -> AbstractContextManager[None]:
+        current: AbstractContextManager[None] = self._context()
+        return current
+
+    def _call(self, function: str, *arguments: object) -> None:
+        code = getattr(self._library, function)(*arguments)
+        if code:
+            text = ctypes.c_char_p()
+            self._library.cuGetErrorName(code, ctypes.byref(text))
+            raise DeviceError(
+                f"{function} failed on {self.name}: {(text.value or b'unknown error').decode()} ({code})"
+            )
+
+    def array(self, name: str, array: object) -> DeviceArray:
+        found = device_array(name, array)
+        if found.size:
+            ordinal = ctypes.c_int()
+            with self._current():
+                self._call(
+                    "cuPointerGetAttribute",
+                    ctypes.byref(ordinal),
+                    _POINTER_DEVICE_ORDINAL,
+                    ctypes.c_uint64(found.pointer),
+                )
+            if ordinal.value != self.ordinal:
+                raise ValueError(
+                    f"{name} is in the memory of device {ordinal.value}; the kernels run on {self.ordinal}"
+                )
+        return found
+
+    def launch(self, program: str, warps: int, arguments: list[int], stream: int) -> None:
+        self.check(program, warps, arguments)
+        job = (ctypes.c_uint64 * len(arguments))(*arguments)
+        count = ctypes.c_uint64(warps)
+        parameters = (ctypes.c_void_p * 2)(ctypes.addressof(job), ctypes.addressof(count))
+        blocks = -(-warps // WARPS_PER_BLOCK)
+        with self._current():
+            self._call(
+                "cuLaunchKernel",
+                self._functions[program],
+                blocks,
+                1,
+                1,
+                WARPS_PER_BLOCK * _LANES,
+                1,
+                1,
+                0,
+                ctypes.c_void_p(stream),
+                parameters,
+                None,
+            )
+
+    def read(self, pointer: int, size: int, stream: int) -> bytes:
+        buffer = ctypes.create_string_buffer(size)
+        with self._current():
+            self._call(
+                "cuMemcpyDtoHAsync_v2",
+                buffer,
+                ctypes.c_uint64(pointer),
+                ctypes.c_size_t(size),
+                ctypes.c_void_p(stream),
+            )
+            self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
+        return buffer.raw
+
+    def upload(self, data: bytes) -> int:
+        pointer = ctypes.c_uint64()
+        with self._current():
+            self._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(len(data)))
+            self._call("cuMemcpyHtoD_v2", pointer, data, ctypes.c_size_t(len(data)))
+        return pointer.value
+
+
+def driver_library() -> ctypes.CDLL:
+    """NVIDIA's driver.
+
+    Raises:
+        DeviceError: there is none on this machine.
+    """
+    name = "libcuda.so.1"
+    try:
+        return ctypes.CDLL(name)
+    except OSError as error:
+        raise DeviceError(f"no CUDA driver on this machine: {name} cannot be loaded ({error})") from error
+
+
+def pycuda_driver(ordinal: int) -> CudaDriver:
+    """The driver on a device's primary context, retained by pycuda.
+
+    Raises:
+        DeviceError: the kernels, the driver, pycuda or the device are missing; the first of these that is.
+    """
+    fatbin.read()
+    driver_library()
+    try:
+        from pycuda import driver as cuda
+    except ImportError as error:
+        raise DeviceError(
+            f"pycuda is needed for device 'cuda' and cannot be imported ({error}); pip install duoview[gpu]"
+        ) from error
+    try:
+        cuda.init()
+        count = cuda.Device.count()
+        if not 0 <= ordinal < count:
+            raise DeviceError(f"device is {ordinal}; this machine has {count} CUDA devices, numbered from 0")
+        device = cuda.Device(ordinal)
+        retained = device.retain_primary_context()
+        capability, name = device.compute_capability(), device.name()
+    except cuda.Error as error:
+        raise DeviceError(f"CUDA device {ordinal} cannot be used: {error}") from error
+
+    @contextmanager
+    def current() -> Iterator[None]:
+        retained.push()
+        try:
+            yield
+        finally:
+            cuda.Context.pop()
+
+    return CudaDriver(ordinal, capability, current, name)
+
+
+def padded(size: int) -> int:
+    """Where the next part of a scratch buffer may begin: 16 bytes suit every type."""
+    return -(-size // 16) * 16
+
+
+def buffer(driver: Driver, name: str, array: object, size: int) -> DeviceArray:
+    """Memory of at least ``size`` bytes, of whatever dtype, that kernels write to.
+
+    Raises:
+        TypeError, ValueError: it is no such array, too small, read-only or not aligned to 16 bytes.
+    """
+    found = driver.array(name, array)
+    if found.nbytes < size:
+        raise ValueError(f"{name} has {found.nbytes} bytes; {size} are needed")
+    if not found.writable:
+        raise ValueError(f"{name} is read-only; memory to write to is needed")
+    if found.pointer % 16:
+        raise ValueError(f"{name} begins at address {found.pointer:#x}; a multiple of 16 is needed")
+    return found
+
+
+def typed(
+    driver: Driver, name: str, array: object, dtype: type, size: int | None = None, *, writable: bool = False
+) -> DeviceArray:
+    """A 1-D array of ``dtype``, of ``size`` elements where that is given.
+
+    Raises:
+        TypeError, ValueError: by name: wrong dtype, dimensions, size, alignment, or read-only where it is written to.
+    """
+    found = driver.array(name, array)
+    wanted = np.dtype(dtype)
+    if found.dtype != wanted:
+        raise TypeError(f"{name} is an array of {found.dtype}; {wanted} is needed")
+    if len(found.shape) != 1:
+        raise ValueError(f"{name} has shape {found.shape}; one dimension is needed")
+    if size is not None and found.size != size:
+        raise ValueError(f"{name} has {found.size} elements; {size} are needed")
+    if found.pointer % wanted.itemsize:
+        raise ValueError(
+            f"{name} begins at address {found.pointer:#x}, which is not aligned to its {wanted.itemsize} bytes"
+        )
+    if writable and not found.writable:
+        raise ValueError(f"{name} is read-only; memory to write to is needed")
+    return found
