@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Symbols = NDArray[np.int16]
-SYMBOL_LIMIT = 32767
 #: Pixels of a position of the symbols' grid.
 BLOCK_PIXELS = 16 * 16
 
@@ -30,6 +29,10 @@ class SymbolDecision:
     key: float = 0.0
     inter: float = 0.5
     skip: float = 1.0
+
+    def margins(self, key: bool) -> Floats:
+        """By table class, (64,): how far above the midpoint a value must lie to keep magnitude 1 (times 2m - 1 for m)."""
+        return STEP_PENALTY * np.float32(self.key if key else self.inter)
 
 
 def _sigma() -> Floats:
@@ -57,19 +60,6 @@ STEP_PENALTY = _step_penalty()
 SYMBOL_BITS = _symbol_bits()
 
 
-def quantise(values: Floats, classes: NDArray[np.generic], eagerness: float) -> Symbols:
-    """Mean-removed values to symbols, rate-distortion optimised; class 0 codes nothing, so it is zero there."""
-    magnitude = np.abs(values)
-    symbols = np.floor(magnitude + np.float32(0.5))
-    np.minimum(symbols, np.float32(SYMBOL_LIMIT), out=symbols)
-    if eagerness > 0:
-        margin = STEP_PENALTY[classes] * np.float32(eagerness)
-        lower = (magnitude < symbols - np.float32(0.5) + margin * (2 * symbols - 1)) & (symbols > 0)
-        symbols -= lower
-    symbols[classes == 0] = 0
-    return np.copysign(symbols, values).astype(np.int16)
-
-
 def extra_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
     """What the symbols cost beyond zeros in their place; elementwise, any shape."""
     return symbol_bits(symbols, classes) - SYMBOL_BITS[classes, 0]
@@ -83,16 +73,22 @@ def symbol_bits(symbols: Symbols, classes: NDArray[np.uint8]) -> Floats:
 
 def neighbourhood_mean(x: Floats) -> Floats:
     """Mean over the 3x3 neighbourhood, of what lies inside: (..., H, W) -> (..., H, W)."""
-    def across(y: Floats) -> Floats:
-        total = y.copy()
-        total[..., 1:, :] += y[..., :-1, :]
-        total[..., :-1, :] += y[..., 1:, :]
-        return total
+    rows = x.copy()
+    rows[..., 1:, :] += x[..., :-1, :]
+    rows[..., :-1, :] += x[..., 1:, :]
+    total = rows.copy()
+    total[..., 1:] += rows[..., :-1]
+    total[..., :-1] += rows[..., 1:]
+    total /= np.outer(_neighbours(x.shape[-2]), _neighbours(x.shape[-1]))
+    return total
 
-    def both(y: Floats) -> Floats:
-        return across(across(y).swapaxes(-1, -2)).swapaxes(-1, -2)
 
-    return both(x) / both(np.ones(x.shape[-2:], np.float32))
+def _neighbours(size: int) -> Floats:
+    """How many places of a row of this size are next to each or the place itself."""
+    count = np.full(size, 3, np.float32)
+    count[0] -= 1
+    count[-1] -= 1
+    return count
 
 
 def picture_error(error: Floats, weight: Floats) -> Floats:

@@ -22,48 +22,38 @@ from duoview.decision import (
     Symbols,
     extra_bits,
     picture_error,
-    quantise,
     worth_coding,
 )
 from duoview.errors import BitstreamError
+from duoview.kernels import checkerboard
 from duoview.picture import padded
 from duoview.profile import Profile
 
 MAX_Q = 63
 
-
-@dataclass(frozen=True)
-class Halves:
-    """Flat indices, into a (C, H, W) array, of the two checkerboard halves in coding order."""
-
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
-
-
-def checkerboard(channels: int, height: int, width: int) -> Halves:
-    """The first half holds even positions of the lower channels and odd positions of the upper ones."""
-    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
-    shift = (np.arange(channels) >= channels // 2).astype(np.int64)[:, None, None]
-    mask = ((rows + columns + shift) % 2 == 0).reshape(-1)
-    return Halves(np.flatnonzero(mask), np.flatnonzero(~mask))
-
-
-#: Features, and classes and means (flat) of the first half.
+#: Features, and classes and means (C, H, W) for the first half; those of the second are computed from what it holds.
 FirstParameters = tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Symbols and classes, flat in the order of y, and the decoded y (1, C, H, W) in sixteenths."""
+    """Symbols (C, H, W), the classes of each half (C, H, W), and the decoded y (1, C, H, W) in sixteenths."""
 
     symbols: Symbols
-    classes: NDArray[np.uint8]
+    classes: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     decoded: Floats
 
-    def bits(self, shape: tuple[int, ...]) -> Floats:
-        """Bits beyond those of coding nothing, by position, (H, W)."""
-        total: Floats = extra_bits(self.symbols, self.classes).reshape(shape).sum((0, 1))
+    def bits(self, first: NDArray[np.bool_]) -> Floats:
+        """Bits beyond those of coding nothing, by position, (H, W); ``first`` says which places are in the first half."""
+        total: Floats = extra_bits(self.symbols, np.where(first, *self.classes)).sum(0)
         return total
+
+
+def first_half(channels: int, height: int, width: int) -> NDArray[np.bool_]:
+    """(C, H, W), True where a symbol belongs to the first half of the coding order (kernels.checkerboard)."""
+    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
+    shift = (np.arange(channels) >= channels // 2)[:, None, None]
+    return (rows + columns + shift) % 2 == 0
 
 
 class MachineLayer:
@@ -85,17 +75,16 @@ class MachineLayer:
         self.digest = hashlib.sha256()
         self.z_m: Floats | None = None
         self.previous: Floats | None = None
-        self._halves: dict[tuple[int, int], Halves] = {}
+        self._first: NDArray[np.bool_] = np.zeros((0, 0, 0), np.bool_)
 
     def reset(self) -> None:
         """Forget the state: the next frame must be a key frame."""
         self.z_m = self.previous = None
 
-    def _checkerboard(self, height: int, width: int) -> Halves:
-        at = (height, width)
-        if at not in self._halves:
-            self._halves = {at: checkerboard(self.sizes.symbols, height, width)}
-        return self._halves[at]
+    def _first_half(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        if self._first.shape != shape:
+            self._first = first_half(*shape)
+        return self._first
 
     def _hyper_classes(self, key: bool, q: int, height: int, width: int) -> NDArray[np.uint8]:
         table = self.profile.key_hyper_classes if key else self.profile.inter_hyper_classes
@@ -107,13 +96,13 @@ class MachineLayer:
         else:
             assert self.previous is not None
             features, classes, means = self.networks["inter_hyper"](hyper=hyper, q=level, previous=self.previous)
-        return features, classes.reshape(-1), means.reshape(-1)
+        return features, classes[0], means[0]
 
     def _second_parameters(self, features: Floats, decoded: Floats, key: bool
                            ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         network = self.networks["key_context" if key else "inter_context"]
         classes, means = network(features=features, decoded=decoded)
-        return classes.reshape(-1), means.reshape(-1)
+        return classes[0], means[0]
 
     def _synthesise(self, decoded: Floats, symbols: Symbols, key: bool, level: NDArray[np.int64]) -> Floats:
         """z_m of a frame; the state stays."""
@@ -122,7 +111,7 @@ class MachineLayer:
         else:
             assert self.z_m is not None
             (z_m,) = self.networks["inter_synthesis"](
-                decoded=decoded, symbols=symbols.reshape(decoded.shape).astype(np.float32), previous=self.z_m, q=level)
+                decoded=decoded, symbols=symbols[None].astype(np.float32), previous=self.z_m, q=level)
         return z_m
 
     def _repeat(self) -> bytes:
@@ -156,9 +145,8 @@ class MachineLayer:
         else:
             assert self.z_m is not None
             y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
-        halves = self._checkerboard(y.shape[2], y.shape[3])
         first = self._first_parameters(hyper, key, level)
-        chosen = self._choose(y, halves, first, key)
+        chosen = self._choose(y, first, key)
         if not key and not chosen.symbols.any():
             return self._repeat()
         z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
@@ -168,17 +156,19 @@ class MachineLayer:
             weight = self.profile.latent_weight
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
             before = picture_error(z - self.z_m, weight)
-            keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(y.shape), lagrangian)
-            if chosen.symbols.reshape(y.shape)[:, :, ~keep].any():
-                chosen = self._choose(y, halves, first, key, keep)
+            keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(self._first_half(y.shape[1:])),
+                                lagrangian)
+            if chosen.symbols[:, ~keep].any():
+                chosen = self._choose(y, first, key, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
             worth = lagrangian * BLOCK_PIXELS * float((before - picture_error(z - z_m, weight)).sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
-        parts = [hyper_symbols, chosen.symbols[halves.first], chosen.symbols[halves.second]]
-        classes = [self._hyper_classes(key, q, *hyper.shape[2:]), chosen.classes[halves.first],
-                   chosen.classes[halves.second]]
+        parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
+        for half in (0, 1):
+            parts.append(checkerboard.gather(chosen.symbols, half))
+            classes.append(checkerboard.gather(chosen.classes[half], half))
         payload = kernels.encode(np.concatenate(parts), np.concatenate(classes))
         if 8 * len(payload) >= worth:
             return self._repeat()  # all of it: the hyper symbols and the zeros of what is not kept cost bits as well
@@ -186,25 +176,15 @@ class MachineLayer:
         self._move_on(z_m, chosen.decoded, key)
         return payload
 
-    def _choose(self, y: Floats, halves: Halves, first: FirstParameters, key: bool,
-                keep: NDArray[np.bool_] | None = None) -> Chosen:
+    def _choose(self, y: Floats, first: FirstParameters, key: bool, keep: NDArray[np.bool_] | None = None) -> Chosen:
         """The symbols of y (1, C, H, W), none where ``keep`` (H, W) is False, and what decoders will make of them."""
-        eagerness = self.decision.key if key else self.decision.inter
-        values = y.reshape(-1)
-        kept = np.broadcast_to(keep, y.shape).reshape(-1) if keep is not None else None
-        chosen = Chosen(np.zeros(values.size, np.int16), np.zeros(values.size, np.uint8), np.zeros(y.shape, np.float32))
-        decoded = chosen.decoded.reshape(-1)
+        margins = self.decision.margins(key)
+        symbols, decoded = np.empty(y.shape[1:], np.int16), np.zeros(y.shape, np.float32)
         features, classes, means = first
-        for half in (halves.first, halves.second):
-            if half is halves.second:
-                classes, means = self._second_parameters(features, chosen.decoded, key)
-            part_class, part_mean = classes[half], means[half].astype(np.float32)
-            part = quantise(values[half] - part_mean / np.float32(16), part_class, eagerness)
-            if kept is not None:
-                part *= kept[half]
-            chosen.symbols[half], chosen.classes[half] = part, part_class
-            decoded[half] = part * np.float32(16) + part_mean
-        return chosen
+        checkerboard.quantise(y[0], classes, means, 0, margins=margins, keep=keep, symbols=symbols, decoded=decoded[0])
+        others, means = self._second_parameters(features, decoded, key)
+        checkerboard.quantise(y[0], others, means, 1, margins=margins, keep=keep, symbols=symbols, decoded=decoded[0])
+        return Chosen(symbols, (classes, others), decoded)
 
     def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int) -> Floats:
         """z_m (1, latent, H/8, W/8) of a machine section. Raises BitstreamError; the state is then unusable."""
@@ -216,8 +196,6 @@ class MachineLayer:
             return self.z_m
         level = np.array([q], np.int64)
         rows, columns = padded(height) // 16, padded(width) // 16
-        shape = (1, self.sizes.symbols, rows, columns)
-        halves = self._checkerboard(rows, columns)
         decoder = kernels.Decoder(payload)
         hyper_shape = (1, self.sizes.hyper, rows // 4, columns // 4)
         hyper_symbols = decoder.decode(self._hyper_classes(key, q, *hyper_shape[2:]))
@@ -225,15 +203,13 @@ class MachineLayer:
             raise BitstreamError("hyper symbol beyond +-127", offset=0)
         hyper = hyper_symbols.reshape(hyper_shape).astype(np.float32)
         features, classes, means = self._first_parameters(hyper, key, level)
-        symbols = np.zeros(halves.first.size + halves.second.size, np.int16)
-        decoded = np.zeros(symbols.size, np.float32)
-        for half in (halves.first, halves.second):
-            if half is halves.second:
-                classes, means = self._second_parameters(features, decoded.reshape(shape), key)
-            part = decoder.decode(np.ascontiguousarray(classes[half], np.uint8))
-            symbols[half] = part
-            decoded[half] = part * np.float32(16) + means[half]
+        symbols = np.empty(means.shape, np.int16)
+        decoded = np.zeros((1, *means.shape), np.float32)
+        for half in (0, 1):
+            if half == 1:
+                classes, means = self._second_parameters(features, decoded, key)
+            part = decoder.decode(checkerboard.gather(classes, half))
+            checkerboard.dequantise(part, means, half, symbols=symbols, decoded=decoded[0])
         decoder.finish()
         self._count(key, hyper_symbols, symbols)
-        whole = decoded.reshape(shape)
-        return self._move_on(self._synthesise(whole, symbols, key, level), whole, key)
+        return self._move_on(self._synthesise(decoded, symbols, key, level), decoded, key)

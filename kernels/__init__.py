@@ -1,11 +1,11 @@
-"""Integer kernels with the same bytes on every path: entropy coding, counter-based noise, checksums.
+"""Integer kernels with the same bytes on every path: entropy coding, palettes, counter-based noise, checksums.
 
 Nothing in here knows about frames, layers or networks, and nothing imports more than numpy.
 """
 
 from __future__ import annotations
 
-from duoview.kernels import noise, palette, rans
+from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, Error
 from duoview.kernels.noise import normals, philox
@@ -15,6 +15,7 @@ __all__ = [
     "BitstreamError",
     "Decoder",
     "Error",
+    "checkerboard",
     "crc32c",
     "crc32c_paths",
     "encode",

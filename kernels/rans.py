@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from duoview.kernels import _native
+from duoview.kernels.arrays import checked, checked_output, checked_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,33 +33,6 @@ LANES = (1, 4, 32)
 """Numbers of interleaved states a chunk can have."""
 
 MAX_CHUNK = 1 << 31
-MAX_THREADS = 256
-
-
-def _checked(name: str, array: object, dtypes: tuple[type, ...]) -> None:
-    """Raises TypeError or ValueError, by name, unless ``array`` is a contiguous 1-D array of one of ``dtypes``."""
-    wanted = " or ".join(np.dtype(dtype).name for dtype in dtypes)
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is a {type(array).__name__}; a numpy array of {wanted} is needed")
-    if array.dtype not in dtypes:  # a dtype of foreign byte order differs from the native one
-        raise TypeError(f"{name} is an array of {array.dtype}; {wanted} is needed")
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; one dimension is needed")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name} is not contiguous (strides {array.strides}); use numpy.ascontiguousarray")
-    if not array.flags.aligned:  # a view into packed bytes; compiled loops rely on whole elements at their own places
-        raise ValueError(f"{name} is not aligned to its {array.itemsize} bytes; use numpy.array to copy it")
-
-
-def _checked_threads(threads: int) -> int:
-    """The number as Python's integer, or a TypeError or ValueError."""
-    try:
-        number = operator.index(threads)
-    except TypeError:
-        raise TypeError(f"threads is a {type(threads).__name__}; an integer is needed") from None
-    if not 1 <= number <= MAX_THREADS:
-        raise ValueError(f"threads is {number}; it is 1..{MAX_THREADS}")
-    return number
 
 
 def encode(
@@ -91,8 +65,8 @@ def encode(
         ValueError: shape, contiguity, alignment, a class or symbol out of range (with its index), ``lanes``, ``chunk``,
             ``threads`` or ``path``.
     """
-    _checked("symbols", symbols, (np.int16, np.int8))
-    _checked("classes", classes, (np.uint8,))
+    checked("symbols", symbols, (np.int16, np.int8), "(N,)")
+    checked("classes", classes, (np.uint8,), "(N,)")
     if symbols.size != classes.size:
         raise ValueError(f"symbols has {symbols.size} elements, classes {classes.size}; both need the same number")
     if lanes is not None and lanes not in LANES:
@@ -104,7 +78,7 @@ def encode(
             raise TypeError(f"chunk is a {type(chunk).__name__}; None or an integer is needed") from None
         if not 32 <= chunk <= MAX_CHUNK or chunk % 32:
             raise ValueError(f"chunk is {chunk}; it is None or a multiple of 32, 32..{MAX_CHUNK}")
-    return _native.rans_encode(symbols, classes, lanes or 0, chunk or 0, _checked_threads(threads), path)
+    return _native.rans_encode(symbols, classes, lanes or 0, chunk or 0, checked_threads(threads), path)
 
 
 class Decoder:
@@ -129,7 +103,7 @@ class Decoder:
     __slots__ = ("_native",)
 
     def __init__(self, data: Buffer, *, threads: int = 1, path: str = "auto") -> None:
-        self._native = _native.RansDecoder(data, _checked_threads(threads), path)
+        self._native = _native.RansDecoder(data, checked_threads(threads), path)
 
     def decode(self, classes: NDArray[np.uint8], *, out: NDArray[np.int16] | None = None) -> NDArray[np.int16]:
         """The next symbols.
@@ -147,14 +121,10 @@ class Decoder:
             TypeError, ValueError: an argument is not as described; nothing has been decoded then.
             RuntimeError: another thread is decoding with this decoder.
         """
-        _checked("classes", classes, (np.uint8,))
+        checked("classes", classes, (np.uint8,), "(N,)")
         if out is None:
             return self._native.decode(classes)
-        _checked("out", out, (np.int16,))
-        if out.size != classes.size:
-            raise ValueError(f"out has {out.size} elements, classes {classes.size}; both need the same number")
-        if not out.flags.writeable:
-            raise ValueError("out is read-only; a writable array is needed")
+        checked_output("out", out, np.int16, classes.shape, "(N,)")
         self._native.decode_into(classes, out)
         return out
 

@@ -18,7 +18,6 @@ from duoview.decision import (
     extra_bits,
     neighbourhood_mean,
     picture_error,
-    quantise,
     symbol_bits,
     worth_coding,
 )
@@ -124,10 +123,11 @@ def test_a_scene_that_is_still_again_costs_nothing_any_more(profile: Profile, q:
     assert max(sizes[-4:]) == 15
 
 
-def test_a_magnitude_just_above_the_midpoint_is_lowered_where_it_costs_much() -> None:
-    values, classes = np.array([0.52, 0.52, -0.52], np.float32), np.array([10, 60, 10], np.uint8)
-    assert quantise(values, classes, 0.0).tolist() == [1, 1, -1]
-    assert quantise(values, classes, 1.0).tolist() == [0, 1, 0]
+def test_margins_grow_with_eagerness_and_with_what_a_magnitude_costs() -> None:
+    plain, eager = SymbolDecision(key=0.0, inter=0.0), SymbolDecision(key=0.5, inter=1.0)
+    assert not plain.margins(True).any() and not plain.margins(False).any()
+    assert np.array_equal(2 * eager.margins(True), eager.margins(False))
+    assert (np.diff(eager.margins(False)[1:]) < 0).all()
 
 
 @pytest.mark.parametrize("q", [24, 63])

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from duoview import machine
-from duoview.machine import checkerboard
+from duoview.decision import SymbolDecision
+from duoview.kernels import checkerboard
 from duoview.models import train_denoiser, train_inter, train_still
 from duoview.models.data import Material, crops, load
 from duoview.models.denoiser import Denoiser
@@ -44,9 +45,10 @@ def material(seed: int = 0) -> Material:
 
 def test_training_and_runtime_agree_on_the_coding_order() -> None:
     mask = first_pass_mask(torch.zeros(1, 12, 8, 12))[0].numpy().astype(bool)
-    halves = checkerboard(12, 8, 12)
-    assert np.array_equal(np.flatnonzero(mask), halves.first)
-    assert np.array_equal(np.flatnonzero(~mask), halves.second)
+    order = np.arange(12 * 8 * 12, dtype=np.int16).reshape(12, 8, 12)
+    assert np.array_equal(np.flatnonzero(mask), checkerboard.gather(order, 0))
+    assert np.array_equal(np.flatnonzero(~mask), checkerboard.gather(order, 1))
+    assert np.array_equal(mask, machine.first_half(12, 8, 12))
 
 
 def test_training_and_runtime_decide_on_the_same_symbols() -> None:
@@ -60,7 +62,12 @@ def test_training_and_runtime_decide_on_the_same_symbols() -> None:
     ours = decide(torch.from_numpy(values), torch.from_numpy(classes).float(), torch.from_numpy(eagerness)).numpy()
     nearest = decide(torch.from_numpy(values), torch.from_numpy(classes).float(), torch.zeros(len(eagerness))).numpy()
     for n, eager in enumerate(eagerness):
-        assert np.array_equal(ours[n], machine.quantise(values[n], classes[n], float(eager)))
+        symbols, decoded = np.empty(values[n].shape, np.int16), np.empty(values[n].shape, np.float32)
+        for half in (0, 1):
+            checkerboard.quantise(values[n], classes[n].astype(np.uint8), np.zeros(values[n].shape, np.int16), half,
+                                  margins=SymbolDecision(inter=float(eager)).margins(False),
+                                  symbols=symbols, decoded=decoded)
+        assert np.array_equal(ours[n], symbols) and np.array_equal(decoded, 16 * ours[n])
         assert (eager == 0) == np.array_equal(ours[n], nearest[n])
     assert np.abs(nearest).max() > 100
 
