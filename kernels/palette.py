@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def nearest(
     if not 1 <= palette[-2] <= MAX_CATEGORIES:
         raise ValueError(f"leaves has shape {palette}; 1..{MAX_CATEGORIES} leaves are needed")
     if shape[-1] != palette[-1] or shape[-1] < 1:
-        raise ValueError(f"vectors has {shape[-1]} channels, leaves {palette[-1]}; both need the same number, 1 or more")
+        raise ValueError(f"vectors has {shape[-1]} channels, leaves {palette[-1]}; both need the same, 1 or more")
     if grouped and shape[1] != palette[0]:
         raise ValueError(f"vectors has {shape[1]} groups, leaves {palette[0]}; both need the same number")
     groups = shape[1] if grouped else 1
@@ -146,8 +146,8 @@ def build_tree(
 
     Tree-structured vector quantisation (Buzo, Gray, Gray, Markel, "Speech coding based upon vector quantization",
     1980), in integers: content is rounded to a grid, and sums and distances are exact, so no order of summation can
-    change the result. A node is split first at its mean along its widest channel, then by rounds of 2-means until nothing changes.
-    Content with fewer distinct vectors than leaves leaves some nodes empty.
+    change the result. A node is split first at its mean along its widest channel, then by rounds of 2-means until
+    nothing changes. Content with fewer distinct vectors than leaves leaves some nodes empty.
 
     Args:
         vectors: (N, C) float32, contiguous, N >= 1, 1 <= C <= 4096.
@@ -166,7 +166,7 @@ def build_tree(
     """
     count, channels = _checked("vectors", vectors, np.float32, "(N, C)")
     if count < 1 or not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"vectors has shape {vectors.shape}; 1 or more vectors of 1..{MAX_CHANNELS} channels are needed")
+        raise ValueError(f"vectors has shape {vectors.shape}; 1 or more vectors of 1..{MAX_CHANNELS} channels needed")
     if not 0 <= depth <= MAX_DEPTH:
         raise ValueError(f"depth is {depth}; it is 0..{MAX_DEPTH}")
     if not 0 <= rounds <= 1000:
@@ -232,7 +232,7 @@ def _checked_schedule(alpha_bar: float, alpha_bar_previous: float) -> None:
         raise ValueError(f"alpha_bar is {alpha_bar}; it is at least 0 and less than 1")
     if not alpha_bar <= alpha_bar_previous <= 1.0 or alpha_bar_previous == 0.0:
         raise ValueError(
-            f"alpha_bar_previous is {alpha_bar_previous}; it is more than 0, at least alpha_bar ({alpha_bar}), at most 1"
+            f"alpha_bar_previous is {alpha_bar_previous}; it is more than 0, and alpha_bar ({alpha_bar}) to 1"
         )
 
 
@@ -306,7 +306,7 @@ class Tree:
         if not 0 <= self.depth < MAX_DEPTH:
             raise ValueError(f"depth is {self.depth}; it is 0..{MAX_DEPTH - 1}")
         if not self.depth < self.target <= MAX_DEPTH:
-            raise ValueError(f"next_depth is {self.target}; with depth {self.depth} it is {self.depth + 1}..{MAX_DEPTH}")
+            raise ValueError(f"next_depth is {self.target}; below depth {self.depth} is {self.depth + 1}..{MAX_DEPTH}")
 
     @property
     def target(self) -> int:
@@ -314,7 +314,11 @@ class Tree:
         return self.depth + 1 if self.next_depth is None else self.next_depth
 
 
-def _checked_categories(categories: int, transition: object) -> None:
+Transition: TypeAlias = Uniform | Absorbing | Tree
+"""A chain, and the step of it."""
+
+
+def _checked_categories(categories: int, transition: Transition) -> None:
     greatest = MAX_CATEGORIES - 1 if isinstance(transition, Absorbing) else MAX_CATEGORIES
     if not 1 <= categories <= greatest:
         name = type(transition).__name__
@@ -330,7 +334,7 @@ def _checked_categories(categories: int, transition: object) -> None:
 def posterior_sample(
     logits: NDArray[np.int16],
     states: NDArray[np.uint8],
-    transition: Uniform | Absorbing | Tree,
+    transition: Transition,
     *,
     seed: int,
     stream: int,
@@ -341,8 +345,8 @@ def posterior_sample(
     """One reverse step of a discrete diffusion: draws x_{t-1} given x_t and the model's prediction of x_0.
 
     p(x_{t-1} = j | x_t = i) = sum over k of q(x_{t-1} = j | x_t = i, x_0 = k) p(x_0 = k): the mixture of the exact
-    posteriors of Austin et al., "Structured denoising diffusion models in discrete state-spaces" (2021; their own choice
-    leaves out the denominator q(x_t = i | x_0 = k)). Integers only, one pass over a row, no arrays between.
+    posteriors of Austin et al., "Structured denoising diffusion models in discrete state-spaces" (2021; their own
+    choice leaves out the denominator q(x_t = i | x_0 = k)). Integers only, one pass over a row, no arrays between.
 
     Args:
         logits: (N, K) int16, contiguous: log2 p(x_0 = k) in units of 1/256, up to a constant per row. A weight is

@@ -17,6 +17,7 @@
 #include "palette.hpp"
 
 #include "duoview/nearest.hpp"
+#include "duoview/octave_table.hpp"
 #include "duoview/palette_tree.hpp"
 
 namespace nb = nanobind;
@@ -147,9 +148,14 @@ nb::tuple build_tree(Input<float, 2> vectors, std::optional<Input<std::uint32_t,
     return nb::make_tuple(centres, populations);
 }
 
+std::uint32_t weight_of(std::uint32_t distance) {
+    return octave_weight(distance, octave_mantissa(distance, kOctaveCoarse, kOctaveFine));
+}
+
 }  // namespace
 
 void bind_palette(nb::module_& m) {
+    m.def("octave_weight", &weight_of, nb::arg("distance"));
     m.def("sample_child", &sample_child_call, nb::arg("nodes").noconvert(), nb::arg("classes").noconvert(), nb::arg("seed"),
           nb::arg("stream"), nb::arg("offset"), nb::arg("threads"), nb::arg("path"));
     m.def("nearest", &nearest_call, nb::arg("vectors").noconvert(), nb::arg("leaves").noconvert(), nb::arg("threads"),
