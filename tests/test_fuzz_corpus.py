@@ -1,17 +1,19 @@
 """The fuzz targets' inputs, seeds and past findings, through the Python API: each holds on every path without a fuzzer.
 
-tests/fuzz/<target>.cpp says which fields an input has; this reads the same ones.
+tests/fuzz/<target>.cpp says which fields an input has; this reads the same ones, and leaves out what Python cannot ask
+for (rounding modes, shares of a step that no schedule has).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from duoview.kernels import BitstreamError, crc32c, crc32c_paths, normals, philox, rans
+from duoview.kernels import BitstreamError, crc32c, crc32c_paths, normals, palette, philox, rans
 
 CORPUS = Path(__file__).resolve().parent / "fuzz" / "corpus"
 MOST_NOISE = 2048
@@ -129,3 +131,93 @@ def test_fuzzed_symbols_are_coded_the_same_on_every_path_and_come_back(path: Pat
         return
     for route in rans.paths():
         assert decoded(coded, classes, [cut_at % (classes.size + 1)], route, threads) == (symbols.tobytes(), "")
+
+
+def outcomes_of(call: Callable[[int, str], NDArray[np.uint8]]) -> set[tuple[bytes, str]]:
+    """The bytes of the result or the error of a call with (threads, path), over all paths."""
+    found = set()
+    for threads in (1, 2):
+        for route in rans.paths():
+            try:
+                found.add((call(threads, route).tobytes(), ""))
+            except ValueError as error:
+                found.add((b"", str(error)))
+    return found
+
+
+def address_of(count: int, last: int, at: tuple[int, int, int]) -> dict[str, int]:
+    seed, stream, offset = at
+    return {"seed": seed, "stream": stream, "offset": min(offset, last - max(count - 1, 0))}
+
+
+@pytest.mark.parametrize("path", inputs("palette_child"), ids=name)
+def test_fuzzed_nodes_have_the_same_children_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    at = fields.number(8), fields.number(8), fields.number(8)
+    mode, repeats, _ = fields.number(1), fields.number(1) % 64 + 1, fields.number(2)
+    unit = len(fields.left) // 2
+    pairs = np.frombuffer(fields.left[: 2 * unit], np.uint8).reshape(unit, 2)
+    if not mode & 2:
+        pairs = np.stack([pairs[:, 0] % 128, pairs[:, 1] % 128 + 64], 1)
+    count = min(unit * repeats, 20000)
+    nodes, classes = np.resize(pairs[:, 0], count), np.resize(pairs[:, 1], count)
+    address = address_of(count, 2**64 - 1, at)
+    found = outcomes_of(lambda threads, route: palette.sample_child(
+        nodes, classes, **address, threads=threads, path=route))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("path", inputs("palette_nearest"), ids=name)
+def test_fuzzed_vectors_have_the_same_leaves_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    groups, channels, leaf_count = fields.number(1) % 3 + 1, fields.number(1) % 40 + 1, fields.number(1) + 1
+    mode, count = fields.number(1), fields.number(2) % 200
+    if mode & 2:
+        numbers = np.frombuffer(fields.left, np.int8).astype(np.float32) // 32
+    else:
+        numbers = np.frombuffer(fields.left[: len(fields.left) // 4 * 4], ">f4").astype(np.float32)
+    leaves = np.resize(numbers, (groups, leaf_count, channels))
+    vectors = np.resize(numbers[::-1], (count, groups, channels))
+    found = outcomes_of(lambda threads, route: palette.nearest(
+        vectors, leaves, threads=threads, path=route))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("path", inputs("palette_posterior"), ids=name)
+def test_fuzzed_steps_give_the_same_categories_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    at = fields.number(8), fields.number(8), fields.number(8)
+    kind, categories, mode, depths = fields.number(1) % 3, fields.number(1) + 1, fields.number(1), fields.number(1)
+    late = min(fields.number(8) / 2**64, 0.999)
+    early = max(fields.number(8) / 2**64, late, 0.001)
+    count = min(fields.number(2), 12000 // categories)
+    rest = np.frombuffer(fields.left or b"\0", np.uint8)
+    transition: palette.Uniform | palette.Absorbing | palette.Tree
+    if kind == 2:
+        depth = (categories - 1) % 8 + 1
+        categories, transition = 1 << depth, palette.Tree(depths % depth)
+        states = np.resize(rest, count) % np.uint8(1 << transition.depth)
+    else:
+        categories = min(categories, 255 if kind else 256)
+        transition = palette.Absorbing(late, early) if kind else palette.Uniform(late, early)
+        states = (np.resize(rest, count).astype(np.int64) % (categories + kind)).astype(np.uint8)
+    logits = np.resize(rest[: rest.size // 2 * 2].view(np.int16) >> (mode >> 2 & 7), (count, categories))
+    address = address_of(count, 2**63 - 1, at)
+    found = outcomes_of(lambda threads, route: palette.posterior_sample(
+        logits, states, transition, **address, threads=threads, path=route))
+    assert len(found) == 1
+    assert not found.pop()[1]
+
+
+@pytest.mark.parametrize("path", inputs("palette_tree"), ids=name)
+def test_fuzzed_content_makes_the_same_tree_in_any_order(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    channels, depth, _ = fields.number(1) % 24 + 1, fields.number(1) % 9, fields.number(1)
+    rounds, _ = fields.number(1) % 16, fields.number(1)
+    count = max(1, len(fields.left) // channels)
+    vectors = np.resize(np.frombuffer(fields.left or b"\0", np.int8), (count, channels)).astype(np.float32)
+    tree = palette.build_tree(vectors, depth, rounds=rounds)
+    turned = palette.build_tree(np.ascontiguousarray(vectors[::-1]), depth, rounds=rounds)
+    assert tree.populations[0] == count
+    for ours, theirs in zip(tree.nodes, turned.nodes, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

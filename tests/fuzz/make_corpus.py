@@ -77,7 +77,59 @@ def rans_encode() -> Iterator[tuple[str, bytes]]:
     yield "bad_class", bytes([0, 1, 0, 0]) + little(0, 2) + bytes([200, 0, 0])
 
 
-TARGETS = {"crc32c": crc32c, "noise": noise, "rans_decode": rans_decode, "rans_encode": rans_encode}
+def address(seed: int, stream: int, offset: int) -> bytes:
+    return b"".join(little(word, 8) for word in (seed, stream, offset))
+
+
+def palette_child() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(2)
+    pairs = np.stack([rng.integers(0, 128, 90), rng.integers(64, 192, 90)], 1).astype(np.uint8).tobytes()
+    yield "even", address(1, 2, 0) + bytes([0, 0]) + little(33, 2) + pairs
+    yield "odd_blocks", address(2**64 - 1, 0, 2**40 + 1) + bytes([1, 63]) + little(4097, 2) + pairs
+    yield "bad_class", address(0, 0, 0) + bytes([2, 0]) + little(0, 2) + pairs[:20] + bytes([3, 200])
+
+
+def palette_posterior() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(3)
+    rest = rng.integers(0, 256, 150).astype(np.uint8).tobytes()
+    third = little((1 << 64) // 3, 8)
+    for number, name in enumerate(("uniform", "absorbing", "tree")):
+        for categories in (1, 16, 37, 64, 255, 256):
+            mode, rows = categories % 2 + 4 * (categories % 5), 12000 // categories if categories == 16 else 20
+            front = address(number, categories, 7) + bytes([number, categories - 1, mode, 0x13])
+            yield f"{name}_{categories}", front + 4 * third + little(1 << 30, 8) + little(rows, 2) + little(9, 2) + rest
+
+
+def palette_nearest() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(4)
+    floats = rng.standard_normal(40).astype("<f4").tobytes()
+    for number, (groups, channels, leaves) in enumerate(((1, 3, 16), (1, 1, 256), (3, 4, 7), (2, 33, 64))):
+        mode = (0, 2, 9, 19)[number]
+        front = bytes([groups - 1, channels - 1, leaves - 1, mode])
+        yield f"{groups}x{channels}x{leaves}", front + little(50 + 20 * number, 2) + floats
+    yield "infinite", bytes([0, 1, 3, 4]) + little(20, 2) + floats[:40] + np.float32(np.inf).tobytes()
+
+
+def palette_tree() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(5)
+    floats = rng.standard_normal(60).astype("<f4").tobytes()
+    yield "floats", bytes([2, 3, 0, 9, 10]) + floats
+    yield "weighed", bytes([0, 8, 1, 15, 12]) + floats
+    yield "small", bytes([4, 6, 2, 4]) + rng.integers(0, 256, 120).astype(np.uint8).tobytes()
+    yield "alike", bytes([1, 5, 3, 3]) + 12 * bytes([7, 9, 1, 0, 0, 0])
+    yield "off_the_grid", bytes([0, 1, 0, 1, 60]) + floats[:16]
+
+
+TARGETS = {
+    "crc32c": crc32c,
+    "noise": noise,
+    "palette_child": palette_child,
+    "palette_nearest": palette_nearest,
+    "palette_posterior": palette_posterior,
+    "palette_tree": palette_tree,
+    "rans_decode": rans_decode,
+    "rans_encode": rans_encode,
+}
 
 
 def main() -> None:
