@@ -63,7 +63,8 @@ def test_both_halves_together_are_rounded_as_described(
     keep = rng.random(shape[1:]) < 0.5 if masked else None
     symbols, decoded = np.full(shape, 7, np.int16), np.full(shape, 7, np.float32)
     for half in (0, 1):
-        checkerboard.quantise(values, classes, means, half, margins=margins, keep=keep, symbols=symbols, decoded=decoded)
+        checkerboard.quantise(values, classes, means, half, margins=margins, keep=keep, symbols=symbols,
+                              decoded=decoded)
     expected = rounded(values, classes, means, margins)
     if keep is not None:
         expected[:, ~keep] = 0
