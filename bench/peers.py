@@ -162,7 +162,7 @@ def vq_diffusion_step(categories: int, positions: int, threads: int) -> Callable
     logits = torch.log_softmax(torch.randn(1, categories, positions, generator=generator), dim=1)
     sample = torch.randint(0, categories + 1, (1, positions), generator=generator)
 
-    def step() -> object:
+    def step() -> Any:
         torch.set_num_threads(threads)
         with torch.no_grad():
             return scheduler.step(logits, 50, sample, generator=generator).prev_sample

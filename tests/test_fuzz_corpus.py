@@ -118,7 +118,7 @@ def test_fuzzed_symbols_are_coded_the_same_on_every_path_and_come_back(path: Pat
     if not mode & 1:
         classes = classes % np.uint8(rans.CLASSES)
         symbols = np.where(classes == 0, 0, np.where(classes < 64, symbols, symbols & 1)).astype(np.int16)
-    outcomes = set()
+    outcomes: set[bytes | str] = set()
     for route in rans.paths():
         try:
             outcomes.add(rans.encode(symbols, classes, lanes=lanes, chunk=chunk or None, threads=threads, path=route))

@@ -7,8 +7,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <cstring>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace fuzz {
@@ -51,7 +52,8 @@ template <typename T>
 class Array {
 public:
     explicit Array(std::size_t size) : data_(static_cast<T*>(std::malloc(size * sizeof(T)))), size_(size) {
-        for (std::size_t i = 0; i < size; ++i) data_[i] = static_cast<T>(0x5A);
+        static_assert(std::is_trivially_copyable_v<T>, "elements are bytes");
+        if (size != 0) std::memset(static_cast<void*>(data_), 0x5A, size * sizeof(T));
     }
     ~Array() { std::free(data_); }
     Array(const Array&) = delete;

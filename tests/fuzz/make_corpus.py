@@ -129,6 +129,7 @@ TARGETS = {
     "palette_tree": palette_tree,
     "rans_decode": rans_decode,
     "rans_encode": rans_encode,
+    "rans_warp_decode": rans_decode,
 }
 
 
