@@ -18,7 +18,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from bench.machine import Machine, this_machine
 from bench.peers import Coder
 from bench.result import write
 from bench.symbols import KINDS, Symbols, draw
-from duoview.kernels import normals, rans
+from duoview.kernels import normals, palette, rans
 
 SMALL_BYTES = 100
 CATEGORIES = (16, 64)
@@ -40,14 +40,20 @@ CATEGORIES = (16, 64)
 
 @dataclass(frozen=True)
 class Settings:
-    """symbols of an array, rounds of taking turns, seed of the draw, positions of a palette step, normals of a call."""
+    """Symbols of an array, rounds of taking turns, seed of the draw, positions, children and normals of a call.
+
+    alpha_bar and alpha_bar_previous are those of the palette steps.
+    """
 
     symbols: int = 1_500_000
     torchac_symbols: int = 300_000
     rounds: int = 9
     seed: int = 20
     positions: int = 1 << 18
+    children: int = 1 << 21
     normals: int = 1 << 20
+    alpha_bar: float = 0.5
+    alpha_bar_previous: float = 0.55
     small_streams: int = 200
     threads_entropy: int = 1
     threads_palette: int = 2
@@ -118,6 +124,20 @@ class Steps:
 
 
 @dataclass(frozen=True)
+class Palette:
+    """Millions of positions a second, and CPU time a position. ``posterior``: the uniform chain at the given K."""
+
+    threads: int
+    posterior_k16_mpos_s: float
+    posterior_k64_mpos_s: float
+    posterior_k16_absorbing_mpos_s: float
+    posterior_k64_absorbing_mpos_s: float
+    sample_child_mpos_s: float
+    posterior_k16_cpu_ns: float
+    posterior_k64_cpu_ns: float
+
+
+@dataclass(frozen=True)
 class Noise:
     """Millions of standard normals a second, one thread."""
 
@@ -146,6 +166,7 @@ class Result:
     rans: Rans
     python_call: Measured
     peers: dict[str, Measured | Steps | NotRun]
+    palette: Palette
     noise: Noise
     ratios: dict[str, Ratio | dict[str, float]] = field(default_factory=dict)
 
@@ -230,6 +251,36 @@ def ratio(ours: Measured, theirs: Measured) -> Ratio:
                  ours.uniform.decode_msym_s / theirs.uniform.decode_msym_s)
 
 
+def palette_calls(settings: Settings) -> dict[str, Callable[[], object]]:
+    """Palette kernels, ready to be called. Every position has logits of its own, as a network gives them."""
+    rng = np.random.default_rng(settings.seed)
+    count, threads = settings.positions, settings.threads_palette
+    where: dict[str, Any] = {"seed": 1, "stream": 2, "offset": 3, "threads": threads, "path": settings.path}
+    calls: dict[str, Callable[[], object]] = {}
+    schedule = settings.alpha_bar, settings.alpha_bar_previous
+    for categories in CATEGORIES:
+        logits = np.rint(rng.normal(0, 256, (count, categories))).astype(np.int16)
+        states = rng.integers(0, categories, count).astype(np.uint8)
+        masks = np.where(rng.random(count) < 0.5, categories, states).astype(np.uint8)
+        calls[f"uniform {categories}"] = partial(
+            palette.posterior_sample, logits, states, palette.Uniform(*schedule), **where)
+        calls[f"absorbing {categories}"] = partial(
+            palette.posterior_sample, logits, masks, palette.Absorbing(*schedule), **where)
+    nodes = rng.integers(0, 128, settings.children).astype(np.uint8)
+    classes = rng.integers(64, 192, settings.children).astype(np.uint8)
+    calls["sample_child"] = partial(palette.sample_child, nodes, classes, **where)
+    return calls
+
+
+def palette_rates(settings: Settings, times: dict[str, Times]) -> Palette:
+    """Rates of those calls."""
+    speed = {name: settings.positions / spent.median_wall() / 1e6 for name, spent in times.items()}
+    cpu = {name: spent.median_cpu() / settings.positions * 1e9 for name, spent in times.items()}
+    return Palette(settings.threads_palette, speed["uniform 16"], speed["uniform 64"], speed["absorbing 16"],
+                   speed["absorbing 64"], settings.children / times["sample_child"].median_wall() / 1e6,
+                   cpu["uniform 16"], cpu["uniform 64"])
+
+
 def noise(settings: Settings, times: Times) -> Noise:
     """The rate of normals."""
     return Noise(settings.normals / times.median_wall() / 1e6, times.median_cpu() / settings.normals * 1e9)
@@ -247,7 +298,7 @@ def run(settings: Settings, left_out: Sequence[str]) -> Result:
     found: dict[str, Measured | Steps | NotRun] = dict(coders)
     ratios: dict[str, Ratio | dict[str, float]] = {name: ratio(called, theirs) for name, theirs in coders.items()}
 
-    calls: dict[str, Callable[[], object]] = {}
+    calls = palette_calls(settings)
     if "diffusers" not in left_out:
         for categories in CATEGORIES:
             calls[f"diffusers {categories}"] = peers.vq_diffusion_step(
@@ -260,12 +311,16 @@ def run(settings: Settings, left_out: Sequence[str]) -> Result:
             found[name] = NotRun(f"left out by --without {package}")
     found["diffusers_vq"] = (
         NotRun("left out by --without diffusers") if "diffusers" in left_out else
-        Steps("VQDiffusionScheduler.step, float32, absorbing and uniform", settings.threads_palette,
-              speed["diffusers 16"], speed["diffusers 64"]))
+        Steps("VQDiffusionScheduler.step on float32 log-probabilities; its chain absorbs and is uniform",
+              settings.threads_palette, speed["diffusers 16"], speed["diffusers 64"]))
+    steps = palette_rates(settings, times)
+    if "diffusers" not in left_out:
+        ratios["diffusers_vq"] = {"k16": steps.posterior_k16_mpos_s / speed["diffusers 16"],
+                                  "k64": steps.posterior_k64_mpos_s / speed["diffusers 64"]}
     return Result(
         "kernels and their peers", datetime.now(UTC).isoformat(timespec="seconds"), machine, settings,
         Rans(ours.what, ours.codec, ours.uniform, small(settings)), called, found,
-        noise(settings, times["noise"]), ratios)
+        steps, noise(settings, times["noise"]), ratios)
 
 
 def show(result: Result) -> None:
@@ -283,6 +338,13 @@ def show(result: Result) -> None:
         elif isinstance(measured, NotRun):
             print(f"{name:22} not run: {measured.not_run}")
     print(f"rans.small: {result.rans.small.bytes_over_entropy:.2f} bytes over entropy")
+    p = result.palette
+    print(f"posterior_sample on {p.threads} threads: K=16 {p.posterior_k16_mpos_s:.1f} (absorbing "
+          f"{p.posterior_k16_absorbing_mpos_s:.1f}), K=64 {p.posterior_k64_mpos_s:.1f} (absorbing "
+          f"{p.posterior_k64_absorbing_mpos_s:.1f}) Mpos/s; sample_child {p.sample_child_mpos_s:.1f} Mpos/s")
+    for name, times in result.ratios.items():
+        factors = times if isinstance(times, dict) else asdict(times)
+        print(f"times {name}: " + ", ".join(f"{key} {value:.1f}" for key, value in factors.items()))
     print(f"noise: {result.noise.mnormals_s:.1f} M normals/s")
 
 
