@@ -171,7 +171,7 @@ void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_
         const Weights sums = cumulative(position.weights(greatest, row, dead));
         const PosteriorChoice choice = choose(step, state, last_lane(sums.high), self, words + 2 * i);
         const std::uint32_t found = (first + not_above(sums, choice.target)) >> result_shift;
-        out[i] = static_cast<std::uint8_t>(choice.search ? found : choice.category);
+        out[i] = static_cast<std::uint8_t>(pick(choice.search, found, choice.category));
     }
 }
 
@@ -231,14 +231,12 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
             group_sum[g] = sum;
         }
         const PosteriorChoice choice = choose(step, state, sum, self, words + 2 * i);
-        std::uint32_t category = choice.category;
-        if (choice.search) {
-            std::uint32_t g = 0;
-            for (std::uint32_t k = 0; k < last; ++k) g += group_sum[k] <= choice.target;
-            const std::uint32_t before = g ? group_sum[g - 1] : 0;
-            category = (first + g * kGroup + not_above(cumulative(weights[g]), choice.target - before)) >> result_shift;
-        }
-        out[i] = static_cast<std::uint8_t>(category);
+        std::uint32_t g = 0;  // searched even where nothing asks for it: cheaper than a branch that chance decides
+        for (std::uint32_t k = 0; k < last; ++k) g += group_sum[k] <= choice.target;
+        const std::uint32_t before = g ? group_sum[g - 1] : 0;
+        const std::uint32_t within = not_above(cumulative(weights[g]), choice.target - before);
+        const std::uint32_t found = (first + g * kGroup + within) >> result_shift;
+        out[i] = static_cast<std::uint8_t>(pick(choice.search, found, choice.category));
     }
 }
 

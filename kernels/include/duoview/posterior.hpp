@@ -61,6 +61,9 @@ DUOVIEW_HD std::uint32_t octave_weight(std::uint32_t distance, std::uint32_t man
     return octaves < 32u ? mantissa << kWeightShift >> octaves : 0u;
 }
 
+// a where flag is 1, b where it is 0, by arithmetic: what chance decides, no branch prediction foresees.
+DUOVIEW_HD std::uint32_t pick(std::uint32_t flag, std::uint32_t a, std::uint32_t b) { return b ^ ((a ^ b) & (0u - flag)); }
+
 // What a position does: take `category`, or else the first category whose cumulative weight exceeds `target`.
 struct PosteriorChoice {
     std::uint32_t search;
@@ -78,11 +81,11 @@ DUOVIEW_HD PosteriorChoice choose_uniform(const PosteriorStep& step, std::uint32
     const std::uint64_t either = model + high_product(step.flat, all);
     const std::uint64_t total = either + high_product(step.stay, all) + high_product(step.agree, near);
     const std::uint64_t part = uniform_below(word0, total);
-    if (part < model) {
-        const std::uint64_t target = uniform_below(word1, all);
-        return {target < far ? 1u : 0u, state, static_cast<std::uint32_t>(target >> 32)};
-    }
-    return {0u, part < either ? uniform_below32(word1, step.categories) : state, 0u};
+    const std::uint64_t target = uniform_below(word1, all);
+    const std::uint32_t any = uniform_below32(word1, step.categories);
+    const std::uint32_t search = static_cast<std::uint32_t>(part < model) & static_cast<std::uint32_t>(target < far);
+    const std::uint32_t flat = static_cast<std::uint32_t>(part >= model) & static_cast<std::uint32_t>(part < either);
+    return {search, pick(flat, any, state), static_cast<std::uint32_t>(target >> 32)};
 }
 
 // `sum` is the sum of all weights. A state other than K, the mask, stays.
