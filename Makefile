@@ -99,8 +99,9 @@ sanitize: $(VENV)/.tools
 	  case $$file in *.so) ;; *) ln -s $$file $(SANITIZED)/site/duoview/kernels/ ;; esac; done
 	DUOVIEW_SANITIZED=$(SANITIZED)/site PYTHONPATH=$(SANITIZED)/site \
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-	bash -c 'cd "$$(mktemp -d)" && $(PY) -m pytest -q --import-mode=importlib -c $(ROOT)/pyproject.toml \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:abort_on_error=1 \
+	UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1 PYTHONMALLOC=malloc \
+	bash -c 'cd "$$(mktemp -d)" && $(PY) -m pytest -q --capture=sys --import-mode=importlib -c $(ROOT)/pyproject.toml \
 	  --rootdir=$(ROOT) -p no:cacheprovider $(ROOT)/tests/sanitized.py $(KERNEL_TESTS)'
 
 SECONDS ?= 60

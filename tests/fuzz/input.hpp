@@ -47,13 +47,14 @@ private:
     std::size_t size_;
 };
 
-// An array of exactly this size on the heap, so that the address sanitizer sees one element too many.
+// An array of exactly this size on the heap, so that the address sanitizer sees one element too many. Filled with ones: an
+// offset that nobody wrote then overflows any pointer.
 template <typename T>
 class Array {
 public:
     explicit Array(std::size_t size) : data_(static_cast<T*>(std::malloc(size * sizeof(T)))), size_(size) {
         static_assert(std::is_trivially_copyable_v<T>, "elements are bytes");
-        if (size != 0) std::memset(static_cast<void*>(data_), 0x5A, size * sizeof(T));
+        if (size != 0) std::memset(static_cast<void*>(data_), 0xFF, size * sizeof(T));
     }
     ~Array() { std::free(data_); }
     Array(const Array&) = delete;
