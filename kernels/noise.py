@@ -56,7 +56,7 @@ def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto
         stream: 0 .. 2**64 - 1; streams of one seed are independent of each other.
         offset: index of the first element.
         count: number of elements.
-        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bits.
+        path: ``"auto"``, or one of ``paths()`` to force it. All give the same bits.
 
     Returns:
         (count,) uint32.
@@ -79,3 +79,8 @@ def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "aut
         (count,) float32.
     """
     return _native.normals(*checked_address(seed=seed, stream=stream, offset=offset, count=count), path)
+
+
+def paths() -> tuple[str, ...]:
+    """What this machine can run of noise and palettes, slowest first: ``"scalar"``, ``"avx2"``, ``"avx512"``."""
+    return tuple(_native.sampling_paths())

@@ -61,7 +61,7 @@ def nearest(
         vectors: (N, C), or (N, G, C) for G groups of channels with a palette each; float32, contiguous, finite.
         leaves: (K, C), or (G, K, C); 1 <= K <= 256, finite.
         threads: 1..256.
-        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bytes: the distance is summed
+        path: ``"auto"``, or one of ``noise.paths()`` to force it. All give the same bytes: the distance is summed
             channel after channel in float32, each difference, square and sum rounded to nearest.
 
     Returns:
@@ -212,7 +212,7 @@ def sample_child(
         stream: 0..2**64 - 1.
         offset: number of the first position; position p takes half-word p of the stream of ``noise.philox``.
         threads: 1..256.
-        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bytes.
+        path: ``"auto"``, or one of ``noise.paths()`` to force it. All give the same bytes.
 
     Returns:
         (N,) uint8, 2 * node + 0 or 1.
@@ -358,7 +358,7 @@ def posterior_sample(
         stream: 0..2**64 - 1.
         offset: number of the first position, 0..2**63; position p takes words 2 p and 2 p + 1 of ``noise.philox``.
         threads: 1..256.
-        path: ``"auto"``, or one of ``rans.paths()`` to force it. All give the same bytes.
+        path: ``"auto"``, or one of ``noise.paths()`` to force it. All give the same bytes.
 
     Returns:
         (N,) uint8, x_{t-1}.

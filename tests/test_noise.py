@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from duoview.kernels import _native, noise, rans
+from duoview.kernels import _native, noise
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 U64 = st.integers(0, 2**64 - 1)
@@ -34,12 +34,12 @@ def test_the_block_function_gives_the_published_answers(counter: str, key: str, 
     assert list(_native.philox_block(words(counter), words(key))) == words(result)
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_the_first_block_of_seed_0_stream_0_is_the_published_one(path: str) -> None:
     assert noise.philox(0, 0, 0, 4, path=path).tolist() == words(KNOWN[0][2])
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_seed_stream_and_index_fill_key_and_counter_as_documented(path: str) -> None:
     seed, stream, block = 0x1111111122222222, 0x3333333344444444, 0x1555555566666666
     expected = _native.philox_block([0x66666666, 0x15555555, 0x44444444, 0x33333333], [0x22222222, 0x11111111])
@@ -59,10 +59,10 @@ def test_all_paths_give_the_same_bits(seed: int, stream: int, offset: int, count
         lambda path: noise.philox(seed, stream, offset, count, path=path),
         lambda path: noise.normals(seed, stream=stream, offset=offset, count=count, path=path),
     ):
-        assert len({function(path).tobytes() for path in rans.paths()}) == 1
+        assert len({function(path).tobytes() for path in noise.paths()}) == 1
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_the_counter_carries_across_its_32_bit_words(path: str) -> None:
     edge = 4 * 2**32
     whole = noise.philox(9, 9, edge - 32, 64, path=path)
@@ -70,7 +70,7 @@ def test_the_counter_carries_across_its_32_bit_words(path: str) -> None:
     assert np.unique(whole).size == 64
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_golden_normals(path: str) -> None:
     address = {"seed": 0x0123456789ABCDEF, "stream": 7, "offset": (1 << 34) + 5, "count": 257}
     golden = (GOLDEN / "noise_normals.bin").read_bytes()
@@ -121,7 +121,7 @@ def test_arguments_out_of_range_are_named() -> None:
         noise.philox(0, 0, 0, 1, path="sse2")
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_the_last_elements_of_a_stream_can_be_had(path: str) -> None:
     assert noise.philox(0, 0, 2**64 - 40, 40, path=path).size == 40
     assert noise.philox(0, 0, 2**64 - 1, 0, path=path).size == 0

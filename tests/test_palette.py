@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from duoview.kernels import noise, palette, rans
+from duoview.kernels import noise, palette
 
 CLASSES = range(64, 192)
 
@@ -28,7 +28,7 @@ def content(seed: int, count: int, channels: int) -> NDArray[np.float32]:
     return noise.normals(seed, stream=0, offset=0, count=count * channels).reshape(count, channels)
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize("shape", [(1, 1, 1), (31, 2, 3), (33, 256, 1), (100, 17, 8), (40, 64, 65)])
 def test_the_nearest_leaf_is_that_of_the_definition(path: str, shape: tuple[int, int, int]) -> None:
     count, leaves, channels = shape
@@ -42,32 +42,32 @@ def test_all_paths_and_threads_find_the_same_leaf(
 ) -> None:
     vectors = np.round(content(seed, count, channels))  # coarse, so that there are ties
     codebook = np.round(content(seed + 1, leaves, channels))
-    results = {palette.nearest(vectors, codebook, path=path, threads=threads).tobytes() for path in rans.paths()}
+    results = {palette.nearest(vectors, codebook, path=path, threads=threads).tobytes() for path in noise.paths()}
     assert results == {reference_nearest(vectors, codebook).tobytes()}
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_of_equally_near_leaves_the_first_is_taken(path: str) -> None:
     vectors = np.zeros((40, 2), np.float32)
     leaves = np.array([[2, 0], [0, 1], [1, 0], [0, -1]], np.float32)
     assert set(palette.nearest(vectors, leaves, path=path).tolist()) == {1}
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_distances_that_overflow_are_equal(path: str) -> None:
     vectors = np.full((40, 1), 3e38, np.float32)
     leaves = np.array([[-3e38], [-2e38], [1e37]], np.float32)
     assert set(palette.nearest(vectors, leaves, path=path).tolist()) == {0}
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_tiny_distances_are_not_flushed_to_zero(path: str) -> None:
     vectors = np.full((40, 1), 1e-22, np.float32)  # squares are denormal
     leaves = np.array([[4e-22], [2e-22]], np.float32)
     assert set(palette.nearest(vectors, leaves, path=path).tolist()) == {1}
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_groups_have_palettes_of_their_own(path: str) -> None:
     vectors, leaves = content(3, 50 * 3, 4).reshape(50, 3, 4), content(4, 3 * 16, 4).reshape(3, 16, 4)
     together = palette.nearest(vectors, leaves, path=path)
@@ -122,7 +122,7 @@ def sample(nodes: object, classes: object, *, offset: int = 0, path: str = "auto
     return palette.sample_child(*arrays, seed=7, stream=8, offset=offset, path=path, threads=threads)
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize("offset", [0, 1, 2**33 + 1])
 def test_a_child_is_that_of_the_definition(path: str, offset: int) -> None:
     count = 5000
@@ -135,7 +135,7 @@ def test_a_child_is_that_of_the_definition(path: str, offset: int) -> None:
 
 def test_children_have_the_probability_of_their_class() -> None:
     count = 200_000
-    for path in rans.paths():
+    for path in noise.paths():
         p_values = []
         for child_class in CLASSES:
             drawn = sample(np.zeros(count), np.full(count, child_class), offset=child_class * count, path=path)
@@ -152,7 +152,7 @@ def test_a_child_depends_on_its_own_position_only(offset: int, skip: int, count:
     nodes, classes = np.arange(300) % 128, 64 + np.arange(300) % 128
     whole = sample(nodes[: skip + count], classes[: skip + count], offset=offset)
     stop = skip + count
-    for path in rans.paths():
+    for path in noise.paths():
         part = sample(nodes[skip:stop], classes[skip:stop], offset=offset + skip, path=path, threads=threads)
         np.testing.assert_array_equal(part, whole[skip:])
 
@@ -162,7 +162,7 @@ def test_many_children_on_several_threads_are_those_on_one() -> None:
     np.testing.assert_array_equal(sample(nodes, classes, offset=3, threads=5), sample(nodes, classes, offset=3))
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_nodes_and_classes_out_of_range_are_named(path: str) -> None:
     nodes, classes = np.zeros(20_000), np.full(20_000, 64)
     nodes[12_345] = 128

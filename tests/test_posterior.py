@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from duoview.kernels import _native, noise, palette, rans
+from duoview.kernels import _native, noise, palette
 from duoview.kernels.palette import Transition
 
 STEPS = [(0.5, 0.7), (1e-6, 1e-5), (0.0, 0.01), (0.999, 1.0), (0.99998, 0.99999), (0.3, 0.3), (0.0, 1.0)]
@@ -195,7 +195,7 @@ def test_a_draw_is_that_of_the_definition(data: st.DataObject, transition: Trans
     expected = [
         defined(logits[i].tolist(), int(given_states[i]), transition, words[2 * i : 2 * i + 2]) for i in range(count)
     ]
-    for path in rans.paths():
+    for path in noise.paths():
         assert draw(logits, given_states, transition, offset=offset, path=path).tolist() == expected
 
 
@@ -207,7 +207,7 @@ def test_a_draw_depends_on_its_own_position_only(
     categories = 1 << transition.target if isinstance(transition, palette.Tree) else 21
     logits, states = random_logits(1, skip + count, categories), np.zeros(skip + count)
     whole = draw(logits, states, transition, offset=offset, threads=threads)
-    for path in rans.paths():
+    for path in noise.paths():
         part = draw(logits[skip:], states[skip:], transition, offset=offset + skip, path=path)
         np.testing.assert_array_equal(part, whole[skip:])
 
@@ -281,7 +281,7 @@ def test_depths_out_of_range_are_named() -> None:
         draw(random_logits(1, 1, 12), [0], palette.Tree(0))
 
 
-@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize(
     ("transition", "greatest"),
     [(palette.Uniform(0.5, 0.6), 15), (palette.Absorbing(0.5, 0.6), 16), (palette.Tree(2), 3)],

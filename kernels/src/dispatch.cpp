@@ -10,8 +10,13 @@ namespace {
 #ifdef DUOVIEW_X86_64
 bool has_sse42() { return __builtin_cpu_supports("sse4.2") != 0; }
 bool has_avx2() { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("popcnt") != 0; }
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
 #else
 constexpr bool has_avx2() { return false; }
+constexpr bool has_avx512() { return false; }
 constexpr bool has_sse42() { return false; }
 #endif
 
@@ -21,12 +26,18 @@ constexpr bool has_sse42() { return false; }
     throw std::invalid_argument(message);
 }
 
-enum class Path { scalar, avx2 };
+enum class Path { scalar, avx2, avx512 };
 
 Path choose(const std::string& path) {
     if (has_avx2() && (path == "auto" || path == "avx2")) return Path::avx2;
     if (path == "auto" || path == "scalar") return Path::scalar;
     unknown_path(path, paths());
+}
+
+Path choose_sampling(const std::string& path) {
+    if (has_avx512() && (path == "auto" || path == "avx512")) return Path::avx512;
+    if (path != "auto" && path != "scalar" && path != "avx2") unknown_path(path, sampling_paths());
+    return choose(path);
 }
 
 }  // namespace
@@ -51,11 +62,21 @@ std::vector<std::string> paths() {
     return names;
 }
 
+std::vector<std::string> sampling_paths() {
+    std::vector<std::string> names = paths();
+    if (has_avx512()) names.emplace_back("avx512");
+    return names;
+}
+
 // Paths that this build does not have are never chosen, since has_avx2() is false there.
 #ifdef DUOVIEW_X86_64
 #define DUOVIEW_PICK(kernel) choose(path) == Path::avx2 ? kernel##_avx2 : kernel##_scalar
+#define DUOVIEW_PICK_AVX2(kernel) chosen == Path::scalar ? kernel##_scalar : kernel##_avx2
+#define DUOVIEW_PICK_AVX512(kernel) chosen == Path::avx512 ? kernel##_avx512 : DUOVIEW_PICK_AVX2(kernel)
 #else
 #define DUOVIEW_PICK(kernel) (choose(path), kernel##_scalar)
+#define DUOVIEW_PICK_AVX2(kernel) (static_cast<void>(chosen), kernel##_scalar)
+#define DUOVIEW_PICK_AVX512(kernel) DUOVIEW_PICK_AVX2(kernel)
 #endif
 
 DecodeKernels choose_decode(const std::string& path) {
@@ -64,10 +85,18 @@ DecodeKernels choose_decode(const std::string& path) {
 EncodeKernels choose_encode(const std::string& path) {
     return {DUOVIEW_PICK(encode), DUOVIEW_PICK(survey_symbols), DUOVIEW_PICK(pack), DUOVIEW_PICK(pack_symbols)};
 }
-PhiloxFunction choose_philox(const std::string& path) { return DUOVIEW_PICK(philox); }
-NormalsFunction choose_normals(const std::string& path) { return DUOVIEW_PICK(normals); }
+PhiloxFunction choose_philox(const std::string& path) {
+    const Path chosen = choose_sampling(path);
+    return DUOVIEW_PICK_AVX512(philox);
+}
+NormalsFunction choose_normals(const std::string& path) {
+    const Path chosen = choose_sampling(path);
+    return DUOVIEW_PICK_AVX512(normals);
+}
 PaletteKernels choose_palette(const std::string& path) {
-    return {DUOVIEW_PICK(philox), DUOVIEW_PICK(children), DUOVIEW_PICK(nearest), DUOVIEW_PICK(posterior)};
+    const Path chosen = choose_sampling(path);
+    return {DUOVIEW_PICK_AVX512(philox), DUOVIEW_PICK_AVX2(children), DUOVIEW_PICK_AVX2(nearest),
+            DUOVIEW_PICK_AVX512(posterior)};
 }
 
 }  // namespace duoview

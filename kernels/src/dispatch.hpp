@@ -26,6 +26,9 @@ Crc32cFunction choose_crc32c(const std::string& path);
 // Names of the available vector paths of all other kernels, slowest first. "scalar" is always there.
 std::vector<std::string> paths();
 
+// The same of the noise and the palette kernels, which have one more; nearest and sample_child's own loop run on it as on AVX2.
+std::vector<std::string> sampling_paths();
+
 // What decoding is made of.
 struct DecodeKernels {
     DecodeFunction decode;
@@ -45,6 +48,8 @@ struct EncodeKernels {
 // `path` is "auto" or one of paths(); throws std::invalid_argument naming the available ones otherwise.
 DecodeKernels choose_decode(const std::string& path);
 EncodeKernels choose_encode(const std::string& path);
+
+// `path` is "auto" or one of sampling_paths(); throws std::invalid_argument naming the available ones otherwise.
 PhiloxFunction choose_philox(const std::string& path);
 NormalsFunction choose_normals(const std::string& path);
 PaletteKernels choose_palette(const std::string& path);

@@ -17,7 +17,9 @@ using NormalsFunction = void (*)(const NoiseAddress& address, std::size_t count,
 
 void philox_scalar(const NoiseAddress& address, std::size_t count, std::uint32_t* out);
 void philox_avx2(const NoiseAddress& address, std::size_t count, std::uint32_t* out);
+void philox_avx512(const NoiseAddress& address, std::size_t count, std::uint32_t* out);
 void normals_scalar(const NoiseAddress& address, std::size_t count, float* out);
 void normals_avx2(const NoiseAddress& address, std::size_t count, float* out);
+void normals_avx512(const NoiseAddress& address, std::size_t count, float* out);
 
 }  // namespace duoview

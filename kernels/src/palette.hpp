@@ -42,6 +42,8 @@ void posterior_scalar(const PosteriorStep& step, const std::int16_t* logits, std
                       const std::uint32_t* words, std::size_t count, std::uint8_t* out);
 void posterior_avx2(const PosteriorStep& step, const std::int16_t* logits, std::size_t readable, const std::uint8_t* states,
                     const std::uint32_t* words, std::size_t count, std::uint8_t* out);
+void posterior_avx512(const PosteriorStep& step, const std::int16_t* logits, std::size_t readable, const std::uint8_t* states,
+                      const std::uint32_t* words, std::size_t count, std::uint8_t* out);
 
 struct PaletteKernels {
     PhiloxFunction philox;

@@ -3,31 +3,14 @@
 
 #include <cstring>
 
-#include "palette.hpp"
-
-#include "duoview/octave_table.hpp"
+#include "posterior_rows.hpp"
 
 namespace duoview {
 namespace {
 
-constexpr std::uint32_t kGroup = 16;
-constexpr std::uint32_t kMaxGroups = kMaxCategories / kGroup;
-
 struct Weights {
     __m256i low, high;  // of categories 0 .. 7 and 8 .. 15 of a group
 };
-
-struct MantissaTable {
-    std::uint16_t entry[256];
-    constexpr MantissaTable() : entry{} {
-        for (std::uint32_t f = 0; f < 256; ++f) {
-            entry[f] = static_cast<std::uint16_t>(std::uint32_t{kOctaveCoarse[f >> 4]} * kOctaveFine[f & 15] >> 16);
-        }
-    }
-};
-constexpr MantissaTable kMantissa{};
-
-std::uint32_t weight_at(std::uint32_t distance) { return octave_weight(distance, kMantissa.entry[distance & 255]); }
 
 // A 16-entry table of 16-bit numbers, split so that a byte shuffle can look it up.
 struct SplitTable {
@@ -127,20 +110,6 @@ std::uint32_t not_above(Weights sums, std::uint32_t target) {
     const unsigned high = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(sums.high, t))));
     return 16u - static_cast<unsigned>(__builtin_popcount(low | high << 8));
 }
-
-PosteriorChoice choose(const PosteriorStep& step, std::uint32_t state, std::uint32_t sum, std::uint32_t self,
-                       const std::uint32_t* words) {
-    if (step.transition == Transition::uniform) return choose_uniform(step, state, sum, self, words[0], words[1]);
-    if (step.transition == Transition::absorbing) return choose_absorbing(step, state, sum, words[0], words[1]);
-    return {1u, 0u, uniform_below32(words[1], sum)};
-}
-
-// A call's row geometry: `count` categories of a row take part, from `first(state)` on.
-struct Rows {
-    std::uint32_t count;
-    std::uint32_t groups;
-    std::uint32_t last_used;  // categories in the last group, 1 .. 16
-};
 
 // Rows of at most sixteen categories: everything stays in registers.
 void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, std::size_t readable,
@@ -244,11 +213,7 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
 
 void posterior_avx2(const PosteriorStep& step, const std::int16_t* logits, std::size_t readable, const std::uint8_t* states,
                     const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
-    const bool tree = step.transition == Transition::tree;
-    Rows rows;
-    rows.count = tree ? 1u << (step.leaf_depth - step.depth) : step.categories;
-    rows.groups = (rows.count + kGroup - 1) / kGroup;
-    rows.last_used = rows.count - (rows.groups - 1) * kGroup;
+    const Rows rows = rows_of(step);
     (rows.groups == 1 ? sample_short : sample_long)(step, rows, logits, readable, states, words, count, out);
 }
 
