@@ -8,6 +8,7 @@
 #   make fuzz         every fuzz target for SECONDS=60, two at a time (clang); docs/testing.md
 #   make bench        the measurements behind the README's numbers, written to bench/results; give
 #                     KODAK=folder (the 24 pictures, lossless) for the still-picture curves
+#   make bench-kernels  the kernels beside constriction, compressai, torchac and diffusers, to bench/results/kernels.json
 #   make gpu-backlog  what waits for a machine with a GPU
 #   make develop      editable install: Python files are used in place, `make develop` again after a change of C++
 #   make clean        removes what was built
@@ -16,7 +17,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := install
 .DELETE_ON_ERROR:
-.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check sanitize fuzz demo bench gpu-backlog develop clean
+.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check sanitize fuzz demo bench bench-kernels gpu-backlog develop clean
 
 ROOT := $(CURDIR)
 VENV ?= $(ROOT)/.venv
@@ -121,6 +122,12 @@ demo: install
 bench: install
 	$(PIP) install -q "$$(echo $(WHEELS)/duoview-*.whl)[bench]"
 	$(PY) -m bench.report $(if $(KODAK),--kodak "$(KODAK)")
+
+# compressai asks for other versions of numpy and torch than we have; its coder needs neither.
+bench-kernels: install
+	$(PIP) install -q "$$(echo $(WHEELS)/duoview-*.whl)[bench-kernels]"
+	$(PIP) install -q --no-deps compressai==1.2.8
+	PATH="$(VENV)/bin:$$PATH" $(PY) -m bench.kernels --json bench/results/kernels.json
 
 gpu-backlog:
 	@if compgen -G "bench/gpu/*.py" > /dev/null; then \
