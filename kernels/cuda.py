@@ -18,6 +18,7 @@ import numpy as np
 from duoview.kernels import _native
 from duoview.kernels.cuda_array import stream_handle
 from duoview.kernels.cuda_driver import Driver, HostDriver, buffer, pycuda_driver, typed
+from duoview.kernels.cuda_palette import check_status, launch_children, launch_nearest, launch_posterior
 from duoview.kernels.cuda_rans import (
     RESULT_BYTES,
     DecodeScratch,
@@ -34,6 +35,8 @@ from duoview.kernels.noise import checked_address
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from duoview.kernels.palette import Absorbing, Tree, Uniform
 
 _NOISE_PER_WARP = 2048
 
@@ -66,7 +69,9 @@ class Device:
 
     def _start(self, driver: Driver) -> None:
         self.driver = driver
-        self.tables = {name: driver.upload(_native.warp_table(name)) for name in ("decode", "encode", "normal")}
+        self.tables = {
+            name: driver.upload(_native.warp_table(name)) for name in ("decode", "encode", "normal", "octave")
+        }
 
     @property
     def name(self) -> str:
@@ -204,3 +209,97 @@ class Device:
             warps = -(-(count + offset % 4) // _NOISE_PER_WARP)
             arguments = [out.pointer, count, seed, stream, offset, self.tables["normal"]]
             self.driver.launch(program, warps, arguments, stream_handle(cuda_stream))
+
+    # Palettes
+
+    def nearest(
+        self, vectors: object, leaves: object, output: object, status: object, *, cuda_stream: object = None
+    ) -> None:
+        """Fills ``output``, (N,) or (N, G) uint8, with ``palette.nearest(vectors, leaves)``.
+
+        Args:
+            vectors: (N, C) or (N, G, C) float32.
+            leaves: (K, C) or (G, K, C) float32, 1 <= K <= 256.
+            output: written.
+            status: 8 bytes of memory for an error, which ``check`` reads.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        launch_nearest(self.driver, vectors, leaves, output, status, stream_handle(cuda_stream))
+
+    def sample_child(
+        self,
+        nodes: object,
+        classes: object,
+        output: object,
+        status: object,
+        *,
+        seed: int,
+        stream: int,
+        offset: int = 0,
+        cuda_stream: object = None,
+    ) -> None:
+        """Fills ``output``, (N,) uint8, with ``palette.sample_child(nodes, classes, ...)``.
+
+        Args:
+            nodes: (N,) uint8.
+            classes: (N,) uint8.
+            output: written.
+            status: 8 bytes of memory for an error, which ``check`` reads.
+            seed: 0..2**64 - 1.
+            stream: 0..2**64 - 1.
+            offset: number of the first position.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        address = {"seed": seed, "stream": stream, "offset": offset}
+        launch_children(self.driver, nodes, classes, output, status, address, stream_handle(cuda_stream))
+
+    def posterior_sample(
+        self,
+        logits: object,
+        states: object,
+        output: object,
+        status: object,
+        transition: Uniform | Absorbing | Tree,
+        *,
+        seed: int,
+        stream: int,
+        offset: int = 0,
+        cuda_stream: object = None,
+    ) -> None:
+        """Fills ``output``, (N,) uint8, with ``palette.posterior_sample(logits, states, transition, ...)``.
+
+        Fastest where 16, 32, 64, 128 or 256 categories of a row are read (with ``Tree``, those below a node) and logits
+        begin at a multiple of 16 bytes.
+
+        Args:
+            logits: (N, K) int16.
+            states: (N,) uint8.
+            output: written.
+            status: 8 bytes of memory for an error, which ``check`` reads.
+            transition: the chain and the step.
+            seed: 0..2**64 - 1.
+            stream: 0..2**64 - 1.
+            offset: number of the first position.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        address = {"seed": seed, "stream": stream, "offset": offset}
+        handle = stream_handle(cuda_stream)
+        table = self.tables["octave"]
+        launch_posterior(self.driver, table, logits, states, output, status, transition, address, handle)
+
+    def check(self, status: object, *, cuda_stream: object = None) -> None:
+        """Waits for the stream and raises the error that a palette kernel has left in ``status``.
+
+        Raises:
+            ValueError: an element was out of range; it is named by its index.
+        """
+        check_status(self.driver, status, stream_handle(cuda_stream))

@@ -260,9 +260,16 @@ def buffer(driver: Driver, name: str, array: object, size: int) -> DeviceArray:
 
 
 def typed(
-    driver: Driver, name: str, array: object, dtype: type, size: int | None = None, *, writable: bool = False
+    driver: Driver,
+    name: str,
+    array: object,
+    dtype: type,
+    size: int | None = None,
+    *,
+    ndim: int = 1,
+    writable: bool = False,
 ) -> DeviceArray:
-    """A 1-D array of ``dtype``, of ``size`` elements where that is given.
+    """An array of ``dtype`` with ``ndim`` dimensions, of ``size`` elements where that is given.
 
     Raises:
         TypeError, ValueError: by name: wrong dtype, dimensions, size, alignment, or read-only where it is written to.
@@ -271,8 +278,8 @@ def typed(
     wanted = np.dtype(dtype)
     if found.dtype != wanted:
         raise TypeError(f"{name} is an array of {found.dtype}; {wanted} is needed")
-    if len(found.shape) != 1:
-        raise ValueError(f"{name} has shape {found.shape}; one dimension is needed")
+    if len(found.shape) != ndim:
+        raise ValueError(f"{name} has shape {found.shape}; {ndim} dimension{'s' * (ndim > 1)} needed")
     if size is not None and found.size != size:
         raise ValueError(f"{name} has {found.size} elements; {size} are needed")
     if found.pointer % wanted.itemsize:

@@ -291,7 +291,7 @@ def test_the_size_of_an_encoding_is_taken_from_the_device() -> None:
     ("change", "error", "message"),
     [
         ({"symbols": np.zeros(10, np.int32)}, TypeError, "symbols is an array of int32; int16 is needed"),
-        ({"symbols": np.zeros((2, 5), np.int16)}, ValueError, r"symbols has shape \(2, 5\); one dimension"),
+        ({"symbols": np.zeros((2, 5), np.int16)}, ValueError, r"symbols has shape \(2, 5\); 1 dimension needed"),
         ({"symbols": np.zeros(20, np.int16)[::2]}, ValueError, "symbols is not contiguous"),
         ({"symbols": [0] * 10}, TypeError, "symbols is a list"),
         ({"classes": np.zeros(9, np.uint8)}, ValueError, "classes has 9 elements; 10 are needed"),

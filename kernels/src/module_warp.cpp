@@ -5,12 +5,14 @@
 #include <nanobind/stl/unordered_map.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "duoview/normal_table.hpp"
+#include "duoview/octave_table.hpp"
 #include "duoview/warp_programs.hpp"
 #include "module.hpp"
 #include "warp_tables.hpp"
@@ -61,11 +63,20 @@ nb::bytes bytes_of(const T& table) {
     return nb::bytes(reinterpret_cast<const char*>(&table), sizeof table);
 }
 
+OctaveTable make_octave_table() {
+    OctaveTable table{};
+    std::copy_n(kOctaveCoarse, 16, table.coarse);
+    std::copy_n(kOctaveFine, 16, table.fine);
+    for (std::uint32_t i = 0; i < 256; ++i) table.weight[i] = octave_mantissa(i, kOctaveCoarse, kOctaveFine) << kWeightShift;
+    return table;
+}
+
 nb::bytes warp_table(const std::string& name) {
     if (name == "decode") return bytes_of(make_warp_decode_tables());
     if (name == "encode") return bytes_of(make_warp_encode_tables());
     if (name == "normal") return bytes_of(kNormalQuantile);
-    throw std::invalid_argument("unknown table '" + name + "'; there are decode, encode and normal");
+    if (name == "octave") return bytes_of(make_octave_table());
+    throw std::invalid_argument("unknown table '" + name + "'; there are decode, encode, normal and octave");
 }
 
 }  // namespace

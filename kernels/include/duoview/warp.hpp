@@ -13,9 +13,11 @@
 #if defined(__CUDACC__)
 #define DUOVIEW_WARP static __device__ __forceinline__
 #define DUOVIEW_WARP_MEMBER __device__ __forceinline__
+#define DUOVIEW_UNROLL _Pragma("unroll")
 #else
 #define DUOVIEW_WARP [[maybe_unused]] static inline
 #define DUOVIEW_WARP_MEMBER inline
+#define DUOVIEW_UNROLL
 #endif
 
 namespace duoview {
@@ -53,6 +55,30 @@ public:
     template <typename T>
     DUOVIEW_WARP_MEMBER T broadcast(const PerLane<T>& value, std::uint32_t lane) const {
         return __shfl_sync(kAllLanes, value.value, static_cast<int>(lane));
+    }
+    // Each lane's view of another lane's value.
+    template <typename T>
+    DUOVIEW_WARP_MEMBER T from(const PerLane<T>& value, std::uint32_t, std::uint32_t source) const {
+        return __shfl_sync(kAllLanes, value.value, static_cast<int>(source));
+    }
+    // Greatest value, sum, and sum of the lanes below, within groups of `group` lanes, a power of two.
+    DUOVIEW_WARP_MEMBER void group_max(PerLane<std::int32_t>& value, std::uint32_t group) const {
+        for (std::uint32_t step = group / 2; step > 0; step /= 2) {
+            const std::int32_t other = __shfl_xor_sync(kAllLanes, value.value, static_cast<int>(step));
+            value.value = other > value.value ? other : value.value;
+        }
+    }
+    DUOVIEW_WARP_MEMBER void group_sum(PerLane<std::uint32_t>& value, std::uint32_t group) const {
+        for (std::uint32_t step = group / 2; step > 0; step /= 2)
+            value.value += __shfl_xor_sync(kAllLanes, value.value, static_cast<int>(step));
+    }
+    DUOVIEW_WARP_MEMBER void group_exclusive_sum(PerLane<std::uint32_t>& value, std::uint32_t group) const {
+        const std::uint32_t own = value.value;
+        for (std::uint32_t step = 1; step < group; step *= 2) {
+            const std::uint32_t below = __shfl_up_sync(kAllLanes, value.value, step, static_cast<int>(group));
+            if ((lane_ & (group - 1)) >= step) value.value += below;
+        }
+        value.value -= own;
     }
     // What lanes wrote to memory before is seen by all of them afterwards.
     DUOVIEW_WARP_MEMBER void sync() const { __syncwarp(); }
@@ -106,6 +132,35 @@ public:
     T broadcast(const PerLane<T>& value, std::uint32_t lane) const {
         return value[lane];
     }
+    // To be called in a body that does nothing but read: all lanes have their value already.
+    template <typename T>
+    T from(const PerLane<T>& value, std::uint32_t, std::uint32_t source) const {
+        return value[source % kWarpLanes];
+    }
+    void group_max(PerLane<std::int32_t>& value, std::uint32_t group) const {
+        for (std::uint32_t first = 0; first < kWarpLanes; first += group) {
+            std::int32_t greatest = value[first];
+            for (std::uint32_t i = 1; i < group; ++i) greatest = value[first + i] > greatest ? value[first + i] : greatest;
+            for (std::uint32_t i = 0; i < group; ++i) value[first + i] = greatest;
+        }
+    }
+    void group_sum(PerLane<std::uint32_t>& value, std::uint32_t group) const {
+        for (std::uint32_t first = 0; first < kWarpLanes; first += group) {
+            std::uint32_t sum = 0;
+            for (std::uint32_t i = 0; i < group; ++i) sum += value[first + i];
+            for (std::uint32_t i = 0; i < group; ++i) value[first + i] = sum;
+        }
+    }
+    void group_exclusive_sum(PerLane<std::uint32_t>& value, std::uint32_t group) const {
+        for (std::uint32_t first = 0; first < kWarpLanes; first += group) {
+            std::uint32_t sum = 0;
+            for (std::uint32_t i = 0; i < group; ++i) {
+                const std::uint32_t own = value[first + i];
+                value[first + i] = sum;
+                sum += own;
+            }
+        }
+    }
     void sync() const {}
     std::uint64_t exclusive_sum(PerLane<std::uint64_t>& value) const {
         std::uint64_t sum = 0;
@@ -134,6 +189,12 @@ enum class DeviceFault : std::uint8_t {
     scratch_size = 5,   // the words of all chunks may take so many bytes
     chunk_capacity = 6,  // the stream has so many chunks
     chunk_count = 7,    // it would have so many, more than a stream may have
+    state_range = 8,    // index of a state that is none of the transition's
+    node_range = 9,     // index of a node that is no parent
+    child_class = 10,   // index of a class that is no binary one
+    not_finite = 11,    // flat index of a number that is not finite
+    leaf_not_finite = 12,  // the same among the leaves
+    off_grid = 13,      // flat index of a number that is not finite or beyond the grid
     header_end = 16,    // offset at which the data ends within a header
     header_byte = 17,   // offset of a first byte that is none
     header_state = 18,  // offset of a state that is out of range

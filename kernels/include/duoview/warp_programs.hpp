@@ -6,6 +6,8 @@
 #include "duoview/warp_decode.hpp"
 #include "duoview/warp_encode.hpp"
 #include "duoview/warp_noise.hpp"
+#include "duoview/warp_palette.hpp"
+#include "duoview/warp_posterior.hpp"
 
 // X(name, program) where the program reads global memory only; Y(name, program, tables) where its `tables` are copied to
 // shared memory first.
@@ -28,7 +30,16 @@
     X(place_chunks, PlaceChunks)                         \
     X(gather_chunks, GatherChunks)                       \
     X(philox, PhiloxNoise)                               \
-    Y(normals, NormalNoise, NormalTable)
+    Y(normals, NormalNoise, NormalTable)                 \
+    X(sample_child, SampleChild)                         \
+    X(check_leaves, CheckLeaves)                         \
+    X(nearest, NearestLeaf)                              \
+    Y(posterior_any, PosteriorAny, OctaveTable)          \
+    Y(posterior_16, Posterior16, OctaveTable)            \
+    Y(posterior_32, Posterior32, OctaveTable)            \
+    Y(posterior_64, Posterior64, OctaveTable)            \
+    Y(posterior_128, Posterior128, OctaveTable)          \
+    Y(posterior_256, Posterior256, OctaveTable)
 
 namespace duoview {
 
