@@ -144,14 +144,16 @@ void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_
     }
 }
 
-// Longer rows: the sums of the groups first, then one group again.
+// Longer rows: the sums of the groups first, then one group again. `kGroups` is their number where the compiler is to know it,
+// or else 0.
+template <std::uint32_t kGroups>
 void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, std::size_t readable,
                  const std::uint8_t* states, const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
     const bool uniform = step.transition == Transition::uniform;
     const bool tree = step.transition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
-    const std::uint32_t groups = rows.groups;
+    const std::uint32_t groups = kGroups ? kGroups : rows.groups;
     const __m256i pad = position.beyond(rows.last_used);
     const __m256i least = _mm256_set1_epi16(INT16_MIN);
     const __m256i none = _mm256_setzero_si256();
@@ -214,7 +216,11 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
 void posterior_avx2(const PosteriorStep& step, const std::int16_t* logits, std::size_t readable, const std::uint8_t* states,
                     const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Rows rows = rows_of(step);
-    (rows.groups == 1 ? sample_short : sample_long)(step, rows, logits, readable, states, words, count, out);
+    const auto sample = rows.groups == 1   ? sample_short
+                        : rows.groups == 2 ? sample_long<2>
+                        : rows.groups == 4 ? sample_long<4>
+                                           : sample_long<0>;
+    sample(step, rows, logits, readable, states, words, count, out);
 }
 
 }  // namespace duoview

@@ -99,14 +99,16 @@ __m128i four_sums(const __m512i* x) {
     return _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
 }
 
-// Longer rows: the sums of the groups first, then one group again.
+// Longer rows: the sums of the groups first, then one group again. `kGroups` is their number where the compiler is to know it,
+// or else 0.
+template <std::uint32_t kGroups>
 void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, const std::uint8_t* states,
                  const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
     const bool uniform = step.transition == Transition::uniform;
     const bool tree = step.transition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
-    const std::uint32_t groups = rows.groups;
+    const std::uint32_t groups = kGroups ? kGroups : rows.groups;
     const std::uint32_t last = groups - 1;
     const __mmask16 before_last = first_lanes(last);
     __m256i row[kMaxGroups];
@@ -156,7 +158,11 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
 void posterior_avx512(const PosteriorStep& step, const std::int16_t* logits, std::size_t, const std::uint8_t* states,
                       const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Rows rows = rows_of(step);
-    (rows.groups == 1 ? sample_short : sample_long)(step, rows, logits, states, words, count, out);
+    const auto sample = rows.groups == 1   ? sample_short
+                        : rows.groups == 2 ? sample_long<2>
+                        : rows.groups == 4 ? sample_long<4>
+                                           : sample_long<0>;
+    sample(step, rows, logits, states, words, count, out);
 }
 
 }  // namespace duoview
