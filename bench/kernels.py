@@ -147,7 +147,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times a peer's throughput ``python_call`` has."""
+    """How many times a peer's throughput ``python_call`` has, by CPU time, which other load changes least."""
 
     codec_encode: float
     codec_decode: float
@@ -244,11 +244,11 @@ def small(settings: Settings) -> Small:
 
 
 def ratio(ours: Measured, theirs: Measured) -> Ratio:
-    """Ours over theirs."""
-    return Ratio(ours.codec.encode_msym_s / theirs.codec.encode_msym_s,
-                 ours.codec.decode_msym_s / theirs.codec.decode_msym_s,
-                 ours.uniform.encode_msym_s / theirs.uniform.encode_msym_s,
-                 ours.uniform.decode_msym_s / theirs.uniform.decode_msym_s)
+    """Their time over ours."""
+    return Ratio(theirs.codec.encode_cpu_ns / ours.codec.encode_cpu_ns,
+                 theirs.codec.decode_cpu_ns / ours.codec.decode_cpu_ns,
+                 theirs.uniform.encode_cpu_ns / ours.uniform.encode_cpu_ns,
+                 theirs.uniform.decode_cpu_ns / ours.uniform.decode_cpu_ns)
 
 
 def palette_calls(settings: Settings) -> dict[str, Callable[[], object]]:
