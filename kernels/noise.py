@@ -10,10 +10,11 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from duoview.kernels import _native
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _WORD = 1 << 64
@@ -48,7 +49,9 @@ def checked_address(**arguments: int) -> tuple[int, int, int, int]:
     return seed, stream, offset, count
 
 
-def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto") -> NDArray[np.uint32]:
+def philox(
+    seed: int, stream: int, offset: int, count: int, *, threads: int = 1, path: str = "auto"
+) -> NDArray[np.uint32]:
     """Uniform 32-bit words ``offset .. offset + count - 1`` of a stream.
 
     Args:
@@ -56,6 +59,7 @@ def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto
         stream: 0 .. 2**64 - 1; streams of one seed are independent of each other.
         offset: index of the first element.
         count: number of elements.
+        threads: 1..256. Any number gives the same bits.
         path: ``"auto"``, or one of ``paths()`` to force it. All give the same bits.
 
     Returns:
@@ -65,20 +69,44 @@ def philox(seed: int, stream: int, offset: int, count: int, *, path: str = "auto
         TypeError: an argument is no integer.
         ValueError: an argument is out of its range, or the path is unknown.
     """
-    return _native.philox(*checked_address(seed=seed, stream=stream, offset=offset, count=count), path)
+    address = checked_address(seed=seed, stream=stream, offset=offset, count=count)
+    return _native.philox(*address, checked_threads(threads), path)
 
 
-def normals(seed: int, *, stream: int, offset: int, count: int, path: str = "auto") -> NDArray[np.float32]:
+def normals(
+    seed: int,
+    *,
+    stream: int,
+    offset: int,
+    count: int,
+    threads: int = 1,
+    path: str = "auto",
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Standard normals ``offset .. offset + count - 1`` of a stream; element i is made of word i of ``philox``.
 
     Every value is a multiple of 2**-21 and at most 6.34 in magnitude; the table is within 1e-5 of the exact quantile.
 
-    Args, Raises: as ``philox``.
+    Args: as ``philox``, and
+        out: (count,) float32, contiguous and writeable, to be filled: no new memory is taken. ``None``: a new array.
 
     Returns:
-        (count,) float32.
+        (count,) float32: ``out``, or the new array.
+
+    Raises:
+        TypeError, ValueError: as ``philox``; ``out`` is not as described.
     """
-    return _native.normals(*checked_address(seed=seed, stream=stream, offset=offset, count=count), path)
+    address = checked_address(seed=seed, stream=stream, offset=offset, count=count)
+    if out is None:
+        return _native.normals(*address, checked_threads(threads), path)
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
+        raise TypeError(f"out is {getattr(out, 'dtype', type(out).__name__)}; a numpy array of float32 is needed")
+    if out.shape != (address[3],):
+        raise ValueError(f"out has shape {out.shape}; ({address[3]},) is needed")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ValueError("out is not contiguous, aligned and writeable")
+    _native.normals_into(*address[:3], out, checked_threads(threads), path)
+    return out
 
 
 def paths() -> tuple[str, ...]:

@@ -103,6 +103,60 @@ def test_neighbours_streams_and_seeds_are_uncorrelated() -> None:
         assert abs(np.mean(a.astype(np.float64) * other)) < 4 / n**0.5
 
 
+def test_squares_of_neighbours_streams_and_seeds_are_uncorrelated() -> None:
+    n = 500_000
+    a = noise.normals(1, stream=1, offset=0, count=n).astype(np.float64) ** 2 - 1  # variance 2
+    for lag in (1, 2, 3, 4, 8, 1 << 32, 1 << 34):
+        other = noise.normals(1, stream=1, offset=lag, count=n).astype(np.float64) ** 2 - 1
+        assert abs(np.mean(a * other)) < 4 * 2 / n**0.5
+    for seed, stream in ((2, 1), (1, 2), (1 << 32 | 1, 1), (1, 1 << 32 | 1)):
+        other = noise.normals(seed, stream=stream, offset=0, count=n).astype(np.float64) ** 2 - 1
+        assert abs(np.mean(a * other)) < 4 * 2 / n**0.5
+
+
+def test_bits_are_balanced_and_bytes_uniform() -> None:
+    n = 400_000
+    words = noise.philox(3, 4, 0, n)
+    for bit in range(32):
+        assert abs(np.count_nonzero(words >> np.uint32(bit) & 1) - n / 2) < 4.5 * (n / 4) ** 0.5
+    counts = np.bincount(words.view(np.uint8), minlength=256)
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("path", noise.paths())
+def test_several_threads_give_the_same_bits(path: str) -> None:
+    count = 200_003
+    for threads in (2, 5):
+        many = noise.normals(1, stream=2, offset=3, count=count, threads=threads, path=path)
+        np.testing.assert_array_equal(many, noise.normals(1, stream=2, offset=3, count=count, path="scalar"))
+        words = noise.philox(1, 2, 3, count, threads=threads, path=path)
+        np.testing.assert_array_equal(words, noise.philox(1, 2, 3, count, path="scalar"))
+
+
+def test_normals_can_fill_an_array_that_is_there() -> None:
+    out = np.zeros(1000, np.float32)
+    assert noise.normals(1, stream=2, offset=3, count=500, out=out[250:750]).base is out
+    np.testing.assert_array_equal(out[250:750], noise.normals(1, stream=2, offset=3, count=500))
+    assert not out[:250].any() and not out[750:].any()
+
+
+def test_an_array_that_does_not_fit_is_refused() -> None:
+    out = np.zeros(10, np.float32)
+    with pytest.raises(ValueError, match=r"out has shape \(10,\); \(9,\) is needed"):
+        noise.normals(1, stream=2, offset=3, count=9, out=out)
+    with pytest.raises(ValueError, match="out is not contiguous"):
+        noise.normals(1, stream=2, offset=3, count=5, out=out[::2])
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out is not contiguous, aligned and writeable"):
+        noise.normals(1, stream=2, offset=3, count=10, out=out)
+    with pytest.raises(TypeError, match="out is float64; a numpy array of float32"):
+        noise.normals(1, stream=2, offset=3, count=9, out=np.zeros(9))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="out is list"):
+        noise.normals(1, stream=2, offset=3, count=9, out=[0.0])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"threads is 257; it is 1\.\.256"):
+        noise.normals(1, stream=2, offset=3, count=9, threads=257)
+
+
 def test_a_normal_is_the_quantile_of_its_bits() -> None:
     bits = noise.philox(5, 6, 0, 20_000)
     values = noise.normals(5, stream=6, offset=0, count=20_000)
