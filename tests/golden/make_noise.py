@@ -9,6 +9,7 @@ from pathlib import Path
 
 from duoview.kernels import noise
 
+
 def main() -> None:
     values = noise.normals(0x0123456789ABCDEF, stream=7, offset=(1 << 34) + 5, count=257, path="scalar")
     Path(__file__).resolve().with_name("noise_normals.bin").write_bytes(values.astype("<f4").tobytes())
