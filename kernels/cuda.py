@@ -31,6 +31,7 @@ from duoview.kernels.cuda_rans import (
     state_bytes,
 )
 from duoview.kernels.cuda_rans import Decoder as Decoder
+from duoview.kernels.cuda_tree import TreeScratch, launch_tree
 from duoview.kernels.noise import checked_address
 
 if TYPE_CHECKING:
@@ -295,6 +296,45 @@ class Device:
         handle = stream_handle(cuda_stream)
         table = self.tables["octave"]
         launch_posterior(self.driver, table, logits, states, output, status, transition, address, handle)
+
+    @staticmethod
+    def tree_scratch_bytes(count: int, channels: int, depth: int) -> int:
+        """Bytes of scratch that ``build_tree`` needs for ``count`` vectors."""
+        return TreeScratch(count, channels, depth).size
+
+    def build_tree(
+        self,
+        vectors: object,
+        depth: int,
+        nodes: object,
+        populations: object,
+        status: object,
+        scratch: object,
+        *,
+        step: float,
+        weights: object = None,
+        rounds: int = 16,
+        cuda_stream: object = None,
+    ) -> None:
+        """Builds the tree of ``palette.build_tree(vectors, depth, weights=..., step=..., rounds=...)``.
+
+        Args:
+            vectors: (N, C) float32.
+            depth: D, 0..8.
+            nodes: (2**(D + 1) - 1, C) float32, written: the nodes of all depths, one depth after another.
+            populations: (2**(D + 1) - 1,) int64, written.
+            status: 8 bytes of memory for an error, which ``check`` reads.
+            scratch: memory of ``tree_scratch_bytes``.
+            step: of the grid, a power of two; ``palette.grid_step`` finds one, but has to see the content.
+            weights: (N,) uint32, or ``None``: once each.
+            rounds: 0..1000; all are queued, also where fewer would do.
+            cuda_stream: where the kernels are queued.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        handle = stream_handle(cuda_stream)
+        launch_tree(self.driver, vectors, weights, depth, nodes, populations, status, scratch, step, rounds, handle)
 
     def check(self, status: object, *, cuda_stream: object = None) -> None:
         """Waits for the stream and raises the error that a palette kernel has left in ``status``.

@@ -30,6 +30,7 @@ _MESSAGES = {
     11: "vectors holds a number that is not finite at flat index {}",
     12: "leaves holds a number that is not finite at flat index {}",
     13: "vectors holds a number at flat index {} that is not finite or more than 32767 steps",
+    14: "weights sum to {}; the sum is 1..2**31 - 1",
 }
 
 

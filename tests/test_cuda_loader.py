@@ -40,7 +40,7 @@ class FakeLibrary:
     def __getattr__(self, name: str) -> object:
         def call(*arguments: object) -> int:
             self.calls.append((name, arguments))
-            if name == "cuLaunchKernel":  # the driver reads the parameters before it returns, so they may be gone afterwards
+            if name == "cuLaunchKernel":  # read now: they may be gone once the launch has returned
                 parameters = ctypes.cast(arguments[9], ctypes.POINTER(ctypes.c_void_p))  # type: ignore[arg-type]
                 job, warps = (ctypes.cast(parameters[i], ctypes.POINTER(ctypes.c_uint64)) for i in range(2))
                 self.words = [*job[:3], warps[0]]

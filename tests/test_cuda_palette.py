@@ -106,6 +106,56 @@ def test_logits_at_an_odd_address_give_the_same_samples() -> None:
     assert np.array_equal(out, palette.posterior_sample(logits, states, transition, seed=1, stream=2))
 
 
+def built(
+    vectors: NDArray[np.float32], depth: int, step: float, weights: NDArray[np.uint32] | None = None, rounds: int = 16
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    count, channels = vectors.shape
+    nodes = np.full((2 ** (depth + 1) - 1, channels), np.nan, np.float32)
+    populations = np.full(len(nodes), -1, np.int64)
+    scratch = np.full(DEVICE.tree_scratch_bytes(count, channels, depth), 0xA5, np.uint8)
+    error = status()
+    DEVICE.build_tree(
+        vectors, depth, nodes, populations, error, scratch, step=step, weights=weights, rounds=rounds
+    )
+    DEVICE.check(error)
+    return nodes, populations
+
+
+@given(
+    seed=st.integers(0, 1 << 32),
+    count=st.integers(1, 400),
+    channels=st.sampled_from([1, 2, 8, 33]),
+    depth=st.integers(0, 8),
+    rounds=st.sampled_from([0, 1, 16]),
+    weighted=st.booleans(),
+    distinct=st.sampled_from([1, 5, 1000]),
+)
+def test_trees_are_those_of_the_cpu(
+    seed: int, count: int, channels: int, depth: int, rounds: int, weighted: bool, distinct: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, 50, (distinct, channels)).astype(np.float32)[rng.integers(0, distinct, count)]
+    weights = rng.integers(1, 1000, count).astype(np.uint32) if weighted else None
+    expected = palette.build_tree(vectors, depth, weights=weights, rounds=rounds)
+    nodes, populations = built(vectors, depth, expected.step, weights, rounds)
+    assert nodes.tobytes() == np.concatenate(expected.nodes).tobytes()
+    assert np.array_equal(populations, np.concatenate(expected.populations))
+
+
+def test_content_that_no_tree_can_be_built_of_is_named() -> None:
+    vectors = np.zeros((40, 4), np.float32)
+    vectors[20, 3] = 32768
+    with pytest.raises(ValueError, match="vectors holds a number at flat index 83 "):
+        built(vectors, 2, 1.0)
+    vectors[20, 3] = 0
+    with pytest.raises(ValueError, match="weights sum to 2400000000; "):
+        built(vectors, 2, 1.0, np.full(40, 60_000_000, np.uint32))
+    with pytest.raises(ValueError, match="weights sum to 0; "):
+        built(vectors, 2, 1.0, np.zeros(40, np.uint32))
+    with pytest.raises(ValueError, match=r"step is 3\.0"):
+        built(vectors, 2, 3.0)
+
+
 def test_elements_out_of_range_are_named_by_the_first_index() -> None:
     logits = np.zeros((500, 16), np.int16)
     out, error = np.zeros(500, np.uint8), status()

@@ -195,6 +195,7 @@ enum class DeviceFault : std::uint8_t {
     not_finite = 11,    // flat index of a number that is not finite
     leaf_not_finite = 12,  // the same among the leaves
     off_grid = 13,      // flat index of a number that is not finite or beyond the grid
+    weight_sum = 14,    // the sum of all weights, which is out of range
     header_end = 16,    // offset at which the data ends within a header
     header_byte = 17,   // offset of a first byte that is none
     header_state = 18,  // offset of a state that is out of range

@@ -8,6 +8,7 @@
 #include "duoview/warp_noise.hpp"
 #include "duoview/warp_palette.hpp"
 #include "duoview/warp_posterior.hpp"
+#include "duoview/warp_tree.hpp"
 
 // X(name, program) where the program reads global memory only; Y(name, program, tables) where its `tables` are copied to
 // shared memory first.
@@ -34,6 +35,18 @@
     X(sample_child, SampleChild)                         \
     X(check_leaves, CheckLeaves)                         \
     X(nearest, NearestLeaf)                              \
+    X(grid_vectors, GridVectors)                         \
+    X(tree_sums, TreeSums)                               \
+    X(tree_spread, TreeSpread)                           \
+    X(check_weight, CheckWeight)                         \
+    X(tree_centres, TreeCentres)                         \
+    X(tree_widest, TreeWidest)                           \
+    X(tree_split, TreeSplit)                             \
+    X(tree_offsets, TreeOffsets)                         \
+    X(tree_assign, TreeAssign)                           \
+    X(tree_settle, TreeSettle)                           \
+    X(tree_move, TreeMove)                               \
+    X(tree_nodes, TreeNodes)                             \
     Y(posterior_any, PosteriorAny, OctaveTable)          \
     Y(posterior_16, Posterior16, OctaveTable)            \
     Y(posterior_32, Posterior32, OctaveTable)            \
