@@ -81,6 +81,20 @@ def address(seed: int, stream: int, offset: int) -> bytes:
     return b"".join(little(word, 8) for word in (seed, stream, offset))
 
 
+def checkerboard() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(6)
+    for number, (channels, height, width) in enumerate(((2, 3, 5), (5, 1, 4), (0, 2, 2), (1, 4, 1), (4, 3, 3))):
+        mode, margin = (0, 3, 0, 2, 4)[number], np.array([(0, 0.1, 0, 0.25, 0)[number]], "<f4").tobytes()
+        values = rng.normal(0, 9, channels * height * width).astype("<f4")
+        cells = (
+            (little(int(4 * value) % 2**16, 2) if mode & 2 else value.tobytes())
+            + little(int(rng.integers(-60, 60)) % 2**16, 2)
+            + bytes([int(rng.integers(0, 256 if mode & 1 else 64))])
+            for value in values
+        )
+        yield f"{channels}x{height}x{width}", bytes([channels, height, width, mode]) + margin + b"".join(cells)
+
+
 def palette_child() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(2)
     pairs = np.stack([rng.integers(0, 128, 90), rng.integers(64, 192, 90)], 1).astype(np.uint8).tobytes()
@@ -121,6 +135,7 @@ def palette_tree() -> Iterator[tuple[str, bytes]]:
 
 
 TARGETS = {
+    "checkerboard": checkerboard,
     "crc32c": crc32c,
     "noise": noise,
     "palette_child": palette_child,

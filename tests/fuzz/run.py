@@ -41,16 +41,15 @@ def run(program: Path, build: Path, seconds: int) -> Outcome:
         raise SystemExit(f"{target} has no seeds in {seeds}: add them to make_corpus.py")
     command = [str(program), f"-max_total_time={seconds}", f"-max_len={LONGEST}", "-timeout=20", "-rss_limit_mb=1024",
                "-print_final_stats=1", f"-artifact_prefix={crashes}/{target}-", str(grown), str(seeds)]
-    before = set(crashes.iterdir())
     log = build / f"{target}.log"
     with log.open("wb") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     text = log.read_text(errors="replace")
     executions = re.findall(r"stat::number_of_executed_units:\s*(\d+)", text)
     edges = re.findall(r"cov: (\d+)", text)
-    new = sorted(set(crashes.iterdir()) - before)
+    kept = re.findall(r"Test unit written to (.+)", text)
     return Outcome(target, code == 0 and bool(executions), int(executions[-1]) if executions else 0,
-                   int(edges[-1]) if edges else 0, new[0] if new else None, log)
+                   int(edges[-1]) if edges else 0, Path(kept[0]) if kept else None, log)
 
 
 def main() -> int:
