@@ -99,10 +99,18 @@ private:
             for (std::size_t i = 0; i < count_; ++i) {
                 if (!frozen[labels_[i]]) children[i] = next[i];
             }
-            split_sums = sums_of(children, 2 * nodes);
+            for (std::size_t n = 0; n < nodes; ++n) {
+                if (!frozen[n]) take_children(n, next_sums, split_sums);
+            }
         }
         labels_.swap(children);
         return split_sums;
+    }
+
+    void take_children(std::size_t node, const Sums& from, Sums& to) const {
+        const std::size_t size = 2 * std::size_t{channels_};
+        std::copy_n(from.sum.data() + node * size, size, to.sum.data() + node * size);
+        std::copy_n(from.weight.data() + 2 * node, 2, to.weight.data() + 2 * node);
     }
 
     void reassign(const std::vector<std::int32_t>& centres, std::size_t nodes, const std::vector<std::uint8_t>& frozen,
