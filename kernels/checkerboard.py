@@ -1,10 +1,10 @@
 """Between exact networks and the entropy coder: coding order, rounding to symbols, and back.
 
-Exact networks give planes: a table class and a mean, in sixteenths, for every position of (C, H, W). Positions are coded
-in two halves, since the parameters of the second are computed from what was decoded of the first: half 0 holds the even
-places (row + column) of the channels below C // 2 and the odd ones of the others, half 1 the rest. Within a half the order
-is that of memory: channel, row, column. All arithmetic is defined to the bit: integers, and single float32 operations that
-every device rounds alike.
+Exact networks give planes: a table class and a mean, in sixteenths, for every position of (C, H, W). Positions are
+coded in two halves, since the parameters of the second are computed from what was decoded of the first: half 0 holds
+the even places (row + column) of the channels below C // 2 and the odd ones of the others, half 1 the rest. Within a
+half the order is that of memory: channel, row, column. All arithmetic is defined to the bit: integers, and single
+float32 operations that every device rounds alike.
 """
 
 from __future__ import annotations
@@ -77,9 +77,9 @@ def quantise(
 ) -> None:
     """Rounds the values of a half to symbols, and says what a decoder will make of them.
 
-    Symbol and decoded value of a position with mean m are s = round(value - m / 16) and 16 s + m. s is lowered by one in
-    magnitude where the rest is less than ``margin`` (2 |s| - 1) above the midpoint: rate-distortion optimised rounding
-    with one number for each class. s is 0 where the class is 0, and where ``keep`` says so.
+    Symbol and decoded value of a position with mean m are s = round(value - m / 16) and 16 s + m. s is lowered by one
+    in magnitude where the rest is less than ``margin`` (2 |s| - 1) above the midpoint: rate-distortion optimised
+    rounding with one number for each class. s is 0 where the class is 0, and where ``keep`` says so.
 
     Args:
         values: (C, H, W) float32, contiguous, finite.
@@ -121,7 +121,8 @@ def dequantise(
         coded: (N,) int16, the symbols of the half in coding order; N is ``size(means.shape, half)``.
         means: (C, H, W) int16, sixteenths.
         half: 0 or 1.
-        symbols, decoded: as in ``quantise``.
+        symbols: as in ``quantise``.
+        decoded: as in ``quantise``.
 
     Raises:
         TypeError, ValueError: an argument is not as described.
@@ -129,8 +130,9 @@ def dequantise(
     checked("coded", coded, (np.int16,), "(N,)")
     shape = checked("means", means, (np.int16,), _PLANES)
     channels, height, width = shape
-    if coded.size != size((channels, height, width), half):
-        raise ValueError(f"coded has {coded.size} symbols; half {half} of {shape} has {size((channels, height, width), half)}")
+    wanted = size((channels, height, width), half)
+    if coded.size != wanted:
+        raise ValueError(f"coded has {coded.size} symbols; half {half} of {shape} has {wanted}")
     checked_output("symbols", symbols, np.int16, shape, _PLANES)
     checked_output("decoded", decoded, np.float32, shape, _PLANES)
     _native.checkerboard_dequantise(coded, means, _checked_half(half), symbols, decoded)

@@ -17,6 +17,7 @@ import numpy as np
 
 from duoview.kernels import _native
 from duoview.kernels.cuda_array import stream_handle
+from duoview.kernels.cuda_checkerboard import launch_dequantise, launch_gather, launch_quantise
 from duoview.kernels.cuda_driver import Driver, HostDriver, buffer, pycuda_driver, typed
 from duoview.kernels.cuda_palette import check_status, launch_children, launch_nearest, launch_posterior
 from duoview.kernels.cuda_rans import (
@@ -187,6 +188,42 @@ class Device:
         """
         return Decoder(self.driver, self.tables["decode"], data, state, size, stream_handle(cuda_stream))
 
+    # Planes between networks and the entropy coder
+
+    def gather_half(self, planes: object, output: object, half: int, *, cuda_stream: object = None) -> None:
+        """Fills ``output``, (N,) of the dtype of ``planes``, with ``checkerboard.gather(planes, half)``."""
+        launch_gather(self.driver, planes, output, half, stream_handle(cuda_stream))
+
+    def quantise_half(
+        self,
+        values: object,
+        classes: object,
+        means: object,
+        half: int,
+        *,
+        margins: object,
+        symbols: object,
+        decoded: object,
+        status: object,
+        keep: object = None,
+        cuda_stream: object = None,
+    ) -> None:
+        """Does ``checkerboard.quantise(values, classes, means, half, ...)``, with all arrays on the device.
+
+        ``status`` is 8 bytes of memory for an error, which ``check`` reads; kernels are queued on ``cuda_stream``.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        handle = stream_handle(cuda_stream)
+        launch_quantise(self.driver, values, classes, means, half, margins, keep, symbols, decoded, status, handle)
+
+    def dequantise_half(
+        self, coded: object, means: object, half: int, *, symbols: object, decoded: object, cuda_stream: object = None
+    ) -> None:
+        """Does ``checkerboard.dequantise(coded, means, half, ...)``; arguments as there, on the device."""
+        launch_dequantise(self.driver, coded, means, half, symbols, decoded, stream_handle(cuda_stream))
+
     # Noise
 
     def philox(self, output: object, seed: int, stream: int, offset: int, *, cuda_stream: object = None) -> None:
@@ -337,7 +374,7 @@ class Device:
         launch_tree(self.driver, vectors, weights, depth, nodes, populations, status, scratch, step, rounds, handle)
 
     def check(self, status: object, *, cuda_stream: object = None) -> None:
-        """Waits for the stream and raises the error that a palette kernel has left in ``status``.
+        """Waits for the stream and raises the error that a palette or rounding kernel has left in ``status``.
 
         Raises:
             ValueError: an element was out of range; it is named by its index.

@@ -31,6 +31,8 @@ _MESSAGES = {
     12: "leaves holds a number that is not finite at flat index {}",
     13: "vectors holds a number at flat index {} that is not finite or more than 32767 steps",
     14: "weights sum to {}; the sum is 1..2**31 - 1",
+    15: "classes holds a class at flat index {} that is not Gaussian; those are 0..63",
+    27: "values holds a number that is not finite at flat index {}",
 }
 
 

@@ -196,6 +196,7 @@ enum class DeviceFault : std::uint8_t {
     leaf_not_finite = 12,  // the same among the leaves
     off_grid = 13,      // flat index of a number that is not finite or beyond the grid
     weight_sum = 14,    // the sum of all weights, which is out of range
+    gaussian_class = 15,   // flat index of a class above 63
     header_end = 16,    // offset at which the data ends within a header
     header_byte = 17,   // offset of a first byte that is none
     header_state = 18,  // offset of a state that is out of range
@@ -207,6 +208,7 @@ enum class DeviceFault : std::uint8_t {
     final_state = 24,   // offset at the end of a chunk whose states are not those of the start
     beyond_chunks = 25,  // offset of the end; more symbols were asked for than the chunks hold
     missing_chunks = 26,  // the last chunk was not begun: offset of the end, 0 where none was
+    value_not_finite = 27,  // flat index of a value that is not finite
 };
 
 static constexpr std::uint64_t kNoError = 0xFFFFFFFFFFFFFFFFull;

@@ -2,6 +2,7 @@
 // arguments are the same array of words for a kernel's launch and for the CPU; run(warp, item) is what one warp does.
 #pragma once
 
+#include "duoview/warp_checkerboard.hpp"
 #include "duoview/warp_compaction.hpp"
 #include "duoview/warp_decode.hpp"
 #include "duoview/warp_encode.hpp"
@@ -33,6 +34,10 @@
     X(philox, PhiloxNoise)                               \
     Y(normals, NormalNoise, NormalTable)                 \
     X(sample_child, SampleChild)                         \
+    X(gather_classes, GatherClasses)                     \
+    X(gather_symbols, GatherSymbols)                     \
+    X(quantise_half, QuantiseHalf)                       \
+    X(dequantise_half, DequantiseHalf)                   \
     X(check_leaves, CheckLeaves)                         \
     X(nearest, NearestLeaf)                              \
     X(grid_vectors, GridVectors)                         \
