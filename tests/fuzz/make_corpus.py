@@ -38,6 +38,10 @@ def symbols_of(classes: NDArray[np.uint8], seed: int, escapes: bool) -> NDArray[
     return np.where(k == 0, 0, np.where(k < 64, gaussian, rng.random(k.size) < 0.5)).astype(np.int16)
 
 
+def zeros(count: int, class_index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    return np.zeros(count, np.int16), np.full(count, class_index, np.uint8)
+
+
 def crc32c() -> Iterator[tuple[str, bytes]]:
     for size, shift in ((0, 0), (9, 0), (64, 3), (200, 15)):
         start = little(0xE3069283 * (size > 9), 4)
@@ -63,6 +67,14 @@ def rans_decode() -> Iterator[tuple[str, bytes]]:
                 cuts = bytes([2]) + little(7, 2) + little(count * 2 // 3, 2)
                 front = bytes([1 if chunk else 0]) + cuts + little(count, 2) + bytes([len(pattern)]) + pattern
                 yield f"{name}_{lanes}{'_chunks' if chunk else ''}", front + stream
+    # What random changes would not find soon. States so low that every lane needs a word at once, and one too few.
+    for words in (31, 32, 64):
+        front = bytes([0, 0]) + little(max(words, 32), 2) + bytes([1, 63])
+        yield f"hungry_{words}", front + b"\xe2" + 32 * little(1 << 16, 4) + bytes(range(1, 2 * words + 1))
+    # A header that would be right if its numbers were in their shortest form: a byte 0 behind each of them in turn.
+    front, stream = bytes([0, 0]) + little(96, 2) + bytes([1, 20]), rans.encode(*zeros(96, 20), lanes=1, chunk=32)
+    for place in range(1, 6):
+        yield f"long_{place}", front + stream[:place] + bytes([stream[place] | 0x80, 0]) + stream[place + 1:]
 
 
 def rans_encode() -> Iterator[tuple[str, bytes]]:
