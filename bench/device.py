@@ -79,8 +79,11 @@ class DeviceBench:
 
 @lru_cache(maxsize=1)  # drawing a hundred million takes longer than coding them
 def draw(kind: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols and classes. ``uniform`` and ``codec`` have Gaussian classes 1..63; ``mixed`` has all, zeros and
-    escapes.""" rng = np.random.default_rng(seed)
+    """Symbols and classes.
+
+    ``uniform`` and ``codec`` have Gaussian classes 1..63; ``mixed`` has all classes, zeros and escapes.
+    """
+    rng = np.random.default_rng(seed)
     if kind == "codec":
         classes = np.abs(np.rint(rng.standard_normal(count, np.float32) * 14)).clip(1, 63).astype(np.uint8)
     else:
