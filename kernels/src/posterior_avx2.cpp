@@ -112,17 +112,18 @@ std::uint32_t not_above(Weights sums, std::uint32_t target) {
 }
 
 // Rows of at most sixteen categories: everything stays in registers.
+template <Transition kTransition>
 void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, std::size_t readable,
                   const std::uint8_t* states, const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
-    const bool uniform = step.transition == Transition::uniform;
-    const bool tree = step.transition == Transition::tree;
+    constexpr bool uniform = kTransition == Transition::uniform;
+    constexpr bool tree = kTransition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
     const __m256i pad = position.beyond(rows.last_used);
     const __m256i least = _mm256_set1_epi16(INT16_MIN);
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t state = states[i];
-        if (step.transition == Transition::absorbing && state != step.categories) {
+        if (kTransition == Transition::absorbing && state != step.categories) {
             out[i] = static_cast<std::uint8_t>(state);
             continue;
         }
@@ -138,7 +139,7 @@ void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_
             self = weight_at((top - static_cast<std::uint32_t>(logits[at + state])) & 0xFFFFu);
         }
         const Weights sums = cumulative(position.weights(greatest, row, dead));
-        const PosteriorChoice choice = choose(step, state, last_lane(sums.high), self, words + 2 * i);
+        const PosteriorChoice choice = choose<kTransition>(step, state, last_lane(sums.high), self, words + 2 * i);
         const std::uint32_t found = (first + not_above(sums, choice.target)) >> result_shift;
         out[i] = static_cast<std::uint8_t>(pick(choice.search, found, choice.category));
     }
@@ -146,12 +147,12 @@ void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_
 
 // Longer rows: the sums of the groups first, then one group again. `kGroups` is their number where the compiler is to know it,
 // or else 0.
-template <std::uint32_t kGroups>
+template <Transition kTransition, std::uint32_t kGroups>
 void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, std::size_t readable,
                  const std::uint8_t* states, const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
-    const bool uniform = step.transition == Transition::uniform;
-    const bool tree = step.transition == Transition::tree;
+    constexpr bool uniform = kTransition == Transition::uniform;
+    constexpr bool tree = kTransition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
     const std::uint32_t groups = kGroups ? kGroups : rows.groups;
     const __m256i pad = position.beyond(rows.last_used);
@@ -164,7 +165,7 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
     alignas(16) std::uint32_t group_sum[kMaxGroups + 3];
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t state = states[i];
-        if (step.transition == Transition::absorbing && state != step.categories) {
+        if (kTransition == Transition::absorbing && state != step.categories) {
             out[i] = static_cast<std::uint8_t>(state);
             continue;
         }
@@ -201,7 +202,7 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
             sum += group_sum[g];
             group_sum[g] = sum;
         }
-        const PosteriorChoice choice = choose(step, state, sum, self, words + 2 * i);
+        const PosteriorChoice choice = choose<kTransition>(step, state, sum, self, words + 2 * i);
         std::uint32_t g = 0;  // searched even where nothing asks for it: cheaper than a branch that chance decides
         for (std::uint32_t k = 0; k < last; ++k) g += group_sum[k] <= choice.target;
         const std::uint32_t before = g ? group_sum[g - 1] : 0;
@@ -211,16 +212,24 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
     }
 }
 
+template <Transition kTransition>
+void sample_rows(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, std::size_t readable,
+                 const std::uint8_t* states, const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
+    const auto sample = rows.groups == 1   ? sample_short<kTransition>
+                        : rows.groups == 2 ? sample_long<kTransition, 2>
+                        : rows.groups == 4 ? sample_long<kTransition, 4>
+                                           : sample_long<kTransition, 0>;
+    sample(step, rows, logits, readable, states, words, count, out);
+}
+
 }  // namespace
 
 void posterior_avx2(const PosteriorStep& step, const std::int16_t* logits, std::size_t readable, const std::uint8_t* states,
                     const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
-    const Rows rows = rows_of(step);
-    const auto sample = rows.groups == 1   ? sample_short
-                        : rows.groups == 2 ? sample_long<2>
-                        : rows.groups == 4 ? sample_long<4>
-                                           : sample_long<0>;
-    sample(step, rows, logits, readable, states, words, count, out);
+    const auto sample = step.transition == Transition::uniform     ? sample_rows<Transition::uniform>
+                        : step.transition == Transition::absorbing ? sample_rows<Transition::absorbing>
+                                                                   : sample_rows<Transition::tree>;
+    sample(step, rows_of(step), logits, readable, states, words, count, out);
 }
 
 }  // namespace duoview

@@ -65,16 +65,17 @@ std::uint32_t self_weight(__m256i greatest, std::int16_t logit) {
 __mmask16 first_lanes(std::uint32_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
 
 // Rows of at most sixteen categories.
+template <Transition kTransition>
 void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, const std::uint8_t* states,
                   const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
-    const bool uniform = step.transition == Transition::uniform;
-    const bool tree = step.transition == Transition::tree;
+    constexpr bool uniform = kTransition == Transition::uniform;
+    constexpr bool tree = kTransition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
     const __mmask16 used = first_lanes(rows.count);
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t state = states[i];
-        if (step.transition == Transition::absorbing && state != step.categories) {
+        if (kTransition == Transition::absorbing && state != step.categories) {
             out[i] = static_cast<std::uint8_t>(state);
             continue;
         }
@@ -85,7 +86,7 @@ void sample_short(const PosteriorStep& step, const Rows& rows, const std::int16_
         const std::uint32_t self = uniform ? self_weight(greatest, start[state]) : 0;
         const std::uint32_t live = uniform ? used & ~(1u << state) : used;
         const __m512i sums = cumulative(position.weights(greatest, row, static_cast<__mmask16>(live)));
-        const PosteriorChoice choice = choose(step, state, last_lane(sums), self, words + 2 * i);
+        const PosteriorChoice choice = choose<kTransition>(step, state, last_lane(sums), self, words + 2 * i);
         const std::uint32_t found = (first + not_above(sums, choice.target, 0xFFFF)) >> result_shift;
         out[i] = static_cast<std::uint8_t>(pick(choice.search, found, choice.category));
     }
@@ -101,12 +102,12 @@ __m128i four_sums(const __m512i* x) {
 
 // Longer rows: the sums of the groups first, then one group again. `kGroups` is their number where the compiler is to know it,
 // or else 0.
-template <std::uint32_t kGroups>
+template <Transition kTransition, std::uint32_t kGroups>
 void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, const std::uint8_t* states,
                  const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
     const Position position;
-    const bool uniform = step.transition == Transition::uniform;
-    const bool tree = step.transition == Transition::tree;
+    constexpr bool uniform = kTransition == Transition::uniform;
+    constexpr bool tree = kTransition == Transition::tree;
     const std::uint32_t result_shift = tree ? step.leaf_depth - step.next_depth : 0;
     const std::uint32_t groups = kGroups ? kGroups : rows.groups;
     const std::uint32_t last = groups - 1;
@@ -116,7 +117,7 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
     for (__m512i& weight : weights) weight = _mm512_setzero_si512();
     for (std::size_t i = 0; i < count; ++i) {
         const std::uint32_t state = states[i];
-        if (step.transition == Transition::absorbing && state != step.categories) {
+        if (kTransition == Transition::absorbing && state != step.categories) {
             out[i] = static_cast<std::uint8_t>(state);
             continue;
         }
@@ -144,7 +145,7 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
         std::uint32_t before[kMaxGroups + 1];
         before[0] = 0;
         _mm512_storeu_si512(before + 1, sums);
-        const PosteriorChoice choice = choose(step, state, last_lane(sums), self, words + 2 * i);
+        const PosteriorChoice choice = choose<kTransition>(step, state, last_lane(sums), self, words + 2 * i);
         // Searched even where nothing asks for it: cheaper than a branch that chance decides.
         const std::uint32_t g = not_above(sums, choice.target, before_last);
         const std::uint32_t within = not_above(cumulative(weights[g]), choice.target - before[g], 0xFFFF);
@@ -153,16 +154,24 @@ void sample_long(const PosteriorStep& step, const Rows& rows, const std::int16_t
     }
 }
 
+template <Transition kTransition>
+void sample_rows(const PosteriorStep& step, const Rows& rows, const std::int16_t* logits, const std::uint8_t* states,
+                 const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
+    const auto sample = rows.groups == 1   ? sample_short<kTransition>
+                        : rows.groups == 2 ? sample_long<kTransition, 2>
+                        : rows.groups == 4 ? sample_long<kTransition, 4>
+                                           : sample_long<kTransition, 0>;
+    sample(step, rows, logits, states, words, count, out);
+}
+
 }  // namespace
 
 void posterior_avx512(const PosteriorStep& step, const std::int16_t* logits, std::size_t, const std::uint8_t* states,
                       const std::uint32_t* words, std::size_t count, std::uint8_t* out) {
-    const Rows rows = rows_of(step);
-    const auto sample = rows.groups == 1   ? sample_short
-                        : rows.groups == 2 ? sample_long<2>
-                        : rows.groups == 4 ? sample_long<4>
-                                           : sample_long<0>;
-    sample(step, rows, logits, states, words, count, out);
+    const auto sample = step.transition == Transition::uniform     ? sample_rows<Transition::uniform>
+                        : step.transition == Transition::absorbing ? sample_rows<Transition::absorbing>
+                                                                   : sample_rows<Transition::tree>;
+    sample(step, rows_of(step), logits, states, words, count, out);
 }
 
 }  // namespace duoview

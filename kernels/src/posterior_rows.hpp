@@ -24,10 +24,12 @@ constexpr MantissaTable kMantissa{};
 
 std::uint32_t weight_at(std::uint32_t distance) { return octave_weight(distance, kMantissa.entry[distance & 255]); }
 
+// The loops are compiled for each transition, so that none asks for it at every position.
+template <Transition kTransition>
 PosteriorChoice choose(const PosteriorStep& step, std::uint32_t state, std::uint32_t sum, std::uint32_t self,
                        const std::uint32_t* words) {
-    if (step.transition == Transition::uniform) return choose_uniform(step, state, sum, self, words[0], words[1]);
-    if (step.transition == Transition::absorbing) return choose_absorbing(step, state, sum, words[0], words[1]);
+    if (kTransition == Transition::uniform) return choose_uniform(step, state, sum, self, words[0], words[1]);
+    if (kTransition == Transition::absorbing) return choose_absorbing(step, state, sum, words[0], words[1]);
     return {1u, 0u, uniform_below32(words[1], sum)};
 }
 
