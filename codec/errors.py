@@ -16,6 +16,8 @@ __all__ = [
     "ContainerFormatError",
     "ContainerNotFoundError",
     "ContainerPipeError",
+    "DetectorError",
+    "DetectorNotFoundError",
     "Error",
     "LimitError",
     "ProfileError",
@@ -28,6 +30,14 @@ class LimitError(Error, ValueError):
 
 class ProfileError(Error, ValueError):
     """A profile cannot be used: not found, damaged, of another version, or not the one the stream names."""
+
+
+class DetectorError(Error, ValueError):
+    """A detector cannot be used: its file is damaged, its family unknown, or its outputs are not its family's."""
+
+
+class DetectorNotFoundError(DetectorError, FileNotFoundError):
+    """The file of a detector or of its description does not exist."""
 
 
 class BackendUnavailableError(Error, RuntimeError):

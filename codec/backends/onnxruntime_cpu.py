@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from duoview.backends.signature import Signature, TensorSpec
 from duoview.errors import BackendUnavailableError, ProfileError
 
 # onnxruntime 1.30 and later write files and phone home at import unless told not to; a user's own setting wins.
@@ -46,6 +47,14 @@ class CpuNetwork:
     def __call__(self, **inputs: Array) -> list[Array]:
         outputs: list[Array] = self.session.run(None, inputs)
         return outputs
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs as the file declares them, and its metadata."""
+        sides = [tuple(TensorSpec.of(item.name, item.shape, item.type.removeprefix("tensor(").removesuffix(")"))
+                       for item in side) for side in (self.session.get_inputs(), self.session.get_outputs())]
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        return Signature(sides[0], sides[1], tuple(sorted((str(k), str(v)) for k, v in metadata.items())))
 
 
 class CpuBackend:
