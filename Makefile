@@ -82,7 +82,8 @@ cuda-check: wheel
 
 # The sanitized module stands in a package of its own, beside links to the Python files: nothing installed is touched, and
 # PYTHONPATH puts it before what is. The tests are those that need nothing but duoview.kernels (test_cuda_loader is about the
-# wheel's fatbin, which is not built here); they run in processes with the sanitizers' libraries loaded first. tests/sanitized.py comes first and proves that all this is so.
+# wheel's fatbin, which is not built here); they run with the sanitizers' libraries loaded first. tests/sanitized.py comes
+# first and proves that all this is so.
 SANITIZED := $(ROOT)/build/sanitize
 KERNEL_TESTS = $(shell grep -lE '^(from|import) duoview\.kernels' $(ROOT)/tests/test_*.py \
 	| xargs grep -LE '^(from|import) (duoview($$| |\.[^k])|torch|onnx|av|bench)' | grep -v /test_cuda_loader)
