@@ -259,6 +259,7 @@ struct DecodeChunks {
     DUOVIEW_WARP_MEMBER void decode(const Warp& warp, std::uint64_t item, const std::uint8_t* part, std::uint64_t count,
                                     std::int16_t* out) const {
         ChunkState& chunk = chunks[item];
+        if (chunk.fault != kNoError) return clear(warp, out, count);  // the rest of its state may never have been written
         const std::uint32_t lanes = static_cast<std::uint32_t>(chunk.lanes);
         const std::uint8_t* const end = data + chunk.end;
         const std::uint8_t* position = data + chunk.position;
@@ -266,7 +267,6 @@ struct DecodeChunks {
         std::uint64_t done = 0;
         DeviceFault fault{};
         PerLane<std::uint32_t> x, class_index;
-        if (chunk.fault != kNoError) return clear(warp, out, count);
         warp.each([&](std::uint32_t lane) { x[lane] = chunk.x[lane]; });
         // A round: the lanes from `next` on, one symbol each. `class_index` is loaded a round ahead.
         std::uint32_t active = lanes - next < count ? lanes - next : static_cast<std::uint32_t>(count);
