@@ -11,8 +11,18 @@ from importlib.metadata import version
 from typing import Any
 
 from duoview.decoder import Decoder, DecoderStats, FrameOrigin
+from duoview.detections import Detection, Detections
 from duoview.encoder import Encoder
-from duoview.errors import BackendUnavailableError, BitstreamError, ContainerError, Error, LimitError, ProfileError
+from duoview.errors import (
+    BackendUnavailableError,
+    BitstreamError,
+    ContainerError,
+    DetectorError,
+    Error,
+    LimitError,
+    ProfileError,
+)
+from duoview.findings import FrameFindings, detections_of
 from duoview.profile import Profile
 
 __version__ = version("duoview")
@@ -26,14 +36,19 @@ __all__ = [
     "ContainerError",
     "Decoder",
     "DecoderStats",
+    "Detection",
+    "Detections",
+    "DetectorError",
     "Encoder",
     "Error",
+    "FrameFindings",
     "FrameOrigin",
     "Graph",
     "LimitError",
     "Profile",
     "ProfileError",
     "Stage",
+    "detections_of",
     "open",
 ]
 

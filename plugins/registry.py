@@ -21,6 +21,7 @@ OURS = {
     "dv_encode": "duoview.plugins.filters.dv_encode:Encode",
     "dv_machine": "duoview.plugins.filters.dv_machine:Machine",
     "dv_human": "duoview.plugins.filters.dv_human:Human",
+    "dv_detect": "duoview.plugins.filters.dv_detect:Detect",
 }
 
 

@@ -155,6 +155,7 @@ def stage_help(stage: type[Stage]) -> str:
     lines.append(f"{stage.name} options, in positional order:" if options else f"{stage.name} has no options.")
     for item in options:
         alias = f", {item.limits.alias}" if item.limits.alias else ""
-        default = "required" if item.required else f"default {item.default}" if item.default != "" else "default: none"
+        default = f"default {item.default}" if item.default not in ("", None) else "default: none"
+        default = "required" if item.required else default
         lines.append(f"  {item.name + alias:<14} {item.limits.help} ({item.allowed}; {default})")
     return "\n".join(lines)

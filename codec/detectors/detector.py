@@ -50,7 +50,7 @@ class Detector:
         if description.preparation is None:
             raise DetectorError("a description without preparation: load() completes it")
         self._preparation = description.preparation
-        self._wanted = None if classes is None else class_ids(list(classes), description.classes)
+        self._wanted = None if classes is None else _wanted_ids(classes, description.classes)
         source = _picture_input(self._signature)
         if source.dtype not in _DTYPES:
             raise DetectorError(f"input {source}: its element type is none of {', '.join(_DTYPES)}")
@@ -280,6 +280,13 @@ def _threshold(name: str, given: float | None, described: float | None, default:
     if not 0 <= value <= 1:
         raise ValueError(f"{name}={value}: expected 0 to 1")
     return value
+
+
+def _wanted_ids(classes: Iterable[str | int], names: tuple[str, ...]) -> list[int]:
+    try:
+        return class_ids([classes] if isinstance(classes, str) else classes, names)
+    except ValueError as error:
+        raise DetectorError(f"classes: {error}") from None
 
 
 def _as_frame(item: av.VideoFrame | NDArray[np.uint8], index: int) -> av.VideoFrame:

@@ -1,0 +1,105 @@
+"""``dv_detect``: frames in, the same frames out with what a detector found in them in ``frame.opaque``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from duoview.detectors import Detector, load
+from duoview.findings import FrameFindings
+from duoview.plugins.grammar import FilterText
+from duoview.plugins.links import LinkType
+from duoview.plugins.native import NativeFilters
+from duoview.plugins.options import option
+from duoview.plugins.stage import Stage
+
+
+class Detect(Stage):
+    """Find objects in frames and note them in frame.opaque.
+
+    Samples, times and all else are the input's; the new frame shares its samples. The network is loaded with the
+    options, so that what is wrong with it is said before the first frame.
+    """
+
+    name = "dv_detect"
+    input = LinkType.VIDEO
+    output = LinkType.VIDEO
+
+    @dataclass(frozen=True)
+    class Options:
+        """Options of dv_detect."""
+
+        model: str = option(help="path of the network: an .onnx file, or OpenVINO's .xml")
+        confidence: float | None = option(None, min=0, max=1, help="least score; the model's own where not given")
+        iou: float | None = option(
+            None, min=0, max=1, help="overlap above which a box gives way; the model's own where not given"
+        )
+        classes: str = option("", help="names or ids of the classes to give, separated by |; all where empty")
+        description: str = option("", help="TOML file that describes the model; the one beside it where empty")
+        batch: int = option(1, min=1, max=64, help="frames to wait for and detect in at once")
+        device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the network runs")
+        threads: int = option(0, min=0, max=1024, help="threads of the network, 0 for one per core")
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.detector: Detector | None = self.load_detector()
+        self._held: list[av.VideoFrame] = []
+        self._references = _same_frames()
+
+    def load_detector(self) -> Detector:
+        """The detector for the options. Raises DetectorError or BackendUnavailableError."""
+        options = self.options
+        names = [word for word in options.classes.split("|") if word]
+        return load(
+            options.model,
+            description=options.description or None,
+            device=options.device,
+            threads=options.threads,
+            confidence=options.confidence,
+            iou=options.iou,
+            classes=[int(word) if word.isdecimal() else word for word in names] or None,
+        )
+
+    def filter(self, frame: av.VideoFrame) -> Iterable[av.VideoFrame]:
+        """The frame with its detections, or a whole batch of them. A failure drops the batch."""
+        self._held.append(frame)
+        return self._detect() if len(self._held) >= self.options.batch else ()
+
+    def drain(self) -> Iterable[av.VideoFrame]:
+        """The last batch, which may be a smaller one."""
+        return self._detect() if self._held else ()
+
+    def reset(self) -> None:
+        """Forget the frames of a batch that is not full."""
+        super().reset()
+        self._held = []
+        self._references.reset()
+
+    def close(self) -> None:
+        """Drop the network and the frames; used again, the stage loads it again."""
+        self.detector = None
+        self._held = []
+        self._references.close()
+
+    def _detect(self) -> Iterable[av.VideoFrame]:
+        frames, self._held = self._held, []
+        if self.detector is None:
+            self.detector = self.load_detector()
+        for frame, found in zip(frames, self.detector(frames), strict=True):
+            findings = FrameFindings.over(frame.opaque, found)
+            self._references.push(frame)
+            passed = self._references.pull()
+            if not frame.time_base:
+                passed.time_base = Fraction(0)  # none, as before
+            passed.opaque = findings
+            passed.pict_type = 0  # left on a frame it would dictate the next encoder's choice
+            yield passed
+
+
+def _same_frames() -> NativeFilters:
+    # PyAV has no call for a second reference to a frame's samples; libavfilter's null filter gives one.
+    return NativeFilters([FilterText("null", None, None, 1)], threads=1)
