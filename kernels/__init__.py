@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
-from duoview.kernels.errors import BitstreamError, Error
+from duoview.kernels.errors import BitstreamError, DeviceError, Error
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
 
 __all__ = [
     "BitstreamError",
     "Decoder",
+    "DeviceError",
     "Error",
     "checkerboard",
     "crc32c",

@@ -125,7 +125,7 @@ def posterior_program(transition: Uniform | Absorbing | Tree, categories: int, p
     """The program for rows of so many categories at that address: whole rows at once where they are made for it."""
     read = categories >> transition.depth if isinstance(transition, Tree) else categories
     if read in _ROWS and categories % 8 == 0 and pointer % 16 == 0:
-        return f"posterior_{read}"
+        return f"posterior_{type(transition).__name__.lower()}_{read}"
     return "posterior_any"
 
 

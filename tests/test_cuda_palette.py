@@ -88,9 +88,9 @@ def test_posterior_samples_are_those_of_the_cpu(categories: int, sharpness: int)
 
 
 def test_rows_of_sixteen_bytes_multiples_take_the_fast_programs() -> None:
-    assert posterior_program(palette.Uniform(0.3, 0.5), 16, 4096) == "posterior_16"
-    assert posterior_program(palette.Tree(2), 64, 4096) == "posterior_16"
-    assert posterior_program(palette.Tree(0), 256, 4096) == "posterior_256"
+    assert posterior_program(palette.Uniform(0.3, 0.5), 16, 4096) == "posterior_uniform_16"
+    assert posterior_program(palette.Tree(2), 64, 4096) == "posterior_tree_16"
+    assert posterior_program(palette.Tree(0), 256, 4096) == "posterior_tree_256"
     assert posterior_program(palette.Uniform(0.3, 0.5), 64, 4098) == "posterior_any"
     assert posterior_program(palette.Absorbing(0.3, 0.5), 255, 4096) == "posterior_any"
 

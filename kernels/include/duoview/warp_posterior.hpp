@@ -64,6 +64,17 @@ DUOVIEW_WARP std::uint32_t weight_at(const OctaveTable& table, std::uint32_t dis
     return shifted(table.weight[distance & 0xFFu], distance >> 8);
 }
 
+// The same of both halves; each byte is taken out by one instruction.
+DUOVIEW_WARP void weights_at(const OctaveTable& table, std::uint32_t distances, std::uint32_t& low, std::uint32_t& high) {
+#if defined(__CUDACC__)
+    low = shifted(table.weight[distances & 0xFFu], __byte_perm(distances, 0, 0x4441));
+    high = shifted(table.weight[__byte_perm(distances, 0, 0x4442)], distances >> 24);
+#else
+    low = weight_at(table, distances & 0xFFFFu);
+    high = weight_at(table, distances >> 16);
+#endif
+}
+
 // What all posterior programs are given; `transition` and what is behind it make a PosteriorStep.
 struct PosteriorJob {
     const std::int16_t* logits;
@@ -135,9 +146,11 @@ struct PosteriorAny : PosteriorJob {
     }
 };
 
-// Rows, or parts of rows below a node, of 16 * Group categories that begin at multiples of 16 bytes.
-template <std::uint32_t Group>
+// Rows, or parts of rows below a node, of 16 * Group categories that begin at multiples of 16 bytes. Compiled for each
+// transition, so that what others need costs nothing.
+template <std::uint32_t Group, Transition kTransition>
 struct PosteriorRows : PosteriorJob {
+    static constexpr std::uint32_t kRead = 16 * Group;                   // categories
     static constexpr std::uint32_t kPositions = kWarpLanes / Group;  // at a time
 
     struct Weights {
@@ -145,7 +158,9 @@ struct PosteriorRows : PosteriorJob {
     };
 
     DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
-        const PosteriorStep step = this->step();
+        PosteriorStep step = this->step();
+        step.transition = kTransition;
+        if (kTransition != Transition::tree) step.categories = kRead;
         each_positions(warp, item, [&](std::uint64_t first, const PerLane<PhiloxBlock>& random) {
             PerLane<std::uint32_t> words[4];
             warp.each([&](std::uint32_t lane) {
@@ -167,8 +182,8 @@ struct PosteriorRows : PosteriorJob {
             state[lane] = part[lane] = 0;
             if (index[lane] < count) {
                 state[lane] = state_at(warp, step, index[lane]);
-                if (step.transition == Transition::tree) part[lane] = state[lane] * 16u * Group;
-                const std::int16_t* const row = logits + index[lane] * categories + part[lane] + 8 * (lane % Group);
+                if (kTransition == Transition::tree) part[lane] = state[lane] * kRead;
+                const std::int16_t* const row = logits + index[lane] * step.categories + part[lane] + 8 * (lane % Group);
                 low[lane] = load_eight(row);
                 high[lane] = load_eight(row + 8 * Group);
             }
@@ -186,10 +201,10 @@ struct PosteriorRows : PosteriorJob {
             // A distance of 65535 makes the weight of x_t itself 0, where it does not take part.
             std::uint32_t excluded = 16;
             self[lane] = 0;
-            if (step.transition == Transition::uniform && index[lane] < count) {
+            if (kTransition == Transition::uniform && index[lane] < count) {
                 const std::uint32_t piece = state[lane] / 8;
                 if (piece % Group == lane % Group) excluded = piece / Group * 8 + state[lane] % 8;
-                const std::int32_t logit = logits[index[lane] * categories + state[lane]];
+                const std::int32_t logit = logits[index[lane] * step.categories + state[lane]];
                 self[lane] = weight_at(*tables, static_cast<std::uint32_t>(greatest[lane] - logit));
             }
             const std::uint32_t top = (static_cast<std::uint32_t>(greatest[lane]) & 0xFFFFu) * kBothHalves ^ kBothSigns;
@@ -198,12 +213,9 @@ struct PosteriorRows : PosteriorJob {
             DUOVIEW_UNROLL for (std::uint32_t i = 0; i < 8; ++i) {
                 const std::uint32_t pair = i < 4 ? low[lane].pair[i] : high[lane].pair[i - 4];
                 std::uint32_t distance = top - (pair ^ kBothSigns);
-                if (i == excluded >> 1) distance |= gone;
-                const std::uint32_t a = weight_at(*tables, distance & 0xFFFFu);
-                const std::uint32_t b = weight_at(*tables, distance >> 16);
-                weights[lane].weight[2 * i] = a;
-                weights[lane].weight[2 * i + 1] = b;
-                (i < 4 ? low_sum : high_sum)[lane] += a + b;
+                if (kTransition == Transition::uniform && i == excluded >> 1) distance |= gone;
+                weights_at(*tables, distance, weights[lane].weight[2 * i], weights[lane].weight[2 * i + 1]);
+                (i < 4 ? low_sum : high_sum)[lane] += weights[lane].weight[2 * i] + weights[lane].weight[2 * i + 1];
             }
             sum[lane] = low_sum[lane] + high_sum[lane];
         });
@@ -227,9 +239,9 @@ struct PosteriorRows : PosteriorJob {
         warp.each([&](std::uint32_t lane) {
             if (index[lane] >= count) return;
             PosteriorChoice choice{1u, 0u, 0u};
-            if (step.transition == Transition::uniform) {
+            if (kTransition == Transition::uniform) {
                 choice = choose_uniform(step, state[lane], sum[lane], self[lane], word0[lane], word1[lane]);
-            } else if (step.transition == Transition::absorbing) {
+            } else if (kTransition == Transition::absorbing) {
                 choice = choose_absorbing(step, state[lane], sum[lane], word0[lane], word1[lane]);
             } else {
                 choice.target = uniform_below32(word1[lane], sum[lane]);
@@ -250,16 +262,17 @@ struct PosteriorRows : PosteriorJob {
                 cumulative += lower ? weights[lane].weight[i] : weights[lane].weight[8 + i];
                 k += cumulative <= rest ? 1 : 0;
             }
-            if (step.transition == Transition::tree) k = (part[lane] + k) >> (step.leaf_depth - step.next_depth);
+            if (kTransition == Transition::tree) k = (part[lane] + k) >> (step.leaf_depth - step.next_depth);
             out[index[lane]] = static_cast<std::uint8_t>(k);
         });
     }
 };
 
-using Posterior16 = PosteriorRows<1>;
-using Posterior32 = PosteriorRows<2>;
-using Posterior64 = PosteriorRows<4>;
-using Posterior128 = PosteriorRows<8>;
-using Posterior256 = PosteriorRows<16>;
+template <std::uint32_t Group>
+using PosteriorUniform = PosteriorRows<Group, Transition::uniform>;
+template <std::uint32_t Group>
+using PosteriorAbsorbing = PosteriorRows<Group, Transition::absorbing>;
+template <std::uint32_t Group>
+using PosteriorTree = PosteriorRows<Group, Transition::tree>;
 
 }  // namespace duoview

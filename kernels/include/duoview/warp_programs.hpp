@@ -13,51 +13,60 @@
 
 // X(name, program) where the program reads global memory only; Y(name, program, tables) where its `tables` are copied to
 // shared memory first.
-#define DUOVIEW_WARP_PROGRAMS(X, Y)                      \
-    X(fill_words, FillWords)                             \
-    X(count_classes, CountClasses)                       \
-    X(count_symbols, CountSymbols)                       \
-    X(sum_tiles, SumTiles)                               \
-    X(pack_classes, PackClasses)                         \
-    X(spread_symbols, SpreadSymbols)                     \
-    X(open_stream, OpenStream)                           \
-    X(open_chunks, OpenChunks)                           \
-    X(begin_decode, BeginDecode)                         \
-    Y(decode_chunks, DecodeChunks, WarpDecodeTables)     \
-    X(finish_stream, FinishStream)                       \
-    X(begin_encode, BeginEncode)                         \
-    X(pack_symbols, PackSymbols)                         \
-    X(place_words, PlaceWords)                           \
-    Y(encode_chunks, EncodeChunks, WarpEncodeTables)     \
-    X(place_chunks, PlaceChunks)                         \
-    X(gather_chunks, GatherChunks)                       \
-    X(philox, PhiloxNoise)                               \
-    Y(normals, NormalNoise, NormalTable)                 \
-    X(sample_child, SampleChild)                         \
-    X(gather_classes, GatherClasses)                     \
-    X(gather_symbols, GatherSymbols)                     \
-    X(quantise_half, QuantiseHalf)                       \
-    X(dequantise_half, DequantiseHalf)                   \
-    X(check_leaves, CheckLeaves)                         \
-    X(nearest, NearestLeaf)                              \
-    X(grid_vectors, GridVectors)                         \
-    X(tree_sums, TreeSums)                               \
-    X(tree_spread, TreeSpread)                           \
-    X(check_weight, CheckWeight)                         \
-    X(tree_centres, TreeCentres)                         \
-    X(tree_widest, TreeWidest)                           \
-    X(tree_split, TreeSplit)                             \
-    X(tree_offsets, TreeOffsets)                         \
-    X(tree_assign, TreeAssign)                           \
-    X(tree_settle, TreeSettle)                           \
-    X(tree_move, TreeMove)                               \
-    X(tree_nodes, TreeNodes)                             \
-    Y(posterior_any, PosteriorAny, OctaveTable)          \
-    Y(posterior_16, Posterior16, OctaveTable)            \
-    Y(posterior_32, Posterior32, OctaveTable)            \
-    Y(posterior_64, Posterior64, OctaveTable)            \
-    Y(posterior_128, Posterior128, OctaveTable)          \
-    Y(posterior_256, Posterior256, OctaveTable)
+#define DUOVIEW_WARP_PROGRAMS(X, Y)                           \
+    X(fill_words, FillWords)                                  \
+    X(count_classes, CountClasses)                            \
+    X(count_symbols, CountSymbols)                            \
+    X(sum_tiles, SumTiles)                                    \
+    X(pack_classes, PackClasses)                              \
+    X(spread_symbols, SpreadSymbols)                          \
+    X(open_stream, OpenStream)                                \
+    X(open_chunks, OpenChunks)                                \
+    X(begin_decode, BeginDecode)                              \
+    Y(decode_chunks, DecodeChunks, WarpDecodeTables)          \
+    X(finish_stream, FinishStream)                            \
+    X(begin_encode, BeginEncode)                              \
+    X(pack_symbols, PackSymbols)                              \
+    X(place_words, PlaceWords)                                \
+    Y(encode_chunks, EncodeChunks, WarpEncodeTables)          \
+    X(place_chunks, PlaceChunks)                              \
+    X(gather_chunks, GatherChunks)                            \
+    X(philox, PhiloxNoise)                                    \
+    Y(normals, NormalNoise, NormalTable)                      \
+    X(sample_child, SampleChild)                              \
+    X(gather_classes, GatherClasses)                          \
+    X(gather_symbols, GatherSymbols)                          \
+    X(quantise_half, QuantiseHalf)                            \
+    X(dequantise_half, DequantiseHalf)                        \
+    X(check_leaves, CheckLeaves)                              \
+    X(nearest, NearestLeaf)                                   \
+    X(grid_vectors, GridVectors)                              \
+    X(tree_sums, TreeSums)                                    \
+    X(tree_spread, TreeSpread)                                \
+    X(check_weight, CheckWeight)                              \
+    X(tree_centres, TreeCentres)                              \
+    X(tree_widest, TreeWidest)                                \
+    X(tree_split, TreeSplit)                                  \
+    X(tree_offsets, TreeOffsets)                              \
+    X(tree_assign, TreeAssign)                                \
+    X(tree_settle, TreeSettle)                                \
+    X(tree_move, TreeMove)                                    \
+    X(tree_nodes, TreeNodes)                                  \
+    Y(posterior_uniform_16, PosteriorUniform<1>, OctaveTable) \
+    Y(posterior_uniform_32, PosteriorUniform<2>, OctaveTable) \
+    Y(posterior_uniform_64, PosteriorUniform<4>, OctaveTable) \
+    Y(posterior_uniform_128, PosteriorUniform<8>, OctaveTable)\
+    Y(posterior_uniform_256, PosteriorUniform<16>, OctaveTable)\
+    Y(posterior_absorbing_16, PosteriorAbsorbing<1>, OctaveTable)\
+    Y(posterior_absorbing_32, PosteriorAbsorbing<2>, OctaveTable)\
+    Y(posterior_absorbing_64, PosteriorAbsorbing<4>, OctaveTable)\
+    Y(posterior_absorbing_128, PosteriorAbsorbing<8>, OctaveTable)\
+    Y(posterior_tree_16, PosteriorTree<1>, OctaveTable)       \
+    Y(posterior_tree_32, PosteriorTree<2>, OctaveTable)       \
+    Y(posterior_tree_64, PosteriorTree<4>, OctaveTable)       \
+    Y(posterior_tree_128, PosteriorTree<8>, OctaveTable)      \
+    Y(posterior_tree_256, PosteriorTree<16>, OctaveTable)     \
+    Y(posterior_any, PosteriorAny, OctaveTable)
 
 namespace duoview {
 
