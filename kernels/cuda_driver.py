@@ -56,11 +56,17 @@ class Driver(ABC):
 
 
 class HostDriver(Driver):
-    """Runs the very programs of the kernels on the CPU, lane by lane, on numpy arrays: for tests, not for speed."""
+    """Runs the very programs of the kernels on the CPU, lane by lane, on numpy arrays: for tests, not for speed.
+
+    Args:
+        backwards: the last warp and, wherever lanes work side by side, the last lane go first. A program that gives
+            another result then relies on an order that a device does not keep.
+    """
 
     name = "CPU, lane by lane"
 
-    def __init__(self) -> None:
+    def __init__(self, *, backwards: bool = False) -> None:
+        self._backwards = backwards
         self._kept: list[np.ndarray[Any, Any]] = []
 
     def array(self, name: str, array: object) -> DeviceArray:
@@ -70,7 +76,7 @@ class HostDriver(Driver):
         self.check(program, warps, arguments)
         if stream != 0:
             raise ValueError(f"cuda_stream is {stream:#x}; kernels on the CPU have no streams")
-        _native.warp_run(program, warps, arguments)
+        _native.warp_run(program, warps, arguments, self._backwards)
 
     def read(self, pointer: int, size: int, stream: int) -> bytes:
         return ctypes.string_at(pointer, size)

@@ -24,15 +24,15 @@ namespace {
 
 struct HostProgram {
     std::size_t words;
-    void (*run)(const std::uint64_t* arguments, std::uint64_t warps);
+    void (*run)(const std::uint64_t* arguments, std::uint64_t warps, bool backwards);
 };
 
 template <typename Program>
-void run_on_host(const std::uint64_t* arguments, std::uint64_t warps) {
+void run_on_host(const std::uint64_t* arguments, std::uint64_t warps, bool backwards) {
     Program program;
     std::memcpy(static_cast<void*>(&program), arguments, sizeof program);
-    const Warp warp;
-    for (std::uint64_t item = 0; item < warps; ++item) program.run(warp, item);
+    const Warp warp(backwards);
+    for (std::uint64_t item = 0; item < warps; ++item) program.run(warp, backwards ? warps - 1 - item : item);
 }
 
 const std::unordered_map<std::string, HostProgram>& host_programs() {
@@ -48,14 +48,14 @@ std::unordered_map<std::string, std::size_t> warp_programs() {
     return words;
 }
 
-void warp_run(const std::string& name, std::uint64_t warps, const std::vector<std::uint64_t>& arguments) {
+void warp_run(const std::string& name, std::uint64_t warps, const std::vector<std::uint64_t>& arguments, bool backwards) {
     const auto found = host_programs().find(name);
     if (found == host_programs().end()) throw std::invalid_argument("unknown warp program '" + name + "'");
     if (found->second.words != arguments.size())
         throw std::invalid_argument("warp program '" + name + "' takes " + std::to_string(found->second.words) +
                                     " arguments, not " + std::to_string(arguments.size()));
     nb::gil_scoped_release release;
-    found->second.run(arguments.data(), warps);
+    found->second.run(arguments.data(), warps, backwards);
 }
 
 template <typename T>
@@ -83,7 +83,7 @@ nb::bytes warp_table(const std::string& name) {
 
 void bind_warp(nb::module_& m) {
     m.def("warp_programs", &warp_programs);
-    m.def("warp_run", &warp_run, nb::arg("name"), nb::arg("warps"), nb::arg("arguments"));
+    m.def("warp_run", &warp_run, nb::arg("name"), nb::arg("warps"), nb::arg("arguments"), nb::arg("backwards"));
     m.def("warp_table", &warp_table, nb::arg("name"));
 }
 

@@ -119,9 +119,12 @@ DUOVIEW_WARP std::uint32_t highest_lane(std::uint32_t mask) { return 31u - stati
 
 class Warp {
 public:
+    // Backwards: the last lane goes first, which must not make a difference.
+    explicit Warp(bool backwards = false) : backwards_(backwards) {}
+
     template <typename Body>
     void each(Body&& body) const {
-        for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane) body(lane);
+        for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane) body(backwards_ ? kWarpLanes - 1 - lane : lane);
     }
     std::uint32_t ballot(const PerLane<bool>& flag) const {
         std::uint32_t mask = 0;
@@ -175,6 +178,9 @@ public:
         if (value < *target) *target = value;
     }
     void atomic_add(std::uint64_t* target, std::uint64_t value) const { *target += value; }
+
+private:
+    bool backwards_;
 };
 
 #endif
