@@ -55,7 +55,8 @@ def test_it_does_not_see_later_changes_of_what_it_was_made_of() -> None:
 
 def test_equality_and_hash_go_by_all_of_it() -> None:
     assert detections() == detections() and hash(detections()) == hash(detections())
-    assert detections(boxes=[[0.0] * 4], scores=[1], classes=[0]) == detections(boxes=[[-0.0] * 4], scores=[1], classes=[0])
+    positive, negative = (detections(boxes=[[zero] * 4], scores=[1], classes=[0]) for zero in (0.0, -0.0))
+    assert positive == negative
     for change in ({"model": "other"}, {"width": 101}, {"scores": [0.9, 0.5, 0.2]}, {"classes": [0, 1, 1]},
                    {"names": ("person", "car", "cat")}):
         assert detections(**change) != detections()
@@ -147,7 +148,7 @@ def test_json_names_the_classes_and_keeps_numbers_short() -> None:
         ({"objects": 3}, "'objects' is 3"),
         ({"width": "100"}, "'width' is '100'"),
         ({"objects": [7]}, "object 0 is int"),
-        ({"objects": [{"box": [1, 2, 3], "score": 1, "class": 0}]}, r"object 0: box \[1, 2, 3\], expected four numbers"),
+        ({"objects": [{"box": [1, 2, 3], "score": 1, "class": 0}]}, r"box \[1, 2, 3\], expected four numbers"),
         ({"objects": [{"box": [1, 2, 3, 4], "score": 1}]}, "object 0: 'class' is missing"),
         ({"objects": [{"box": [1, 2, 3, 4], "score": 2, "class": 0}]}, "score 2.0: expected 0 to 1"),
         ({"objects": [{"box": [1, 2, 3, 10**400], "score": 1, "class": 0}]}, "detections in JSON: "),
