@@ -33,9 +33,9 @@ Box = tuple[float, float, float, float]
 
 
 def found(*objects: tuple[Box, float] | tuple[Box, float, int]) -> Detections:
-    return Detections(np.array([item[0] for item in objects], np.float64).reshape(-1, 4),
-                      np.array([item[1] for item in objects], np.float64),
-                      np.array([item[2] if len(item) > 2 else 0 for item in objects], np.int64), NAMES, "m", 1000, 1000)
+    return Detections(np.array([item[0] for item in objects], np.float32).reshape(-1, 4),
+                      np.array([item[1] for item in objects], np.float32),
+                      np.array([item[2] if len(item) > 2 else 0 for item in objects], np.int32), NAMES, "m", 1000, 1000)
 
 
 def wanted(*boxes: Box, names: tuple[str, ...] = (), ignored: tuple[bool, ...] = ()) -> Any:

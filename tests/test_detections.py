@@ -36,7 +36,7 @@ def test_it_has_a_length_items_and_iteration() -> None:
 
 def test_the_arrays_have_their_types_and_cannot_be_written_to() -> None:
     found = detections(boxes=[[1, 2, 3, 4]], scores=[1], classes=[2])
-    assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int32)
+    assert [str(array.dtype) for array in (found.boxes, found.scores, found.classes)] == ["float32", "float32", "int32"]
     for array in (found.boxes, found.scores, found.classes):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0

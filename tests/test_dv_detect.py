@@ -111,8 +111,9 @@ def test_in_a_graph_the_machine_views_origin_stays_and_scaling_scales_the_boxes(
     frames = list(duoview.Graph.parse(text).process([coloured(pts) for pts in range(3)]))
     assert [frame.pts for frame in frames] == [0, 1, 2]
     for frame in frames:
-        assert isinstance(frame.opaque, duoview.FrameOrigin) and not frame.opaque.concealed
-        first, second = frame.opaque.detections
+        findings = frame.opaque
+        assert isinstance(findings, FrameFindings) and isinstance(findings, FrameOrigin) and not findings.concealed
+        first, second = findings.detections
         assert (first.width, first.height, second.width, second.height) == (64, 64, 128, 32)
         assert detections_of(frame) == second
 
