@@ -127,11 +127,11 @@ Kind = Callable[[np.random.Generator, int], NDArray[np.uint8]]
 
 
 @pytest.mark.parametrize("kind", [all_gaussian, like_latents, all_binary])
-def test_a_hundred_thousand_symbols_stay_within_0_3_percent_of_the_entropy(kind: Kind) -> None:
+def test_a_hundred_thousand_symbols_stay_within_0_15_percent_of_the_entropy(kind: Kind) -> None:
     rng = np.random.default_rng(1)
     classes = kind(rng, 100_000)
     symbols = sample(rng, classes)
-    assert len(rans.encode(symbols, classes)) <= 1.003 * entropy_bytes(symbols, classes)
+    assert len(rans.encode(symbols, classes)) <= 1.0015 * entropy_bytes(symbols, classes)
 
 
 @pytest.mark.parametrize("kind", [all_gaussian, like_latents, all_binary])
@@ -158,8 +158,8 @@ def test_every_table_sums_to_4096_and_gaussian_ones_are_symmetric() -> None:
         table = rans.frequencies(k).astype(int)
         assert table.sum() == 4096 and table.min() >= 1
         if k < 64:
-            width = min(127, math.ceil(4.42 * SCALES[k]))
-            assert table.size == 2 * width + 2
+            width = (table.size - 2) // 2
+            assert table.size % 2 == 0 and width <= min(127, math.ceil(4.42 * SCALES[k]))
             np.testing.assert_array_equal(table[:-1], table[-2::-1])
         else:
             assert table[1] == (k - 64) * 32 + 16

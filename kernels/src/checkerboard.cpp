@@ -46,7 +46,7 @@ void quantise_half(const QuantiseJob& job) {
         if (!std::isfinite(value))
             throw std::invalid_argument("values" + place(job.shape, i) + " is " + std::to_string(value) + "; finite numbers are needed");
         const std::int16_t mean = job.means[i];
-        const bool coded = k != 0 && (job.keep == nullptr || job.keep[at]);
+        const bool coded = k != 0 && (job.keep == nullptr || job.keep[at] != 0);
         const std::int16_t symbol = coded ? quantise_symbol(value, mean, job.margins[k]) : std::int16_t{0};
         job.symbols[i] = symbol;
         job.decoded[i] = dequantise_symbol(symbol, mean);

@@ -15,7 +15,7 @@ struct QuantiseJob {
     const std::uint8_t* classes;
     const std::int16_t* means;
     const float* margins;   // [64]
-    const bool* keep;       // (height, width), or null: everywhere
+    const std::uint8_t* keep;  // (height, width), 0 where nothing is coded, or null: coded everywhere
     std::int16_t* symbols;  // planes; only positions of the half are written
     float* decoded;         // planes, in sixteenths; only positions of the half are written
 };

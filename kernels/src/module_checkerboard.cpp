@@ -60,8 +60,10 @@ void quantise(Planes<const float> values, Planes<const std::uint8_t> classes, Pl
     check_sizes(values.size(), classes, means, symbols, decoded);
     if (margins.size() != 64) throw std::invalid_argument("margins are 64");
     if (keep && keep->size() != shape.height * shape.width) throw std::invalid_argument("keep is of another size");
+    // numpy's bool is a byte that may hold more than 0 and 1, which C++'s may not.
+    const std::uint8_t* const kept = keep ? reinterpret_cast<const std::uint8_t*>(keep->data()) : nullptr;
     const QuantiseJob job{shape, half, values.data(), classes.data(), means.data(), margins.data(),
-                          keep ? keep->data() : nullptr, symbols.data(), decoded.data()};
+                          kept, symbols.data(), decoded.data()};
     nb::gil_scoped_release release;
     quantise_half(job);
 }

@@ -77,10 +77,10 @@ DUOVIEW_HD std::uint32_t pop_bits(std::uint32_t x, std::uint32_t bits) {
     return (x >> kProbabilityBits) << keep | (x & ((1u << keep) - 1u));
 }
 
-// Escapes. A symbol s with |s| > width is sent as the escape, then u = |s| - width (1..32767, as width >= 1) as an
-// Exp-Golomb-like code: its bit length minus one, n in 0..14, by the table below, then the n bits under its leading one with
-// the sign below them, in groups of at most 8 bits, low group first. n has 15 values, so the length is capped by construction.
-static constexpr std::uint32_t kEscapeLengths = 15;
+// Escapes. A symbol s with |s| > width is sent as the escape, then u = |s| - width (1..32768) as an Exp-Golomb-like code: its
+// bit length minus one, n in 0..15, by the table below, then the n bits under its leading one with the sign below them, in
+// groups of at most 8 bits, low group first. n has 16 values, so the length is capped by construction.
+static constexpr std::uint32_t kEscapeLengths = 16;
 static constexpr std::uint32_t kEscapeGroup = 8;
 
 // What follows the escape of `symbol`, |symbol| > width: n in the low 8 bits, its n + 1 bits above.
@@ -93,11 +93,11 @@ DUOVIEW_HD std::uint32_t escape_code(std::int32_t symbol, std::uint32_t width) {
 
 // Halving frequencies, as a unary code has, each at least 1, sum 4096.
 DUOVIEW_HD std::uint32_t escape_length_frequency(std::uint32_t n) {
-    return n < 9 ? 2048u >> n : n == 9 ? 3u : 1u;
+    return n < 9 ? 2048u >> n : n == 9 ? 2u : 1u;
 }
 
 DUOVIEW_HD std::uint32_t escape_length_start(std::uint32_t n) {
-    return n < 9 ? 4096u - (4096u >> n) : n == 9 ? 4088u : 4081u + n;
+    return n < 9 ? 4096u - (4096u >> n) : n == 9 ? 4088u : 4080u + n;
 }
 
 // The n whose interval holds `slot` (0..4095).
