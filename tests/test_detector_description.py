@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -181,6 +182,13 @@ def test_any_content_is_a_description_or_a_named_error(content: dict[str, object
             parse_description(given_content)
         except DetectorError as error:
             assert str(error)
+
+
+def test_the_example_of_the_documentation_is_a_description() -> None:
+    text = (Path(__file__).resolve().parent.parent / "docs" / "detectors.md").read_text(encoding="utf-8")
+    read = parse_description(tomllib.loads(text.partition("```toml\n")[2].partition("```")[0]))
+    assert read.family == YoloX() and read.classes == ("person", "forklift") and read.limit == 300
+    assert all(f"| `{family.name}` |" in text for family in FAMILIES)
 
 
 def test_families_compare_by_what_they_are() -> None:
