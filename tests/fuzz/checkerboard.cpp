@@ -28,7 +28,7 @@ struct Planes {
     fuzz::Array<float> values;
     fuzz::Array<std::uint8_t> classes;
     fuzz::Array<std::int16_t> means;
-    fuzz::Array<bool> keep;
+    fuzz::Array<std::uint8_t> keep;
     bool keeps;
 
     Planes(fuzz::Input& input, const duoview::PlaneShape& planes, std::uint8_t mode)
@@ -38,19 +38,19 @@ struct Planes {
           means(values.size()),
           keep(planes.height * planes.width),
           keeps(mode & 1) {
-        for (std::size_t i = 0; i < keep.size(); ++i) keep[i] = true;
+        for (std::size_t i = 0; i < keep.size(); ++i) keep[i] = 1;
         for (std::size_t i = 0; i < values.size(); ++i) {
             values[i] = mode & 2 ? static_cast<float>(input.number<std::int16_t>()) / 4.0f : any_float(input);
             means[i] = input.number<std::int16_t>();
             const std::uint8_t last = input.number<std::uint8_t>();
             classes[i] = mode & 4 ? last : static_cast<std::uint8_t>(last % duoview::kGaussianClasses);
             if (!(mode & 4) && !std::isfinite(values[i])) values[i] = 0.0f;
-            keep[i % keep.size()] = last < 128;
+            keep[i % keep.size()] = last < 128 ? static_cast<std::uint8_t>(last + 1) : std::uint8_t{0};
         }
     }
 
     bool codable(std::size_t i) const { return std::isfinite(values[i]) && classes[i] < duoview::kGaussianClasses; }
-    bool coded(std::size_t i) const { return classes[i] != 0 && (!keeps || keep[i % keep.size()]); }
+    bool coded(std::size_t i) const { return classes[i] != 0 && (!keeps || keep[i % keep.size()] != 0); }
 };
 
 // Numbers of the positions of a half in coding order, by a gather of the numbers themselves.
