@@ -117,6 +117,24 @@ def test_yolov8_reads_decoded_boxes_and_the_names_in_the_file(tmp_path: Path) ->
     assert [item.name for item in found] == ["cat", "owl"]
 
 
+def test_a_yolov8_of_open_size_takes_the_size_it_was_exported_for(tmp_path: Path) -> None:
+    output = yolov8_output([[32, 32, 20, 10]], [[0.9, 0]])
+    metadata = {"names": "['cat', 'owl']", "task": "detect", "imgsz": "[64, 64]"}
+    path = tmp_path / "v8.onnx"
+    FILES.constant_detector(path, {"output0": output}, size=("w", "h"), batch="b", metadata=metadata)
+    (found,) = load(path)([picture()])
+    assert found.boxes.tolist() == [[22, 27, 42, 37]] and found.names == ("cat", "owl")
+    FILES.constant_detector(path, {"output0": output}, size=("w", "h"), metadata=metadata | {"imgsz": "[64"})
+    with pytest.raises(DetectorError, match="its outputs name no family"):
+        load(path)
+    FILES.constant_detector(path, {"output0": output}, size=("w", "h"), metadata=metadata | {"imgsz": "[64, 99999]"})
+    with pytest.raises(DetectorError, match="width=99999: expected 0 to 8192"):
+        load(path, description=Description(YoloV8()))
+    FILES.constant_detector(path, {"output0": output}, metadata=metadata | {"task": "pose"})
+    with pytest.raises(DetectorError, match="its outputs name no family"):
+        load(path)
+
+
 def test_yolov5_has_three_anchors_a_point_and_objectness(tmp_path: Path) -> None:
     output = np.zeros((3 * POINTS, 5 + 2), np.float32)
     output[200] = [30, 20, 10, 8, 0.9, 0.2, 1.0]

@@ -173,11 +173,15 @@ def complete_description(signature: Signature, given: Description | None, name: 
     layout = given.preparation.layout if given is not None and given.preparation is not None else ""
     layout = layout or _layout(source)
     height, width = (source.shape[1:3] if layout == "nhwc" else source.shape[2:4])
-    family = given.family if given is not None else _recognise(signature, width or 0, height or 0)
+    usual_height, usual_width = _size_in_metadata(signature)
+    family = given.family if given is not None else _recognise(signature, width or usual_width, height or usual_height)
     preparation = (given.preparation if given is not None else None) or family.preparation
-    preparation = dataclasses.replace(
-        preparation, layout=layout, width=_length(source, "width", width, preparation.width),
-        height=_length(source, "height", height, preparation.height))
+    sizes = {"width": _length(source, "width", width, preparation.width or usual_width),
+             "height": _length(source, "height", height, preparation.height or usual_height)}
+    try:
+        preparation = dataclasses.replace(preparation, layout=layout, **sizes)
+    except ValueError as error:
+        raise DetectorError(f"input {source}: {error}") from None
     classes = given.classes if given is not None else ()
     if not classes:
         classes = _class_names(signature, family, preparation, given.outputs if given is not None else ())
@@ -230,6 +234,15 @@ def _length(source: TensorSpec, side: str, own: int | None, asked: int) -> int:
     return own or asked
 
 
+def _size_in_metadata(signature: Signature) -> tuple[int, int]:
+    """Height and width that YOLOv8's exporter writes for inputs of open size, 0 where there are none."""
+    size = _literal(dict(signature.metadata).get("imgsz", ""))
+    open_lengths = None in signature.inputs[0].shape[1:]
+    if open_lengths and isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size):
+        return size[0], size[1]
+    return 0, 0
+
+
 def _recognise(signature: Signature, width: int, height: int) -> Family:
     found = [family for family in (kind.recognise(signature, width, height) for kind in FAMILIES) if family is not None]
     if len(found) == 1:
@@ -256,13 +269,18 @@ def _class_names(signature: Signature, family: Family, preparation: Preparation,
 
 def _names_in_metadata(text: str) -> tuple[str, ...]:
     """Class names as YOLOv5 and YOLOv8 write them: ``{0: 'person', 1: ...}`` or a list; none where there are none."""
-    try:
-        value = ast.literal_eval(text) if len(text) <= 1 << 20 else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return ()
+    value = _literal(text)
     if isinstance(value, dict) and sorted(value, key=str) == sorted(range(len(value)), key=str):
         value = [value[index] for index in range(len(value))]
     return tuple(value) if isinstance(value, list) and all(isinstance(name, str) for name in value) else ()
+
+
+def _literal(text: str) -> object:
+    """A Python literal of numbers, texts, lists and dictionaries; None for any other text."""
+    try:
+        return ast.literal_eval(text) if len(text) <= 1 << 20 else None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _output_order(signature: Signature, names: Sequence[str]) -> list[int]:

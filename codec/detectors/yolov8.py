@@ -41,13 +41,15 @@ class YoloV8(Family):
 
     @classmethod
     def recognise(cls, signature: Signature, width: int, height: int) -> Self | None:
-        """By one output with the points last; a file whose metadata names another task is none."""
+        """By one output with the points last; metadata may name the task, which then counts for an open length."""
         family = cls()
         shape = signature.outputs[0].shape if len(signature.outputs) == 1 else ()
-        if dict(signature.metadata).get("task", "detect") != "detect" or not width or len(shape) != 3:
+        task = dict(signature.metadata).get("task")
+        if task not in (None, "detect") or not width or len(shape) != 3:
             return None
         points = point_count(family.strides, width, height)
-        return family if shape[2] == points and 4 < (shape[1] or 0) < points else None
+        known = shape[2] == points or (shape[2] is None and task == "detect")
+        return family if known and 4 < (shape[1] or 0) < points else None
 
     def class_count(self, shapes: Sequence[Shape], width: int, height: int) -> int | None:
         points = point_count(self.strides, width, height)
