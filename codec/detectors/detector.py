@@ -176,10 +176,10 @@ def complete_description(signature: Signature, given: Description | None, name: 
     usual_height, usual_width = _size_in_metadata(signature)
     family = given.family if given is not None else _recognise(signature, width or usual_width, height or usual_height)
     preparation = (given.preparation if given is not None else None) or family.preparation
-    sizes = {"width": _length(source, "width", width, preparation.width or usual_width),
-             "height": _length(source, "height", height, preparation.height or usual_height)}
+    width = _length(source, "width", width, preparation.width or usual_width)
+    height = _length(source, "height", height, preparation.height or usual_height)
     try:
-        preparation = dataclasses.replace(preparation, layout=layout, **sizes)
+        preparation = dataclasses.replace(preparation, layout=layout, width=width, height=height)
     except ValueError as error:
         raise DetectorError(f"input {source}: {error}") from None
     classes = given.classes if given is not None else ()
