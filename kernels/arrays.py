@@ -40,12 +40,17 @@ def checked_output(name: str, array: object, dtype: type, shape: tuple[int, ...]
         raise ValueError(f"{name} is read-only; a writable array is needed")
 
 
+def checked_integer(name: str, value: int, least: int, greatest: int) -> int:
+    """``value`` as Python's integer, since those of numpy wrap around, or a TypeError or ValueError by name."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a {type(value).__name__}; an integer is needed") from None
+    if not least <= number <= greatest:
+        raise ValueError(f"{name} is {number}; it is {least}..{greatest}")
+    return number
+
+
 def checked_threads(threads: int) -> int:
     """The number of threads as Python's integer, 1..256, or a TypeError or ValueError."""
-    try:
-        number = operator.index(threads)
-    except TypeError:
-        raise TypeError(f"threads is a {type(threads).__name__}; an integer is needed") from None
-    if not 1 <= number <= MAX_THREADS:
-        raise ValueError(f"threads is {number}; it is 1..{MAX_THREADS}")
-    return number
+    return checked_integer("threads", threads, 1, MAX_THREADS)

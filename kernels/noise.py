@@ -7,44 +7,23 @@ Philox4x32-10 (Salmon et al., SC 2011) makes the bits, an integer table of the i
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duoview.kernels import _native
+from duoview.kernels.arrays import checked_integer, checked_output, checked_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_WORD = 1 << 64
-
-
-MAX_THREADS = 256
-
-
-def checked_threads(threads: int) -> int:
-    """``threads`` as Python's integer; raises TypeError or ValueError unless it is 1..256."""
-    try:
-        number = operator.index(threads)
-    except TypeError:
-        raise TypeError(f"threads is a {type(threads).__name__}; an integer is needed") from None
-    if not 1 <= number <= MAX_THREADS:
-        raise ValueError(f"threads is {threads}; it is 1..{MAX_THREADS}")
-    return number
+_LAST = (1 << 64) - 1
 
 
 def checked_address(**arguments: int) -> tuple[int, int, int, int]:
-    """Seed, stream, offset and count as Python's integers, since the sums of numpy's wrap around."""
-    for name, value in arguments.items():
-        try:
-            arguments[name] = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{name} is a {type(value).__name__}; an integer is needed") from None
-        if not 0 <= arguments[name] < _WORD:
-            raise ValueError(f"{name} is {value}; it is an unsigned 64-bit integer")
-    seed, stream, offset, count = arguments.values()
-    if offset + count > _WORD:
+    """Seed, stream, offset and count as Python's integers; raises TypeError or ValueError, by name, if one is not."""
+    seed, stream, offset, count = (checked_integer(name, value, 0, _LAST) for name, value in arguments.items())
+    if offset + count > _LAST + 1:
         raise ValueError(f"offset {offset} + count {count} is beyond the last element of a stream, 2**64 - 1")
     return seed, stream, offset, count
 
@@ -99,12 +78,7 @@ def normals(
     address = checked_address(seed=seed, stream=stream, offset=offset, count=count)
     if out is None:
         return _native.normals(*address, checked_threads(threads), path)
-    if not isinstance(out, np.ndarray) or out.dtype != np.float32:
-        raise TypeError(f"out is {getattr(out, 'dtype', type(out).__name__)}; a numpy array of float32 is needed")
-    if out.shape != (address[3],):
-        raise ValueError(f"out has shape {out.shape}; ({address[3]},) is needed")
-    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
-        raise ValueError("out is not contiguous, aligned and writeable")
+    checked_output("out", out, np.float32, (address[3],), "(count,)")
     _native.normals_into(*address[:3], out, checked_threads(threads), path)
     return out
 

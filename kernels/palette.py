@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from duoview.kernels import _native
-from duoview.kernels.noise import checked_address, checked_threads
+from duoview.kernels.arrays import checked, checked_integer, checked_threads
+from duoview.kernels.noise import checked_address
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,26 +26,11 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 256
 MAX_CHANNELS = 4096
 MAX_DEPTH = 8
+MAX_ROUNDS = 1000
 GRID = 32767
 """Greatest magnitude of a coordinate, in steps, on the grid that trees are built on."""
 
 _STEP_EXPONENTS = range(-60, 61)
-
-
-def _checked(name: str, array: object, dtype: type, shape: str) -> tuple[int, ...]:
-    """The shape of ``array``; raises TypeError or ValueError, by name, unless it is a contiguous array as described."""
-    wanted = np.dtype(dtype).name
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is a {type(array).__name__}; a numpy array of {wanted} is needed")
-    if array.dtype != dtype:
-        raise TypeError(f"{name} is an array of {array.dtype}; {wanted} is needed")
-    if array.ndim != shape.count(",") + (not shape.endswith(",)")):
-        raise ValueError(f"{name} has shape {array.shape}; {shape} is needed")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"{name} is not contiguous (strides {array.strides}); use numpy.ascontiguousarray")
-    if not array.flags.aligned:
-        raise ValueError(f"{name} is not aligned to its {array.itemsize} bytes; use numpy.array to copy it")
-    return array.shape
 
 
 def _same_length(first: str, second: str, a: int, b: int) -> None:
@@ -72,8 +58,8 @@ def nearest(
         ValueError: shape, contiguity, alignment, a number that is not finite (with its flat index), unknown ``path``.
     """
     grouped = isinstance(vectors, np.ndarray) and vectors.ndim == 3
-    shape = _checked("vectors", vectors, np.float32, "(N, G, C)" if grouped else "(N, C)")
-    palette = _checked("leaves", leaves, np.float32, "(G, K, C)" if grouped else "(K, C)")
+    shape = checked("vectors", vectors, (np.float32,), "(N, G, C)" if grouped else "(N, C)")
+    palette = checked("leaves", leaves, (np.float32,), "(G, K, C)" if grouped else "(K, C)")
     if not 1 <= palette[-2] <= MAX_CATEGORIES:
         raise ValueError(f"leaves has shape {palette}; 1..{MAX_CATEGORIES} leaves are needed")
     if shape[-1] != palette[-1] or shape[-1] < 1:
@@ -164,15 +150,13 @@ def build_tree(
         ValueError: shape, contiguity, alignment, a number that is not finite or too large (with its flat index), or an
             argument out of its range.
     """
-    count, channels = _checked("vectors", vectors, np.float32, "(N, C)")
+    count, channels = checked("vectors", vectors, (np.float32,), "(N, C)")
     if count < 1 or not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"vectors has shape {vectors.shape}; 1 or more vectors of 1..{MAX_CHANNELS} channels needed")
-    if not 0 <= depth <= MAX_DEPTH:
-        raise ValueError(f"depth is {depth}; it is 0..{MAX_DEPTH}")
-    if not 0 <= rounds <= 1000:
-        raise ValueError(f"rounds is {rounds}; it is 0..1000")
+    depth = checked_integer("depth", depth, 0, MAX_DEPTH)
+    rounds = checked_integer("rounds", rounds, 0, MAX_ROUNDS)
     if weights is not None:
-        (weighed,) = _checked("weights", weights, np.uint32, "(N,)")
+        (weighed,) = checked("weights", weights, (np.uint32,), "(N,)")
         _same_length("vectors", "weights", count, weighed)
     total = count if weights is None else int(weights.sum(dtype=np.uint64))
     if not 1 <= total < 1 << 31:
@@ -220,8 +204,8 @@ def sample_child(
     Raises:
         TypeError, ValueError: an argument is not as described; elements out of range are named by index.
     """
-    (count,) = _checked("nodes", nodes, np.uint8, "(N,)")
-    _same_length("nodes", "classes", count, *_checked("classes", classes, np.uint8, "(N,)"))
+    (count,) = checked("nodes", nodes, (np.uint8,), "(N,)")
+    _same_length("nodes", "classes", count, *checked("classes", classes, (np.uint8,), "(N,)"))
     address = checked_address(seed=seed, stream=stream, offset=offset, count=count)[:3]
     return _native.sample_child(nodes, classes, *address, checked_threads(threads), path)
 
@@ -366,8 +350,8 @@ def posterior_sample(
     Raises:
         TypeError, ValueError: an argument is not as described; states out of range are named by index.
     """
-    count, categories = _checked("logits", logits, np.int16, "(N, K)")
-    _same_length("logits", "states", count, *_checked("states", states, np.uint8, "(N,)"))
+    count, categories = checked("logits", logits, (np.int16,), "(N, K)")
+    _same_length("logits", "states", count, *checked("states", states, (np.uint8,), "(N,)"))
     if not isinstance(transition, Uniform | Absorbing | Tree):
         raise TypeError(f"transition is a {type(transition).__name__}; a Uniform, Absorbing or Tree is needed")
     _checked_categories(categories, transition)

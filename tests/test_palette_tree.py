@@ -182,6 +182,8 @@ def test_arguments_of_build_tree_are_checked() -> None:
         palette.build_tree(good, 9)
     with pytest.raises(ValueError, match=r"rounds is -1; it is 0\.\.1000"):
         palette.build_tree(good, 1, rounds=-1)
+    with pytest.raises(TypeError, match="depth is a float; an integer is needed"):
+        palette.build_tree(good, 2.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"step is 0\.3; it is a power of two"):
         palette.build_tree(good, 1, step=0.3)
     with pytest.raises(ValueError, match="step is nan"):
