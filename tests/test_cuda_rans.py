@@ -223,6 +223,9 @@ def test_a_class_out_of_range_decodes_nothing_and_is_named() -> None:
     with pytest.raises(ValueError, match=r"classes\[1500\] is 192 or more; classes are 0..191"):
         decoder.check()
     assert not out.any()
+    decoder.finish()  # finds no symbol decoded, which is not the first thing that went wrong
+    with pytest.raises(ValueError, match=r"classes\[1500\] is 192 or more"):
+        decoder.check()
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,7 @@ struct FinishStream {
 
     DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
         if (item >= head->chunks) return;
+        if (head->error != kNoError) return;  // chunks are missing because of it, and it says why
         ChunkState& chunk = chunks[item];
         const std::uint64_t consumed = head->consumed + head->coded;
         const bool begun = consumed != 0 && consumed > (head->chunks - 1) * head->chunk_symbols;
