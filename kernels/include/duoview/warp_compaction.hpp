@@ -7,7 +7,6 @@
 
 #include <cstdint>
 
-#include "duoview/gaussian_table.hpp"
 #include "duoview/rans.hpp"
 #include "duoview/warp.hpp"
 

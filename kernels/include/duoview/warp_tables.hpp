@@ -6,13 +6,15 @@
 
 #include <cstdint>
 
+#include "duoview/gaussian_table.hpp"
 #include "duoview/rans.hpp"
 
 namespace duoview {
 
 static constexpr std::uint32_t kCoarseBits = 3;                                         // slots per coarse entry: 8
 static constexpr std::uint32_t kCoarseEntries = kProbabilityScale >> kCoarseBits;       // per class
-static constexpr std::uint32_t kGaussianSymbols = 3376;                                 // of classes 1..63, escapes included
+// Of classes 1..63: 2 width + 1 symbols and the escape each, and of each class width + 1 frequencies are kept.
+static constexpr std::uint32_t kGaussianSymbols = 2 * sizeof(kGaussianHalf) / sizeof(kGaussianHalf[0]);
 static constexpr std::uint32_t kWarpStarts = kGaussianSymbols + kGaussianClasses;       // and 4096 behind each class
 static constexpr std::uint32_t kWarpEntries = kGaussianSymbols + 2 * kBernoulliClasses;
 
@@ -24,10 +26,10 @@ struct WarpDecodeTables {
     std::uint8_t coarse[kGaussianClasses * kCoarseEntries];
 };
 
-// Entries of class k stand from base[k] on, in coding order; `range` is start | frequency << 16, `reciprocal` as in EncodeEntry.
+// Entries of class k stand from base[k] on, in coding order; `reciprocal` is that of the entry's frequency.
 struct WarpEncodeTables {
     std::uint64_t reciprocal[kWarpEntries];
-    std::uint32_t range[kWarpEntries];
+    EncodeEntry range[kWarpEntries];
     std::uint16_t base[kClasses];
     std::uint8_t width[kClasses];  // 0 for binary classes
 };
