@@ -96,7 +96,8 @@ def launch_nearest(
     if target.shape != found.shape[:-1]:
         raise ValueError(f"output has shape {target.shape}; {found.shape[:-1]} is needed")
     error = begin_status(driver, status, stream)
-    driver.launch("check_leaves", -(-palette.size // _LANES), [palette.pointer, palette.size, error], stream)
+    if palette.size:  # without groups there are no leaves
+        driver.launch("check_leaves", -(-palette.size // _LANES), [palette.pointer, palette.size, error], stream)
     if count:
         arguments = [
             found.pointer,

@@ -55,6 +55,12 @@ def test_nearest_leaves_are_those_of_the_cpu(count: int, groups: int, leaves: in
     assert np.array_equal(out, palette.nearest(vectors, tree))
 
 
+def test_vectors_without_groups_have_no_leaves() -> None:
+    error = status()
+    DEVICE.nearest(np.zeros((5, 0, 3), np.float32), np.zeros((0, 4, 3), np.float32), np.zeros((5, 0), np.uint8), error)
+    DEVICE.check(error)
+
+
 def transitions(categories: int) -> list[palette.Uniform | palette.Absorbing | palette.Tree]:
     found: list[palette.Uniform | palette.Absorbing | palette.Tree] = [
         palette.Uniform(0.3, 0.5),
