@@ -19,7 +19,9 @@ from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_array import device_array, stream_handle
 from duoview.kernels.errors import DeviceError, Error
 
-NVCC = shutil.which("nvcc") or next((str(p) for p in [Path("/usr/local/cuda/bin/nvcc")] if p.exists()), None)
+# Where CMake looks, too (kernels/cuda/CMakeLists.txt).
+FOLDERS = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+NVCC = shutil.which("nvcc") or next((n for f in FOLDERS if f and (n := shutil.which("nvcc", path=f"{f}/bin"))), None)
 built = pytest.mark.skipif(not fatbin.PATH.exists(), reason="built without nvcc")
 
 
