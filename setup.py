@@ -63,7 +63,7 @@ class CMakeBuild(build_ext):
     """Runs CMake for the extension and puts the module where setuptools expects it."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Configure, build and copy ``ext`` and the fatbin; raises ``CalledProcessError`` with CMake's output above it."""
+        """Configure, build and copy ``ext`` and the fatbin; ``CalledProcessError`` stands below CMake's output."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or "native"
         build = ROOT / "build" / f"cmake-{tag}"
@@ -73,6 +73,7 @@ class CMakeBuild(build_ext):
         configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-DDUOVIEW_MODULE_DIR={build / 'module'}"]
         if shutil.which("ninja") and not (build / "CMakeCache.txt").is_file():
             configure += ["-G", "Ninja"]
+        configure += ["-DDUOVIEW_CUDA=AUTO", "-UDUOVIEW_NVCC"]  # what an earlier build was told or found is not kept
         configure += shlex.split(os.environ.get("DUOVIEW_CMAKE_ARGS", ""))
         subprocess.run(configure, check=True)
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL") or str(min(os.cpu_count() or 1, 8))
