@@ -114,7 +114,7 @@ class Device:
         """Codes symbols to the bytes of ``rans.encode(symbols, classes, lanes=lanes, chunk=chunk)``.
 
         Args:
-            symbols: (N,) int16.
+            symbols: (N,) int16. Neither these nor the classes may change before the kernels have run.
             classes: (N,) uint8.
             output: memory for the coded bytes; ``encode_output_bytes`` is always enough.
             result: 16 bytes of memory for the size and the error, which ``check_encode`` reads. The size, its first

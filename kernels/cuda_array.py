@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CUDA = (2, 13)  # DLPack's device types: CUDA, and CUDA managed
-_KINDS = {0: "i", 1: "u", 2: "f"}
+_KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _from_capsule(name: str, array: Any) -> DeviceArray:  # Any: whatever has __
     tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(_Tensor)).contents
     if tensor.code not in _KINDS or tensor.lanes != 1 or tensor.bits % 8:
         raise TypeError(
-            f"{name} has DLPack type {tensor.code}/{tensor.bits}/{tensor.lanes}; integers or floats are needed"
+            f"{name} has DLPack type {tensor.code}/{tensor.bits}/{tensor.lanes}; integers, floats or bool are needed"
         )
     dtype = np.dtype(f"{_KINDS[tensor.code]}{tensor.bits // 8}")
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))

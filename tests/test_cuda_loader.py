@@ -195,6 +195,7 @@ def test_arrays_are_taken_by_dlpack() -> None:
     found = device_array("logits", Exported(array))
     assert (found.pointer, found.dtype, found.shape) == (array.ctypes.data, np.dtype("int16"), (4, 6))
     assert device_array("logits", Exported(array[1:])).pointer == array[1:].ctypes.data
+    assert device_array("keep", Exported(np.ones((2, 3), bool))).dtype == np.bool_
     with pytest.raises(ValueError, match="logits is not contiguous"):
         device_array("logits", Exported(array[:, ::2]))
     with pytest.raises(TypeError, match="logits has DLPack type"):
