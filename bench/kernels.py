@@ -55,7 +55,6 @@ class Settings:
     alpha_bar: float = 0.5
     alpha_bar_previous: float = 0.55
     small_streams: int = 200
-    threads_entropy: int = 1
     threads_palette: int = 2
     path: str = "auto"
 
