@@ -63,7 +63,7 @@ class CMakeBuild(build_ext):
     """Runs CMake for the extension and puts the module where setuptools expects it."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Configure, build and copy ``ext`` and the fatbin; ``CalledProcessError`` stands below CMake's output."""
+        """Configure, build, copy ``ext`` and the fatbin; ``CalledProcessError`` stands below CMake's output."""
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         tag = "abi3" if STABLE_ABI else sysconfig.get_config_var("SOABI") or "native"
         build = ROOT / "build" / f"cmake-{tag}"

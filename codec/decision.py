@@ -31,7 +31,7 @@ class SymbolDecision:
     skip: float = 1.0
 
     def margins(self, key: bool) -> Floats:
-        """By table class, (64,): how far above the midpoint a value must lie to keep magnitude 1 (times 2m - 1 for m)."""
+        """By table class, (64,): how far above the midpoint a value has to lie to keep magnitude 1."""
         return STEP_PENALTY * np.float32(self.key if key else self.inter)
 
 

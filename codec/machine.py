@@ -44,7 +44,7 @@ class Chosen:
     decoded: Floats
 
     def bits(self, first: NDArray[np.bool_]) -> Floats:
-        """Bits beyond those of coding nothing, by position, (H, W); ``first`` says which places are in the first half."""
+        """Bits beyond those of coding nothing, by position, (H, W); ``first`` marks the places of the first half."""
         total: Floats = extra_bits(self.symbols, np.where(first, *self.classes)).sum(0)
         return total
 

@@ -9,28 +9,24 @@ float32 operations that every device rounds alike.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from duoview.kernels import _native
-from duoview.kernels.arrays import checked, checked_output
+from duoview.kernels.arrays import checked, checked_integer, checked_output
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+MAX_SIDE = 1 << 20
+"""Greatest number of channels, rows or columns of a shape."""
 
 _PLANES = "(C, H, W)"
 
 
 def _checked_half(half: int) -> int:
-    try:
-        number = operator.index(half)
-    except TypeError:
-        raise TypeError(f"half is a {type(half).__name__}; an integer is needed") from None
-    if number not in (0, 1):
-        raise ValueError(f"half is {number}; it is 0 or 1")
-    return number
+    return checked_integer("half", half, 0, 1)
 
 
 def _same_shape(shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> None:
@@ -40,9 +36,7 @@ def _same_shape(shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> No
 
 def size(shape: tuple[int, int, int], half: int) -> int:
     """Positions of a half of planes of this shape, (C, H, W)."""
-    channels, height, width = shape
-    if min(shape) < 0:
-        raise ValueError(f"shape is {shape}; no size is negative")
+    channels, height, width = (checked_integer("shape", number, 0, MAX_SIDE) for number in shape)
     return _native.checkerboard_size(channels, height, width, _checked_half(half))
 
 
@@ -82,7 +76,7 @@ def quantise(
     rounding with one number for each class. s is 0 where the class is 0, and where ``keep`` says so.
 
     Args:
-        values: (C, H, W) float32, contiguous, finite.
+        values: (C, H, W) float32, contiguous, finite; symbols end at +-32767.
         classes: (C, H, W) uint8, 0..63.
         means: (C, H, W) int16, sixteenths.
         half: 0 or 1; other positions are neither read nor written.

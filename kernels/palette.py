@@ -212,6 +212,9 @@ def sample_child(
 
 def _checked_schedule(alpha_bar: float, alpha_bar_previous: float) -> None:
     """Raises ValueError unless 0 <= alpha_bar <= alpha_bar_previous <= 1, alpha_bar < 1, alpha_bar_previous > 0."""
+    for name, value in (("alpha_bar", alpha_bar), ("alpha_bar_previous", alpha_bar_previous)):
+        if not isinstance(value, float | int):  # numpy's float64 is a float, its float32 is not
+            raise TypeError(f"{name} is a {type(value).__name__}; a float is needed")
     if not 0.0 <= alpha_bar < 1.0:  # a NaN fails too
         raise ValueError(f"alpha_bar is {alpha_bar}; it is at least 0 and less than 1")
     if not alpha_bar <= alpha_bar_previous <= 1.0 or alpha_bar_previous == 0.0:
@@ -245,13 +248,14 @@ class Uniform:
         changed = (1 - kept) / categories
         beta = changed / (kept + changed)
         early_flat, late_flat = (1 - early) / categories, (1 - late) / categories
+        own = late_flat / (late + late_flat)
         one = 1 << 63
         return (
             math.floor(beta * early * one),
             math.floor(beta * early_flat * categories * one),
             math.floor((1 - beta) * early_flat * one),
-            math.floor((1 - beta) * early * one),
-            max(1, math.floor(late_flat / (late + late_flat) * (1 << 32) + Fraction(1, 2))),
+            math.floor((1 - beta) * early * own * one),
+            max(1, math.floor(own * (1 << 32) + Fraction(1, 2))),
         )
 
 

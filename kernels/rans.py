@@ -14,13 +14,12 @@ describes the bytes. This module never guesses a dtype or copies an array.
 from __future__ import annotations
 
 import hashlib
-import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from duoview.kernels import _native
-from duoview.kernels.arrays import checked, checked_output, checked_threads
+from duoview.kernels.arrays import checked, checked_integer, checked_output, checked_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,13 +68,10 @@ def encode(
     checked("classes", classes, (np.uint8,), "(N,)")
     if symbols.size != classes.size:
         raise ValueError(f"symbols has {symbols.size} elements, classes {classes.size}; both need the same number")
-    if lanes is not None and lanes not in LANES:
+    if lanes is not None and checked_integer("lanes", lanes, -(1 << 63), 1 << 63) not in LANES:
         raise ValueError(f"lanes is {lanes}; it is None, 1, 4 or 32")
     if chunk is not None:
-        try:
-            chunk = operator.index(chunk)
-        except TypeError:
-            raise TypeError(f"chunk is a {type(chunk).__name__}; None or an integer is needed") from None
+        chunk = checked_integer("chunk", chunk, -(1 << 63), 1 << 63)
         if not 32 <= chunk <= MAX_CHUNK or chunk % 32:
             raise ValueError(f"chunk is {chunk}; it is None or a multiple of 32, 32..{MAX_CHUNK}")
     return _native.rans_encode(symbols, classes, lanes or 0, chunk or 0, checked_threads(threads), path)
@@ -125,6 +121,8 @@ class Decoder:
         if out is None:
             return self._native.decode(classes)
         checked_output("out", out, np.int16, classes.shape, "(N,)")
+        if np.may_share_memory(classes, out):
+            raise ValueError("out shares memory with classes; it would be written over what is still to be read")
         self._native.decode_into(classes, out)
         return out
 

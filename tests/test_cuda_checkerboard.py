@@ -74,7 +74,7 @@ def test_planes_of_another_kind_are_refused_by_name() -> None:
                              **out)
     with pytest.raises(TypeError, match="planes is an array of float32; uint8 or int16 is needed"):
         DEVICE.gather_half(values, np.zeros(16, np.float32), 0)
-    with pytest.raises(ValueError, match="half is 2; it is 0 or 1"):
+    with pytest.raises(ValueError, match=r"half is 2; it is 0\.\.1"):
         DEVICE.gather_half(classes, np.zeros(16, np.uint8), 2)
     with pytest.raises(ValueError, match="coded has 15 elements; 16 are needed"):
         DEVICE.dequantise_half(np.zeros(15, np.int16), means, 0, **out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -51,10 +52,11 @@ def defined(logits: list[int], state: int, transition: Transition, words: list[i
         return state
     if isinstance(transition, palette.Uniform):
         model, flat, stay, agree, own = transition.shares(categories)
-        near, weights[state] = weights[state] * own, 0
+        self, weights[state] = weights[state], 0
+        near = self * own
         everything = (sum(weights) << 32) + near
         masses = [model * everything >> 64, flat * everything >> 64]
-        masses.append((stay * everything >> 64) + (agree * near >> 64))
+        masses.append((stay * everything >> 64) + (agree * (self << 32) >> 64))
         part = words[0] * sum(masses) >> 32
         if part >= masses[0]:
             return words[1] * categories >> 32 if part < masses[0] + masses[1] else state
@@ -251,11 +253,29 @@ def test_shares_are_the_exact_values_rounded_down(late: float, early: float, cat
     model, flat, stay, agree, own = palette.Uniform(late, early).shares(categories)
     a, kept = Fraction(early), Fraction(late) / Fraction(early)
     b, beta = (1 - a) / categories, (1 - kept) / categories / (kept + (1 - kept) / categories)
-    values = (beta * a, beta * b * categories, (1 - beta) * b, (1 - beta) * a)
+    b_late = (1 - Fraction(late)) / categories
+    share_of_own = b_late / (Fraction(late) + b_late)
+    values = (beta * a, beta * b * categories, (1 - beta) * b, (1 - beta) * a * share_of_own)
     for share, value in zip((model, flat, stay, agree), values, strict=True):
         assert 0 <= value * 2**63 - share < 1
     assert model + flat + stay + agree <= 2**63
-    assert 1 <= own <= 2**32
+    assert own == max(1, math.floor(share_of_own * 2**32 + Fraction(1, 2)))
+
+
+@pytest.mark.parametrize("categories", [2, 16, 256])
+@pytest.mark.parametrize("noise", [1e-4, 1e-6, 1e-8, 1e-10])
+def test_steps_with_hardly_any_noise_keep_their_probabilities(noise: float, categories: int) -> None:
+    # Two categories alike, x_t one of them: at x_0 everything is decided by B_t / (A_t + B_t), however small it is.
+    transition = palette.Uniform(1 - noise, 1.0)
+    logits = np.full((1, categories), -32768, np.int16)
+    logits[0, :2] = 0
+    model, flat, stay, agree, own = transition.shares(categories)
+    weight = 1 << 23
+    everything = (weight << 32) + weight * own
+    masses = [model * everything >> 64, flat * everything >> 64,
+              (stay * everything >> 64) + (agree * (weight << 32) >> 64)]
+    kept = masses[2] + masses[0] * (weight * own) / everything
+    assert abs(kept / sum(masses) - exact(logits[0], 0, transition)[0]) < 1e-5
 
 
 @pytest.mark.parametrize("transition", [palette.Uniform, palette.Absorbing])

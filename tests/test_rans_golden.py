@@ -51,3 +51,21 @@ def test_golden_streams_of_several_chunks_are_written_and_read_on_every_path(
     decoder = rans.Decoder(golden, threads=2, path=path)
     np.testing.assert_array_equal(decoder.decode(classes), symbols)
     decoder.finish()
+
+
+@pytest.mark.parametrize("path", rans.paths())
+@pytest.mark.parametrize("name", ["escapes", "state_23", "state_30", "state_32"])
+def test_golden_streams_of_every_escape_and_every_form_of_a_state_are_written_and_read(
+    maker: ModuleType, name: str, path: str
+) -> None:
+    symbols, classes = maker.OTHERS[name]()
+    golden = (GOLDEN / f"rans_{name}.bin").read_bytes()
+    assert rans.encode(symbols, classes, lanes=1, path=path) == golden
+    decoder = rans.Decoder(golden, path=path)
+    np.testing.assert_array_equal(decoder.decode(classes), symbols)
+    decoder.finish()
+
+
+def test_the_golden_states_have_the_three_forms_there_are() -> None:
+    first = [(GOLDEN / f"rans_state_{bits}.bin").read_bytes()[0] >> 6 for bits in (23, 30, 32)]
+    assert first[0] in (0, 1) and first[1:] == [2, 3]

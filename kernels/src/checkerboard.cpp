@@ -1,8 +1,10 @@
 #include "checkerboard.hpp"
 
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
+#include "default_arithmetic.hpp"
 #include "duoview/rans.hpp"
 
 namespace duoview {
@@ -38,6 +40,7 @@ template void gather_half(const PlaneShape&, std::size_t, const std::uint8_t*, s
 template void gather_half(const PlaneShape&, std::size_t, const std::int16_t*, std::int16_t*);
 
 void quantise_half(const QuantiseJob& job) {
+    const DefaultArithmetic guard;
     for_half(job.shape, job.half, [&](std::size_t i, std::size_t at) {
         const std::uint32_t k = job.classes[i];
         const float value = job.values[i];

@@ -1,8 +1,9 @@
 // The checked calls of the palette kernels: ranges for threads, blocks that stay in the cache, random words for a block.
 #include "palette.hpp"
 
+#include "default_arithmetic.hpp"
+
 #include <algorithm>
-#include <cfenv>
 #include <stdexcept>
 #include <string>
 
@@ -62,21 +63,6 @@ void check_finite(const char* name, const float* values, std::size_t count, std:
         }
     }
 }
-
-// Rounding to nearest with denormals, whatever the thread was set to: other libraries change it for their own arithmetic.
-class DefaultArithmetic {
-public:
-    DefaultArithmetic() {
-        std::fegetenv(&before_);
-        std::fesetenv(FE_DFL_ENV);
-    }
-    ~DefaultArithmetic() { std::fesetenv(&before_); }
-    DefaultArithmetic(const DefaultArithmetic&) = delete;
-    DefaultArithmetic& operator=(const DefaultArithmetic&) = delete;
-
-private:
-    std::fenv_t before_;
-};
 
 }  // namespace
 

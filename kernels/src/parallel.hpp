@@ -6,7 +6,6 @@
 #include <exception>
 #include <limits>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -42,8 +41,8 @@ void run_parallel(std::size_t threads, std::size_t jobs, const Body& body) {
     while (helpers.size() + 1 < (jobs < threads ? jobs : threads)) {
         try {
             helpers.emplace_back(work);
-        } catch (const std::system_error&) {
-            break;  // the system gives no more threads: those there are do all jobs, with the same result
+        } catch (...) {
+            break;  // no more threads, or no memory for one: those there are do all jobs, with the same result
         }
     }
     work();

@@ -104,9 +104,10 @@ __m256i fetch_encode(const EncodeEntry* entries, __m128i places) {
 }
 
 // floor(x / frequency) for 1 <= frequency <= 4095 and x < frequency * 2^20, by single-precision division. x / 2 and
-// frequency / 2 are what is divided, since conversion takes signed integers only. Up to frequency 2 all of it is exact. Above,
-// what x / 2 drops is worth at most 1/3 of the quotient's unit, and conversion and division err by 2^-23 of a quotient
-// below 2^20 at most, in every rounding mode: the truncated value is off by one at most, which the remainder's sign tells.
+// frequency / 2 are what is divided, since conversion takes signed integers only. Up to frequency 2 that is exact but for the
+// bit that x / 2 drops, worth one at frequency 1. Above, that bit is worth at most 1/3 of the quotient's unit, and conversion
+// and division err by 2^-22 of a quotient below 2^20 at most, in every rounding mode. So the truncated value is off by one at
+// most, which the remainder tells.
 __m256i divide(__m256i x, __m256i frequency) {
     const __m256 dividend = _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 1));
     const __m256 divisor = _mm256_mul_ps(_mm256_cvtepi32_ps(frequency), _mm256_set1_ps(0.5f));

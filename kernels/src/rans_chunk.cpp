@@ -79,7 +79,6 @@ DecodeState open_chunk(const std::uint8_t* data, std::size_t size, const std::ui
     };
     need(1);
     DecodeState state{};
-    state.begin = data;
     state.end = data + size;
     const std::uint8_t first = data[0];
     std::size_t bytes;

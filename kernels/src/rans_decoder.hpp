@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "duoview/rans.hpp"
 
@@ -18,8 +17,7 @@ struct DecodeState {
     std::uint32_t x[kMaxLanes];
     std::uint32_t lanes;  // 1, 4 or 32
     std::uint32_t next;   // lane of the next coded symbol
-    // Invariant: begin <= position <= end, and end - position is even (checked when the stream is opened).
-    const std::uint8_t* begin;
+    // Invariant: position <= end, and end - position is even (checked when the chunk is opened).
     const std::uint8_t* position;
     const std::uint8_t* end;
     Fault fault;

@@ -1,5 +1,7 @@
 #include "rans_layout.hpp"
 
+#include <algorithm>
+
 #include "rans_tables.hpp"
 
 namespace duoview {
@@ -19,13 +21,14 @@ std::uint64_t estimated_bytes(const std::int16_t* symbols, const std::uint8_t* c
     std::uint64_t cost = 0;  // in 1/256 bit
     for (std::size_t i = 0; i < count; i += stride) {
         const std::uint32_t k = classes[i];
-        const std::uint32_t place = static_cast<std::uint32_t>(symbols[i] + kEncodeOffset);
+        const std::int32_t symbol = symbols[i];  // read once: another thread may write to it
+        const std::uint32_t place = static_cast<std::uint32_t>(symbol + kEncodeOffset);
         const EncodeEntry entry = place < kEncodeStride ? tables.encode[k * kEncodeStride + place] : 0;
         if (entry_frequency(entry) != 0) {
             cost += tables.length[entry_frequency(entry)];
         } else {  // an escape of length n has n bits twice, and a sign
             cost += tables.length[entry_frequency(tables.escape[k])];
-            cost += 512 * ((escape_code(symbols[i], tables.width[k]) & 0xFFu) + 1);
+            cost += 512 * ((escape_code(symbol, tables.width[k]) & 0xFFu) + 1);
         }
     }
     return (cost >> 11) * stride;
@@ -39,7 +42,8 @@ Layout choose_layout(const std::int16_t* symbols, const std::uint8_t* classes, s
     if (lanes != 0 && chunk != 0) return layout;
     const std::uint64_t bytes = estimated_bytes(symbols, classes, count);
     if (chunk == 0) {
-        const std::uint64_t chunks = bytes / kChunkBytes;
+        // Far below what a stream may have, so that an estimate that is off makes no difference.
+        const std::uint64_t chunks = std::min<std::uint64_t>(bytes / kChunkBytes, kMaxChunks / 2);
         layout.chunk = chunks < 2 ? count : static_cast<std::size_t>((count + chunks - 1) / chunks + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
     }
     if (lanes == 0) {

@@ -6,6 +6,9 @@
 
 namespace duoview {
 
+// Chunks a stream may have.
+static constexpr std::size_t kMaxChunks = 65536;
+
 struct Layout {
     std::uint32_t lanes;  // 1, 4 or 32
     std::size_t chunk;    // coded symbols a chunk; `count` or more where there is one chunk only

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <exception>
 #include <memory>
 #include <string>
 #include <type_traits>
 
 #include "parallel.hpp"
-#include "rans_layout.hpp"
 #include "rans_tables.hpp"
 
 namespace duoview {
@@ -125,7 +123,12 @@ EncodedStream encode_stream(const Symbol* symbols, const std::uint8_t* classes, 
     out.header.push_back(kSeveralChunks);
     put_varint(out.header, layout.chunk);
     put_varint(out.header, chunks);
-    for (const EncodedChunk& chunk : out.chunks) put_varint(out.header, chunk.size);
+    for (const EncodedChunk& chunk : out.chunks) {
+        if (std::uint64_t{chunk.size} >> 32)
+            throw std::invalid_argument("chunk is " + std::to_string(layout.chunk) + ", of which one takes " +
+                                        std::to_string(chunk.size) + " bytes; a chunk has less than 4 GiB");
+        put_varint(out.header, chunk.size);
+    }
     return out;
 }
 

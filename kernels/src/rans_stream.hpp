@@ -14,10 +14,9 @@
 
 #include "dispatch.hpp"
 #include "rans_chunk.hpp"
+#include "rans_layout.hpp"
 
 namespace duoview {
-
-static constexpr std::size_t kMaxChunks = 65536;
 
 struct EncodeOptions {
     std::uint32_t lanes = 0;    // 1, 4 or 32; 0 lets the size decide

@@ -1,8 +1,6 @@
 // AVX2 path of packing and spreading: eight elements a step, by byte shuffles looked up for the set of coded ones.
 #include <immintrin.h>
 
-#include <cstring>
-
 #include "sparse.hpp"
 #include "survey.hpp"
 

@@ -36,7 +36,7 @@ def tail(x: float, s: float) -> float:
 
 
 def escape_bits(excess: int) -> float:
-    """What follows an escape for a magnitude of m + ``excess``: its length n by a table, n bits and a sign (rans.hpp)."""
+    """What follows an escape of a magnitude m + ``excess``: its length n by a table, n bits, a sign (rans.hpp)."""
     n = excess.bit_length() - 1
     frequency = 2048 >> n if n < 9 else 2 if n == 9 else 1
     return math.log2(SCALE / frequency) + n + 1

@@ -41,6 +41,39 @@ def mixed(count: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     return np.array(symbols, np.int16), np.array(classes, np.uint8)
 
 
+def every_escape() -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Escapes of all lengths, of both signs, in classes without any table of magnitudes and with the longest one."""
+    symbols, classes = [], []
+    for k in (1, 20, 63):
+        width = (len(rans.frequencies(k)) - 2) // 2
+        for n in range(16):
+            for excess in (1 << n, (2 << n) - 1):
+                for symbol in (width + excess, -width - excess):
+                    if -32768 <= symbol <= 32767:
+                        symbols.append(symbol)
+                        classes.append(k)
+    return np.array(symbols, np.int16), np.array(classes, np.uint8)
+
+
+def short(first_bytes: range) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """The first of the short inputs whose one state is written in the form that begins with one of these bytes."""
+    for count in range(1, 400):
+        symbols, classes = mixed(count)
+        data = rans.encode(symbols, classes, lanes=1, path="scalar")
+        if data and data[0] in first_bytes:
+            return symbols, classes
+    raise ValueError(f"no input begins with {first_bytes}")
+
+
+#: Inputs beside those of CASES, coded with one lane.
+OTHERS = {
+    "escapes": every_escape,
+    "state_23": lambda: short(range(0x80)),
+    "state_30": lambda: short(range(0x80, 0xC0)),
+    "state_32": lambda: short(range(0xC0, 0xC1)),
+}
+
+
 def main() -> None:
     index: dict[str, object] = {"tables": rans.tables_digest()}
     for name, count in CASES.items():
@@ -48,6 +81,8 @@ def main() -> None:
         for lanes in rans.LANES:
             data = rans.encode(symbols, classes, lanes=lanes, path="scalar")
             (HERE / f"rans_{name}_{lanes}.bin").write_bytes(data)
+    for name, make in OTHERS.items():
+        (HERE / f"rans_{name}.bin").write_bytes(rans.encode(*make(), lanes=1, path="scalar"))
     for lanes in rans.LANES:
         data = rans.encode(*mixed(CASES["medium"]), lanes=lanes, chunk=CHUNK, path="scalar")
         (HERE / f"rans_chunks_{lanes}.bin").write_bytes(data)

@@ -5,7 +5,6 @@
 // half of the channels has the colours swapped. Within a half the order is that of memory: channel, row, column.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -50,23 +49,17 @@ DUOVIEW_HD std::size_t half_positions(const PlaneShape& shape, std::size_t half)
 
 // A value to the symbol of a Gaussian class, given its mean in sixteenths: rounded to the nearest integer, ties away from
 // zero, or one lower in magnitude m where the distance from the midpoint is below `margin` * (2m - 1) (rate-distortion
-// optimised; 0 never lowers). Each operation rounds to float32 by itself, so that all devices agree. `value` is finite.
+// optimised; 0 never lowers). Each operation rounds to float32 by itself (compilers are told not to contract any), so that all
+// devices agree. `value` is finite; symbols end at 32767.
 DUOVIEW_HD std::int16_t quantise_symbol(float value, std::int16_t mean, float margin) {
-    const float offset = static_cast<float>(mean) * kSixteenth;  // exact
-#if defined(__CUDA_ARCH__)
-    const float rest = __fsub_rn(value, offset);
-    const float magnitude = fabsf(rest);
-    float symbol = fminf(floorf(__fadd_rn(magnitude, 0.5f)), kMostMagnitude);
-    const float limit = __fadd_rn(__fsub_rn(symbol, 0.5f), __fmul_rn(margin, __fsub_rn(__fmul_rn(2.0f, symbol), 1.0f)));
-#else
-    const float rest = value - offset;
-    const float magnitude = std::fabs(rest);
-    const float nearest = std::floor(magnitude + 0.5f);
-    float symbol = nearest < kMostMagnitude ? nearest : kMostMagnitude;
-    const float lowered = margin * (2.0f * symbol - 1.0f);
-    const float limit = (symbol - 0.5f) + lowered;
-#endif
-    if (symbol > 0.0f && magnitude < limit) symbol -= 1.0f;
+    const float rest = value - static_cast<float>(mean) * kSixteenth;  // the product is exact
+    const float magnitude = rest < 0.0f ? -rest : rest;
+    const float above = magnitude + 0.5f;
+    // Truncation of what is not negative is the floor, and an instruction; the floor itself is a call on old CPUs.
+    std::int32_t symbol = static_cast<std::int32_t>(above < kMostMagnitude ? above : kMostMagnitude);
+    const float nearest = static_cast<float>(symbol);
+    const float lowered = margin * (2.0f * nearest - 1.0f);
+    if (symbol > 0 && magnitude < (nearest - 0.5f) + lowered) --symbol;
     return static_cast<std::int16_t>(rest < 0.0f ? -symbol : symbol);
 }
 

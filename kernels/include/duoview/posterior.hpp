@@ -22,7 +22,7 @@ struct PosteriorStep {
     std::uint64_t model;  // beta A: x_{t-1} follows the model
     std::uint64_t flat;   // beta B K: it is any category
     std::uint64_t stay;   // (1 - beta) B: it is x_t, whatever the model says
-    std::uint64_t agree;  // (1 - beta) A: it is x_t as far as the model says x_0 = x_t
+    std::uint64_t agree;  // (1 - beta) A B_t / (A_t + B_t): it is x_t as far as the model says x_0 = x_t
     std::uint64_t own;    // in 2^-32, 1 .. 2^32: B_t / (A_t + B_t), what the weight of x_t itself counts
     // absorbing, in 2^-32, 0 .. 2^32: the probability that a masked position stays masked.
     std::uint64_t masked;
@@ -79,7 +79,8 @@ DUOVIEW_HD PosteriorChoice choose_uniform(const PosteriorStep& step, std::uint32
     const std::uint64_t all = far + near;  // < 2^63 + 2^55
     const std::uint64_t model = high_product(step.model, all);
     const std::uint64_t either = model + high_product(step.flat, all);
-    const std::uint64_t total = either + high_product(step.stay, all) + high_product(step.agree, near);
+    const std::uint64_t total = either + high_product(step.stay, all) +
+                                high_product(step.agree, static_cast<std::uint64_t>(self) << 32);
     const std::uint64_t part = uniform_below(word0, total);
     const std::uint64_t target = uniform_below(word1, all);
     const std::uint32_t any = uniform_below32(word1, step.categories);

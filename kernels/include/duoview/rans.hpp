@@ -37,7 +37,7 @@ DUOVIEW_HD std::uint32_t entry_frequency(EncodeEntry entry) { return entry & 0xF
 DUOVIEW_HD std::uint32_t entry_start(EncodeEntry entry) { return entry >> 12; }
 
 // floor(2^44 / frequency) + 1: the quotient x / frequency is exactly (x * reciprocal) >> 44 for x < frequency * 2^20, because
-// the error x * (reciprocal * frequency - 2^44) is then at most 2^44 (frequency <= 2^12), and the product stays below 2^64.
+// the error x * (reciprocal * frequency - 2^44) is then below 2^44 (frequency < 2^12), and the product stays below 2^64.
 DUOVIEW_HD std::uint64_t reciprocal_of(std::uint32_t frequency) { return (std::uint64_t{1} << 44) / frequency + 1; }
 
 // Packed for one 32-bit load: frequency in bits 0..11, slot - start in 12..23, symbol (signed) in 24..31.
@@ -87,7 +87,7 @@ static constexpr std::uint32_t kEscapeGroup = 8;
 DUOVIEW_HD std::uint32_t escape_code(std::int32_t symbol, std::uint32_t width) {
     const std::uint32_t excess = static_cast<std::uint32_t>(symbol < 0 ? -symbol : symbol) - width;
     std::uint32_t length = 0;
-    while (excess >> (length + 1)) ++length;
+    while (length + 1 < kEscapeLengths && excess >> (length + 1)) ++length;
     return length | ((excess ^ (1u << length)) << 1 | (symbol < 0 ? 1u : 0u)) << 8;
 }
 
