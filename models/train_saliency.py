@@ -1,0 +1,175 @@
+"""The stage that trains the saliency network, on boxes that detectors found in the training pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from duoview.models.data import Picture, to_tensor
+from duoview.models.loop import Loop
+from duoview.models.saliency import GREY, Saliency, distance, saliency_map
+
+CELL = 8
+#: Smaller boxes, in pixels of the scaled picture, are no object to any detector.
+LEAST_AREA = 30.0
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """A picture (H, W, 3), the boxes found in it (N, 4) x0 y0 x1 y1 in pixels, and how sure they are, (N,) in 0..1.
+
+    ``source`` names the clip or set it is from: all of one source is held back, or nothing. ``background`` is what a
+    fixed camera sees when nobody is there, None where that is not known.
+    """
+
+    source: str
+    picture: Picture
+    boxes: NDArray[np.float32]
+    strengths: NDArray[np.float32]
+    background: Picture | None = None
+
+
+@dataclass(frozen=True)
+class SaliencyTraining:
+    """Options of the stage: wall time, batch, crop (full size), learning rate, seed.
+
+    ``forget``: how often a background that is known is not shown.
+    """
+
+    minutes: float = 60.0
+    batch: int = 12
+    crop: tuple[int, int] = (288, 448)
+    rate: float = 2.0e-3
+    seed: int = 4
+    forget: float = 0.3
+    device: str = "cpu"
+
+
+def cells(boxes: NDArray[np.float32], strengths: NDArray[np.float32], height: int, width: int
+          ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the network is to say and what an error weighs, both (height/8, width/8).
+
+    A box is widened by what detectors see around an object. Cells of small objects weigh more than those of large ones:
+    a lost object is a lost object.
+    """
+    target = np.zeros((height // CELL, width // CELL), np.float32)
+    weight = np.ones_like(target)
+    for at in np.argsort(strengths, kind="stable"):
+        (x0, y0, x1, y1), strength = boxes[at].tolist(), float(strengths[at])
+        around = 6 + 0.06 * max(x1 - x0, y1 - y0)
+        rows = slice(max(0, int((y0 - around) // CELL)), max(0, math.ceil((y1 + around) / CELL)))
+        columns = slice(max(0, int((x0 - around) // CELL)), max(0, math.ceil((x1 + around) / CELL)))
+        size = target[rows, columns].size
+        if size:
+            target[rows, columns] = np.maximum(target[rows, columns], strength)
+            weight[rows, columns] = np.maximum(weight[rows, columns], 1 + strength * (2 + 24 / math.sqrt(size)))
+    return target, weight
+
+
+def labelled_crop(item: LabelledPicture, options: SaliencyTraining, random: np.random.Generator
+                  ) -> tuple[Tensor, NDArray[np.float32], NDArray[np.float32]]:
+    """A crop at half size (4, H/2, W/2), scaled, mirrored, in another light, with noise; targets and weights."""
+    rows, columns = options.crop
+    height, width = item.picture.shape[:2]
+    scale = math.exp(random.uniform(math.log(0.6), math.log(1.5)))
+    if random.random() < 0.7:
+        scale = max(scale, rows / height * 1.001, columns / width * 1.001)
+    small = (int(height * scale / 2), int(width * scale / 2))
+    background = item.background if random.random() >= options.forget else None
+    pictures = [item.picture] if background is None else [item.picture, background]
+    x = F.interpolate(to_tensor(np.stack(pictures)), small, mode="area")
+    boxes = item.boxes.reshape(-1, 4) * np.tile(np.array([2 * small[1] / width, 2 * small[0] / height]), 2)
+    top = int(random.integers(max(1, small[0] - rows // 2 + 1)))
+    left = int(random.integers(max(1, small[1] - columns // 2 + 1)))
+    x = x[:, :, top:top + rows // 2, left:left + columns // 2]
+    x = F.pad(x, (0, columns // 2 - x.shape[3], 0, rows // 2 - x.shape[2]), value=GREY)
+    boxes = boxes - np.tile(np.array([2 * left, 2 * top]), 2)
+    if random.random() < 0.5:
+        x = x.flip(3)
+        boxes = np.stack([columns - boxes[:, 2], boxes[:, 1], columns - boxes[:, 0], boxes[:, 3]], 1)
+    gamma, contrast = math.exp(random.uniform(-0.35, 0.35)), random.uniform(0.6, 1.3)
+    x = (x.clamp(0, 1) ** gamma - GREY) * contrast + GREY + random.uniform(-0.15, 0.15)
+    if random.random() < 0.15:
+        x = x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    else:
+        x = x + torch.from_numpy(random.normal(0, 0.03, (1, 3, 1, 1)).astype(np.float32))
+    if len(x) == 2:  # clouds pass
+        x = x + torch.from_numpy(random.normal(0, 0.01, (2, 1, 1, 1)).astype(np.float32))
+    if random.random() < 0.4:
+        x = x + torch.from_numpy(random.normal(0, random.uniform(0, 0.05), x.shape).astype(np.float32))
+    seen = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) > LEAST_AREA
+    apart = distance(x[:1], x[1:]) if len(x) == 2 else torch.zeros_like(x[:, :1])
+    return (torch.cat([x[:1], apart], 1)[0],
+            *cells(boxes[seen].astype(np.float32), item.strengths[seen], rows, columns))
+
+
+def batches(items: Sequence[LabelledPicture], options: SaliencyTraining, seed: int
+            ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Endless batches: pictures (B, 4, H/2, W/2), targets and weights (B, 1, H/8, W/8).
+
+    Sources are drawn by the square root of their size, so that a long clip of one place does not drown the others.
+    """
+    random = np.random.default_rng(seed)
+    sources: dict[str, list[LabelledPicture]] = {}
+    for item in items:
+        sources.setdefault(item.source, []).append(item)
+    names = sorted(sources)
+    share = np.sqrt([len(sources[name]) for name in names])
+    share /= share.sum()
+    while True:
+        drawn = []
+        for _ in range(options.batch):
+            source = sources[names[random.choice(len(names), p=share)]]
+            drawn.append(labelled_crop(source[random.integers(len(source))], options, random))
+        yield (torch.stack([d[0] for d in drawn]).contiguous(memory_format=torch.channels_last),
+               torch.from_numpy(np.stack([d[1] for d in drawn]))[:, None],
+               torch.from_numpy(np.stack([d[2] for d in drawn]))[:, None])
+
+
+def validate(network: Saliency, held: Sequence[LabelledPicture]) -> dict[str, float]:
+    """Of the held-back objects, the share that is covered when so much of the pictures is kept as the thresholds do.
+
+    An object counts as covered when nine tenths of its cells are. ``cover_98`` is how much has to be kept, of the
+    pictures' area, so that 98 % of the objects are covered: less is better.
+    """
+    least, everything = [], []
+    for item in held:
+        background = to_tensor(item.background[None]) if item.background is not None else None
+        found = saliency_map(network, to_tensor(item.picture[None]), background).numpy()
+        everything.append(found.ravel())
+        for (x0, y0, x1, y1), strength in zip(item.boxes.tolist(), item.strengths.tolist(), strict=True):
+            inside = found[max(0, int(y0 // CELL)):math.ceil(y1 / CELL), max(0, int(x0 // CELL)):math.ceil(x1 / CELL)]
+            if strength >= 0.95 and inside.size:
+                least.append(float(np.quantile(inside, 0.1)))
+    if not least:
+        return {}
+    values, objects = np.concatenate(everything), np.array(least)
+    shown = {f"recall_at_{round(100 * kept)}": round(float((objects > np.quantile(values, 1 - kept)).mean()), 4)
+             for kept in (0.1, 0.2)}
+    for share in (0.9, 0.98):
+        shown[f"cover_{round(100 * share)}"] = round(float((values >= np.quantile(objects, 1 - share)).mean()), 4)
+    return shown
+
+
+def train(items: Sequence[LabelledPicture], held: Sequence[LabelledPicture], options: SaliencyTraining, folder: Path
+          ) -> Saliency:
+    """Train from the checkpoint in ``folder``, where there is one; the averaged weights."""
+    torch.manual_seed(options.seed)
+    network = Saliency().to(options.device, memory_format=torch.channels_last)
+    loop = Loop("saliency", network, folder / "saliency.pt", minutes=options.minutes, rate=options.rate)
+    stream = batches(items, options, options.seed + loop.step)
+    for _ in loop.rounds(lambda: validate(loop.average, held)):
+        picture, target, weight = (part.to(options.device) for part in next(stream))
+        with torch.autocast(options.device, torch.bfloat16):
+            logits = network(picture)
+        loss = (F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none") * weight).mean()
+        loop.update(loss)
+    return loop.average

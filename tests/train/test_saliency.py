@@ -1,0 +1,96 @@
+"""Training of the saliency network: targets, crops, and that it learns where objects are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from duoview.models.data import to_tensor
+from duoview.models.saliency import Saliency, half_size, saliency_map
+from duoview.models.train_saliency import (
+    LabelledPicture,
+    SaliencyTraining,
+    batches,
+    cells,
+    labelled_crop,
+    train,
+    validate,
+)
+
+
+def scene(seed: int, background: bool = False) -> LabelledPicture:
+    """Grey noise with one or two bright squares, each a box."""
+    random = np.random.default_rng(seed)
+    empty = random.integers(90, 110, (192, 256, 3)).astype(np.uint8)
+    picture, boxes = empty.copy(), []
+    for _ in range(random.integers(1, 3)):
+        x, y, side = random.integers(0, 200), random.integers(0, 140), random.integers(24, 48)
+        picture[y:y + side, x:x + side] = 230
+        boxes.append([x, y, x + side, y + side])
+    return LabelledPicture(f"set{seed % 3}", picture, np.array(boxes, np.float32), np.ones(len(boxes), np.float32),
+                           empty if background else None)
+
+
+def test_cells_of_a_box_are_wanted_and_those_of_small_boxes_weigh_more() -> None:
+    boxes = np.array([[16, 16, 32, 32], [64, 64, 128, 128]], np.float32)
+    target, weight = cells(boxes, np.array([1.0, 0.5], np.float32), 160, 160)
+    assert target[2:4, 2:4].min() == 1 and target[8:16, 8:16].min() == 0.5 and target[0, 19] == 0
+    assert weight[3, 3] > weight[10, 10] > weight[0, 19] == 1
+
+
+def test_boxes_outside_of_the_picture_leave_it_alone() -> None:
+    boxes = np.array([[-200, -200, -100, -100], [500, 10, 600, 20]], np.float32)
+    target, weight = cells(boxes, np.ones(2, np.float32), 160, 160)
+    assert not target.any() and (weight == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crop_takes_its_boxes_along(seed: int) -> None:
+    options = SaliencyTraining(crop=(128, 160))
+    x, target, _ = labelled_crop(scene(seed), options, np.random.default_rng(seed))
+    assert x.shape == (4, 64, 80) and target.shape == (16, 20)
+    bright = torch.nn.functional.avg_pool2d(x[:3].mean(0)[None], 4)[0].numpy()
+    inside, outside = bright[target == 1], bright[target == 0]
+    if inside.size and outside.size:  # the brightest cells are those of the objects
+        assert inside.max() > outside.max() - 0.05
+
+
+def test_the_distance_from_the_background_is_seen_where_there_is_one() -> None:
+    options = SaliencyTraining(crop=(128, 160), forget=0.0)
+    without, _, _ = labelled_crop(scene(1), options, np.random.default_rng(2))
+    with_one, _, _ = labelled_crop(scene(1, background=True), options, np.random.default_rng(2))
+    assert not without[3].any() and with_one[3].max() > 0.1
+
+
+def test_a_map_has_a_cell_for_every_eight_pixels_begun() -> None:
+    picture = torch.rand(1, 3, 90, 130)
+    assert saliency_map(Saliency().eval(), picture, None).shape == (12, 20)
+    assert half_size(picture).shape == (1, 3, 45, 65)
+
+
+def test_sources_are_drawn_by_the_square_root_of_their_size() -> None:
+    items = [LabelledPicture("many", np.full((192, 256, 3), 40, np.uint8), np.zeros((0, 4), np.float32),
+                             np.zeros(0, np.float32))] * 99
+    items.append(LabelledPicture("one", np.full((192, 256, 3), 200, np.uint8), np.zeros((0, 4), np.float32),
+                                 np.zeros(0, np.float32)))
+    stream = batches(items, SaliencyTraining(batch=100, crop=(64, 64)), 3)
+    bright = sum(int((next(stream)[0][:, :3].mean((1, 2, 3)) > 0.4).sum()) for _ in range(3))
+    assert 0.03 < bright / 300 < 0.2  # 1 in 11, not 1 in 100
+
+
+def test_training_finds_the_objects_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    items, held = [scene(n) for n in range(60)], [scene(n) for n in range(100, 112)]
+    before = validate(Saliency().eval(), held)["cover_90"]
+    options = SaliencyTraining(minutes=0.25, batch=4, crop=(128, 160))
+    train(items, held, options, tmp_path)
+    first = torch.load(tmp_path / "saliency.pt", weights_only=True)
+    network = train(items, held, SaliencyTraining(minutes=0.35, batch=4, crop=(128, 160)), tmp_path)
+    assert torch.load(tmp_path / "saliency.pt", weights_only=True)["step"] > first["step"] > 0
+    assert validate(network, held)["cover_90"] < 0.5 * before
+    found = saliency_map(network, to_tensor(held[0].picture[None]), None).numpy()
+    x0, y0, x1, y1 = (held[0].boxes[0] // 8).astype(int)
+    assert found[y0 + 1:y1, x0 + 1:x1].mean() > 2 * np.median(found)
