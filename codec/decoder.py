@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
+from duoview.inner.payload import read_key
+from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.machine import MAX_Q, MachineLayer
-from duoview.picture import DEFAULT_MAX_PIXELS, check_size, to_frame
+from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
 from duoview.sequence import MachineCodec, SequenceHeader
 
@@ -46,7 +49,10 @@ class DecoderStats:
 
 
 class Decoder:
-    """Decodes packets (one access unit each) into ``gbrp`` frames of one view.
+    """Decodes packets (one access unit each) into ``gbrp`` frames of one view, in the order in which they are shown.
+
+    A unit of the neural machine codec gives its frame at once; the inner one may reorder, so a unit gives none or
+    several, and the flush gives what is left.
 
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
@@ -63,26 +69,32 @@ class Decoder:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
-        self._backend = open_backend(device, threads)
+        self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
         self._start, self._steps, self._seed = start, steps, seed
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
         self._picture_network: Network | None = None
+        self._latent_network: Network | None = None
+        self._inner = False
+        self._reader = PictureReader()
+        self._player = InnerPlayer(threads=threads)
+        self._ready: list[av.VideoFrame] = []
         if self._given is not None:
-            self._load(self._given)
+            self._load(self._given, inner=False)
         self.sequence: SequenceHeader | None = None
         self.stats = DecoderStats()
         self._q = 0
         self._index = self._key_count = 0
         self._waiting = True
         self._latent: tuple[NDArray[np.float32], int] | None = None
+        self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
         self._picture_size = (0, 0)
         self._closed = False
 
     def decode(self, packet: av.Packet | bytes | None, *, discard: bool = False) -> list[av.VideoFrame]:
-        """The frames of one access unit (at most one); None flushes and ends the stream.
+        """The frames that one access unit makes ready; None flushes, gives those that are left, and ends the stream.
 
         discard: decode only what later units refer to and give no frame (a human view then runs no diffusion); holds
         for packets marked ``is_discard`` too.
@@ -94,7 +106,8 @@ class Decoder:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")
         if packet is None:
             self._closed = True
-            return []
+            self._show_inner(self._player.flush())
+            return self._take_ready()
         discard = discard or (isinstance(packet, av.Packet) and packet.is_discard)
         try:
             unit = parse(bytes(packet))
@@ -105,6 +118,12 @@ class Decoder:
             if self._waiting and not unit.key:
                 return self._without_key(packet, discard)
             self._check_order(unit)
+            self._read_quality(unit)
+            assert self.sequence is not None
+            if self.sequence.machine_codec == MachineCodec.INNER:
+                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q))
+                self.stats.decoded += 1
+                return self._take_ready()
             z_m = self._decode_unit(unit)
         except BitstreamError as error:
             self._lose(error)
@@ -112,31 +131,41 @@ class Decoder:
                 raise
             return self._without_key(packet, discard)
         self.stats.decoded += 1
-        assert self.sequence is not None
         if self._latent is None or z_m is not self._latent[0]:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
-            self._latent, self._picture = (z_m, self._q), None
+            self._latent, self._coded, self._picture = (z_m, self._q), None, None
         self._picture_size = (self.sequence.width, self.sequence.height)
-        return [] if discard else [self._frame(packet, concealed=False)]
+        if not discard:
+            self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
+        return self._take_ready()
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""
-        self._waiting, self._latent, self._picture, self._closed = True, None, None, False
+        self._waiting, self._latent, self._coded, self._picture, self._closed = True, None, None, None, False
+        self._player.reset()
+        self._ready.clear()
         if self._machine is not None:
             self._machine.reset()
 
     def symbols_sha256(self) -> str:
-        """Digest of all integers decoded so far, in order."""
-        return self._machine.digest.hexdigest() if self._machine is not None else ""
+        """Digest of all integers (or inner packets) decoded so far, in order; empty before the first profile."""
+        return self._digest.hexdigest() if self._profile is not None else ""
 
-    def _load(self, profile: Profile) -> None:
-        machine = MachineLayer(profile, self._backend, encode=False)
-        picture_network = profile.load("decoder", self._backend)
-        human = None
+    def _load(self, profile: Profile, *, inner: bool) -> None:
+        """Load the networks that a machine codec and the view need; an inner stream's machine view needs none."""
+        human, picture_network, latent_network, machine = None, None, None, None
+        if not inner:
+            machine = MachineLayer(profile, self._backend, encode=False)
+            machine.digest = self._digest
+        elif self.view == "human":
+            latent_network = profile.load("encoder", self._backend)
+        if not inner or self.view == "human":
+            picture_network = profile.load("decoder", self._backend)
         if self.view == "human":
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
-        self._profile, self._machine, self._picture_network, self._human = profile, machine, picture_network, human
+        self._profile, self._machine, self._human = profile, machine, human
+        self._picture_network, self._latent_network, self._inner = picture_network, latent_network, inner
 
     def _begin(self, unit: AccessUnit) -> None:
         """Take over a sequence header; load the profile it names."""
@@ -144,18 +173,22 @@ class Decoder:
         if sequence is None:
             raise BitstreamError("key access unit without a sequence header", offset=0)
         check_size(sequence.width, sequence.height, self.max_pixels)
-        if sequence.machine_codec != MachineCodec.NEURAL:
-            raise ProfileError(f"the stream's machine codec is {sequence.machine_codec.name.lower()}; "
-                               "this version decodes neural only")
-        if self._profile is None or self._profile.sha256 != sequence.profile_sha256:
+        inner = sequence.machine_codec == MachineCodec.INNER
+        if self._player.started and (not inner or sequence != self.sequence):
+            self._show_inner(self._player.flush())  # they have the old size, and come before
+            if not inner:
+                self._player.reset()
+        profile = self._profile
+        if profile is None or profile.sha256 != sequence.profile_sha256:
             profile = self._given or Profile.bundled(sequence.profile)
             if profile.sha256 != sequence.profile_sha256:
                 raise ProfileError(
                     f"the stream was made with profile {sequence.profile!r} {sequence.profile_sha256.hex()[:12]}..., "
                     f"here is {profile.name!r} {profile.sha256.hex()[:12]}...; give the folder of the stream's profile")
-            if self._latent is not None:
+        if profile is not self._profile or inner != self._inner:
+            if self._latent is not None or self._coded is not None:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
-            self._load(profile)
+            self._load(profile, inner=inner)
         self.sequence = sequence
 
     def _check_order(self, unit: AccessUnit) -> None:
@@ -167,11 +200,11 @@ class Decoder:
                                  "units between them are missing", offset=0)
         self._index, self._key_count = unit.index, unit.key_count
 
-    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.float32]:
-        assert self._machine is not None and self.sequence is not None
+    def _read_quality(self, unit: AccessUnit) -> None:
+        """Take over the unit's quality; refuse a unit in which that, or what is coded with it, is damaged."""
         for damage in unit.damaged:
             # The quality counts as well: at another one than the encoder's the machine section cannot be read.
-            if damage.type in (SectionType.MACHINE, SectionType.QUALITY):
+            if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY):
                 raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
         level = unit.payload(SectionType.QUALITY)
         if level is not None:
@@ -183,6 +216,9 @@ class Decoder:
                                      offset=end)
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
+
+    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.float32]:
+        assert self._machine is not None and self.sequence is not None
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
             raise BitstreamError("access unit without its machine section", offset=0)
@@ -191,13 +227,49 @@ class Decoder:
         self._waiting = False
         return z_m
 
+    def _feed_inner(self, unit: AccessUnit, times: UnitTimes) -> None:
+        assert self.sequence is not None
+        payload = unit.payload(SectionType.INNER)
+        if not payload:
+            raise BitstreamError("access unit without its inner section", offset=0)
+        if unit.key:
+            header, payload = read_key(payload, self.sequence.width, self.sequence.height)
+            self._show_inner(self._player.begin(header))
+        shown = self._player.feed(payload, times)
+        self._digest.update(payload)
+        self._waiting = False
+        self._show_inner(shown)
+
+    def _show_inner(self, shown: list[Shown]) -> None:
+        """Make the frames of pictures that are to be shown, in their order."""
+        for one in shown:
+            if one.frame is not None:
+                assert self.sequence is not None
+                self._latent, self._coded, self._picture = None, one, None
+                self._picture_size = (self.sequence.width, self.sequence.height)
+            if not one.times.discard and (self._coded is not None or self._latent is not None):
+                self._ready.append(self._frame(one.times, concealed=one.frame is None))
+
+    def _take_ready(self) -> list[av.VideoFrame]:
+        ready, self._ready = self._ready, []
+        return ready
+
     def _show(self) -> NDArray[np.uint8]:
-        """The picture of the last latent, made when it is first asked for."""
+        """The picture of the last latent or coded frame, made when it is first asked for."""
         if self._picture is None:
-            assert self._latent is not None and self._picture_network is not None
-            z_m, q = self._latent
-            (picture,) = self._picture_network(z=z_m)
+            if self._coded is not None:
+                assert self._coded.frame is not None
+                picture = scaled_picture(self._reader, self._coded.frame, self._coded.size, self._picture_size)
+                q = self._coded.times.q
+                if self._human is not None:
+                    assert self._latent_network is not None
+                    (z_m,) = self._latent_network(picture=picture)
+            else:
+                assert self._latent is not None and self._picture_network is not None
+                z_m, q = self._latent
+                (picture,) = self._picture_network(z=z_m)
             if self._human is not None:
+                assert self._picture_network is not None
                 (human,) = self._picture_network(z=self._human.latent(z_m, q))
                 picture = self._human.colour(human, picture)
             # Last: a machine view left behind by a failure must not be taken for the human one.
@@ -205,29 +277,35 @@ class Decoder:
         return self._picture
 
     def _without_key(self, packet: av.Packet | bytes, discard: bool) -> list[av.VideoFrame]:
-        """A P unit whose references are gone: repeat the last picture, or give nothing before the first one."""
-        if self._latent is None:
+        """A unit whose references are gone: repeat the last picture, or give nothing before the first one."""
+        times = UnitTimes.of(packet, discard=discard)
+        if self._player.started:
+            self.stats.concealed += 1
+            self._show_inner(self._player.lose(times))
+        elif self._latent is None and self._coded is None:
             self.stats.skipped += 1
-            return []
-        self.stats.concealed += 1
-        return [] if discard else [self._frame(packet, concealed=True)]
+        else:
+            self.stats.concealed += 1
+            if not discard:
+                self._ready.append(self._frame(times, concealed=True))
+        return self._take_ready()
 
     def _lose(self, error: BitstreamError) -> None:
         """Damage: what the next units refer to is gone, up to the next key frame."""
         self.stats.damaged += 1
         self.stats.last_damage = str(error)
         self._waiting = True
+        self._player.interrupt()
         if self._machine is not None:
             self._machine.reset()
 
-    def _frame(self, packet: av.Packet | bytes, *, concealed: bool) -> av.VideoFrame:
+    def _frame(self, times: UnitTimes, *, concealed: bool) -> av.VideoFrame:
         frame = to_frame(self._show(), *self._picture_size)
-        if isinstance(packet, av.Packet):
-            frame.pts = packet.pts
-            if packet.time_base:
-                frame.time_base = packet.time_base
-            if packet.duration:
-                frame.duration = packet.duration
+        frame.pts = times.pts
+        if times.time_base:
+            frame.time_base = times.time_base
+        if times.duration:
+            frame.duration = times.duration
         frame.opaque = FrameOrigin(concealed, self._human.provenance if self._human is not None else None)
         return frame
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,14 +14,52 @@ from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, se
 from duoview.backends import Backend, open_backend
 from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
+from duoview.inner.settings import InnerSettings
+from duoview.inner.stream import CodedFrame, FrameTimes, InnerStream
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
 from duoview.sequence import Colour, MachineCodec, SequenceHeader
 
+MACHINES = ("neural", "inner")
+
+
+class UnitWriter:
+    """Numbers the access units of a stream and makes packets of them.
+
+    Nothing counts until the unit's bytes are made: if that fails, no later unit may refer to what nobody received.
+    """
+
+    def __init__(self) -> None:
+        self.index = 0
+        self._keys = 0
+        self._told_q: int | None = None
+
+    def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
+              dts: int) -> av.Packet:
+        """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside."""
+        sections = [section]
+        if key or q != self._told_q:
+            level = bytearray()
+            varint.write(level, q)
+            sections.insert(0, Section(SectionType.QUALITY, None, bytes(level)))
+        index = 0 if key else self.index + 1
+        keys = self._keys + key
+        packet = av.Packet(serialize(AccessUnit(key=key, index=index, key_count=(keys - 1) % KEY_COUNTS,
+                                                sequence=sequence if key else None, sections=tuple(sections))))
+        packet.time_base = times.time_base
+        packet.pts, packet.dts, packet.duration = times.pts, dts, max(1, times.duration)
+        packet.is_keyframe = key
+        self.index, self._keys, self._told_q = index, keys, q
+        return packet
+
 
 class Encoder:
-    """Encodes video frames into packets that hold one access unit each; no lookahead, no reordering.
+    """Encodes video frames into packets that hold one access unit each.
+
+    The neural machine codec has no lookahead and no reordering; the inner one has both unless its latency is ``zero``,
+    gives packets later than their frames, and starts a new group of pictures where q changes. With reordering, times
+    come in finer ticks than the frames' where those are coarse, since decode times need them.
 
     Args:
         width, height: size of the first frames; a frame of another size starts a new sequence.
@@ -30,12 +70,19 @@ class Encoder:
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.
+        machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
                  profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
-                 decision: SymbolDecision | None = None) -> None:
+                 decision: SymbolDecision | None = None, machine: str = "neural",
+                 inner: InnerSettings | None = None) -> None:
+        if machine not in MACHINES:
+            raise ValueError(f"machine={machine!r}: expected one of {', '.join(MACHINES)}")
+        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural")):
+            if value is not None and machine != belongs:
+                raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
         if gop < 1:
             raise LimitError(f"gop={gop}: expected 1 or more frames")
@@ -45,15 +92,21 @@ class Encoder:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.gop, self.max_pixels, self.sample_aspect = gop, max_pixels, Fraction(sample_aspect)
         self.profile = profile if isinstance(profile, Profile) else Profile(profile)
-        self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
+        self._digest = hashlib.sha256()
+        self._machine: MachineLayer | None = None
+        self._inner: InnerStream | None = None
+        if machine == "inner":
+            settings = inner or InnerSettings(threads=threads)
+            self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
+        else:
+            self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
+            self._digest = self._machine.digest
         self._reader = PictureReader()
         self._size = (width, height)
-        self._index = 0
-        self._keys = 0
+        self._units = UnitWriter()
         self._count = 0
         self._closed = False
         self._restart = True
-        self._told_q: int | None = None
 
     @property
     def q(self) -> int:
@@ -67,61 +120,71 @@ class Encoder:
         self._q = value
 
     def encode(self, frame: av.VideoFrame | None, *, key: bool = False) -> list[av.Packet]:
-        """Encode one frame; None flushes (nothing is held back, so nothing comes) and ends the stream.
+        """Encode one frame; returns the packets that are ready, in decode order. None flushes and ends the stream.
 
-        The frame is not altered. Raises av.EOFError after the flush, LimitError on an impossible size.
+        The frame is not altered. Raises av.EOFError after the flush, LimitError on an impossible size, and for the
+        inner codec on a frame that is not later than the one before.
         """
         if self._closed:
             raise av.EOFError(541478725, "encode() after the encoder was flushed")
         if frame is None:
             self._closed = True
-            return []
-        size = (frame.width, frame.height)
+            return self._inner_units(self._inner.flush()) if self._inner is not None else []
+        size, changed = (frame.width, frame.height), False
         if size != self._size:
             check_size(*size, self.max_pixels)
-            self._size, self._restart = size, True
-        is_key = key or self._restart or self._index + 1 >= self.gop
+            self._size, changed = size, True
+        times = self._times(frame)
+        if self._inner is not None:
+            return self._encode_inner(self._inner, frame, times, key)
+        self._restart = self._restart or changed
+        assert self._machine is not None
+        is_key = key or self._restart or self._units.index + 1 >= self.gop
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
-        sections = [Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))]
-        if is_key or self.q != self._told_q:
-            level = bytearray()
-            varint.write(level, self.q)
-            sections.insert(0, Section(SectionType.QUALITY, None, bytes(level)))
-        index = 0 if is_key else self._index + 1
-        keys = self._keys + is_key
-        unit = AccessUnit(key=is_key, index=index, key_count=(keys - 1) % KEY_COUNTS,
-                          sequence=self._sequence(frame) if is_key else None, sections=tuple(sections))
-        packet = self._packet(serialize(unit), frame, is_key)
-        self._index, self._keys, self._told_q, self._restart = index, keys, self.q, False
+        section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))
+        packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
+                                   times=times, dts=times.pts)
+        self._count += 1
+        self._restart = False
         return [packet]
 
-    def symbols_sha256(self) -> str:
-        """Digest of all integers coded so far; a decoder of the same units has the same."""
-        return self._machine.digest.hexdigest()
+    def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
+        coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key)
+        self._count += 1
+        return self._inner_units(coded)
 
-    def _sequence(self, frame: av.VideoFrame) -> SequenceHeader:
+    def _inner_units(self, coded: list[CodedFrame]) -> list[av.Packet]:
+        packets = []
+        try:
+            for one in coded:
+                section = Section(SectionType.INNER, None, one.payload)
+                packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
+                                                 dts=one.dts))
+                self._digest.update(one.packet)
+        except BaseException:
+            assert self._inner is not None
+            self._inner.drop()  # what is still to come may refer to what nobody received
+            raise
+        return packets
+
+    def symbols_sha256(self) -> str:
+        """Digest of all integers (or inner packets) coded so far; a decoder of the same units has the same."""
+        return self._digest.hexdigest()
+
+    def _sequence(self, frame: av.VideoFrame, machine_codec: MachineCodec) -> SequenceHeader:
         return SequenceHeader(
             width=frame.width, height=frame.height, rate=self.rate, profile=self.profile.name,
-            profile_sha256=self.profile.sha256, machine_codec=MachineCodec.NEURAL,
+            profile_sha256=self.profile.sha256, machine_codec=machine_codec,
             colour=Colour(primaries=int(frame.color_primaries), transfer=int(frame.color_trc),
                           matrix=int(frame.colorspace), range=int(frame.color_range)),
             sample_aspect_ratio=self.sample_aspect, pixel_format=frame.format.name)
 
-    def _packet(self, data: bytes, frame: av.VideoFrame, is_key: bool) -> av.Packet:
-        packet = av.Packet(data)
+    def _times(self, frame: av.VideoFrame) -> FrameTimes:
         # Frames that bring no time get the count of frames in units of the frame rate; what duration they bring is in
         # a time base of which nothing else is known then.
         if frame.pts is not None and frame.time_base:
-            packet.time_base = frame.time_base
-            packet.pts = packet.dts = frame.pts
-            duration = frame.duration or round(1 / self.rate / packet.time_base)
-        else:
-            packet.time_base = 1 / self.rate
-            packet.pts = packet.dts = self._count
-            duration = 1
-        self._count += 1
-        packet.duration = max(1, duration)
-        packet.is_keyframe = is_key
-        return packet
+            base = Fraction(frame.time_base)
+            return FrameTimes(frame.pts, frame.duration or round(1 / self.rate / base), base)
+        return FrameTimes(self._count, 1, 1 / self.rate)

@@ -18,6 +18,8 @@ DEFAULT_MAX_PIXELS = 1 << 25
 #: Without accurate rounding, libswscale's YUV to RGB comes out one to two levels too dark.
 _INTERPOLATION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND
 
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
+
 #: gbrp keeps its planes in the order green, blue, red.
 _PLANES = (2, 0, 1)
 
@@ -88,3 +90,16 @@ def to_frame(picture: NDArray[np.uint8], width: int, height: int) -> av.VideoFra
     frame.color_range = ColorRange.JPEG
     frame.colorspace = 0  # RGB in H.273
     return frame
+
+
+def scaled_picture(reader: PictureReader, frame: av.VideoFrame, coded: tuple[int, int],
+                   size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture (1, 3, H, W) of the top left ``coded`` width and height of a frame, scaled to ``size``, padded."""
+    picture = reader.read(frame)
+    if (frame.width, frame.height) == coded == size:
+        return picture
+    cropped = to_frame(picture, *coded)
+    if coded != size:
+        scaled = VideoReformatter().reformat(cropped, *size, interpolation=_SCALING)
+        scaled.color_range, cropped = ColorRange.JPEG, scaled
+    return reader.read(cropped)

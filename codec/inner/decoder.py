@@ -1,0 +1,71 @@
+"""The standard decoder of an inner stream: packets in decode order to frames in the order in which they are shown."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from duoview.errors import BackendUnavailableError, BitstreamError
+
+from .settings import InnerCodec
+
+_DECODERS = {InnerCodec.H264: "h264", InnerCodec.HEVC: "hevc", InnerCodec.AV1: "libdav1d"}
+#: A codec's picture may exceed the coded size by this much on each side: encoders take even sizes, some no small ones.
+MAX_PADDING = 256
+#: What libavcodec raises for data that is none, or for pictures beyond the limit.
+_FAILURES = (av.error.FFmpegError, ValueError, MemoryError, OverflowError)
+
+
+class InnerDecoder:
+    """Decodes packets that are given with a ticket, a number that comes back with the frame.
+
+    Args:
+        width, height: the coded size; larger pictures (beyond MAX_PADDING) are refused before memory is taken for them.
+        threads: of slices and tiles; never of frames, whose errors would come late. 0 for all cores.
+    """
+
+    def __init__(self, codec: InnerCodec, width: int, height: int, *, threads: int = 0) -> None:
+        self.codec, self.width, self.height = codec, width, height
+        name = _DECODERS[codec]
+        try:
+            context = av.CodecContext.create(name, "r")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise BackendUnavailableError(f"decoder {name}: not in this build of PyAV ({error})") from error
+        assert isinstance(context, av.VideoCodecContext)
+        self._context = context
+        most = (width + MAX_PADDING) * (height + MAX_PADDING)
+        options = {"max_pixels": str(most)}
+        if codec is InnerCodec.AV1:
+            options |= {"max_frame_delay": "1"}
+        self._context.options = options
+        self._context.thread_count = threads
+        self._context.thread_type = "SLICE"
+
+    def decode(self, packet: bytes, ticket: int) -> list[tuple[int, av.VideoFrame]]:
+        """The frames that are ready, with the tickets of their packets. Raises BitstreamError."""
+        given = av.Packet(packet)
+        given.pts = given.dts = ticket
+        given.time_base = Fraction(1)
+        return self._frames(given)
+
+    def flush(self) -> list[tuple[int, av.VideoFrame]]:
+        """The frames that are left; the decoder has then ended."""
+        return self._frames(None)
+
+    def _frames(self, packet: av.Packet[Any] | None) -> list[tuple[int, av.VideoFrame]]:
+        try:
+            frames = self._context.decode(packet)
+        except _FAILURES as error:
+            raise BitstreamError(f"{self._context.name} refuses the packet: {error}", offset=0) from error
+        found = []
+        for frame in frames:
+            for side, coded in ((frame.width, self.width), (frame.height, self.height)):
+                if not coded <= side <= coded + MAX_PADDING:
+                    raise BitstreamError(
+                        f"picture of {frame.width}x{frame.height} in a unit that announces {self.width}x{self.height}",
+                        offset=0)
+            if frame.pts is not None:
+                found.append((frame.pts, frame))
+        return found

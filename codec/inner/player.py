@@ -1,0 +1,144 @@
+"""Inner packets in, pictures in the order in which they are shown out; lost units among them, in their places.
+
+A standard decoder is never handed a stream with a hole: at the first loss it is drained and dropped, and the next one
+starts at a key unit. What is lost until then is shown as a repetition, at its own time. Since a decoder may give frames
+in another order than their packets came, repetitions wait until nothing earlier can come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from duoview.errors import BitstreamError
+
+from .decoder import InnerDecoder
+from .payload import KeyHeader
+
+#: Packets without a frame (second fields, damage that a decoder does not report) are forgotten beyond this many.
+_MAX_WAITING = 64
+
+
+@dataclass(frozen=True)
+class UnitTimes:
+    """What a frame takes over from its access unit: times in ticks of the time base, whether it is to be shown, q."""
+
+    pts: int | None = None
+    duration: int | None = None
+    time_base: Fraction | None = None
+    discard: bool = False
+    q: int = 0
+
+    @classmethod
+    def of(cls, packet: av.Packet[Any] | bytes, *, discard: bool = False, q: int = 0) -> UnitTimes:
+        """The times of a packet; bytes have none."""
+        if not isinstance(packet, av.Packet):
+            return cls(discard=discard, q=q)
+        base = Fraction(packet.time_base) if packet.time_base else None
+        return cls(packet.pts, packet.duration or None, base, discard, q)
+
+    @property
+    def seconds(self) -> Fraction | None:
+        """Presentation time, None where there is none."""
+        return self.pts * Fraction(self.time_base) if self.pts is not None and self.time_base else None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture to show: a decoded frame and the coded size in it, or None for a repetition of the last picture."""
+
+    times: UnitTimes
+    frame: av.VideoFrame | None = None
+    size: tuple[int, int] = (0, 0)
+
+
+class InnerPlayer:
+    """Feeds standard decoders with the packets of one stream and keeps their frames in order."""
+
+    def __init__(self, *, threads: int = 0) -> None:
+        self._threads = threads
+        self._decoder: InnerDecoder | None = None
+        self._header: KeyHeader | None = None
+        self._ticket = 0
+        self._waiting: dict[int, UnitTimes] = {}
+        self._held: list[Shown] = []
+        self._depth = 0
+        #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
+        self.started = False
+
+    def begin(self, header: KeyHeader) -> list[Shown]:
+        """Get ready for a key unit: with another header, or after a flush or a loss, a new decoder takes over.
+
+        Returns what was still to come of the old one.
+        """
+        if self._decoder is not None and header == self._header:
+            return []
+        left = self.flush()
+        if header != self._header:
+            self._depth = 0
+        self._decoder = InnerDecoder(header.codec, header.width, header.height, threads=self._threads)
+        self._header = header
+        return left
+
+    def feed(self, packet: bytes, times: UnitTimes) -> list[Shown]:
+        """Decode the packet of an intact unit. BitstreamError when the decoder refuses it; then call `lose`."""
+        if self._decoder is None:
+            raise BitstreamError("inner packet without a key unit before it", offset=0)
+        ticket, self._ticket = self._ticket, self._ticket + 1
+        self._waiting[ticket] = times
+        try:
+            frames = self._decoder.decode(packet, ticket)
+        except BitstreamError:
+            del self._waiting[ticket]
+            raise
+        self.started = True
+        shown = self._take(frames)
+        self._depth = max(self._depth, len(self._waiting))
+        while len(self._waiting) > _MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        return shown
+
+    def lose(self, times: UnitTimes) -> list[Shown]:
+        """A unit that cannot be decoded: returns what can be shown by now."""
+        self.interrupt()
+        self._held.append(Shown(times))
+        self._sort()
+        ready = len(self._held) - self._depth
+        shown, self._held = self._held[: max(0, ready)], self._held[max(0, ready) :]
+        return shown
+
+    def flush(self) -> list[Shown]:
+        """All that is left; the next unit must be a key unit."""
+        self.interrupt()
+        self._sort()
+        shown, self._held = self._held, []
+        return shown
+
+    def reset(self) -> None:
+        """Forget everything, after a seek."""
+        self._decoder, self._header, self._depth, self.started = None, None, 0, False
+        self._waiting.clear()
+        self._held.clear()
+
+    def interrupt(self) -> None:
+        """Drain and drop the decoder: what it was fed is still shown, and the next unit must be a key unit."""
+        if self._decoder is None:
+            return
+        with contextlib.suppress(BitstreamError):  # a loss is told already; what came before it was shown
+            self._held += self._take(self._decoder.flush())
+        self._decoder = None
+        self._waiting.clear()
+
+    def _take(self, frames: list[tuple[int, av.VideoFrame]]) -> list[Shown]:
+        assert self._header is not None
+        size = (self._header.width, self._header.height)
+        return [Shown(self._waiting.pop(ticket), frame, size) for ticket, frame in frames if ticket in self._waiting]
+
+    def _sort(self) -> None:
+        """Into the order of presentation; pictures without a time stay where they are."""
+        if all(shown.times.seconds is not None for shown in self._held):
+            self._held.sort(key=lambda shown: shown.times.seconds or Fraction(0))

@@ -1,0 +1,148 @@
+"""How the standard codec inside access units is run: codec, encoder, quality, latency, rate control."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from duoview.errors import LimitError
+from duoview.machine import MAX_Q
+
+LATENCIES = ("full", "zero")
+MAX_THREADS = 1024
+MAX_GOP = 1 << 20
+_MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
+
+
+class InnerCodec(enum.IntEnum):
+    """The standard codec of an inner machine layer; the numbers are those of the stream."""
+
+    H264 = 1
+    HEVC = 2
+    AV1 = 3
+
+
+CODEC_NAMES = {"h264": InnerCodec.H264, "hevc": InnerCodec.HEVC, "av1": InnerCodec.AV1}
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """An encoder that libavcodec may have: its codec, its crf at q 0 and q 63, and the presets it knows.
+
+    The pictures of encoders with `reorders` may come in another order than they are shown. `smallest` is the least
+    width and height in pixels that it takes.
+    """
+
+    codec: InnerCodec
+    coarsest: float
+    finest: float
+    preset: str
+    reorders: bool = True
+    hardware: bool = False
+    smallest: int = 2
+
+
+#: The first of each codec is its default. The scales of crf differ: a factor of two in rate is about 6 steps of x264's
+#: and x265's, and about 9 of SVT-AV1's, so that q spans more than 20:1 with each of them.
+ENCODERS = {
+    "libx264": EncoderKind(InnerCodec.H264, 50, 15, "medium"),
+    "libx265": EncoderKind(InnerCodec.HEVC, 50, 15, "medium", smallest=64),
+    "libsvtav1": EncoderKind(InnerCodec.AV1, 63, 12, "8", reorders=False, smallest=64),
+    "h264_nvenc": EncoderKind(InnerCodec.H264, 51, 15, "p5", hardware=True, smallest=256),
+    "hevc_nvenc": EncoderKind(InnerCodec.HEVC, 51, 15, "p5", hardware=True, smallest=256),
+    "av1_nvenc": EncoderKind(InnerCodec.AV1, 63, 12, "p5", reorders=False, hardware=True, smallest=256),
+}
+
+
+@dataclass(frozen=True)
+class InnerSettings:
+    """Settings of the inner encoder. Values that cannot be raise LimitError when it is made.
+
+    codec: ``h264``, ``hevc`` or ``av1``. encoder: libavcodec's name of one, empty for the codec's software encoder;
+    one that does not work here is an error, never replaced. preset: the encoder's own, empty for our default.
+    q: 0 (smallest) to 63 (best), mapped linearly onto the encoder's constant rate factor: 50 to 15 for H.264 and HEVC,
+    63 to 12 for AV1. gop: frames from one key frame to the next, at most; a cut of the scene may start one earlier.
+    latency: ``full`` lets the encoder look ahead and reorder frames, ``zero`` gives every frame its packet at once.
+    b_frames: frames between two references at most, None for the encoder's choice, 0 for packets in the order of their
+    frames. threads: 0 for all cores.
+    bit_rate: bits per second on average instead of a constant quality, 0 for none. maxrate, bufsize: bits per second
+    and bits of a buffer that is filled at that rate and never runs over (VBV); both or neither, with either control.
+    """
+
+    codec: str = "hevc"
+    encoder: str = ""
+    preset: str = ""
+    q: int = 24
+    gop: int = 50
+    latency: str = "full"
+    b_frames: int | None = None
+    threads: int = 0
+    bit_rate: int = 0
+    maxrate: int = 0
+    bufsize: int = 0
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODEC_NAMES:
+            raise LimitError(f"inner codec {self.codec!r}: expected one of {', '.join(CODEC_NAMES)}")
+        of_codec = [name for name, kind in ENCODERS.items() if kind.codec is CODEC_NAMES[self.codec]]
+        if self.encoder and self.encoder not in of_codec:
+            raise LimitError(f"inner encoder {self.encoder!r}: expected one of {', '.join(of_codec)} for {self.codec}")
+        if self.latency not in LATENCIES:
+            raise LimitError(f"latency {self.latency!r}: expected one of {', '.join(LATENCIES)}")
+        for name, least, most in (("q", 0, MAX_Q), ("gop", 1, MAX_GOP), ("threads", 0, MAX_THREADS),
+                                  ("bit_rate", 0, _MAX_BITS), ("maxrate", 0, _MAX_BITS), ("bufsize", 0, _MAX_BITS)):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise LimitError(f"{name}={value}: expected {least} to {most}")
+        if self.b_frames is not None and not 0 <= self.b_frames <= 16:
+            raise LimitError(f"b_frames={self.b_frames}: expected 0 to 16")
+        if (self.maxrate == 0) != (self.bufsize == 0):
+            raise LimitError(f"maxrate={self.maxrate} and bufsize={self.bufsize}: expected both or neither")
+        if self.maxrate and self.bit_rate > self.maxrate:
+            raise LimitError(f"bit_rate={self.bit_rate}: expected at most maxrate, {self.maxrate}")
+        if not self.encoder:
+            object.__setattr__(self, "encoder", of_codec[0])
+
+    @property
+    def kind(self) -> EncoderKind:
+        """What is known of the encoder."""
+        return ENCODERS[self.encoder]
+
+    @property
+    def reorders(self) -> bool:
+        """True when packets may come in another order than their frames."""
+        return self.kind.reorders and self.latency == "full" and self.b_frames != 0 and self.gop > 1
+
+    @property
+    def crf(self) -> float:
+        """The constant rate factor of q, in quarters, which all encoders hold exactly."""
+        kind = self.kind
+        return round(4 * (kind.coarsest + (kind.finest - kind.coarsest) * self.q / MAX_Q)) / 4
+
+    def options(self) -> dict[str, str]:
+        """The encoder's options, by libavcodec's names; b-frames, rates and thread count are among them."""
+        zero, crf = self.latency == "zero", f"{self.crf:g}"
+        found = {"preset": self.preset or self.kind.preset, "g": str(self.gop)}
+        if self.b_frames is not None and self.kind.reorders:
+            found["bf"] = str(0 if zero else self.b_frames)
+        if self.bit_rate:
+            found["b"] = str(self.bit_rate)
+        if self.maxrate:
+            found |= {"maxrate": str(self.maxrate), "bufsize": str(self.bufsize)}
+        if self.kind.hardware:
+            found |= {"forced-idr": "1", "rc": "vbr"} | ({"tune": "ull", "zerolatency": "1"} if zero else {})
+            return found if self.bit_rate else found | {"cq": crf, "b": "0"}
+        if not self.bit_rate:
+            found["crf"] = crf
+        if self.encoder == "libsvtav1":
+            own = ["pred-struct=1", "lookahead=0"] if zero else []
+            own += [f"lp={self.threads}"] if self.threads else []
+            own += ["rc=1"] if self.bit_rate else []
+            return found | ({"svtav1-params": ":".join(own)} if own else {})
+        found |= {"forced-idr": "1"} | ({"tune": "zerolatency"} if zero else {})
+        if self.encoder == "libx265":
+            # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
+            own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1"]
+            own += [f"pools={self.threads}"] if self.threads else []
+            found["x265-params"] = ":".join(own)
+        return found

@@ -1,0 +1,143 @@
+"""Frames with their times in, coded frames in decode order out: runs one standard encoder after the other.
+
+A frame of another size, format or colour, or another quality, starts a new run with a key frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from duoview.errors import LimitError
+from duoview.sequence import SequenceHeader
+
+from .encoder import InnerEncoder, InnerPacket, coded_colour
+from .payload import KeyHeader
+from .settings import CODEC_NAMES, InnerSettings
+
+#: Where frames are reordered, packets begin before their frames; ticks this fine hold those times between the first two
+#: frames, so that no time lies before the first frame's (most containers cannot hold that, or would move everything).
+_FINE_ENOUGH = Fraction(1, 8000)
+_FINER = 32
+#: Decode times refer to frames at most this far back: no codec holds more than 16 pictures, encoders' runs included.
+_REMEMBERED = 1024
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """Times of a frame in ticks of its time base."""
+
+    pts: int
+    duration: int
+    time_base: Fraction
+
+    @property
+    def seconds(self) -> Fraction:
+        """Presentation time."""
+        return self.pts * self.time_base
+
+    def finer(self, factor: int) -> FrameTimes:
+        """The same times in ticks of a fraction of the time base."""
+        return FrameTimes(self.pts * factor, self.duration * factor, self.time_base / factor)
+
+
+@dataclass(frozen=True)
+class CodedFrame:
+    """A frame's inner section and packet; `dts` in ticks of the frame's time base, `q` it was coded with."""
+
+    payload: bytes
+    packet: bytes
+    key: bool
+    times: FrameTimes
+    dts: int
+    q: int
+    sequence: SequenceHeader
+
+
+class DecodeTimes:
+    """Gives packets decode times that rise, are never later than their frame's, and never before the first frame's."""
+
+    def __init__(self) -> None:
+        self._first: Fraction | None = None
+        self._last: Fraction | None = None
+
+    def next(self, wanted: Fraction | None, times: FrameTimes) -> int:
+        """The dts of the next packet, in ticks of its frame's time base, as near to `wanted` (seconds) as can be."""
+        base = times.time_base
+        self._first = times.seconds if self._first is None else self._first
+        dts = ((self._first if wanted is None else max(wanted, self._first)) / base).__floor__()
+        if self._last is not None and dts * base <= self._last:
+            dts = (self._last / base).__floor__() + 1
+        dts = min(dts, times.pts)
+        self._last = dts * base
+        return dts
+
+
+class InnerStream:
+    """The inner encoders of one stream, run after run."""
+
+    def __init__(self, settings: InnerSettings, *, rate: Fraction) -> None:
+        self.settings = settings
+        self._rate = rate
+        self._encoder: InnerEncoder | None = None
+        self._sequence: SequenceHeader | None = None
+        self._ticket = 0
+        self._times: dict[int, FrameTimes] = {}
+        self._order = DecodeTimes()
+        self._last: Fraction | None = None
+
+    def encode(self, frame: av.VideoFrame, sequence: SequenceHeader, times: FrameTimes, *, q: int,
+               key: bool) -> list[CodedFrame]:
+        """Encode a frame; what earlier frames still had to come is in front of it where a new run starts.
+
+        LimitError when the frame is not later than the one before. The frame is not altered.
+        """
+        if self._last is not None and times.seconds <= self._last:
+            raise LimitError(f"pts {times.pts} ({float(times.seconds):.6f} s) follows {float(self._last):.6f} s: "
+                             "frames must come in ascending time")
+        found: list[CodedFrame] = []
+        colour = coded_colour(frame)
+        if self._encoder is None or sequence != self._sequence or q != self.settings.q or (
+                colour != self._encoder.colour):
+            settings = dataclasses.replace(self.settings, q=q)
+            encoder = InnerEncoder(settings, frame.width, frame.height, rate=self._rate, colour=colour)
+            found = self.flush()
+            self.settings, self._encoder, self._sequence, key = settings, encoder, sequence, True
+        if self.settings.reorders and times.time_base > _FINE_ENOUGH:
+            times = times.finer(_FINER)
+        ticket, self._ticket = self._ticket, self._ticket + 1
+        self._times[ticket] = times
+        self._times.pop(ticket - _REMEMBERED, None)
+        self._last = times.seconds
+        try:
+            return found + [self._coded(packet) for packet in self._encoder.encode(frame, ticket, key=key)]
+        except BaseException:
+            self.drop()
+            raise
+
+    def flush(self) -> list[CodedFrame]:
+        """What is still to come; the next frame starts a new run."""
+        if self._encoder is None:
+            return []
+        encoder = self._encoder
+        found = [self._coded(packet) for packet in encoder.flush()]
+        self._encoder = None
+        return found
+
+    def drop(self) -> None:
+        """Forget the run that is under way, after a failure: the next frame is a key frame of a new one."""
+        self._encoder = None
+
+    def _coded(self, packet: InnerPacket) -> CodedFrame:
+        assert self._sequence is not None and self._encoder is not None
+        times = self._times[packet.ticket]
+        before = self._times.get(packet.order)
+        dts = self._order.next(before.seconds if before is not None else None, times)
+        payload = packet.data
+        if packet.key:
+            kind = CODEC_NAMES[self.settings.codec]
+            payload = KeyHeader(kind, self._encoder.width, self._encoder.height).write() + payload
+        return CodedFrame(payload, packet.data, packet.key, times, dts, self.settings.q, self._sequence)
