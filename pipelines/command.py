@@ -46,6 +46,7 @@ COMMANDS = {
     "probe": Command("what is in a duoview file: size, rate, layers, bytes", "duoview.pipelines.probe"),
     "filters": Command("list our filters, and libavfilter's", "duoview.pipelines.filters"),
     "doctor": Command("what this machine can do, and why not more", "duoview.pipelines.doctor"),
+    "bench": Command("measurements, in the folder of the checkout", "duoview.pipelines.bench"),
     "train": Command("a profile from folders of images and videos (extra: train)", "duoview.pipelines.train"),
 }
 

@@ -105,7 +105,7 @@ def test_help_goes_to_stdout_with_exit_code_0(words: list[str], capsys: pytest.C
     assert "duoview" in capsys.readouterr().out or words[-1:] == ["filter=scale"]
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "bench")])
 def test_every_command_lists_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "-h"]) == 0
     assert "-loglevel level" in capsys.readouterr().out

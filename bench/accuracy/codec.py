@@ -1,0 +1,121 @@
+"""What every coder here is: a clip and a quality in, a file in NUT, its decoded pictures and the time taken out."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar
+
+import av
+
+from bench.accuracy.clip import Clip, same_size
+
+KEYS = ("2s", "once", "every")
+LATENCIES = ("full", "zero")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a coder is used.
+
+    key: a key frame every two seconds (``2s``), at the beginning only (``once``), or ``every`` frame. latency: with all
+    the lookahead that the coder wants (``full``), or with ``zero`` frames of delay. scale: of the sides before coding;
+    the decoded picture is brought back, both bicubic.
+    """
+
+    key: str = "2s"
+    latency: str = "full"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("key", self.key, KEYS), ("latency", self.latency, LATENCIES)):
+            if value not in known:
+                raise ValueError(f"{what}={value!r}: expected one of {', '.join(known)}")
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"scale={self.scale}: expected above 0, at most 1")
+
+    def gop(self, clip: Clip) -> int:
+        """Frames from one key frame to the next."""
+        if self.key == "every":
+            return 1
+        return len(clip.frames) + 1 if self.key == "once" else max(1, round(2 * clip.rate))
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A coded clip: the whole file, its pictures at the source's size, CPU seconds of all threads for either way."""
+
+    data: bytes
+    frames: tuple[av.VideoFrame, ...]
+    encode_seconds: float
+    decode_seconds: float
+
+
+class Codec(abc.ABC):
+    """A coder in one variant. name: without the variant. qualities: of its own scale, from few bytes to many."""
+
+    ours: ClassVar[bool] = False
+
+    def __init__(self, name: str, variant: Variant, qualities: Sequence[int]) -> None:
+        self.name, self.variant, self.qualities = name, variant, tuple(qualities)
+
+    @property
+    def label(self) -> str:
+        """Name and variant, as results and tables have it."""
+        parts = [self.name, f"key {self.variant.key}", *(["zero latency"] if self.variant.latency == "zero" else []),
+                 *([f"x{self.variant.scale:g}"] if self.variant.scale != 1 else [])]
+        return ", ".join(parts)
+
+    @property
+    @abc.abstractmethod
+    def version(self) -> str:
+        """What decides its bytes beside the quality: results of another version are not taken for this one's."""
+
+    def size(self, clip: Clip, quality: int) -> int:
+        """Bytes of the file."""
+        return len(self._encode(self._small(clip), quality))
+
+    def code(self, clip: Clip, quality: int) -> Coded:
+        """Encode to a file in memory and decode that file. Raises RuntimeError when frames are missing in it."""
+        began = time.process_time()
+        data = self._encode(self._small(clip), quality)
+        encoded = time.process_time()
+        frames = tuple(same_size(self._decode(data), clip.width, clip.height))
+        decoded = time.process_time()
+        if len(frames) != len(clip.frames):
+            raise RuntimeError(f"{self.label} at {quality}: {len(frames)} frames of {clip.name} came back, "
+                               f"expected {len(clip.frames)}")
+        return Coded(data, frames, encoded - began, decoded - encoded)
+
+    def _small(self, clip: Clip) -> Clip:
+        return clip if self.variant.scale == 1 else clip.scaled(self.variant.scale)
+
+    @abc.abstractmethod
+    def _encode(self, clip: Clip, quality: int) -> bytes:
+        """The file."""
+
+    @abc.abstractmethod
+    def _decode(self, data: bytes) -> list[av.VideoFrame]:
+        """The pictures of a file, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What coders are made with. profile: of ours. threads: of each coder."""
+
+    profile: str = "s"
+    threads: int = 1
+
+
+def fresh(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:
+    """The frame as an encoder gets it: no picture type, numbered."""
+    frame.pict_type, frame.pts, frame.time_base = 0, number, 1 / rate
+    return frame
+
+
+def always(variant: Variant, *, key: str | None = None, latency: str | None = None) -> Variant:
+    """The variant of a coder that has no choice in some of it."""
+    return replace(variant, key=key or variant.key, latency=latency or variant.latency)

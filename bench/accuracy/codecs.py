@@ -1,0 +1,34 @@
+"""The coders by name. A new one is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from bench.accuracy.codec import Codec, Setup, Variant, always
+from bench.accuracy.ours import Ours
+from bench.accuracy.peer import SVTAV1, X264, X265, Jpeg, Peer
+
+CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
+    "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero"), setup),
+    "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
+    "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),
+    "x265-medium": lambda variant, setup: Peer("x265-medium", X265, "medium", variant, setup),
+    "svtav1-6": lambda variant, setup: Peer("svtav1-6", SVTAV1, "6", variant, setup),
+    "svtav1-8": lambda variant, setup: Peer("svtav1-8", SVTAV1, "8", variant, setup),
+    "jpeg": lambda variant, setup: Jpeg("jpeg", variant, setup),
+}
+#: The one that all are compared with.
+ANCHOR = "x265-medium"
+
+
+def make(names: Iterable[str], variants: Iterable[Variant], setup: Setup) -> list[Codec]:
+    """Every coder in every variant that it has, each once. Raises ValueError for a name that is none."""
+    found: dict[str, Codec] = {}
+    wanted = list(variants)
+    for name in names:
+        if name not in CODECS:
+            raise ValueError(f"codec {name!r}: expected some of {', '.join(CODECS)}")
+        for variant in wanted:
+            codec = CODECS[name](variant, setup)
+            found.setdefault(codec.label, codec)
+    return list(found.values())

@@ -1,0 +1,200 @@
+"""The command line: how well detectors see through codecs, by real bytes.
+
+    python -m bench.accuracy --clips FOLDER --weights FOLDER [--codecs ...] [--fps 10] [--out out/accuracy]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from bench.accuracy import clip as clips
+from bench.accuracy import comparison, gallery, table
+from bench.accuracy.codec import KEYS, LATENCIES, Codec, Setup, Variant
+from bench.accuracy.codecs import ANCHOR, CODECS, make
+from bench.accuracy.comparison import METRICS, Entry, Mean, Verdicts
+from bench.accuracy.curve import LEAST_POINTS
+from bench.accuracy.judging import ABOVE, Judge, SourceFindings, open_named
+from bench.accuracy.ledger import Ledger, Verdict
+from bench.accuracy.page import page
+from bench.accuracy.plot import draw
+from bench.accuracy.sweep import Span, Sweep
+from bench.judges import FLOOR, JUDGES
+from bench.machine import Machine
+from bench.result import measured, write
+from duoview import Profile
+from duoview.errors import Error
+
+WHAT = "Accuracy of detectors on coded clips; bytes of whole NUT files"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for. above, floor: scores from which objects are to be found again, and detections are taken."""
+
+    clips: tuple[str, ...]
+    fps: tuple[str, ...]
+    width: int
+    frames: int | None
+    codecs: tuple[str, ...]
+    judges: tuple[str, ...]
+    anchor: str
+    metric: str
+    span: Span
+    threads: int
+    above: float = ABOVE
+    floor: float = FLOOR
+
+
+@dataclass(frozen=True)
+class Results:
+    """Mean BD-rates, every one of them, and every point."""
+
+    means: tuple[Mean, ...]
+    comparisons: tuple[Entry, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def parser() -> argparse.ArgumentParser:
+    """All options."""
+    made = argparse.ArgumentParser(prog="duoview bench accuracy", description=(__doc__ or "").splitlines()[0])
+    made.add_argument("--clips", nargs="+", type=Path, required=True, metavar="PLACE",
+                      help="folders of clips, or clips; NAME.gt.txt beside one is its ground truth (MOT15)")
+    made.add_argument("--weights", type=Path, help="folder of the judges' networks")
+    made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=tuple(CODECS), metavar="NAME",
+                      help=f"of {', '.join(CODECS)}; all of them when not given")
+    made.add_argument("--judges", nargs="+", default=tuple(JUDGES), metavar="NAME",
+                      help=f"of {', '.join(JUDGES)}, or files of other detectors, which do not decide")
+    made.add_argument("--fps", nargs="+", default=("10",), metavar="RATE", help="5, 10, any number, or full")
+    made.add_argument("--width", type=int, default=clips.WIDTH, help="of the clips; 0 keeps their own")
+    made.add_argument("--frames", type=int, help="of every clip, at most")
+    made.add_argument("--keys", nargs="+", choices=KEYS[:2], default=("2s",), help="key frames every 2 s, or once only")
+    made.add_argument("--latency", nargs="+", choices=LATENCIES, default=("full",), help="lookahead of the peers")
+    made.add_argument("--scales", nargs="+", type=float, default=(1.0,), metavar="S",
+                      help="sides before coding, such as 1 .75 .5; brought back bicubic")
+    made.add_argument("--bytes", nargs=2, type=float, default=(80.0, 1500.0), metavar=("LOW", "HIGH"),
+                      help="bytes a frame that the points span")
+    made.add_argument("--points", type=int, default=8, help=f"of every coder, {LEAST_POINTS} or more")
+    made.add_argument("--at", nargs="+", type=float, default=(100.0, 150.0, 200.0, 400.0, 800.0), metavar="BYTES",
+                      help="bytes a frame of the table of accuracies")
+    made.add_argument("--anchor", choices=tuple(CODECS), default=ANCHOR, help="who all are compared with")
+    made.add_argument("--metric", choices=METRICS, default="ap75")
+    made.add_argument("--profile", default="s", help="bundled name or folder")
+    made.add_argument("--threads", type=int, default=1, help="of coders and judges")
+    made.add_argument("--out", type=Path, default=Path("out/accuracy"), help="folder of all results")
+    made.add_argument("--json", type=Path, help="of the results; OUT/accuracy.json when not given")
+    made.add_argument("--no-pictures", action="store_true", help="a report page without pictures")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, and write everything."""
+    made = parser()
+    options = made.parse_args(arguments)
+    try:
+        for name, value, least in (("points", options.points, LEAST_POINTS), ("threads", options.threads, 1),
+                                   ("frames", options.frames or 1, 1), ("width", options.width, 0)):
+            if value < least:
+                raise ValueError(f"--{name} {value}: expected {least} or more")
+        low, high = options.bytes
+        if not 0 < low < high:
+            raise ValueError(f"--bytes {low:g} {high:g}: expected two rising numbers above 0")
+        rates = [clips.rate_of(text) for text in options.fps]
+        paths = clips.find(options.clips)
+        profile = Profile(options.profile)
+        variants = [Variant(key, latency, scale) for key in options.keys for latency in options.latency
+                    for scale in options.scales]
+        codecs = make(options.codecs, variants, Setup(options.profile, options.threads))
+        judges = [open_named(name, options.weights, threads=options.threads) for name in options.judges]
+    except (ValueError, FileNotFoundError, Error) as error:
+        made.error(str(error))
+    span = Span(low, high, options.points)
+    out: Path = options.out
+    findings = SourceFindings(out / "source")
+    verdicts: list[Verdict] = []
+    pictures: dict[str, list[gallery.Shot]] = {}
+    try:
+        ledger = Ledger(out / "ledger.jsonl")
+    except (ValueError, OSError) as error:
+        print(f"{made.prog}: {error}", file=sys.stderr)
+        return 1
+    with ledger:
+        sweep = Sweep(codecs, judges, span, ledger, findings, say=_say)
+        for path in paths:
+            for rate in rates:
+                clip = clips.load(path, rate=rate, width=options.width, limit=options.frames)
+                if any(item.clip_sha256 == clip.sha256 for item in verdicts):
+                    continue  # a clip slower than two of the rates
+                seen = sweep.run(clip)
+                verdicts += seen
+                if not options.no_pictures:
+                    pictures[clip.name] = _shots(clip, codecs, Verdicts(seen), judges, findings, options.anchor,
+                                                 (low * high) ** 0.5)
+    settings = Settings(tuple(path.name for path in paths), tuple(options.fps), options.width, options.frames,
+                        tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor,
+                        options.metric, span, options.threads)
+    report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at)
+    return 0
+
+
+def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, out: Path, json_path: Path,
+           pictures: dict[str, list[gallery.Shot]], rates: Sequence[float], *,
+           plotting: Callable[[Verdicts, str, str], bytes] | None = draw) -> None:
+    """Write accuracy.json, report.md, plots and index.html. plotting: None leaves the plots out."""
+    looked = Verdicts(verdicts)
+    entries = comparison.compare(looked, settings.anchor, settings.metric)
+    averages = comparison.means(entries, looked)
+    result = measured(WHAT, profile, settings, Results(tuple(averages), tuple(entries), tuple(verdicts)))
+    write(json_path, result)
+    remarks = ["Left out: tracking, face landmarks, segmentation, classification."]
+    plots: dict[str, bytes] = {}
+    if plotting is draw and find_spec("matplotlib") is None:
+        remarks.append("No plots: matplotlib is not installed (extra bench).")
+    elif plotting is not None:
+        plots = {name: plotting(looked, name, settings.metric) for name in looked.clips}
+    for name, data in plots.items():
+        _write(out / "plots" / f"{name}.png", data)
+    tables = [table.summary(averages, looked), table.at_rates(looked, rates, settings.metric),
+              table.comparisons(entries), table.skipped(looked), table.points(looked)]
+    where = _where(result.machine, profile, result.date)
+    text = "\n".join(["# Accuracy of detectors on coded clips", "", *remarks, "", *(item.markdown() for item in tables),
+                      where, ""])
+    _write(out / "report.md", text.encode())
+    _write(out / "index.html",
+           page("Accuracy of detectors on coded clips", where, tables, plots, pictures, remarks).encode())
+    print()
+    print(tables[0].markdown())
+    print(tables[1].markdown())
+
+
+def _shots(clip: clips.Clip, codecs: Sequence[Codec], verdicts: Verdicts, judges: Sequence[Judge],
+           findings: SourceFindings, anchor: str, rate: float) -> list[gallery.Shot]:
+    judge = next(judge for judge in judges if judge.name in verdicts.deciding)
+    return gallery.shots(clip, codecs, verdicts, judge, findings, anchor=anchor, rate=rate)
+
+
+def _where(machine: Machine, profile: Profile, date: str) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in asdict(machine.versions).items())
+    load = ", ".join(map(str, machine.load_average))
+    return (f"{date}; {machine.cpu}, {machine.cores} cores, load average {load}; {versions}; "
+            f"profile {profile.name} {profile.sha256.hex()[:12]}; commit {machine.commit or 'unknown'}.")
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(data)
+    fresh.replace(path)
+    print(f"wrote {path}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

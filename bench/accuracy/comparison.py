@@ -1,0 +1,162 @@
+"""From verdicts to BD-rates: against the anchor, and against the best peer of each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.accuracy.curve import Curve, Difference, Point, difference, mean_percent
+from bench.accuracy.ledger import Verdict
+from bench.accuracy.sweep import SOURCE
+
+METRICS = ("ap75", "ap50", "ap50_95", "real_ap50", "real_ap75", "real_ap50_95")
+BEST = "best peer"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One coder against another on one clip by one judge; percent: BD-rate, None with the reason why."""
+
+    clip: str
+    judge: str
+    decides: bool
+    codec: str
+    ours: bool
+    anchor: str
+    role: str
+    metric: str
+    percent: float | None
+    low: float
+    high: float
+    points: int
+    envelope: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean BD-rate of a coder over clips and deciding judges; over all judges when none decides.
+
+    role: ``anchor`` or ``best peer``. of: comparisons that could be made, from how many.
+    """
+
+    codec: str
+    anchor: str
+    role: str
+    metric: str
+    percent: float | None
+    count: int
+    of: int
+
+
+class Verdicts:
+    """The verdicts of a run, looked at as curves."""
+
+    def __init__(self, verdicts: Iterable[Verdict]) -> None:
+        self.all = tuple(verdicts)
+        self.clips = _distinct(item.clip for item in self.all)
+        self.judges = _distinct(item.judge for item in self.all)
+        self.codecs = _distinct(item.codec for item in self.all if item.codec != SOURCE)
+        deciding = tuple(name for name in self.judges if self.one(judge=name).decides)
+        #: Those whose word counts: the ones never trained on, or all where there is none of them.
+        self.deciding = deciding or self.judges
+        self.decided = bool(deciding)
+
+    def one(self, *, codec: str | None = None, judge: str | None = None) -> Verdict:
+        """The first of a codec or judge."""
+        return next(item for item in self.all if (codec is None or item.codec == codec)
+                    and (judge is None or item.judge == judge))
+
+    def of(self, clip: str, codec: str, judge: str) -> list[Verdict]:
+        """The points of one curve, by rising rate."""
+        found = [item for item in self.all if (item.clip, item.codec, item.judge) == (clip, codec, judge)]
+        return sorted(found, key=lambda item: item.bytes)
+
+    def curve(self, clip: str, codec: str, judge: str, metric: str = "ap75") -> Curve:
+        """Empty where there was nothing to judge by."""
+        return Curve([Point(item.bytes_per_frame, value) for item in self.of(clip, codec, judge)
+                      if (value := getattr(item.accuracy, metric)) is not None])
+
+
+def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry]:
+    """Every coder against the anchor of its key frames and latency, and ours against the best peer of the clip too.
+
+    anchor: a coder's name without variant; unscaled where its own is scaled. A coder of ours without delay is held
+    against the anchor with full lookahead as well. The best peer is the one with the least mean BD-rate against that
+    anchor by the deciding judges, at any scale, with the same key frames and latency.
+    """
+    entries = []
+    for clip in verdicts.clips:
+        for codec in verdicts.codecs:
+            test = verdicts.one(codec=codec)
+            for latency in (("zero", "full") if test.ours and test.latency == "zero" else (test.latency,)):
+                base = _variant(verdicts, anchor, test.key, latency)
+                if base is None:
+                    continue
+                if base != codec:
+                    entries += _entries(verdicts, clip, codec, base, "anchor", metric)
+                if test.ours:
+                    best = best_peer(verdicts, clip, base, metric)
+                    entries += _entries(verdicts, clip, codec, best, f"{BEST}, {latency} latency", metric)
+    return entries
+
+
+def best_peer(verdicts: Verdicts, clip: str, anchor: str, metric: str = "ap75") -> str:
+    """The peer with the least mean BD-rate against an anchor on one clip, among those used like it; the anchor when no
+    other can be compared."""
+    like = verdicts.one(codec=anchor)
+    best, least = anchor, 0.0
+    for codec in verdicts.codecs:
+        item = verdicts.one(codec=codec)
+        if item.ours or codec == anchor or (item.key, item.latency) != (like.key, like.latency):
+            continue
+        percent = mean_percent([_difference(verdicts, clip, codec, anchor, judge, metric)
+                                for judge in verdicts.deciding])
+        if percent is not None and percent < least:
+            best, least = codec, percent
+    return best
+
+
+def means(entries: Sequence[Entry], verdicts: Verdicts) -> list[Mean]:
+    """Over clips and deciding judges, one for every coder and what it is held against."""
+    groups: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in entries:
+        if entry.judge in verdicts.deciding:
+            anchor = entry.anchor if entry.role == "anchor" else "of each clip"
+            groups.setdefault((entry.codec, anchor, entry.role, entry.metric), []).append(entry)
+    found = []
+    for key, group in groups.items():
+        differences = [_difference(verdicts, item.clip, item.codec, item.anchor, item.judge, item.metric)
+                       for item in group]
+        found.append(Mean(*key, mean_percent(differences), sum(item.log is not None for item in differences),
+                          len(differences)))
+    return found
+
+
+def _entries(verdicts: Verdicts, clip: str, codec: str, anchor: str, role: str, metric: str) -> list[Entry]:
+    found = []
+    for judge in verdicts.judges:
+        result = _difference(verdicts, clip, codec, anchor, judge, metric)
+        curve = verdicts.curve(clip, codec, judge, metric)
+        item = verdicts.one(judge=judge)
+        found.append(Entry(clip, judge, item.decides, codec, verdicts.one(codec=codec).ours, anchor, role, metric,
+                           result.percent, result.low, result.high, len(curve.points), len(curve.envelope),
+                           result.reason))
+    return found
+
+
+def _difference(verdicts: Verdicts, clip: str, codec: str, anchor: str, judge: str, metric: str) -> Difference:
+    return difference(verdicts.curve(clip, codec, judge, metric), verdicts.curve(clip, anchor, judge, metric))
+
+
+def _variant(verdicts: Verdicts, base: str, key: str, latency: str) -> str | None:
+    """The label of a coder used in this way, unscaled."""
+    for codec in verdicts.codecs:
+        item = verdicts.one(codec=codec)
+        if (item.base, item.key, item.latency, item.scale) == (base, key, latency, 1.0):
+            return codec
+    return None
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

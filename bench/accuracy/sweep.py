@@ -1,0 +1,96 @@
+"""The measurement: every clip, coder and rate point before every judge, leaving out what the ledger has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.accuracy.clip import Clip
+from bench.accuracy.codec import Codec, Coded
+from bench.accuracy.judging import Judge, SourceFindings, accuracy
+from bench.accuracy.ledger import Ledger, Size, Verdict
+from bench.accuracy.points import choose
+
+SOURCE = "source"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes a frame that the points of every coder span, and how many there are."""
+
+    low: float
+    high: float
+    points: int
+
+
+class Sweep:
+    """Measures clips one by one; verdicts are written down as they come.
+
+    say: told one line per point.
+    """
+
+    def __init__(self, codecs: Sequence[Codec], judges: Sequence[Judge], span: Span, ledger: Ledger,
+                 findings: SourceFindings, *, say: Callable[[str], None] = print) -> None:
+        self._codecs, self._judges, self._span, self._ledger, self._findings = codecs, judges, span, ledger, findings
+        self._say = say
+
+    def run(self, clip: Clip) -> list[Verdict]:
+        """Every verdict on one clip, those from the ledger too; the source's own come first."""
+        verdicts = self._source(clip)
+        for codec in self._codecs:
+            qualities = choose(codec.qualities, partial(self._size, clip, codec), self._span.low, self._span.high,
+                               self._span.points)
+            for quality in qualities:
+                verdicts += self._point(clip, codec, quality)
+        return verdicts
+
+    def _source(self, clip: Clip) -> list[Verdict]:
+        """What the judges reach on the uncoded clip: 1 by agreement, whatever they are worth by ground truth."""
+        version = "uncoded"
+        found = []
+        for judge in self._judges:
+            known = self._ledger.verdict(clip.sha256, SOURCE, version, 0, judge.version)
+            if known is None:
+                seen = self._findings.of(clip, judge)
+                known = Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate),
+                                SOURCE, SOURCE, False, "", "", 1.0, version, 0, 0, 0.0, 0.0, judge.name, judge.version,
+                                judge.decides, accuracy(seen, seen, clip.truth))
+                self._ledger.add(known)
+            found.append(known)
+        return found
+
+    def _size(self, clip: Clip, codec: Codec, quality: int) -> float:
+        known = self._ledger.size(clip.sha256, codec.label, codec.version, quality)
+        if known is None:
+            known = codec.size(clip, quality)
+            self._ledger.add(Size(clip.sha256, codec.label, codec.version, quality, known))
+        return known / len(clip.frames)
+
+    def _point(self, clip: Clip, codec: Codec, quality: int) -> list[Verdict]:
+        coded: Coded | None = None
+        found, fresh = [], False
+        for judge in self._judges:
+            known = self._ledger.verdict(clip.sha256, codec.label, codec.version, quality, judge.version)
+            if known is None:
+                coded = coded or codec.code(clip, quality)
+                known = self._judged(clip, codec, quality, coded, judge)
+                self._ledger.add(known)
+                fresh = True
+            found.append(known)
+        shown = "  ".join(f"{item.judge} {_shown(item.accuracy.ap75)}" for item in found)
+        self._say(f"{clip.name}: {codec.label} at {quality}: {found[0].bytes_per_frame:.0f} bytes a frame, AP75 {shown}"
+                  + ("" if fresh else " (known)"))
+        return found
+
+    def _judged(self, clip: Clip, codec: Codec, quality: int, coded: Coded, judge: Judge) -> Verdict:
+        variant = codec.variant
+        result = accuracy(judge.look(coded.frames), self._findings.of(clip, judge), clip.truth)
+        return Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate), codec.label,
+                       codec.name, codec.ours, variant.key, variant.latency, variant.scale, codec.version, quality,
+                       len(coded.data), round(coded.encode_seconds, 4), round(coded.decode_seconds, 4), judge.name,
+                       judge.version, judge.decides, result)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
