@@ -31,7 +31,8 @@ class UnitWriter:
     """
 
     def __init__(self) -> None:
-        self.index = 0
+        #: Of the last unit, counted from its key unit; -1 before the first unit.
+        self.index = -1
         self._keys = 0
         self._told_q: int | None = None
 

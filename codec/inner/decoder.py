@@ -18,6 +18,34 @@ MAX_PADDING = 256
 _FAILURES = (av.error.FFmpegError, ValueError, MemoryError, OverflowError)
 
 
+def _open(codec: InnerCodec, max_pixels: int, threads: int) -> av.VideoCodecContext:
+    name = _DECODERS[codec]
+    try:
+        context = av.CodecContext.create(name, "r")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise BackendUnavailableError(f"decoder {name}: not in this build of PyAV ({error})") from error
+    assert isinstance(context, av.VideoCodecContext)
+    options = {"max_pixels": str(max_pixels)}
+    context.options = options | ({"max_frame_delay": "1"} if codec is InnerCodec.AV1 else {})
+    context.thread_count, context.thread_type = threads, "SLICE"
+    return context
+
+
+def first_picture(codec: InnerCodec, packet: bytes, max_pixels: int) -> av.VideoFrame:
+    """What a new decoder makes of one packet alone. BitstreamError when that is no picture."""
+    context = _open(codec, max_pixels, 1)
+    given = av.Packet(packet)
+    given.pts = given.dts = 0
+    given.time_base = Fraction(1)
+    try:
+        frames = [*context.decode(given), *context.decode(None)]
+    except _FAILURES as error:
+        raise BitstreamError(f"{context.name} refuses the packet: {error}", offset=0) from error
+    if not frames:
+        raise BitstreamError(f"{context.name} finds no picture in the packet", offset=0)
+    return frames[0]
+
+
 class InnerDecoder:
     """Decodes packets that are given with a ticket, a number that comes back with the frame.
 
@@ -28,20 +56,7 @@ class InnerDecoder:
 
     def __init__(self, codec: InnerCodec, width: int, height: int, *, threads: int = 0) -> None:
         self.codec, self.width, self.height = codec, width, height
-        name = _DECODERS[codec]
-        try:
-            context = av.CodecContext.create(name, "r")
-        except (av.error.FFmpegError, ValueError) as error:
-            raise BackendUnavailableError(f"decoder {name}: not in this build of PyAV ({error})") from error
-        assert isinstance(context, av.VideoCodecContext)
-        self._context = context
-        most = (width + MAX_PADDING) * (height + MAX_PADDING)
-        options = {"max_pixels": str(most)}
-        if codec is InnerCodec.AV1:
-            options |= {"max_frame_delay": "1"}
-        self._context.options = options
-        self._context.thread_count = threads
-        self._context.thread_type = "SLICE"
+        self._context = _open(codec, (width + MAX_PADDING) * (height + MAX_PADDING), threads)
 
     def decode(self, packet: bytes, ticket: int) -> list[tuple[int, av.VideoFrame]]:
         """The frames that are ready, with the tickets of their packets. Raises BitstreamError."""

@@ -102,6 +102,11 @@ def can_start(codec: InnerCodec, packet: bytes, flagged: bool, *, first: bool) -
     return bool(kinds & set(_HEVC_IDR)) or (first and _HEVC_CRA in kinds)
 
 
+def is_random_access(packet: bytes) -> bool:
+    """True for an HEVC picture at which decoding may begin, except for the leading pictures behind it."""
+    return any(nal_type(InnerCodec.HEVC, unit) in (*_HEVC_IDR, _HEVC_CRA) for unit in nal_units(packet))
+
+
 def is_skipped_leading(packet: bytes) -> bool:
     """True for an HEVC picture that refers to what is before the random access picture it follows (RASL)."""
     return any(nal_type(InnerCodec.HEVC, unit) in _HEVC_RASL for unit in nal_units(packet))

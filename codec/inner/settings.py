@@ -47,7 +47,7 @@ class EncoderKind:
 ENCODERS = {
     "libx264": EncoderKind(InnerCodec.H264, 50, 15, "medium"),
     "libx265": EncoderKind(InnerCodec.HEVC, 50, 15, "medium", smallest=64),
-    "libsvtav1": EncoderKind(InnerCodec.AV1, 63, 12, "8", reorders=False, smallest=64),
+    "libsvtav1": EncoderKind(InnerCodec.AV1, 63, 12, "6", reorders=False, smallest=64),
     "h264_nvenc": EncoderKind(InnerCodec.H264, 51, 15, "p5", hardware=True, smallest=256),
     "hevc_nvenc": EncoderKind(InnerCodec.HEVC, 51, 15, "p5", hardware=True, smallest=256),
     "av1_nvenc": EncoderKind(InnerCodec.AV1, 63, 12, "p5", reorders=False, hardware=True, smallest=256),
@@ -69,7 +69,7 @@ class InnerSettings:
     and bits of a buffer that is filled at that rate and never runs over (VBV); both or neither, with either control.
     """
 
-    codec: str = "hevc"
+    codec: str = "av1"
     encoder: str = ""
     preset: str = ""
     q: int = 24

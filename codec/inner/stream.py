@@ -39,9 +39,14 @@ class FrameTimes:
         """Presentation time."""
         return self.pts * self.time_base
 
-    def finer(self, factor: int) -> FrameTimes:
+    def finer(self) -> FrameTimes:
         """The same times in ticks of a fraction of the time base."""
-        return FrameTimes(self.pts * factor, self.duration * factor, self.time_base / factor)
+        return FrameTimes(self.pts * _FINER, self.duration * _FINER, self.time_base / _FINER)
+
+
+def needs_finer_ticks(time_base: Fraction) -> bool:
+    """True where the decode times of reordered packets would not fit between the first two frames."""
+    return time_base > _FINE_ENOUGH
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,8 @@ class InnerStream:
             encoder = InnerEncoder(settings, frame.width, frame.height, rate=self._rate, colour=colour)
             found = self.flush()
             self.settings, self._encoder, self._sequence, key = settings, encoder, sequence, True
-        if self.settings.reorders and times.time_base > _FINE_ENOUGH:
-            times = times.finer(_FINER)
+        if self.settings.reorders and needs_finer_ticks(times.time_base):
+            times = times.finer()
         ticket, self._ticket = self._ticket, self._ticket + 1
         self._times[ticket] = times
         self._times.pop(ticket - _REMEMBERED, None)
