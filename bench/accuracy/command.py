@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = made.parse_args(arguments)
     try:
         for name, value, least in (("points", options.points, LEAST_POINTS), ("threads", options.threads, 1),
-                                   ("frames", options.frames or 1, 1), ("width", options.width, 0)):
+                                   ("frames", 1 if options.frames is None else options.frames, 1),
+                                   ("width", options.width, 0)):
             if value < least:
                 raise ValueError(f"--{name} {value}: expected {least} or more")
         low, high = options.bytes

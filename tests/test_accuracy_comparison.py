@@ -1,0 +1,114 @@
+"""Who is compared with whom, the best peer of a clip, means, tables and plots, on invented verdicts."""
+
+from __future__ import annotations
+
+import runpy
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+BENCH = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
+comparison = BENCH.module("bench.accuracy.comparison")
+table = BENCH.module("bench.accuracy.table")
+plot = BENCH.module("bench.accuracy.plot")
+
+OURS = "neural, key 2s, zero latency"
+
+
+def field() -> list[Any]:
+    """Ours at 60 bytes for what x265 needs 100, 120 without lookahead; the best peers need 80 and 110."""
+    return [
+        *BENCH.sweep(60, base="neural", ours=True, latency="zero"), *BENCH.sweep(100),
+        *BENCH.sweep(80, base="svtav1-6"), *BENCH.sweep(90, scale=0.5), *BENCH.sweep(120, latency="zero"),
+        *BENCH.sweep(110, base="x264-slow", latency="zero"), *BENCH.sweep(10, base="x264-slow", key="once"),
+    ]
+
+
+def test_ours_without_delay_is_held_against_the_anchor_of_either_latency_and_its_best_peers() -> None:
+    entries = comparison.compare(comparison.Verdicts(field()), "x265-medium")
+    ours = {(item.role, item.anchor): item.percent for item in entries if item.codec == OURS}
+    assert ours == {
+        ("anchor", "x265-medium, key 2s, zero latency"): pytest.approx(-50, abs=0.2),
+        ("anchor", "x265-medium, key 2s"): pytest.approx(-40, abs=0.2),
+        ("best peer, zero latency", "x264-slow, key 2s, zero latency"): pytest.approx(-45.5, abs=0.2),
+        ("best peer, full latency", "svtav1-6, key 2s"): pytest.approx(-25, abs=0.2)}
+
+
+def test_a_peer_is_held_against_the_anchor_used_like_it_and_none_where_there_is_none() -> None:
+    entries = comparison.compare(comparison.Verdicts(field()), "x265-medium")
+    assert {(item.codec, item.anchor) for item in entries if not item.ours} == {
+        ("svtav1-6, key 2s", "x265-medium, key 2s"), ("x265-medium, key 2s, x0.5", "x265-medium, key 2s"),
+        ("x264-slow, key 2s, zero latency", "x265-medium, key 2s, zero latency")}
+
+
+def test_each_clip_has_its_own_best_peer() -> None:
+    verdicts = comparison.Verdicts([
+        *BENCH.sweep(100), *BENCH.sweep(80, base="svtav1-6"), *BENCH.sweep(100, clip="b"),
+        *BENCH.sweep(130, base="svtav1-6", clip="b"), *BENCH.sweep(200, clip="c"),
+        *BENCH.sweep(100, clip="c", scale=0.5)])
+    best = [comparison.best_peer(verdicts, clip, "x265-medium, key 2s") for clip in ("street@10", "b", "c")]
+    assert best == ["svtav1-6, key 2s", "x265-medium, key 2s", "x265-medium, key 2s, x0.5"]
+
+
+def test_only_the_judges_that_decide_make_the_mean_unless_none_does() -> None:
+    def seen(judge: str, ours: float, decides: bool) -> list[Any]:
+        return [*BENCH.sweep(100, judge=judge, decides=decides),
+                *BENCH.sweep(ours, base="inner", ours=True, judge=judge, decides=decides)]
+
+    verdicts = comparison.Verdicts([*seen("picodet", 50, True), *seen("yolox", 10, False)])
+    (anchor, _) = comparison.means(comparison.compare(verdicts, "x265-medium"), verdicts)
+    assert anchor.percent == pytest.approx(-50, abs=0.2) and (anchor.count, anchor.of) == (1, 1)
+    assert verdicts.deciding == ("picodet",)
+    alone = comparison.Verdicts(seen("yolox", 10, False))
+    assert alone.deciding == ("yolox",) and not alone.decided
+    assert "None of these judges decides" in table.summary([], alone).note
+
+
+def test_the_mean_counts_what_could_not_be_compared() -> None:
+    verdicts = comparison.Verdicts([
+        *BENCH.sweep(100), *BENCH.sweep(50, base="svtav1-6"),
+        *BENCH.sweep(100, clip="b"), *BENCH.sweep(50, base="svtav1-6", clip="b")[:5]])
+    entries = comparison.compare(verdicts, "x265-medium")
+    (mean,) = comparison.means(entries, verdicts)
+    assert mean.percent == pytest.approx(-50, abs=0.2) and (mean.count, mean.of) == (1, 2)
+    shown = table.comparisons(entries).markdown()
+    assert "not comparable: 5 points of the test, 6 are needed" in shown and "-50.0 %" in shown
+
+
+def test_a_clip_without_anything_to_judge_by_is_not_comparable_and_named() -> None:
+    nothing = [BENCH.verdict(quality=q, ap75=None) for q in range(8)]
+    source = BENCH.verdict(codec="source", base="source", ap75=None)
+    verdicts = comparison.Verdicts([source, *nothing, *BENCH.sweep(80, base="svtav1-6")])
+    (entry,) = comparison.compare(verdicts, "x265-medium")
+    assert entry.percent is None and entry.reason == "0 points of the anchor, 6 are needed"
+    assert table.skipped(verdicts).rows == (("street@10", "picodet", "nothing to judge by"),)
+
+
+def test_accuracy_at_a_rate_is_the_mean_of_the_deciding_judges_or_nothing() -> None:
+    verdicts = comparison.Verdicts([*BENCH.sweep(100), *BENCH.sweep(200, judge="crossroad"),
+                                    *BENCH.sweep(1, judge="yolox", decides=False)])
+    (row,) = table.at_rates(verdicts, (100, 200), "ap75").rows
+    second = verdicts.curve("street@10", "x265-medium, key 2s", "picodet").at(200)
+    assert row == ("street@10", "x265-medium, key 2s", "-", f"{(second + 0.5) / 2:.3f}")
+
+
+def test_tables_are_safe_in_markdown_and_html() -> None:
+    made = table.Table("a < b", ("x|y",), (("<b>|",),), "1 & 2")
+    assert "| x\\|y |" in made.markdown() and "| <b>\\| |" in made.markdown()
+    assert "<td>&lt;b&gt;|</td>" in made.html() and "<h2>a &lt; b</h2>" in made.html()
+    assert "Nothing." in table.Table("empty", ("x",), ()).markdown()
+
+
+def test_every_point_is_in_the_table_of_points() -> None:
+    made = table.points(comparison.Verdicts(field()))
+    assert len(made.rows) == 56 and all(len(row) == len(made.header) for row in made.rows)
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed (extra bench)")
+def test_a_plot_has_an_axis_per_judge() -> None:
+    data = plot.draw(comparison.Verdicts([*field(), *BENCH.sweep(100, judge="yolox", decides=False)]), "street@10",
+                     "ap75")
+    assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") > 900
