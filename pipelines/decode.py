@@ -19,6 +19,7 @@ from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import Machine
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
+from duoview.sequence import MachineCodec
 
 from .console import LEVELS, Console
 from .cut import Cut, item_time, shift_item
@@ -252,6 +253,7 @@ class _Decoding:
             total = max(total - job.seek, Fraction(0))
         self.expected = min(total, job.duration) if total is not None and job.duration is not None else total
         self.begin = self.zero + (job.seek or 0)
+        self.end = self.begin + job.duration if job.duration is not None else None
         self.stage.begin = self.begin if job.seek is not None else None
         self.shift = self.begin if job.seek is not None else Fraction(0)
         self.cut = Cut(self.zero - self.shift + (job.seek or 0), job.cut.start, job.cut.duration, job.cut.frames)
@@ -270,12 +272,11 @@ class _Decoding:
         """Decode to the end, to what was asked for, or to an interrupt."""
         if self.job.seek:
             self._seek()
-        end = self.begin + self.job.duration if self.job.duration is not None else None
         for packet in self._packets():
             if interrupt.requested:
                 return
             at = item_time(packet)
-            late = end is not None and at is not None and at >= end
+            late = self.end is not None and at is not None and at >= self.end
             if packet.stream is not None:
                 early = self.job.seek is not None and (at is None or at < self.begin)
                 if not late and not early:
@@ -284,7 +285,8 @@ class _Decoding:
                         shift_item(packet, self.cut.start)
                         self.output.copy(packet, packet.stream_index)
                 continue
-            if late or self._decode(packet):
+            # Frames of an inner stream may be shown before those of earlier packets: their own times tell the end.
+            if (late and not self._may_reorder()) or self._decode(packet):
                 break
         self.graph.push(None)
         self._pass_on()
@@ -332,11 +334,18 @@ class _Decoding:
         self.graph.push(packet)
         return self._pass_on()
 
+    def _may_reorder(self) -> bool:
+        decoder = self.stage.decoder
+        return decoder is not None and decoder.sequence is not None and (
+            decoder.sequence.machine_codec == MachineCodec.INNER)
+
     def _pass_on(self) -> bool:
         """Write the frames that are ready; True when no more are needed."""
         for frame in self.graph.ready():
             assert isinstance(frame, av.VideoFrame)
             at = item_time(frame)
+            if self.end is not None and at is not None and at >= self.end and self._may_reorder():
+                return True
             if self.job.seek is not None:
                 if at is None or at < self.begin:
                     continue

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
 
-import duoview
-from duoview.errors import Error
-from duoview.plugins.filters.dv_encode import UNKNOWN_RATE, Encode
-from duoview.plugins.flow import Flow
+from duoview.errors import LimitError
+from duoview.inner.settings import CODEC_NAMES, ENCODERS, LATENCIES
+from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
 from duoview.profile import Profile
 
+from .carry import carry, refuse_recoding
 from .console import LEVELS, Console
 from .cut import Cut, TimeOrder, is_priming, shift_item
 from .destination import claim
+from .encode_job import EncodeJob, EncodeResult
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
 from .inputs import InputSettings, VideoInput, rotation_filters
@@ -31,7 +31,9 @@ from .options import (
     GLOBAL_OPTIONS,
     CommandLine,
     CommandOption,
+    FileArguments,
     Scope,
+    bit_rate,
     frame_rate,
     help_lines,
     integer,
@@ -42,6 +44,7 @@ from .options import (
 )
 from .progress import Progress
 from .streams import read_map
+from .unit_output import AccessUnitOutput
 
 _LATER = "is not in this version"
 _DEMUXER_OPTIONS = {
@@ -52,8 +55,18 @@ _DEMUXER_OPTIONS = {
     "s": "video_size",
     "pix_fmt": "pixel_format",
 }
+_INNER_OPTIONS = {
+    "inner_codec": "codec",
+    "inner_encoder": "encoder",
+    "preset": "preset",
+    "latency": "latency",
+    "bf": "bf",
+    "b": "b",
+    "maxrate": "maxrate",
+    "bufsize": "bufsize",
+}
 _PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
-_MACHINES = one_of("neural", "auto", later=dict.fromkeys(("inner", "copy"), _LATER))
+_MACHINES = one_of("neural", "inner", "copy", "auto")
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 # fmt: off
 TABLE = (
@@ -77,7 +90,21 @@ TABLE = (
     CommandOption("q", "0..63", "quality; 63 is best (24)", _OUTPUT, integer(0, 63), specifiers=("v",)),
     CommandOption("g", "frames", "from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
     CommandOption("profile", "name", "bundled profile or folder (s)", _OUTPUT),
-    CommandOption("machine", "codec", "codec of the machine layer: neural or auto", _OUTPUT, _MACHINES),
+    CommandOption("machine", "codec", "codec of the machine layer: neural, inner (a standard codec inside), copy (the "
+                  "input's packets as they are), auto (neural)", _OUTPUT, _MACHINES),
+    CommandOption("inner_codec", "codec", "inner: h264, hevc or av1 (av1)", _OUTPUT, one_of(*CODEC_NAMES)),
+    CommandOption("inner_encoder", "name", "inner: libavcodec's encoder, e.g. libx265 or hevc_nvenc", _OUTPUT,
+                  one_of(*ENCODERS)),
+    CommandOption("preset", "name", "inner: the encoder's own preset", _OUTPUT),
+    CommandOption("latency", "latency", "inner: full looks ahead and reorders, zero does neither", _OUTPUT,
+                  one_of(*LATENCIES)),
+    CommandOption("bf", "n", "inner: frames between references at most; 0 keeps packets in order", _OUTPUT,
+                  integer(0, 16)),
+    CommandOption("b", "rate", "inner: bits per second, e.g. 200k, instead of -q", _OUTPUT, bit_rate,
+                  specifiers=("v",)),
+    CommandOption("maxrate", "rate", "inner: bits per second at which a buffer fills (VBV)", _OUTPUT, bit_rate,
+                  specifiers=("v",)),
+    CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
     CommandOption("texture", "depth", "texture layers: 0, there are none in this version", _OUTPUT),
     CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
                   one_of("none", later={"auto": _LATER})),
@@ -91,32 +118,6 @@ TABLE = (
     CommandOption("frames", "n", "stop after this many frames", _OUTPUT, integer(1), specifiers=("v",)),
 )
 # fmt: on
-
-
-@dataclass(frozen=True)
-class EncodeJob:
-    """What one call encodes, from what, to where."""
-
-    source: InputSettings
-    output: str
-    format: str | None
-    filters: str
-    q: int
-    gop: int
-    profile: str
-    device: str
-    threads: int
-    rate: Fraction | None
-    cut: Cut
-
-
-@dataclass(frozen=True)
-class EncodeResult:
-    """What was written."""
-
-    frames: int
-    bytes: int
-    interrupted: bool
 
 
 def usage() -> str:
@@ -133,7 +134,8 @@ def main(arguments: Sequence[str]) -> int:
     claim(job.output, job.source.url, line.globals, console)
     progress_url = line.globals.get("progress")
     stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
-    result = encode(job, console, progress_url=progress_url, stats=stats)
+    work = carry if job.machine == "copy" else encode
+    result = work(job, console, progress_url=progress_url, stats=stats)
     console.info(f"{job.output}: {result.frames} frames, {result.bytes} bytes of access units")
     return EXIT_CODE if result.interrupted else 0
 
@@ -167,7 +169,11 @@ def read_job(line: CommandLine) -> EncodeJob:
         maps=output.get("map", ()),
         copy_audio=copies_audio and not output.get("an"),
     )
-    quality = output.get("q:v", output.get("q", 24))
+    machine = output.get("machine", "neural")
+    machine = "neural" if machine == "auto" else machine
+    if machine == "copy":
+        refuse_recoding(source, output)
+    quality = output.get("q:v", output.get("q", 48 if machine == "copy" else 24))
     return EncodeJob(
         source=settings,
         output=output.url,
@@ -184,7 +190,26 @@ def read_job(line: CommandLine) -> EncodeJob:
             duration=output.get("t"),
             frames=output.get("frames:v", output.get("frames")),
         ),
+        machine=machine,
+        inner=_inner_options(output, machine),
     )
+
+
+def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
+    """The options of dv_encode that belong to the inner codec, by its names. Raises UsageError without that codec."""
+    found: dict[str, Any] = {}
+    for option, name in _INNER_OPTIONS.items():
+        value = output.get(f"{option}:v", output.get(option))
+        if value is None:
+            continue
+        if machine != "inner":
+            raise UsageError(f"-{option}: belongs to the inner codec; expected -machine inner with it")
+        found[name] = value
+    if "encoder" in found:
+        codec = next(name for name, kind in CODEC_NAMES.items() if kind is ENCODERS[found["encoder"]].codec)
+        if found.setdefault("codec", codec) != codec:
+            raise UsageError(f"-inner_encoder {found['encoder']}: makes {codec}, not {found['codec']}")
+    return found
 
 
 def encode(
@@ -192,7 +217,11 @@ def encode(
 ) -> EncodeResult:
     """Encode a file. What was encoded before a failure stays in the finished file; the failure is raised after that."""
     Profile(job.profile)  # a wrong profile is named before any file is touched
-    encoder = Encode(q=job.q, gop=job.gop, profile=job.profile, device=job.device, threads=job.threads)
+    common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads}
+    try:
+        encoder = Encode(**common, machine=job.machine, **job.inner)
+    except LimitError as error:
+        raise UsageError(str(error)) from error
     text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)
     filters = Graph.parse(text) if text else None
     if filters is not None and (filters.input is not LinkType.VIDEO or filters.output is not LinkType.VIDEO):
@@ -216,70 +245,6 @@ def encode(
         if not output.packets and not interrupt.requested:
             raise MediaError(f"{job.output}: nothing was encoded; -ss, -t or the filters leave no frame")
         return EncodeResult(output.packets, output.size, interrupt.requested)
-
-
-class AccessUnitOutput:
-    """The output container, created with the first packet, so that a bad input leaves an existing file alone."""
-
-    def __init__(self, url: str, format: str | None, copied: Sequence[Any]) -> None:
-        self.name = url
-        self.packets = 0
-        self.size = 0
-        self.failed = False
-        self._format = format
-        self._copied = copied
-        self._container: Any = None
-        self._targets: dict[int, Any] = {}
-        self._early: list[Any] = []
-
-    def write(self, packet: Any, encoder: Flow) -> None:
-        """Write one access unit. Raises ContainerError."""
-        if self._container is None:
-            self._open(packet, encoder)
-        self._mux(packet)
-        self.packets += 1
-        self.size += packet.size
-
-    def copy(self, packet: Any) -> None:
-        """Write a packet of a stream that is passed through."""
-        if self._container is None:
-            self._early.append(packet)
-            return
-        packet.stream = self._targets[packet.stream_index]
-        self._mux(packet)
-
-    def close(self) -> None:
-        """Finish the file. Raises ContainerError."""
-        if self._container is not None:
-            container, self._container = self._container, None
-            container.close()
-
-    def _open(self, packet: Any, encoder: Flow) -> None:
-        link = encoder.link
-        assert link is not None  # a packet came out of the encoder
-        try:
-            self._container = duoview.open(self.name, "w", format=self._format)
-            self._container.add_stream(
-                rate=link.rate or UNKNOWN_RATE, width=link.width, height=link.height, time_base=packet.time_base
-            )
-            for stream in self._copied:
-                self._targets[stream.index] = self._container.add_stream_from_template(stream)
-        except Error:
-            self.failed = True
-            if self._container is not None:
-                container, self._container = self._container, None
-                container.discard()
-            raise
-        early, self._early = self._early, []
-        for waiting in early:
-            self.copy(waiting)
-
-    def _mux(self, packet: Any) -> None:
-        try:
-            self._container.mux(packet)
-        except Error:
-            self.failed = True
-            raise
 
 
 class _Encoding:
@@ -364,7 +329,8 @@ class _Encoding:
         for packet in self.encoder.ready():
             assert isinstance(packet, av.Packet)
             at = (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base) if packet.pts is not None else None
-            self.output.write(packet, self.encoder)
+            assert self.encoder.link is not None  # a packet came out of it
+            self.output.write(packet, self.encoder.link)
             self.progress.advance(1, packet.size, at - self.cut.zero if at is not None else None)
 
 

@@ -118,6 +118,35 @@ class VideoInput:
                 f"{self.name}: not one video frame could be decoded{cut}; expected a readable video or image"
             )
 
+    def packets(self) -> Iterator[av.Packet[Any]]:
+        """Give the packets of the video stream and of the copied ones, as they are, from the key frame before a seek.
+
+        After a seek times are to be counted from that key frame: `shift` is its time, and nothing before it is given.
+        The end is where packets are decoded after it. Packets of the video stream are not shifted.
+        """
+        begin = self.origin + (self.settings.seek or 0)
+        end = begin + self.settings.duration if self.settings.duration is not None else None
+        waiting = self.settings.seek is not None
+        if self.settings.seek:
+            self._seek(begin)
+        for packet in self._demuxed():
+            if not packet.size:
+                continue
+            video = packet.stream_index == self.stream.index
+            at = item_time(packet)
+            if waiting and video and packet.is_keyframe and at is not None:
+                waiting, self.shift = False, at
+            if waiting or (not video and at is not None and at < self.shift):
+                continue
+            decoded = packet.dts * Fraction(packet.time_base) if packet.dts is not None and packet.time_base else at
+            if end is not None and decoded is not None and decoded >= end:
+                if video:
+                    return
+                continue
+            if not video and self.shift:
+                shift_item(packet, self.shift)
+            yield packet
+
     def link(self) -> Link:
         """What filters may know of the frames beforehand."""
         return Link(LinkType.VIDEO, rate=self.rate, sample_aspect=self.sample_aspect)
@@ -150,16 +179,19 @@ class VideoInput:
                 last = item.pts
             yield item
 
-    def _decoded(self) -> Iterator[Any]:
+    def _demuxed(self) -> Iterator[av.Packet[Any]]:
         packets = self._container.demux([self.stream, *self.copied])
         while True:
             try:
-                packet = next(packets)
+                yield next(packets)
             except StopIteration:
                 return
             except (av.error.FFmpegError, OSError) as error:
                 self._console.warning(f"{media_error(self.name, 'reading stopped here', error)}")
                 return
+
+    def _decoded(self) -> Iterator[Any]:
+        for packet in self._demuxed():
             if packet.stream_index != self.stream.index:
                 if packet.dts is not None or packet.size:
                     yield packet

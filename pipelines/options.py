@@ -250,6 +250,15 @@ def frame_rate(text: str) -> Fraction:
     return value.limit_denominator(1_001_000)
 
 
+def bit_rate(text: str) -> int:
+    """Read a rate or a number of bits, with ffmpeg's k and M: ``200k``, ``1.5M``, ``64000``."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)([kKM]?)", text)
+    value = int(Fraction(match[1]) * {"": 1, "k": 1000, "K": 1000, "M": 1_000_000}[match[2]]) if match else 0
+    if not 1 <= value < 1 << 31:
+        raise ValueError("bits like 64000, 200k or 1.5M, below 2^31")
+    return value
+
+
 def size(text: str) -> str:
     """Read a picture size, ``640x360``."""
     if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):

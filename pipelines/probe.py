@@ -11,6 +11,7 @@ from typing import Any
 import duoview
 from duoview.access_unit import SectionType, UnitHeader, parse, parse_header
 from duoview.errors import BitstreamError, ContainerError
+from duoview.inner.payload import read_key
 from duoview.sequence import SequenceHeader
 
 from .console import LEVELS, Console
@@ -86,7 +87,7 @@ def as_text(report: dict[str, Any]) -> str:
         rate = sequence["rate"]
         lines.append(
             f"  {sequence['width']}x{sequence['height']}, {rate} frames/s, profile {sequence['profile']} "
-            f"({sequence['profile_sha256'][:12]}...), machine codec {sequence['machine_codec']}, "
+            f"({sequence['profile_sha256'][:12]}...), machine codec {_codec_words(sequence)}, "
             f"source {sequence['pixel_format'] or 'unknown'}, from unit {sequence['first_unit']}"
         )
     if report["duration"] is not None:
@@ -122,6 +123,7 @@ class _Count:
         self.duration: float | None = None
         self._first: Fraction | None = None
         self._header: SequenceHeader | None = None
+        self._inner: dict[str, Any] = {}
         self._list: list[dict[str, Any]] | None = None
 
     def add(self, packet: Any, *, keep: bool) -> None:
@@ -135,15 +137,15 @@ class _Count:
             length = packet.duration * Fraction(packet.time_base) if packet.duration else Fraction(0)
             self.duration = max(self.duration or 0.0, float(at + length - self._first))
         try:
-            header, damage = parse_header(data), parse(data).damaged
+            header, unit = parse_header(data), parse(data)
         except BitstreamError as error:
             self.damaged += 1
             self.complaints.append(f"access unit {number}: {error}")
             return
-        self.damaged_sections += len(damage)
-        for fault in damage:
+        self.damaged_sections += len(unit.damaged)
+        for fault in unit.damaged:
             self.complaints.append(f"access unit {number}: section {layer_name(fault.type)}: {fault.reason}")
-        self._count(header, len(data), number)
+        self._count(header, len(data), number, unit.payload(SectionType.INNER))
         if keep:
             sections = [(layer_name(entry.type), entry.length) for entry in header.entries]
             self._list = self._list if self._list is not None else []
@@ -171,15 +173,17 @@ class _Count:
         }
         return found | ({"list": self._list} if self._list is not None else {})
 
-    def _count(self, unit: UnitHeader, size: int, number: int) -> None:
+    def _count(self, unit: UnitHeader, size: int, number: int, inner: bytes | None) -> None:
         self.units += 1
         self.keys += unit.key
         for entry in unit.entries:
             self.layers[layer_name(entry.type)] += entry.length
         self.layers["headers"] += max(0, size - sum(entry.length for entry in unit.entries))
-        if unit.sequence is not None and unit.sequence != self._header:
-            self._header = unit.sequence
-            self.sequences.append(_sequence(unit.sequence, number))
+        if unit.sequence is not None:
+            found = _inner(unit.sequence, inner) if inner is not None else {}
+            if unit.sequence != self._header or found != self._inner:
+                self._header, self._inner = unit.sequence, found
+                self.sequences.append(_sequence(unit.sequence, number) | found)
         if self._header is not None:
             self.pixels += self._header.width * self._header.height
 
@@ -190,6 +194,21 @@ def layer_name(kind: int) -> str:
         return SectionType(kind).name.lower()
     except ValueError:
         return f"private {kind}"
+
+
+def _inner(sequence: SequenceHeader, payload: bytes) -> dict[str, Any]:
+    """What a key unit tells of the codec inside; nothing where it is damaged, which the decoder will tell."""
+    try:
+        header, _ = read_key(payload, sequence.width, sequence.height)
+    except BitstreamError:
+        return {}
+    return {"inner_codec": header.codec.name.lower(), "coded_width": header.width, "coded_height": header.height}
+
+
+def _codec_words(sequence: dict[str, Any]) -> str:
+    if "inner_codec" not in sequence:
+        return str(sequence["machine_codec"])
+    return f"inner ({sequence['inner_codec']}, {sequence['coded_width']}x{sequence['coded_height']})"
 
 
 def _sequence(header: SequenceHeader, number: int) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class InnerSettings:
     b_frames: frames between two references at most, None for the encoder's choice, 0 for packets in the order of their
     frames. threads: 0 for all cores.
     bit_rate: bits per second on average instead of a constant quality, 0 for none. maxrate, bufsize: bits per second
-    and bits of a buffer that is filled at that rate and never runs over (VBV); both or neither, with either control.
+    and bits of a buffer that is filled at that rate and never runs empty (VBV); both or neither. libsvtav1 takes them
+    with constant quality only, and keeps to them loosely.
     """
 
     codec: str = "av1"
@@ -102,6 +103,9 @@ class InnerSettings:
             raise LimitError(f"bit_rate={self.bit_rate}: expected at most maxrate, {self.maxrate}")
         if not self.encoder:
             object.__setattr__(self, "encoder", of_codec[0])
+        if self.encoder == "libsvtav1" and self.bit_rate and self.maxrate:
+            raise LimitError(f"bit_rate={self.bit_rate} with maxrate={self.maxrate}: expected one of them; libsvtav1 "
+                             "bounds the rate of a constant quality only")
 
     @property
     def kind(self) -> EncoderKind:

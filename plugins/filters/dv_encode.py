@@ -10,7 +10,8 @@ from typing import Any
 
 import av
 
-from duoview.encoder import Encoder
+from duoview.encoder import MACHINES, Encoder
+from duoview.inner.settings import CODEC_NAMES, LATENCIES, InnerSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -20,7 +21,7 @@ UNKNOWN_RATE = Fraction(25)
 
 
 class Encode(Stage):
-    """Encode frames for machines: one access unit a frame."""
+    """Encode frames for machines: one access unit a frame, by our networks or by a standard codec inside."""
 
     name = "dv_encode"
     input = LinkType.VIDEO
@@ -34,10 +35,20 @@ class Encode(Stage):
         gop: int = option(50, min=1, max=1 << 20, alias="g", help="frames from one key frame to the next")
         profile: str = option("s", help="bundled profile or a folder with profile.json")
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
-        threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
+        threads: int = option(0, min=0, max=1024, help="threads of the networks or the inner codec, 0 for one per core")
+        machine: str = option("neural", choices=MACHINES, help="codec of the machine layer; inner: a standard one")
+        codec: str = option("av1", choices=tuple(CODEC_NAMES), help="inner: the standard codec")
+        encoder: str = option("", help="inner: libavcodec's encoder; software where none is named")
+        preset: str = option("", help="inner: the encoder's own preset")
+        latency: str = option("full", choices=LATENCIES, help="inner: look ahead and reorder, or zero")
+        bf: int = option(-1, min=-1, max=16, help="inner: frames between references, -1 for the encoder's choice")
+        b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
+        maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
+        bufsize: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits of that buffer, 0 for none")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
+        self._inner_settings()  # what cannot be is told before the first frame
         self.encoder: Encoder | None = None
 
     def configure(self, link: Link) -> Link:
@@ -54,11 +65,29 @@ class Encode(Stage):
                 device=options.device,
                 threads=options.threads,
                 sample_aspect=link.sample_aspect,
+                machine=options.machine,
+                inner=self._inner_settings(),
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
 
+    def _inner_settings(self) -> InnerSettings | None:
+        options = self.options
+        if options.machine != "inner":
+            return None
+        return InnerSettings(
+            codec=options.codec,
+            encoder=options.encoder,
+            preset=options.preset,
+            latency=options.latency,
+            b_frames=None if options.bf < 0 else options.bf,
+            threads=options.threads,
+            bit_rate=options.b,
+            maxrate=options.maxrate,
+            bufsize=options.bufsize,
+        )
+
     def filter(self, frame: av.VideoFrame) -> Iterable[Any]:
-        """One packet, holding one access unit."""
+        """The packets that are ready, one access unit each; the inner codec may hold frames back."""
         assert self.encoder is not None  # configure comes first
         return self.encoder.encode(frame)
 

@@ -1,0 +1,39 @@
+"""What ``duoview encode`` is asked for, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from .cut import Cut
+from .inputs import InputSettings
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """What one call encodes, from what, to where."""
+
+    source: InputSettings
+    output: str
+    format: str | None
+    filters: str
+    q: int
+    gop: int
+    profile: str
+    device: str
+    threads: int
+    rate: Fraction | None
+    cut: Cut
+    machine: str = "neural"
+    inner: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What was written."""
+
+    frames: int
+    bytes: int
+    interrupted: bool
