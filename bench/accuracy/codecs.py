@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable
 from bench.accuracy.codec import Codec, Setup, Variant, always
 from bench.accuracy.ours import Ours
 from bench.accuracy.peer import SVTAV1, X264, X265, Jpeg, Peer
+from duoview.inner.settings import InnerSettings
 
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero"), setup),
+    "inner": lambda variant, setup: Ours("inner", variant, setup, machine="inner",
+                                         inner=InnerSettings(latency=variant.latency, threads=setup.threads)),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
     "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),
     "x265-medium": lambda variant, setup: Peer("x265-medium", X265, "medium", variant, setup),

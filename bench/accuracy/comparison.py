@@ -54,28 +54,41 @@ class Verdicts:
 
     def __init__(self, verdicts: Iterable[Verdict]) -> None:
         self.all = tuple(verdicts)
+        self._of: dict[tuple[str, str, str], list[Verdict]] = {}
+        self._codecs: dict[str, Verdict] = {}
+        self._judges: dict[str, Verdict] = {}
+        self._curves: dict[tuple[str, str, str, str], Curve] = {}
+        for item in sorted(self.all, key=lambda item: item.bytes):
+            self._of.setdefault((item.clip, item.codec, item.judge), []).append(item)
+            self._codecs.setdefault(item.codec, item)
+            self._judges.setdefault(item.judge, item)
         self.clips = _distinct(item.clip for item in self.all)
         self.judges = _distinct(item.judge for item in self.all)
         self.codecs = _distinct(item.codec for item in self.all if item.codec != SOURCE)
-        deciding = tuple(name for name in self.judges if self.one(judge=name).decides)
+        deciding = tuple(name for name in self.judges if self._judges[name].decides)
         #: Those whose word counts: the ones never trained on, or all where there is none of them.
         self.deciding = deciding or self.judges
         self.decided = bool(deciding)
 
-    def one(self, *, codec: str | None = None, judge: str | None = None) -> Verdict:
-        """The first of a codec or judge."""
-        return next(item for item in self.all if (codec is None or item.codec == codec)
-                    and (judge is None or item.judge == judge))
+    def codec(self, label: str) -> Verdict:
+        """Any verdict on a codec: what it is and how it was used."""
+        return self._codecs[label]
+
+    def decides(self, judge: str) -> bool:
+        """Whether a judge was never trained on."""
+        return self._judges[judge].decides
 
     def of(self, clip: str, codec: str, judge: str) -> list[Verdict]:
         """The points of one curve, by rising rate."""
-        found = [item for item in self.all if (item.clip, item.codec, item.judge) == (clip, codec, judge)]
-        return sorted(found, key=lambda item: item.bytes)
+        return self._of.get((clip, codec, judge), [])
 
     def curve(self, clip: str, codec: str, judge: str, metric: str = "ap75") -> Curve:
         """Empty where there was nothing to judge by."""
-        return Curve([Point(item.bytes_per_frame, value) for item in self.of(clip, codec, judge)
-                      if (value := getattr(item.accuracy, metric)) is not None])
+        key = clip, codec, judge, metric
+        if key not in self._curves:
+            self._curves[key] = Curve([Point(item.bytes_per_frame, value) for item in self.of(clip, codec, judge)
+                                       if (value := getattr(item.accuracy, metric)) is not None])
+        return self._curves[key]
 
 
 def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry]:
@@ -88,7 +101,7 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
     entries = []
     for clip in verdicts.clips:
         for codec in verdicts.codecs:
-            test = verdicts.one(codec=codec)
+            test = verdicts.codec(codec)
             for latency in (("zero", "full") if test.ours and test.latency == "zero" else (test.latency,)):
                 base = _variant(verdicts, anchor, test.key, latency)
                 if base is None:
@@ -104,10 +117,10 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
 def best_peer(verdicts: Verdicts, clip: str, anchor: str, metric: str = "ap75") -> str:
     """The peer with the least mean BD-rate against an anchor on one clip, among those used like it; the anchor when no
     other can be compared."""
-    like = verdicts.one(codec=anchor)
+    like = verdicts.codec(anchor)
     best, least = anchor, 0.0
     for codec in verdicts.codecs:
-        item = verdicts.one(codec=codec)
+        item = verdicts.codec(codec)
         if item.ours or codec == anchor or (item.key, item.latency) != (like.key, like.latency):
             continue
         percent = mean_percent([_difference(verdicts, clip, codec, anchor, judge, metric)
@@ -138,9 +151,8 @@ def _entries(verdicts: Verdicts, clip: str, codec: str, anchor: str, role: str, 
     for judge in verdicts.judges:
         result = _difference(verdicts, clip, codec, anchor, judge, metric)
         curve = verdicts.curve(clip, codec, judge, metric)
-        item = verdicts.one(judge=judge)
-        found.append(Entry(clip, judge, item.decides, codec, verdicts.one(codec=codec).ours, anchor, role, metric,
-                           result.percent, result.low, result.high, len(curve.points), len(curve.envelope),
+        found.append(Entry(clip, judge, verdicts.decides(judge), codec, verdicts.codec(codec).ours, anchor, role,
+                           metric, result.percent, result.low, result.high, len(curve.points), len(curve.envelope),
                            result.reason))
     return found
 
@@ -152,7 +164,7 @@ def _difference(verdicts: Verdicts, clip: str, codec: str, anchor: str, judge: s
 def _variant(verdicts: Verdicts, base: str, key: str, latency: str) -> str | None:
     """The label of a coder used in this way, unscaled."""
     for codec in verdicts.codecs:
-        item = verdicts.one(codec=codec)
+        item = verdicts.codec(codec)
         if (item.base, item.key, item.latency, item.scale) == (base, key, latency, 1.0):
             return codec
     return None

@@ -67,8 +67,8 @@ def drawn(frame: av.VideoFrame, detections: Detections) -> bytes:
 
 def _pair(verdicts: Verdicts, clip: str, anchor: str) -> list[str]:
     """Labels of ours and of the peer to be seen beside it."""
-    ours = next((codec for codec in verdicts.codecs if verdicts.one(codec=codec).ours), verdicts.codecs[0])
-    others = [codec for codec in verdicts.codecs if not verdicts.one(codec=codec).ours and codec != ours]
+    ours = next((codec for codec in verdicts.codecs if verdicts.codec(codec).ours), verdicts.codecs[0])
+    others = [codec for codec in verdicts.codecs if not verdicts.codec(codec).ours and codec != ours]
     anchors = [entry.anchor for entry in compare(verdicts, anchor)
                if (entry.clip, entry.codec, entry.role) == (clip, ours, "anchor")]
     if anchors:

@@ -29,7 +29,9 @@ class Ours(Codec):
 
     @property
     def version(self) -> str:
-        return f"duoview {duoview.__version__}, profile {self.profile.sha256.hex()[:12]}, code {_code_sha256()[:12]}"
+        options = "".join(f", {name}={value!r}" for name, value in sorted(self._options.items()))
+        return (f"duoview {duoview.__version__}, profile {self.profile.sha256.hex()[:12]}, code {_code_sha256()[:12]}"
+                f"{options}")
 
     def _encode(self, clip: Clip, quality: int) -> bytes:
         encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, gop=self.variant.gop(clip),

@@ -16,7 +16,7 @@ def draw(verdicts: Verdicts, clip: str, metric: str) -> bytes:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     judges = verdicts.judges
     figure, rows = pyplot.subplots(1, len(judges), figsize=(0.8 + 4.6 * len(judges), 4.6), dpi=100, squeeze=False)
@@ -27,7 +27,7 @@ def draw(verdicts: Verdicts, clip: str, metric: str) -> bytes:
             curve = verdicts.curve(clip, codec, judge, metric)
             if not curve.points:
                 continue
-            item = verdicts.one(codec=codec)
+            item = verdicts.codec(codec)
             style = "-" if item.ours else styles.get((item.latency, item.scale), ":")
             axes.plot([point.rate for point in curve.envelope], [point.accuracy for point in curve.envelope], style,
                       color=colours[codec], label=codec, linewidth=2.4 if item.ours else 1.3,
@@ -35,10 +35,12 @@ def draw(verdicts: Verdicts, clip: str, metric: str) -> bytes:
             axes.plot([point.rate for point in curve.points], [point.accuracy for point in curve.points], ".",
                       color=colours[codec], markersize=6 if item.ours else 4)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("bytes a frame (whole file)")
         axes.set_ylabel(NAMES[metric])
-        axes.set_title(f"{clip}, {judge}" + ("" if verdicts.one(judge=judge).decides else " (beside)"), fontsize=9)
+        axes.set_title(f"{clip}, {judge}" + ("" if verdicts.decides(judge) else " (beside)"), fontsize=9)
         axes.grid(alpha=0.3, which="both")
     handles, labels = rows[0][0].get_legend_handles_labels()
     if handles:
