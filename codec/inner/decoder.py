@@ -58,6 +58,11 @@ class InnerDecoder:
         self.codec, self.width, self.height = codec, width, height
         self._context = _open(codec, (width + MAX_PADDING) * (height + MAX_PADDING), threads)
 
+    @property
+    def reorders(self) -> bool:
+        """True when the stream says that frames may be shown in another order than their packets came in."""
+        return bool(self._context.has_b_frames)
+
     def decode(self, packet: bytes, ticket: int) -> list[tuple[int, av.VideoFrame]]:
         """The frames that are ready, with the tickets of their packets. Raises BitstreamError."""
         given = av.Packet(packet)

@@ -21,6 +21,9 @@ from .payload import KeyHeader
 
 #: Packets without a frame (second fields, damage that a decoder does not report) are forgotten beyond this many.
 _MAX_WAITING = 64
+#: Pictures that may come before a picture and be shown after it, at most, in H.264 and HEVC. How many there really are
+#: is known when so many packets were decoded.
+_DEEPEST = 16
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ class InnerPlayer:
         self._ticket = 0
         self._waiting: dict[int, UnitTimes] = {}
         self._held: list[Shown] = []
-        self._depth = 0
+        self._depth = self._fed = 0
+        self._unknown = False
         #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
         self.started = False
 
@@ -79,7 +83,7 @@ class InnerPlayer:
             return []
         left = self.flush()
         if header != self._header:
-            self._depth = 0
+            self._depth = self._fed = 0
         self._decoder = InnerDecoder(header.codec, header.width, header.height, threads=self._threads)
         self._header = header
         return left
@@ -97,7 +101,9 @@ class InnerPlayer:
             raise
         self.started = True
         shown = self._take(frames)
+        self._fed += 1
         self._depth = max(self._depth, len(self._waiting))
+        self._unknown = self._fed < _DEEPEST and self._decoder.reorders
         while len(self._waiting) > _MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
         return shown
@@ -107,8 +113,8 @@ class InnerPlayer:
         self.interrupt()
         self._held.append(Shown(times))
         self._sort()
-        ready = len(self._held) - self._depth
-        shown, self._held = self._held[: max(0, ready)], self._held[max(0, ready) :]
+        ready = max(0, len(self._held) - (_DEEPEST if self._unknown else self._depth))
+        shown, self._held = self._held[:ready], self._held[ready:]
         return shown
 
     def flush(self) -> list[Shown]:
@@ -120,7 +126,7 @@ class InnerPlayer:
 
     def reset(self) -> None:
         """Forget everything, after a seek."""
-        self._decoder, self._header, self._depth, self.started = None, None, 0, False
+        self._decoder, self._header, self._depth, self._fed, self.started = None, None, 0, 0, False
         self._waiting.clear()
         self._held.clear()
 
