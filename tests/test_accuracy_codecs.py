@@ -14,6 +14,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 BENCH = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
 clips = BENCH.module("bench.accuracy.clip")
@@ -180,3 +182,27 @@ def test_clips_that_cannot_be_had_are_named(tmp_path: Path) -> None:
         (tmp_path / place).touch()
     with pytest.raises(ValueError, match="clips of the same name: a"):
         clips.find([tmp_path, tmp_path / "x"])
+
+
+@pytest.fixture(scope="module")
+def stills(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, picture in (("a.png", data.chelsea()[:120, :160]), ("b.jpg", data.coffee()[:200, :101])):
+        Image.fromarray(picture).save(folder / name)
+    return clips.load_pictures(folder, width=100)
+
+
+@pytest.mark.parametrize("name", ["neural", "inner", "x265-medium", "svtav1-8", "jpeg"])
+def test_pictures_of_any_sizes_are_coded_into_a_file_each(name: str, stills: Any) -> None:
+    assert [(frame.width, frame.height) for frame in stills.frames] == [(100, 76), (100, 198)]
+    made = only(name)
+    coded = made.code(stills, QUALITY[name])
+    assert [(frame.width, frame.height) for frame in coded.frames] == [(100, 76), (100, 198)]
+    assert coded.data.count(b"nut/multimedia container") == 2 and len(coded.data) == made.size(stills, QUALITY[name])
+    assert all(psnr(*pair) > 17 for pair in zip(coded.frames, stills.frames, strict=True))
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(FileNotFoundError, match="no folder with any picture"):
+            clips.load_pictures(place)

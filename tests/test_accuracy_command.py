@@ -16,6 +16,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from duoview.detections import Detections
 from duoview.detectors import COCO
@@ -77,6 +78,19 @@ def test_the_page_holds_its_pictures_and_asks_for_nothing_else(run: Run, tmp_pat
     assert "http" not in text and "<script" not in text
 
 
+def test_pictures_are_judged_together(tmp_path: Path) -> None:
+    (tmp_path / "red").mkdir()
+    for number in range(5):
+        picture = np.full((64 + 2 * number, 96, 3), (240, 48, 32), np.uint8)
+        Image.fromarray(picture).save(tmp_path / "red" / f"{number}.png")
+    judge = FILES.looking_detector(tmp_path / "red.onnx")
+    assert command.main(["--stills", str(tmp_path / "red"), "--judges", str(judge), "--codecs", "jpeg", "--points", "6",
+                         "--out", str(tmp_path / "out")]) == 0
+    coded = [item for item in lines(tmp_path) if item["kind"] == "verdict"]
+    assert len(coded) == 7 and {(item["frames"], item["width"], item["height"]) for item in coded} == {(5, 96, 72)}
+    assert all(item["accuracy"]["objects"] == 5 and item["accuracy"]["ap75"] == 1 for item in coded)
+
+
 def test_a_second_run_codes_nothing_and_says_the_same(
         run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--no-pictures") == 0
@@ -129,6 +143,12 @@ def test_another_clip_of_the_same_name_is_measured_by_itself(run: Run, tmp_path:
     assert run("--no-pictures") == 0
     found = json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"]["verdicts"]
     assert {item["frames"] for item in found} == {6}
+
+
+def test_something_has_to_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main([])
+    assert "--clips or --stills: one of them is needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

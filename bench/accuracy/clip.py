@@ -1,4 +1,4 @@
-"""The clips that are coded: read once, brought to one form, and kept in memory one at a time.
+"""The clips and pictures that are coded: read once, brought to one form, and kept in memory one set at a time.
 
 Every frame is 4:2:0 in limited-range BT.601 without tags, which is what detectors and decoders take when nothing is
 said: no coder pays for telling, and none is read with another matrix than the source.
@@ -15,10 +15,12 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from PIL import Image
 
 from bench.average_precision import Reference, read_mot
 from duoview.picture import matrix_of
 
+PICTURES = (".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".nut", ".gif")
 WIDTH = 640
 INTERPOLATION = "BICUBIC"
@@ -26,7 +28,7 @@ INTERPOLATION = "BICUBIC"
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames of one size and rate, numbered from 0 in units of 1 / rate.
+    """Frames of one size and rate, numbered from 0 in units of 1 / rate; or still pictures, of any sizes.
 
     name: of the file, with the frame rate behind ``@``. truth: what is to be found in every frame, where a person wrote
     it down. sha256: of every sample and the rate.
@@ -37,16 +39,21 @@ class Clip:
     rate: Fraction
     truth: tuple[Reference, ...] | None
     sha256: str
+    still: bool = False
 
     @property
     def width(self) -> int:
-        """In pixels."""
-        return self.frames[0].width
+        """In pixels; of the widest picture."""
+        return max(frame.width for frame in self.frames)
 
     @property
     def height(self) -> int:
-        """In pixels."""
-        return self.frames[0].height
+        """In pixels; of the tallest picture."""
+        return max(frame.height for frame in self.frames)
+
+    def files(self) -> list[Clip]:
+        """What is coded into one file each: all frames, or every picture by itself."""
+        return [replace(self, frames=(frame,)) for frame in self.frames] if self.still else [self]
 
     def scaled(self, factor: float) -> Clip:
         """The same frames smaller, of even sides, bicubic."""
@@ -138,6 +145,28 @@ def load(path: Path, *, rate: Fraction | None = None, width: int = WIDTH, limit:
         everything = read_mot(truth, total)
         references = tuple(_enlarged(everything[number], *factors) for number in kept)
     return Clip(f"{path.stem}@{_shown(rate)}", tuple(frames), rate, references, digest.hexdigest())
+
+
+def load_pictures(folder: Path, *, width: int = WIDTH, limit: int | None = None) -> Clip:
+    """The pictures of a folder by name, those that are wider made smaller as in `load`.
+
+    Raises FileNotFoundError when there is none.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES) if folder.is_dir() else []
+    if not paths:
+        raise FileNotFoundError(f"{folder}: no folder with any picture ({' '.join(PICTURES)})")
+    rate, scaler, digest = Fraction(1), VideoReformatter(), hashlib.sha256(b"pictures")
+    frames: list[av.VideoFrame] = []
+    for path in paths[:limit]:
+        with Image.open(path) as picture:
+            source = av.VideoFrame.from_ndarray(np.array(picture.convert("RGB")), format="rgb24")
+        shape = _target(source.width, source.height, width)
+        samples = scaler.reformat(source, width=shape[0], height=shape[1], format="yuv420p", threads=1,
+                                  interpolation=INTERPOLATION, dst_colorspace=Colorspace.ITU601,
+                                  dst_color_range=ColorRange.MPEG).to_ndarray()
+        digest.update(f"{shape}".encode() + samples.tobytes())
+        frames.append(_stamped(av.VideoFrame.from_ndarray(samples, format="yuv420p"), 0, rate))
+    return Clip(f"{folder.resolve().name} (pictures)", tuple(frames), rate, None, digest.hexdigest(), still=True)
 
 
 def same_size(frames: Sequence[av.VideoFrame], width: int, height: int) -> Iterator[av.VideoFrame]:

@@ -46,7 +46,10 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """A coded clip: the whole file, its pictures at the source's size, CPU seconds of all threads for either way."""
+    """A coded clip: its file, its pictures at the source's size, CPU seconds of all threads for either way.
+
+    Of still pictures, `data` is all their files one after the other.
+    """
 
     data: bytes
     frames: tuple[av.VideoFrame, ...]
@@ -75,20 +78,22 @@ class Codec(abc.ABC):
         """What decides its bytes beside the quality: results of another version are not taken for this one's."""
 
     def size(self, clip: Clip, quality: int) -> int:
-        """Bytes of the file."""
-        return len(self._encode(self._small(clip), quality))
+        """Bytes of the file; of all files where every picture has its own."""
+        return sum(len(self._encode(self._small(file), quality)) for file in clip.files())
 
     def code(self, clip: Clip, quality: int) -> Coded:
         """Encode to a file in memory and decode that file. Raises RuntimeError when frames are missing in it."""
         began = time.process_time()
-        data = self._encode(self._small(clip), quality)
+        files = [self._encode(self._small(file), quality) for file in clip.files()]
         encoded = time.process_time()
-        frames = tuple(same_size(self._decode(data), clip.width, clip.height))
-        decoded = time.process_time()
-        if len(frames) != len(clip.frames):
-            raise RuntimeError(f"{self.label} at {quality}: {len(frames)} frames of {clip.name} came back, "
-                               f"expected {len(clip.frames)}")
-        return Coded(data, frames, encoded - began, decoded - encoded)
+        frames: list[av.VideoFrame] = []
+        for source, data in zip(clip.files(), files, strict=True):
+            shown = list(same_size(self._decode(data), source.width, source.height))
+            if len(shown) != len(source.frames):
+                raise RuntimeError(f"{self.label} at {quality}: {len(shown)} frames of {clip.name} came back, "
+                                   f"expected {len(source.frames)}")
+            frames += shown
+        return Coded(b"".join(files), tuple(frames), encoded - began, time.process_time() - encoded)
 
     def _small(self, clip: Clip) -> Clip:
         return clip if self.variant.scale == 1 else clip.scaled(self.variant.scale)

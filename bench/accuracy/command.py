@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,8 +64,10 @@ class Results:
 def parser() -> argparse.ArgumentParser:
     """All options."""
     made = argparse.ArgumentParser(prog="duoview bench accuracy", description=(__doc__ or "").splitlines()[0])
-    made.add_argument("--clips", nargs="+", type=Path, required=True, metavar="PLACE",
+    made.add_argument("--clips", nargs="+", type=Path, default=(), metavar="PLACE",
                       help="folders of clips, or clips; NAME.gt.txt beside one is its ground truth (MOT15)")
+    made.add_argument("--stills", nargs="+", type=Path, default=(), metavar="FOLDER",
+                      help="folders of pictures; those of one are coded one by one and judged together")
     made.add_argument("--weights", type=Path, help="folder of the judges' networks")
     made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=tuple(CODECS), metavar="NAME",
                       help=f"of {', '.join(CODECS)}; all of them when not given")
@@ -71,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
                       help=f"of {', '.join(JUDGES)}, or files of other detectors, which do not decide")
     made.add_argument("--fps", nargs="+", default=("10",), metavar="RATE", help="5, 10, any number, or full")
     made.add_argument("--width", type=int, default=clips.WIDTH, help="of the clips; 0 keeps their own")
-    made.add_argument("--frames", type=int, help="of every clip, at most")
+    made.add_argument("--frames", type=int, help="of every clip, or pictures of every folder, at most")
     made.add_argument("--keys", nargs="+", choices=KEYS[:2], default=("2s",), help="key frames every 2 s, or once only")
     made.add_argument("--latency", nargs="+", choices=LATENCIES, default=("full",), help="lookahead of the peers")
     made.add_argument("--scales", nargs="+", type=float, default=(1.0,), metavar="S",
@@ -106,6 +110,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--bytes {low:g} {high:g}: expected two rising numbers above 0")
         rates = [clips.rate_of(text) for text in options.fps]
         paths = clips.find(options.clips)
+        if not paths and not options.stills:
+            raise ValueError("--clips or --stills: one of them is needed")
+        pictured = [clips.load_pictures(folder, width=options.width, limit=1).name for folder in options.stills]
+        if len(set(pictured)) < len(pictured):
+            raise ValueError("--stills: folders of the same name; results are kept by name")
         profile = Profile(options.profile)
         variants = [Variant(key, latency, scale) for key in options.keys for latency in options.latency
                     for scale in options.scales]
@@ -125,19 +134,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     with ledger:
         sweep = Sweep(codecs, judges, span, ledger, findings, say=_say)
-        for path in paths:
-            for rate in rates:
-                clip = clips.load(path, rate=rate, width=options.width, limit=options.frames)
-                if any(item.clip_sha256 == clip.sha256 for item in verdicts):
-                    continue  # a clip slower than two of the rates
-                seen = sweep.run(clip)
-                verdicts += seen
-                if not options.no_pictures:
-                    pictures[clip.name] = _shots(clip, codecs, Verdicts(seen), judges, findings, options.anchor,
-                                                 (low * high) ** 0.5)
-    settings = Settings(tuple(path.name for path in paths), tuple(options.fps), options.width, options.frames,
-                        tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor,
-                        options.metric, span, options.threads)
+        for load in _loads(paths, rates, options.stills, options.width, options.frames):
+            clip = load()
+            if any(item.clip_sha256 == clip.sha256 for item in verdicts):
+                continue  # a clip slower than two of the rates
+            seen = sweep.run(clip)
+            verdicts += seen
+            if not options.no_pictures:
+                pictures[clip.name] = _shots(clip, codecs, Verdicts(seen), judges, findings, options.anchor,
+                                             (low * high) ** 0.5)
+    settings = Settings(
+        tuple(path.name for path in (*paths, *options.stills)), tuple(options.fps), options.width, options.frames,
+        tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor, options.metric,
+        span, options.threads)
     report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at)
     return 0
 
@@ -170,6 +179,16 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
     print()
     print(tables[0].markdown())
     print(tables[1].markdown())
+
+
+def _loads(paths: Sequence[Path], rates: Sequence[Fraction | None], stills: Sequence[Path], width: int,
+           limit: int | None) -> Iterator[Callable[[], clips.Clip]]:
+    """What reads each clip at each rate, then each folder of pictures."""
+    for path in paths:
+        for rate in rates:
+            yield partial(clips.load, path, rate=rate, width=width, limit=limit)
+    for folder in stills:
+        yield partial(clips.load_pictures, folder, width=width, limit=limit)
 
 
 def _shots(clip: clips.Clip, codecs: Sequence[Codec], verdicts: Verdicts, judges: Sequence[Judge],

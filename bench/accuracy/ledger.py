@@ -29,8 +29,9 @@ class Size:
 class Verdict:
     """One judge on one clip coded by one codec at one quality; on the source itself where the codec is ``source``.
 
-    codec: the label, variant included; base: its name without. key, latency, scale: the variant. bytes: of the file in
-    NUT; seconds: CPU time of all threads for the whole clip.
+    frames: or pictures, of which width and height are the largest. codec: the label, variant included; base: its name
+    without. key, latency, scale: the variant. bytes: of the file in NUT; seconds: CPU time of all threads for the whole
+    clip.
     """
 
     clip: str
