@@ -44,6 +44,15 @@ def test_a_peer_is_held_against_the_anchor_used_like_it_and_none_where_there_is_
         ("x264-slow, key 2s, zero latency", "x265-medium, key 2s, zero latency")}
 
 
+def test_a_coder_of_key_frames_only_is_held_against_any_use_of_the_anchor_and_stands_for_any() -> None:
+    verdicts = comparison.Verdicts([*BENCH.sweep(100), *BENCH.sweep(90, key="once"), *BENCH.sweep(80, scale=0.5),
+                                    *BENCH.sweep(300, base="jpeg", key="every", latency="zero")])
+    jpeg = "jpeg, key every, zero latency"
+    held = [(item.codec, item.anchor) for item in comparison.compare(verdicts, "x265-medium") if item.codec == jpeg]
+    assert held == [(jpeg, "x265-medium, key 2s"), (jpeg, "x265-medium, key once")]
+    assert {item.anchor for item in comparison.compare(verdicts, "jpeg")} == {jpeg}
+
+
 def test_each_clip_has_its_own_best_peer() -> None:
     verdicts = comparison.Verdicts([
         *BENCH.sweep(100), *BENCH.sweep(80, base="svtav1-6"), *BENCH.sweep(100, clip="b"),

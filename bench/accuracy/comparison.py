@@ -95,22 +95,21 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
     """Every coder against the anchor of its key frames and latency, and ours against the best peer of the clip too.
 
     anchor: a coder's name without variant; unscaled where its own is scaled. A coder of ours without delay is held
-    against the anchor with full lookahead as well. The best peer is the one with the least mean BD-rate against that
-    anchor by the deciding judges, at any scale, with the same key frames and latency.
+    against the anchor with full lookahead as well; one of key frames only (JPEG) against the anchor however it is used.
+    The best peer is the one with the least mean BD-rate against that anchor by the deciding judges, at any scale, with
+    the same key frames and latency.
     """
     entries = []
     for clip in verdicts.clips:
         for codec in verdicts.codecs:
             test = verdicts.codec(codec)
-            for latency in (("zero", "full") if test.ours and test.latency == "zero" else (test.latency,)):
-                base = _variant(verdicts, anchor, test.key, latency)
-                if base is None:
-                    continue
+            for base in _anchors(verdicts, anchor, test):
                 if base != codec:
                     entries += _entries(verdicts, clip, codec, base, "anchor", metric)
                 if test.ours:
                     best = best_peer(verdicts, clip, base, metric)
-                    entries += _entries(verdicts, clip, codec, best, f"{BEST}, {latency} latency", metric)
+                    role = f"{BEST}, {verdicts.codec(base).latency} latency"
+                    entries += _entries(verdicts, clip, codec, best, role, metric)
     return entries
 
 
@@ -161,13 +160,19 @@ def _difference(verdicts: Verdicts, clip: str, codec: str, anchor: str, judge: s
     return difference(verdicts.curve(clip, codec, judge, metric), verdicts.curve(clip, anchor, judge, metric))
 
 
-def _variant(verdicts: Verdicts, base: str, key: str, latency: str) -> str | None:
-    """The label of a coder used in this way, unscaled."""
+def _anchors(verdicts: Verdicts, base: str, test: Verdict) -> list[str]:
+    """Labels of the anchor, unscaled, in the variants that a coder is held against, zero latency first.
+
+    A coder that knows key frames only is held against any, and as an anchor stands for any.
+    """
+    latencies = {test.latency, "full"} if test.ours else {test.latency}
+    found = []
     for codec in verdicts.codecs:
         item = verdicts.codec(codec)
-        if (item.base, item.key, item.latency, item.scale) == (base, key, latency, 1.0):
-            return codec
-    return None
+        alike = (item.key == test.key and item.latency in latencies) or "every" in (item.key, test.key)
+        if (item.base, item.scale) == (base, 1.0) and alike:
+            found.append(codec)
+    return sorted(found, key=lambda codec: verdicts.codec(codec).latency != "zero")
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:
