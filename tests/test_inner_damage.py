@@ -242,7 +242,7 @@ def test_a_picture_larger_than_announced_is_refused(
     header, data = read_key(unit.payload(SectionType.INNER) or b"", 1024, 768)
     small = KeyHeader(header.codec, WIDTH, HEIGHT).write() + data
     decoder, shown = decode(profile, [key_unit(streams[codec][0], small)])
-    assert shown == [] and decoder.stats.damaged + decoder.stats.decoded >= 1
+    assert shown == [] and decoder.stats.damaged == 1
 
 
 def test_a_p_unit_needs_its_packet(profile: Profile, streams: dict[str, list[av.Packet]]) -> None:

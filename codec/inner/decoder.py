@@ -25,8 +25,10 @@ def _open(codec: InnerCodec, max_pixels: int, threads: int) -> av.VideoCodecCont
     except (av.error.FFmpegError, ValueError) as error:
         raise BackendUnavailableError(f"decoder {name}: not in this build of PyAV ({error})") from error
     assert isinstance(context, av.VideoCodecContext)
-    options = {"max_pixels": str(max_pixels)}
-    context.options = options | ({"max_frame_delay": "1"} if codec is InnerCodec.AV1 else {})
+    # H.264 streams need not say how far they reorder; unless it is strict, libavcodec then guesses, and drops frames
+    # until the guess is right. dav1d would keep a frame back for each thread.
+    own = {InnerCodec.H264: {"strict": "strict"}, InnerCodec.AV1: {"max_frame_delay": "1"}}
+    context.options = {"max_pixels": str(max_pixels), **own.get(codec, {})}
     context.thread_count, context.thread_type = threads, "SLICE"
     return context
 
