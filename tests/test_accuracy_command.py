@@ -145,6 +145,13 @@ def test_another_clip_of_the_same_name_is_measured_by_itself(run: Run, tmp_path:
     assert {item["frames"] for item in found} == {6}
 
 
+def test_two_judges_of_one_name_are_refused(
+        run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("--judges", str(tmp_path / "red.onnx"), str(tmp_path / "red.onnx"))
+    assert "--judges: two of the same name" in capsys.readouterr().err
+
+
 def test_something_has_to_be_measured(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main([])

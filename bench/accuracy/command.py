@@ -120,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     for scale in options.scales]
         codecs = make(options.codecs, variants, Setup(options.profile, options.threads))
         judges = [open_named(name, options.weights, threads=options.threads) for name in options.judges]
+        if len({judge.name for judge in judges}) < len(judges):
+            raise ValueError("--judges: two of the same name; results are kept by name")
     except (ValueError, FileNotFoundError, Error) as error:
         made.error(str(error))
     span = Span(low, high, options.points)
@@ -152,9 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, out: Path, json_path: Path,
-           pictures: dict[str, list[gallery.Shot]], rates: Sequence[float], *,
-           plotting: Callable[[Verdicts, str, str], bytes] | None = draw) -> None:
-    """Write accuracy.json, report.md, plots and index.html. plotting: None leaves the plots out."""
+           pictures: dict[str, list[gallery.Shot]], rates: Sequence[float]) -> None:
+    """Write accuracy.json, report.md, plots and index.html."""
     looked = Verdicts(verdicts)
     entries = comparison.compare(looked, settings.anchor, settings.metric)
     averages = comparison.means(entries, looked)
@@ -162,10 +163,10 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
     write(json_path, result)
     remarks = ["Left out: tracking, face landmarks, segmentation, classification."]
     plots: dict[str, bytes] = {}
-    if plotting is draw and find_spec("matplotlib") is None:
+    if find_spec("matplotlib") is None:
         remarks.append("No plots: matplotlib is not installed (extra bench).")
-    elif plotting is not None:
-        plots = {name: plotting(looked, name, settings.metric) for name in looked.clips}
+    else:
+        plots = {name: draw(looked, name, settings.metric) for name in looked.clips}
     for name, data in plots.items():
         _write(out / "plots" / f"{name}.png", data)
     tables = [table.summary(averages, looked), table.at_rates(looked, rates, settings.metric),

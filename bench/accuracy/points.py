@@ -24,7 +24,7 @@ def choose(qualities: Sequence[int], size: Callable[[int], float], low: float, h
     known: dict[int, float] = {}
 
     def first_with(target: float) -> int:
-        """The first index whose size is `target` or more, the last one when none is; what is known narrows the search."""
+        """The first index of a size of `target` or more, the last when none is; what is known narrows the search."""
         begin = max((index + 1 for index, bytes_ in known.items() if bytes_ < target), default=0)
         end = min((index for index, bytes_ in known.items() if bytes_ >= target), default=last)
         while begin < end:
