@@ -159,6 +159,13 @@ def validate(network: Saliency, held: Sequence[LabelledPicture]) -> dict[str, fl
     return shown
 
 
+def loss_of(network: Saliency, picture: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross-entropy of the network's answer to a batch."""
+    with torch.autocast(picture.device.type, torch.bfloat16):
+        logits = network(picture)
+    return (F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none") * weight).mean()
+
+
 def train(items: Sequence[LabelledPicture], held: Sequence[LabelledPicture], options: SaliencyTraining, folder: Path
           ) -> Saliency:
     """Train from the checkpoint in ``folder``, where there is one; the averaged weights."""
@@ -167,9 +174,5 @@ def train(items: Sequence[LabelledPicture], held: Sequence[LabelledPicture], opt
     loop = Loop("saliency", network, folder / "saliency.pt", minutes=options.minutes, rate=options.rate)
     stream = batches(items, options, options.seed + loop.step)
     for _ in loop.rounds(lambda: validate(loop.average, held)):
-        picture, target, weight = (part.to(options.device) for part in next(stream))
-        with torch.autocast(options.device, torch.bfloat16):
-            logits = network(picture)
-        loss = (F.binary_cross_entropy_with_logits(logits.float(), target, reduction="none") * weight).mean()
-        loop.update(loss)
+        loop.update(loss_of(network, *(part.to(options.device) for part in next(stream))))
     return loop.average
