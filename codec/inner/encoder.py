@@ -58,7 +58,7 @@ class InnerEncoder:
         settings, name = self.settings, self.settings.encoder
         options = settings.options()
         if name == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # else it greets on standard error whenever it is opened
+            os.environ.setdefault("SVT_LOG", "0")  # else it greets on standard error, and tells what we tell
         try:
             context = av.CodecContext.create(name, "w")
             assert isinstance(context, av.VideoCodecContext)
