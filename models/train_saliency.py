@@ -170,7 +170,7 @@ def train(items: Sequence[LabelledPicture], held: Sequence[LabelledPicture], opt
           ) -> Saliency:
     """Train from the checkpoint in ``folder``, where there is one; the averaged weights."""
     torch.manual_seed(options.seed)
-    network = Saliency().to(options.device, memory_format=torch.channels_last)
+    network = Saliency().to(options.device)
     loop = Loop("saliency", network, folder / "saliency.pt", minutes=options.minutes, rate=options.rate)
     stream = batches(items, options, options.seed + loop.step)
     for _ in loop.rounds(lambda: validate(loop.average, held)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import platform
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_magnitude_just_above_the_midpoint_is_lowered_by_its_margin() -> None:
 def test_a_value_that_is_not_finite_is_named_with_its_place(wrong: float) -> None:
     values, classes, means = planes((2, 4, 4))
     values[1, 2, 3] = wrong  # in the first half: the upper channel's colours are swapped
-    out = {"symbols": np.zeros((2, 4, 4), np.int16), "decoded": np.zeros((2, 4, 4), np.float32)}
+    out: dict[str, Any] = {"symbols": np.zeros((2, 4, 4), np.int16), "decoded": np.zeros((2, 4, 4), np.float32)}
     with pytest.raises(ValueError, match=r"values\[1, 2, 3\] is -?(nan|inf); finite numbers are needed"):
         checkerboard.quantise(values, classes, means, 0, margins=NO_MARGIN, **out)
 
@@ -120,7 +121,7 @@ def test_a_value_that_is_not_finite_is_named_with_its_place(wrong: float) -> Non
 def test_a_class_that_is_not_gaussian_is_named_with_its_place() -> None:
     values, classes, means = planes((2, 4, 4))
     classes[0, 1, 3] = 64
-    out = {"symbols": np.zeros((2, 4, 4), np.int16), "decoded": np.zeros((2, 4, 4), np.float32)}
+    out: dict[str, Any] = {"symbols": np.zeros((2, 4, 4), np.int16), "decoded": np.zeros((2, 4, 4), np.float32)}
     with pytest.raises(ValueError, match=r"classes\[0, 1, 3\] is 64; Gaussian classes are 0\.\.63"):
         checkerboard.quantise(values, classes, means, 0, margins=NO_MARGIN, **out)
 
@@ -128,9 +129,9 @@ def test_a_class_that_is_not_gaussian_is_named_with_its_place() -> None:
 def test_arrays_of_another_kind_are_refused_by_name() -> None:
     values, classes, means = planes((2, 4, 4))
     symbols, decoded = np.zeros((2, 4, 4), np.int16), np.zeros((2, 4, 4), np.float32)
-    good = {"margins": NO_MARGIN, "symbols": symbols, "decoded": decoded}
+    good: dict[str, Any] = {"margins": NO_MARGIN, "symbols": symbols, "decoded": decoded}
     with pytest.raises(TypeError, match="values is an array of float64; float32 is needed"):
-        checkerboard.quantise(values.astype(float), classes, means, 0, **good)  # type: ignore[arg-type]
+        checkerboard.quantise(values.astype(float), classes, means, 0, **good)
     with pytest.raises(ValueError, match=r"classes has shape \(2, 4, 3\); \(2, 4, 4\) is needed"):
         checkerboard.quantise(values, np.ascontiguousarray(classes[..., :3]), means, 0, **good)
     with pytest.raises(ValueError, match=r"margins has shape \(63,\); \(64,\) is needed"):

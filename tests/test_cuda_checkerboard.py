@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,8 +18,8 @@ SHAPES = st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(0, 150))
 
 @given(SHAPES, st.sampled_from([0, 1]), st.sampled_from([np.uint8, np.int16]))
 def test_coding_order_is_that_of_the_cpu(shape: tuple[int, int, int], half: int, dtype: type) -> None:
-    planes = np.random.default_rng(1).integers(0, 256, shape).astype(dtype)
-    out = np.zeros(checkerboard.size(shape, half), dtype)
+    planes: Any = np.random.default_rng(1).integers(0, 256, shape).astype(dtype)
+    out: Any = np.zeros(checkerboard.size(shape, half), dtype)
     DEVICE.gather_half(planes, out, half)
     np.testing.assert_array_equal(out, checkerboard.gather(planes, half))
 
@@ -30,8 +32,9 @@ def test_rounding_and_its_inverse_are_those_of_the_cpu(shape: tuple[int, int, in
     means = rng.integers(-2032, 2033, shape).astype(np.int16)
     margins = (0.1 * rng.random(64)).astype(np.float32)
     keep = rng.random(shape[1:]) < 0.5 if masked else None
-    planes = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)]
-    ours, status = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)], np.zeros(1, np.uint64)
+    planes: list[Any] = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)]
+    ours: list[Any] = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)]
+    status = np.zeros(1, np.uint64)
     for half in (0, 1):
         checkerboard.quantise(values, classes, means, half, margins=margins, keep=keep, symbols=planes[0],
                               decoded=planes[1])
@@ -40,7 +43,7 @@ def test_rounding_and_its_inverse_are_those_of_the_cpu(shape: tuple[int, int, in
         DEVICE.check(status)
     for expected, found in zip(planes, ours, strict=True):
         assert expected.tobytes() == found.tobytes()
-    again = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)]
+    again: list[Any] = [np.zeros(shape, np.int16), np.zeros(shape, np.float32)]
     for half in (0, 1):
         DEVICE.dequantise_half(checkerboard.gather(planes[0], half), means, half, symbols=again[0], decoded=again[1])
     for expected, found in zip(planes, again, strict=True):

@@ -219,7 +219,7 @@ def test_an_impossible_number_of_threads_is_refused(threads: int) -> None:
 def test_an_output_array_of_another_kind_is_refused_by_name() -> None:
     decoder = rans.Decoder(STREAM)
     with pytest.raises(TypeError, match="out is an array of int32; int16 is needed"):
-        decoder.decode(CLASSES, out=np.zeros(CLASSES.size, np.int32))  # type: ignore[arg-type]
+        decoder.decode(CLASSES, out=np.zeros(CLASSES.size, np.int32))
     with pytest.raises(ValueError, match=r"out has shape \(3,\); \(4000,\) is needed"):
         decoder.decode(CLASSES, out=np.zeros(3, np.int16))
     with pytest.raises(ValueError, match="out is not contiguous"):
