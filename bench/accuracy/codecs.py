@@ -11,8 +11,9 @@ from duoview.inner.settings import InnerSettings
 
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero"), setup),
+    # AV1, since inner H.264 and HEVC put key frames at cuts of the scene, which the peers are told not to.
     "inner": lambda variant, setup: Ours("inner", variant, setup, machine="inner",
-                                         inner=InnerSettings(latency=variant.latency, threads=setup.threads)),
+                                         inner=InnerSettings("av1", latency=variant.latency, threads=setup.threads)),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
     "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),
     "x265-medium": lambda variant, setup: Peer("x265-medium", X265, "medium", variant, setup),

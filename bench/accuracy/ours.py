@@ -36,12 +36,14 @@ class Ours(Codec):
     def _encode(self, clip: Clip, quality: int) -> bytes:
         encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, gop=self.variant.gop(clip),
                           profile=self.profile, threads=self._threads, **self._options)
+        packets = [packet for number, frame in enumerate(clip.frames)
+                   for packet in encoder.encode(fresh(frame, number, clip.rate))] + encoder.encode(None)
         file = io.BytesIO()
         with duoview.open(file, "w", "nut") as sink:
-            sink.add_stream(rate=clip.rate, width=clip.width, height=clip.height, time_base=Fraction(1 / clip.rate))
-            for number, frame in enumerate(clip.frames):
-                sink.mux(encoder.encode(fresh(frame, number, clip.rate)))
-            sink.mux(encoder.encode(None))
+            # Coders that reorder frames take finer ticks than those of the clip.
+            ticks = packets[0].time_base or Fraction(1 / clip.rate)
+            sink.add_stream(rate=clip.rate, width=clip.width, height=clip.height, time_base=ticks)
+            sink.mux(packets)
         return file.getvalue()
 
     def _decode(self, data: bytes) -> list[av.VideoFrame]:

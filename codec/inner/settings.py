@@ -70,7 +70,7 @@ class InnerSettings:
     with constant quality only, and keeps to them loosely.
     """
 
-    codec: str = "av1"
+    codec: str = "h264"
     encoder: str = ""
     preset: str = ""
     q: int = 24
