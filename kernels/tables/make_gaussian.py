@@ -9,7 +9,8 @@ The alphabet is -m..m, m <= 127, plus one escape that stands for all the rest. F
 1, and they are symmetric. They minimise the expected code length: units are handed out one by one (to both signs at
 once) where they save most, and of all m the one is taken with which that length, escapes and their bits included, is
 least. (With m = ceil(4.42 sigma) instead, rare symbols take units of their own from the others: 0.12 % over the entropy
-on what latents are like, where this has 0.05 %.)
+of Gaussians in the classes that latents have, where this has 0.05 %. Real latents have heavier tails and pay for more
+escapes: 0.15 % more bytes on bikes.mp4.)
 """
 
 from __future__ import annotations
