@@ -5,11 +5,11 @@ The programs are those of ``kernels/include/duoview/warp_*.hpp``; structures and
 
 from __future__ import annotations
 
-import operator
 import struct
 
 import numpy as np
 
+from duoview.kernels.arrays import checked_integer
 from duoview.kernels.cuda_array import DeviceArray, stream_handle
 from duoview.kernels.cuda_driver import Driver, buffer, padded, typed
 from duoview.kernels.errors import BitstreamError
@@ -65,19 +65,9 @@ def raise_for(word: int) -> None:
     )
 
 
-def _integer(name: str, value: object, low: int, high: int) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name} is a {type(value).__name__}; an integer is needed") from None
-    if not low <= number <= high:
-        raise ValueError(f"{name} is {number}; it is {low}..{high}")
-    return number
-
-
 def checked_chunk(chunk: int) -> int:
     """The number of coded symbols of a chunk, or TypeError or ValueError."""
-    number = _integer("chunk", chunk, 32, MAX_CHUNK)
+    number = checked_integer("chunk", chunk, 32, MAX_CHUNK)
     if number % 32:
         raise ValueError(f"chunk is {number}; it is a multiple of 32")
     return number
@@ -85,7 +75,7 @@ def checked_chunk(chunk: int) -> int:
 
 def checked_lanes(lanes: int) -> int:
     """The number of lanes, or TypeError or ValueError."""
-    number = _integer("lanes", lanes, 1, 32)
+    number = checked_integer("lanes", lanes, 1, 32)
     if number not in LANES:
         raise ValueError(f"lanes is {number}; it is 1, 4 or 32")
     return number
@@ -95,7 +85,7 @@ class _Counts:
     """Parts of a scratch buffer that every call has: sums of coded elements by tile and by block of tiles."""
 
     def __init__(self, count: int) -> None:
-        self.count = _integer("count", count, 0, _MAX_COUNT)
+        self.count = checked_integer("count", count, 0, _MAX_COUNT)
         self.tiles = -(-self.count // _TILE)
         self.blocks = -(-self.tiles // _TILES_PER_BLOCK)
         self.size = 0
@@ -131,7 +121,7 @@ class EncodeScratch(_Counts):
         self.chunks_at = self.part(_ENCODE_CHUNK_BYTES * self.chunks)
         self.classes_at = self.part(_TILE * self.tiles)
         self.symbols_at = self.part(2 * _TILE * self.tiles)
-        self.words_bytes = 2 * self.count + _ESCAPE_BYTES * _integer("escapes", escapes, 0, self.count)
+        self.words_bytes = 2 * self.count + _ESCAPE_BYTES * checked_integer("escapes", escapes, 0, self.count)
         self.words_bytes += _CHUNK_HEAD_BYTES * self.chunks
         self.words_at = self.part(self.words_bytes)
 
@@ -144,7 +134,7 @@ def encode_output_bytes(count: int, chunk: int, escapes: int | None) -> int:
 
 def state_bytes(chunks: int) -> int:
     """Bytes of a decoder's state for at most ``chunks`` chunks."""
-    return _HEAD.size + _CHUNK_STATE_BYTES * _integer("chunks", chunks, 1, MAX_CHUNKS)
+    return _HEAD.size + _CHUNK_STATE_BYTES * checked_integer("chunks", chunks, 1, MAX_CHUNKS)
 
 
 def launch_encode(
