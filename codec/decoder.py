@@ -17,6 +17,7 @@ from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
 from duoview.inner.payload import read_key
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
+from duoview.inner.restorer import Restorer
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
@@ -58,22 +59,26 @@ class Decoder:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
         view: ``machine`` or ``human``; start, steps, seed: see HumanView.
+        restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
+            the profile has one, True needs one (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
         max_pixels: larger pictures are refused before memory is taken for them.
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, strict: bool = False,
+                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0,
+                 restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         if view not in VIEWS:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
         self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
-        self._start, self._steps, self._seed = start, steps, seed
+        self._start, self._steps, self._seed, self._restore = start, steps, seed, restore
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
+        self._restorer: Restorer | None = None
         self._picture_network: Network | None = None
         self._latent_network: Network | None = None
         self._inner = False
@@ -143,6 +148,8 @@ class Decoder:
         """Forget the state after a seek; units are skipped until the next key frame."""
         self._waiting, self._latent, self._coded, self._picture, self._closed = True, None, None, None, False
         self._player.reset()
+        if self._restorer is not None:
+            self._restorer.reset()
         self._ready.clear()
         if self._machine is not None:
             self._machine.reset()
@@ -152,19 +159,22 @@ class Decoder:
         return self._digest.hexdigest() if self._profile is not None else ""
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
-        """Load the networks that a machine codec and the view need; an inner stream's machine view needs none."""
-        human, picture_network, latent_network, machine = None, None, None, None
+        """Load the networks that a machine codec and the view need; an inner stream's machine view needs none but the
+        restoration."""
+        human, picture_network, latent_network, machine, restorer = None, None, None, None, None
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
             machine.digest = self._digest
         elif self.view == "human":
             latent_network = profile.load("encoder", self._backend)
+        if inner and (profile.has("restoration") if self._restore is None else self._restore):
+            restorer = Restorer(profile.load("restoration", self._backend))
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
         if self.view == "human":
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
-        self._profile, self._machine, self._human = profile, machine, human
+        self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._picture_network, self._latent_network, self._inner = picture_network, latent_network, inner
 
     def _begin(self, unit: AccessUnit) -> None:
@@ -247,6 +257,8 @@ class Decoder:
                 assert self.sequence is not None
                 self._latent, self._coded, self._picture = None, one, None
                 self._picture_size = (self.sequence.width, self.sequence.height)
+                if self._restorer is not None:
+                    self._restorer.see(one, self._picture_size)
             if not one.times.discard and (self._coded is not None or self._latent is not None):
                 self._ready.append(self._frame(one.times, concealed=one.frame is None))
 
@@ -259,7 +271,10 @@ class Decoder:
         if self._picture is None:
             if self._coded is not None:
                 assert self._coded.frame is not None
-                picture = scaled_picture(self._reader, self._coded.frame, self._coded.size, self._picture_size)
+                if self._restorer is not None:
+                    picture = self._restorer.picture(self._reader)
+                else:
+                    picture = scaled_picture(self._reader, self._coded.frame, self._coded.size, self._picture_size)
                 q = self._coded.times.q
                 if self._human is not None:
                     assert self._latent_network is not None

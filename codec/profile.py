@@ -24,6 +24,8 @@ BUNDLED = Path(__file__).parent / "profiles"
 EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
             "denoiser", "colour")
+#: A profile works without these.
+OPTIONAL = ("restoration",)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,10 @@ class Profile:
                                f"{', '.join(sorted(self.manifest['networks']))}")
         return self._checked(network)
 
+    def has(self, network: str) -> bool:
+        """True when the manifest names this network."""
+        return network in self._files
+
     def load(self, network: str, backend: Backend) -> Network:
         """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
         loaded = backend.load(self.path(network))
@@ -181,6 +187,6 @@ class Profile:
     def verify(self, backend: Backend | None = None) -> list[GoldenResult]:
         """Check every file's hash and run every golden vector on a backend (CPU by default)."""
         backend = backend or CpuBackend()
-        for network in NETWORKS:
+        for network in (*NETWORKS, *filter(self.has, OPTIONAL)):
             self.path(network)
         return [result for network in EXACT for result in self._golden(network, backend.load(self.path(network)))]

@@ -8,7 +8,7 @@ in another order than their packets came, repetitions wait until nothing earlier
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -28,13 +28,17 @@ _DEEPEST = 16
 
 @dataclass(frozen=True)
 class UnitTimes:
-    """What a frame takes over from its access unit: times in ticks of the time base, whether it is to be shown, q."""
+    """What a frame takes over from its access unit: times in ticks of the time base, whether it is to be shown, q.
+
+    ``group`` counts key units: frames of two groups are decoded independently of one another.
+    """
 
     pts: int | None = None
     duration: int | None = None
     time_base: Fraction | None = None
     discard: bool = False
     q: int = 0
+    group: int = 0
 
     @classmethod
     def of(cls, packet: av.Packet[Any] | bytes, *, discard: bool = False, q: int = 0) -> UnitTimes:
@@ -69,7 +73,7 @@ class InnerPlayer:
         self._ticket = 0
         self._waiting: dict[int, UnitTimes] = {}
         self._held: list[Shown] = []
-        self._depth = self._fed = 0
+        self._depth = self._fed = self._group = 0
         self._unknown = False
         #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
         self.started = False
@@ -79,6 +83,7 @@ class InnerPlayer:
 
         Returns what was still to come of the old one.
         """
+        self._group += 1
         if self._decoder is not None and header == self._header:
             return []
         left = self.flush()
@@ -93,7 +98,7 @@ class InnerPlayer:
         if self._decoder is None:
             raise BitstreamError("inner packet without a key unit before it", offset=0)
         ticket, self._ticket = self._ticket, self._ticket + 1
-        self._waiting[ticket] = times
+        self._waiting[ticket] = replace(times, group=self._group)
         try:
             frames = self._decoder.decode(packet, ticket)
         except BitstreamError:
