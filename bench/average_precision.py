@@ -28,14 +28,20 @@ WEAK = ("wrong", "ignored")
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What is to be found in one frame: boxes (N, 4) in its pixels, a class name each, and which are to be ignored."""
+    """What is to be found in one frame: boxes (N, 4) in its pixels, a class name each, and which are to be ignored.
+
+    ids: who each is, the same from frame to frame; empty where that is not known.
+    """
 
     boxes: NDArray[Any]
     names: tuple[str, ...]
     ignored: NDArray[np.bool_]
+    ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(checked_boxes(self.boxes))
+        if len(self.ids) not in (0, count):
+            raise ValueError(f"{count} boxes, {len(self.ids)} ids: expected one per box, or none")
         if len(self.names) != count or np.shape(self.ignored) != (count,):
             raise ValueError(f"{count} boxes, {len(self.names)} names, ignored of shape {np.shape(self.ignored)}: "
                              "expected one of each per box")
@@ -128,20 +134,22 @@ def read_mot(path: Path, frames: int, name: str = "person") -> list[Reference]:
 
     A flag of 0 marks what is to be ignored. Raises ValueError with the line.
     """
-    rows: list[list[tuple[float, float, float, float, bool]]] = [[] for _ in range(frames)]
+    rows: list[list[tuple[float, float, float, float, bool, int]]] = [[] for _ in range(frames)]
     for number, line in enumerate(path.read_text(encoding="ascii").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            frame, _, left, top, width, height, flag = (float(part) for part in line.split(",")[:7])
+            frame, who, left, top, width, height, flag = (float(part) for part in line.split(",")[:7])
         except ValueError:
             raise ValueError(
                 f"{path}, line {number}: {line!r}: expected frame,id,left,top,width,height,flag,...") from None
         if not 1 <= frame <= frames:
             raise ValueError(f"{path}, line {number}: frame {frame:.0f}; expected 1 to {frames}")
-        rows[int(frame) - 1].append((left - 1, top - 1, left - 1 + width, top - 1 + height, flag == 0))
+        rows[int(frame) - 1].append((left - 1, top - 1, left - 1 + width, top - 1 + height, flag == 0,
+                                     int(who)))
     return [Reference(np.array([row[:4] for row in items], np.float64).reshape(-1, 4), (name,) * len(items),
-                      np.array([row[4] for row in items], np.bool_)) for items in rows]
+                      np.array([row[4] for row in items], np.bool_), tuple(row[5] for row in items))
+            for items in rows]
 
 
 def _of_class(name: str, found: Sequence[Detections], wanted: Sequence[Reference], thresholds: NDArray[np.float64],

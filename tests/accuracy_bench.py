@@ -57,8 +57,9 @@ def write_clip(path: Path, frames: Sequence[av.VideoFrame], rate: int = 10) -> P
 
 
 def verdict(**given: Any) -> Any:
-    """A verdict with invented values; `ap75` makes its accuracy, which is nothing where it is None."""
-    ledger, judging = module("bench.accuracy.ledger"), module("bench.accuracy.judging")
+    """A verdict with invented values; `ap75` makes its accuracy, which is nothing where it is None, unless `accuracy` is
+    given whole."""
+    ledger, metric = module("bench.accuracy.ledger"), module("bench.accuracy.metric")
     ap75 = given.pop("ap75", 0.5)
     reason = "" if ap75 is not None else "nothing to judge by"
     base = given.get("base", "x265-medium")
@@ -70,7 +71,7 @@ def verdict(**given: Any) -> Any:
         "codec": label, "base": base, "ours": False, "key": key, "latency": latency, "scale": scale, "version": "v",
         "quality": 30, "bytes": 1000, "encode_seconds": 0.5, "decode_seconds": 0.25, "judge": "picodet",
         "judge_version": given.get("judge", "picodet"), "decides": True,
-        "accuracy": judging.Accuracy(ap75, ap75, ap75, ("person",), 9, reason=reason)}
+        "accuracy": given.pop("accuracy", None) or metric.Accuracy(ap75, ap75, ap75, ("person",), 9, reason=reason)}
     return ledger.Verdict(**{**usual, **given})
 
 

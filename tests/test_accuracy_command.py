@@ -25,7 +25,9 @@ from duoview.pipelines.command import main as duoview
 BENCH = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("detector_files.py"))))
 command = BENCH.module("bench.accuracy.command")
-judging = BENCH.module("bench.accuracy.judging")
+detection = BENCH.module("bench.accuracy.detection")
+judge_module = BENCH.module("bench.accuracy.judge")
+judges = BENCH.module("bench.accuracy.judges")
 codec = BENCH.module("bench.accuracy.codec")
 clips = BENCH.module("bench.accuracy.clip")
 
@@ -43,7 +45,7 @@ def run(tmp_path: Path) -> Run:
 
     def started(*more: str) -> int:
         arguments = ["--clips", str(path), "--judges", str(judge), "--codecs", "x264-veryfast", "x265-medium",
-                     "--points", "6", "--out", str(tmp_path / "out"), *more]
+                     "--points", "6", "--below", "--out", str(tmp_path / "out"), *more]
         code: int = command.main(arguments)
         return code
 
@@ -59,7 +61,8 @@ def test_everything_is_written(run: Run, tmp_path: Path, capsys: pytest.CaptureF
     out = tmp_path / "out"
     result = json.loads((out / "accuracy.json").read_text())
     assert {"cpu", "load_average", "commit", "versions"} <= result["machine"].keys()
-    assert result["settings"]["span"] == {"low": 80, "high": 1500, "points": 6} and result["profile"] == "s"
+    assert result["settings"]["span"] == {
+        "low": 80, "high": 1500, "points": 6, "below": [], "more": 4, "step": 0.05} and result["profile"] == "s"
     coded = [item for item in result["results"]["verdicts"] if item["codec"] != "source"]
     assert [item["base"] for item in coded] == ["x264-veryfast"] * 6 + ["x265-medium"] * 6
     assert all(item["accuracy"]["ap75"] == 1 and item["accuracy"]["kinds"] == ["red"] for item in coded)
@@ -85,7 +88,7 @@ def test_pictures_are_judged_together(tmp_path: Path) -> None:
         Image.fromarray(picture).save(tmp_path / "red" / f"{number}.png")
     judge = FILES.looking_detector(tmp_path / "red.onnx")
     assert command.main(["--stills", str(tmp_path / "red"), "--judges", str(judge), "--codecs", "jpeg", "--points", "6",
-                         "--out", str(tmp_path / "out")]) == 0
+                         "--below", "--out", str(tmp_path / "out")]) == 0
     coded = [item for item in lines(tmp_path) if item["kind"] == "verdict"]
     assert len(coded) == 7 and {(item["frames"], item["width"], item["height"]) for item in coded} == {(5, 96, 72)}
     assert all(item["accuracy"]["objects"] == 5 and item["accuracy"]["ap75"] == 1 for item in coded)
@@ -101,7 +104,7 @@ def test_a_second_run_codes_nothing_and_says_the_same(
 
     monkeypatch.setattr(codec.Codec, "code", refused)
     monkeypatch.setattr(codec.Codec, "size", refused)
-    monkeypatch.setattr(judging.Judge, "look", refused)
+    monkeypatch.setattr(detection.DetectionJudge, "look", refused)
     assert run("--no-pictures") == 0
     assert lines(tmp_path) == before
     assert json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"] == first
@@ -166,7 +169,7 @@ def test_something_has_to_be_measured(capsys: pytest.CaptureFixture[str]) -> Non
         (["--fps", "quick"], "frame rate 'quick': expected full or a positive number"),
         (["--scales", "2"], "scale=2.0: expected above 0, at most 1"),
         (["--judges", "picodet"], "judge picodet: --weights, the folder of the networks, is needed"),
-        (["--judges", "nobody"], "judge 'nobody': expected one of picodet, crossroad, yolox, fastestdet, or the file"),
+        (["--judges", "nobody"], "judge 'nobody': expected one of picodet, crossroad, yolox, fastestdet, "),
         (["--clips", "nowhere"], "nowhere: no such clip"),
         (["--frames", "0"], "--frames 0: expected 1 or more"),
         (["--profile", "none"], "no such bundled profile"),
@@ -187,27 +190,27 @@ def found(*objects: tuple[str, float, float]) -> Detections:
 
 
 def test_cars_and_trucks_are_vehicles_and_what_is_seen_as_both_counts_once() -> None:
-    merged = judging.grouped(found(("car", 0, 0.9), ("truck", 1, 0.8), ("person", 0, 0.7), ("dog", 300, 0.9),
+    merged = detection.grouped(found(("car", 0, 0.9), ("truck", 1, 0.8), ("person", 0, 0.7), ("dog", 300, 0.9),
                                    ("bus", 200, 0.5)), 0.6)
     assert [(item.name, item.box[0]) for item in merged] == [("vehicle", 0), ("person", 0), ("vehicle", 200)]
     other = Detections.none(("red", "blue"), "m", 8, 8)
-    assert judging.grouped(other, 0.6) is other
+    assert detection.grouped(other, 0.6) is other
 
 
 def test_a_kind_with_few_objects_is_not_judged() -> None:
-    source = [judging.grouped(found(("person", 0, 0.9), ("car", 100, 0.9)), 0.6)] * 4
-    source += [judging.grouped(found(("person", 0, 0.9)), 0.6)]
-    result = judging.accuracy(source, source, None)
+    source = [detection.grouped(found(("person", 0, 0.9), ("car", 100, 0.9)), 0.6)] * 4
+    source += [detection.grouped(found(("person", 0, 0.9)), 0.6)]
+    result = detection.judged(source, source, None)
     assert (result.kinds, result.objects, result.ap75) == (("person",), 5, 1)
-    nothing = judging.accuracy(source[:3], source[:3], None)
+    nothing = detection.judged(source[:3], source[:3], None)
     assert nothing.ap75 is None and "3 of person, 3 of vehicle above 0.45 in the source, 5 are" in nothing.reason
 
 
 def test_truth_gives_real_average_precision_of_persons() -> None:
     average = BENCH.module("bench.average_precision")
     truth = [average.Reference(np.array([[0, 0, 40, 40.0], [100, 0, 140, 40]]), ("person",) * 2, np.zeros(2, bool))] * 5
-    source = [judging.grouped(found(("person", 0, 0.9)), 0.6)] * 5
-    result = judging.accuracy(source, source, truth)
+    source = [detection.grouped(found(("person", 0, 0.9)), 0.6)] * 5
+    result = detection.judged(source, source, truth)
     assert result.ap75 == 1 and result.real_ap75 == pytest.approx(51 / 101)
 
 
@@ -215,19 +218,19 @@ def test_what_is_found_in_the_source_is_computed_once(tmp_path: Path) -> None:
     path = BENCH.write_clip(tmp_path / "a.mp4", BENCH.lavfi("color=color=red:size=96x64:rate=5", 3), rate=5)
     clip = clips.load(path)
     looked: list[int] = []
-    judge = judging.open_named(str(FILES.looking_detector(tmp_path / "red.onnx")), None)
+    judge = judges.open_named(str(FILES.looking_detector(tmp_path / "red.onnx")))
     look = judge.look
 
-    def counted(frames: Any) -> Any:
+    def counted(frames: Any, of: Any) -> Any:
         looked.append(len(frames))
-        return look(frames)
+        return look(frames, of)
 
     judge.look = counted
-    first = judging.SourceFindings(tmp_path / "kept").of(clip, judge)
-    assert judging.SourceFindings(tmp_path / "kept").of(clip, judge) == first and looked == [3]
+    first = judge_module.SourceFindings(tmp_path / "kept").of(clip, judge)
+    assert judge_module.SourceFindings(tmp_path / "kept").of(clip, judge) == first and looked == [3]
     (file,) = (tmp_path / "kept").iterdir()
     file.write_text(file.read_text().splitlines()[0] + "\n")  # cut off
-    assert judging.SourceFindings(tmp_path / "kept").of(clip, judge) == first and looked == [3, 3]
+    assert judge_module.SourceFindings(tmp_path / "kept").of(clip, judge) == first and looked == [3, 3]
 
 
 def installed(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -70,10 +70,11 @@ def test_only_the_judges_that_decide_make_the_mean_unless_none_does() -> None:
     verdicts = comparison.Verdicts([*seen("picodet", 50, True), *seen("yolox", 10, False)])
     (anchor, _) = comparison.means(comparison.compare(verdicts, "x265-medium"), verdicts)
     assert anchor.percent == pytest.approx(-50, abs=0.2) and (anchor.count, anchor.of) == (1, 1)
-    assert verdicts.deciding == ("picodet",)
+    assert verdicts.deciding("ap75") == ("picodet",)
     alone = comparison.Verdicts(seen("yolox", 10, False))
-    assert alone.deciding == ("yolox",) and not alone.decided
-    assert "None of these judges decides" in table.summary([], alone).note
+    assert alone.deciding("ap75") == ("yolox",) and not alone.decided("ap75")
+    shown = table.summary(comparison.means(comparison.compare(alone, "x265-medium"), alone), alone)
+    assert "none of these judges decides" in shown.note
 
 
 def test_the_mean_counts_what_could_not_be_compared() -> None:
@@ -101,7 +102,7 @@ def test_accuracy_at_a_rate_is_the_mean_of_the_deciding_judges_or_nothing() -> N
                                     *BENCH.sweep(1, judge="yolox", decides=False)])
     (row,) = table.at_rates(verdicts, (100, 200), "ap75").rows
     second = verdicts.curve("street@10", "x265-medium, key 2s", "picodet").at(200)
-    assert row == ("street@10", "x265-medium, key 2s", "-", f"{(second + 0.5) / 2:.3f}")
+    assert row == ("street@10", "x265-medium, key 2s", "-", f"{(second + 0.5) / 2:.3f}", "100 B")
 
 
 def test_tables_are_safe_in_markdown_and_html() -> None:
@@ -119,5 +120,5 @@ def test_every_point_is_in_the_table_of_points() -> None:
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed (extra bench)")
 def test_a_plot_has_an_axis_per_judge() -> None:
     data = plot.draw(comparison.Verdicts([*field(), *BENCH.sweep(100, judge="yolox", decides=False)]), "street@10",
-                     "ap75")
+                     ("ap75", "ap50"))
     assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") > 900

@@ -15,8 +15,10 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
 from PIL import Image
 
+from bench.accuracy.truth import LANDMARKS, read_boxes, read_classes, read_landmarks
 from bench.average_precision import Reference, read_mot
 from duoview.picture import matrix_of
 
@@ -31,7 +33,7 @@ class Clip:
     """Frames of one size and rate, numbered from 0 in units of 1 / rate; or still pictures, of any sizes.
 
     name: of the file, with the frame rate behind ``@``. truth: what is to be found in every frame, where a person wrote
-    it down. sha256: of every sample and the rate.
+    it down; landmarks: (68, 2) of every picture's face, likewise. sha256: of every sample, the rate and the truth.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Clip:
     truth: tuple[Reference, ...] | None
     sha256: str
     still: bool = False
+    landmarks: tuple[NDArray[np.float64], ...] | None = None
 
     @property
     def width(self) -> int:
@@ -54,6 +57,12 @@ class Clip:
     def files(self) -> list[Clip]:
         """What is coded into one file each: all frames, or every picture by itself."""
         return [replace(self, frames=(frame,)) for frame in self.frames] if self.still else [self]
+
+    def only(self, number: int) -> Clip:
+        """One frame with what is known of it."""
+        return replace(self, frames=self.frames[number:number + 1],
+                       truth=None if self.truth is None else self.truth[number:number + 1],
+                       landmarks=None if self.landmarks is None else self.landmarks[number:number + 1])
 
     def scaled(self, factor: float) -> Clip:
         """The same frames smaller, of even sides, bicubic."""
@@ -144,19 +153,29 @@ def load(path: Path, *, rate: Fraction | None = None, width: int = WIDTH, limit:
     if truth is not None:
         everything = read_mot(truth, total)
         references = tuple(_enlarged(everything[number], *factors) for number in kept)
+        for item in references:
+            digest.update(_bytes_of(item))
     return Clip(f"{path.stem}@{_shown(rate)}", tuple(frames), rate, references, digest.hexdigest())
 
 
 def load_pictures(folder: Path, *, width: int = WIDTH, limit: int | None = None) -> Clip:
     """The pictures of a folder by name, those that are wider made smaller as in `load`.
 
-    Raises FileNotFoundError when there is none.
+    Boxes in YOLO's form are read from NAME.txt beside NAME.jpg, where the folder has any; a picture without such a file
+    then holds nothing. Landmarks are read from landmarks68.csv, which has to name every picture.
+
+    Raises FileNotFoundError when there is none, ValueError for truth that cannot be read.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES) if folder.is_dir() else []
     if not paths:
         raise FileNotFoundError(f"{folder}: no folder with any picture ({' '.join(PICTURES)})")
+    boxed = any(path.with_suffix(".txt").is_file() for path in paths)
+    names = read_classes(folder) if boxed else ()
+    faces = read_landmarks(folder / LANDMARKS) if (folder / LANDMARKS).is_file() else None
     rate, scaler, digest = Fraction(1), VideoReformatter(), hashlib.sha256(b"pictures")
     frames: list[av.VideoFrame] = []
+    truth: list[Reference] = []
+    landmarks: list[NDArray[np.float64]] = []
     for path in paths[:limit]:
         with Image.open(path) as picture:
             source = av.VideoFrame.from_ndarray(np.array(picture.convert("RGB")), format="rgb24")
@@ -166,7 +185,16 @@ def load_pictures(folder: Path, *, width: int = WIDTH, limit: int | None = None)
                                   dst_color_range=ColorRange.MPEG).to_ndarray()
         digest.update(f"{shape}".encode() + samples.tobytes())
         frames.append(_stamped(av.VideoFrame.from_ndarray(samples, format="yuv420p"), 0, rate))
-    return Clip(f"{folder.resolve().name} (pictures)", tuple(frames), rate, None, digest.hexdigest(), still=True)
+        if boxed:
+            truth.append(read_boxes(path.with_suffix(".txt"), *shape, names))
+            digest.update(_bytes_of(truth[-1]))
+        if faces is not None:
+            if path.name not in faces:
+                raise ValueError(f"{folder / LANDMARKS}: no line for {path.name}; expected one for every picture")
+            landmarks.append(faces[path.name] * (shape[0] / source.width, shape[1] / source.height))
+            digest.update(landmarks[-1].tobytes())
+    return Clip(f"{folder.resolve().name} (pictures)", tuple(frames), rate, tuple(truth) if boxed else None,
+                digest.hexdigest(), still=True, landmarks=tuple(landmarks) if faces is not None else None)
 
 
 def same_size(frames: Sequence[av.VideoFrame], width: int, height: int) -> Iterator[av.VideoFrame]:
@@ -193,6 +221,11 @@ def _stamped(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame
 
 def _enlarged(reference: Reference, across: float, down: float) -> Reference:
     return replace(reference, boxes=np.asarray(reference.boxes) * np.array([across, down] * 2))
+
+
+def _bytes_of(reference: Reference) -> bytes:
+    parts = reference.names, reference.ids
+    return np.asarray(reference.boxes, np.float64).tobytes() + reference.ignored.tobytes() + repr(parts).encode()
 
 
 def _shown(rate: Fraction) -> str:

@@ -121,6 +121,7 @@ def fresh(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:
     return frame
 
 
-def always(variant: Variant, *, key: str | None = None, latency: str | None = None) -> Variant:
+def always(variant: Variant, *, key: str | None = None, latency: str | None = None,
+           scale: float | None = None) -> Variant:
     """The variant of a coder that has no choice in some of it."""
-    return replace(variant, key=key or variant.key, latency=latency or variant.latency)
+    return replace(variant, key=key or variant.key, latency=latency or variant.latency, scale=scale or variant.scale)

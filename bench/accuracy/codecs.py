@@ -9,10 +9,11 @@ from bench.accuracy.ours import Ours
 from bench.accuracy.peer import SVTAV1, X264, X265, Jpeg, Peer
 from duoview.inner.settings import InnerSettings
 
+# Ours take no scale: what resolution a clip is coded at is a coder's own choice, which a user makes for the peers only.
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
-    "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero"), setup),
+    "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
     # AV1, since inner H.264 and HEVC put key frames at cuts of the scene, which the peers are told not to.
-    "inner": lambda variant, setup: Ours("inner", variant, setup, machine="inner",
+    "inner": lambda variant, setup: Ours("inner", always(variant, scale=1.0), setup, machine="inner",
                                          inner=InnerSettings("av1", latency=variant.latency, threads=setup.threads)),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
     "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),

@@ -13,25 +13,31 @@ from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from bench.accuracy import clip as clips
 from bench.accuracy import comparison, gallery, table
 from bench.accuracy.codec import KEYS, LATENCIES, Codec, Setup, Variant
 from bench.accuracy.codecs import ANCHOR, CODECS, make
-from bench.accuracy.comparison import METRICS, Entry, Mean, Verdicts
+from bench.accuracy.comparison import Entry, Mean, Verdicts
 from bench.accuracy.curve import LEAST_POINTS
-from bench.accuracy.judging import ABOVE, Judge, SourceFindings, open_named
+from bench.accuracy.detection import ABOVE
+from bench.accuracy.judge import Judge, SourceFindings
+from bench.accuracy.judges import NETWORKS, open_named
 from bench.accuracy.ledger import Ledger, Verdict
+from bench.accuracy.metric import METRICS
 from bench.accuracy.page import page
 from bench.accuracy.plot import draw
 from bench.accuracy.sweep import Span, Sweep
+from bench.accuracy.within import Best, best_within
 from bench.judges import FLOOR, JUDGES
 from bench.machine import Machine
 from bench.result import measured, write
 from duoview import Profile
 from duoview.errors import Error
 
-WHAT = "Accuracy of detectors on coded clips; bytes of whole NUT files"
+TITLE = "Accuracy of networks on coded clips"
+WHAT = f"{TITLE}; bytes of whole NUT files"
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Settings:
     codecs: tuple[str, ...]
     judges: tuple[str, ...]
     anchor: str
-    metric: str
+    metrics: tuple[str, ...]
+    tracking: bool
     span: Span
     threads: int
     above: float = ABOVE
@@ -54,9 +61,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Results:
-    """Mean BD-rates, every one of them, and every point."""
+    """Mean BD-rates, the best within so many bytes, every BD-rate, and every point."""
 
     means: tuple[Mean, ...]
+    within: tuple[Best, ...]
     comparisons: tuple[Entry, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -68,25 +76,34 @@ def parser() -> argparse.ArgumentParser:
                       help="folders of clips, or clips; NAME.gt.txt beside one is its ground truth (MOT15)")
     made.add_argument("--stills", nargs="+", type=Path, default=(), metavar="FOLDER",
                       help="folders of pictures; those of one are coded one by one and judged together")
-    made.add_argument("--weights", type=Path, help="folder of the judges' networks")
+    made.add_argument("--weights", nargs="+", type=Path, default=(), metavar="FOLDER",
+                      help="folders of the judges' networks")
     made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=tuple(CODECS), metavar="NAME",
                       help=f"of {', '.join(CODECS)}; all of them when not given")
     made.add_argument("--judges", nargs="+", default=tuple(JUDGES), metavar="NAME",
-                      help=f"of {', '.join(JUDGES)}, or files of other detectors, which do not decide")
+                      help=f"of {', '.join((*JUDGES, *NETWORKS))}; files of other detectors, which do not decide; or "
+                           ".toml files of networks of other tasks")
+    made.add_argument("--tracking", action="store_true", help="HOTA of the detectors' tracks too")
     made.add_argument("--fps", nargs="+", default=("10",), metavar="RATE", help="5, 10, any number, or full")
     made.add_argument("--width", type=int, default=clips.WIDTH, help="of the clips; 0 keeps their own")
     made.add_argument("--frames", type=int, help="of every clip, or pictures of every folder, at most")
     made.add_argument("--keys", nargs="+", choices=KEYS[:2], default=("2s",), help="key frames every 2 s, or once only")
     made.add_argument("--latency", nargs="+", choices=LATENCIES, default=("full",), help="lookahead of the peers")
     made.add_argument("--scales", nargs="+", type=float, default=(1.0,), metavar="S",
-                      help="sides before coding, such as 1 .75 .5; brought back bicubic")
+                      help="sides of the peers' pictures before coding, such as 1 .75 .5; brought back bicubic")
     made.add_argument("--bytes", nargs=2, type=float, default=(80.0, 1500.0), metavar=("LOW", "HIGH"),
                       help="bytes a frame that the points span")
     made.add_argument("--points", type=int, default=8, help=f"of every coder, {LEAST_POINTS} or more")
+    made.add_argument("--more", type=int, default=4,
+                      help="further points of every coder at most, where accuracy changes most")
+    made.add_argument("--below", nargs="*", type=float, default=(150.0,), metavar="BYTES",
+                      help="bytes a frame within which everybody's best setting is looked for")
     made.add_argument("--at", nargs="+", type=float, default=(100.0, 150.0, 200.0, 400.0, 800.0), metavar="BYTES",
                       help="bytes a frame of the table of accuracies")
     made.add_argument("--anchor", choices=tuple(CODECS), default=ANCHOR, help="who all are compared with")
-    made.add_argument("--metric", choices=METRICS, default="ap75")
+    made.add_argument("--metric", nargs="+", choices=tuple(METRICS), default=("ap75",), metavar="NAME",
+                      help=f"of {', '.join(METRICS)}: what coders are compared by; tracks and judges of other tasks by "
+                           "their own beside it")
     made.add_argument("--profile", default="s", help="bundled name or folder")
     made.add_argument("--threads", type=int, default=1, help="of coders and judges")
     made.add_argument("--out", type=Path, default=Path("out/accuracy"), help="folder of all results")
@@ -102,12 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name, value, least in (("points", options.points, LEAST_POINTS), ("threads", options.threads, 1),
                                    ("frames", 1 if options.frames is None else options.frames, 1),
-                                   ("width", options.width, 0)):
+                                   ("width", options.width, 0), ("more", options.more, 0)):
             if value < least:
                 raise ValueError(f"--{name} {value}: expected {least} or more")
         low, high = options.bytes
         if not 0 < low < high:
             raise ValueError(f"--bytes {low:g} {high:g}: expected two rising numbers above 0")
+        if not all(limit > 0 for limit in options.below):
+            raise ValueError(f"--below {' '.join(f'{limit:g}' for limit in options.below)}: expected numbers above 0")
         rates = [clips.rate_of(text) for text in options.fps]
         paths = clips.find(options.clips)
         if not paths and not options.stills:
@@ -119,12 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variants = [Variant(key, latency, scale) for key in options.keys for latency in options.latency
                     for scale in options.scales]
         codecs = make(options.codecs, variants, Setup(options.profile, options.threads))
-        judges = [open_named(name, options.weights, threads=options.threads) for name in options.judges]
+        judges = [open_named(name, options.weights, threads=options.threads, tracking=options.tracking)
+                  for name in options.judges]
         if len({judge.name for judge in judges}) < len(judges):
             raise ValueError("--judges: two of the same name; results are kept by name")
-    except (ValueError, FileNotFoundError, Error) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError, Error) as error:
         made.error(str(error))
-    span = Span(low, high, options.points)
+    span = Span(low, high, options.points, tuple(options.below), options.more)
     out: Path = options.out
     findings = SourceFindings(out / "source")
     verdicts: list[Verdict] = []
@@ -147,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                              (low * high) ** 0.5)
     settings = Settings(
         tuple(path.name for path in (*paths, *options.stills)), tuple(options.fps), options.width, options.frames,
-        tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor, options.metric,
-        span, options.threads)
+        tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor,
+        tuple(options.metric), options.tracking, span, options.threads)
     report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at)
     return 0
 
@@ -157,29 +177,32 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
            pictures: dict[str, list[gallery.Shot]], rates: Sequence[float]) -> None:
     """Write accuracy.json, report.md, plots and index.html."""
     looked = Verdicts(verdicts)
-    entries = comparison.compare(looked, settings.anchor, settings.metric)
+    metrics = comparison.reported(looked, settings.metrics)
+    entries = [entry for metric in metrics for entry in comparison.compare(looked, settings.anchor, metric)]
     averages = comparison.means(entries, looked)
-    result = measured(WHAT, profile, settings, Results(tuple(averages), tuple(entries), tuple(verdicts)))
+    best = [best_within(looked, limit, metric) for metric in metrics for limit in settings.span.below]
+    result = measured(WHAT, profile, settings, Results(tuple(averages), tuple(item for group in best for item in group),
+                                                       tuple(entries), tuple(verdicts)))
     write(json_path, result)
-    remarks = ["Left out: tracking, face landmarks, segmentation, classification."]
+    remarks: list[str] = []
     plots: dict[str, bytes] = {}
     if find_spec("matplotlib") is None:
         remarks.append("No plots: matplotlib is not installed (extra bench).")
     else:
-        plots = {name: draw(looked, name, settings.metric) for name in looked.clips}
+        plots = {name: draw(looked, name, metrics) for name in looked.clips}
     for name, data in plots.items():
         _write(out / "plots" / f"{name}.png", data)
-    tables = [table.summary(averages, looked), table.at_rates(looked, rates, settings.metric),
-              table.comparisons(entries), table.skipped(looked), table.points(looked)]
+    short = [table.summary(averages, looked), *(table.within(group) for group in best if group),
+             *(table.at_rates(looked, rates, metric) for metric in metrics)]
+    tables = [*short, table.comparisons(entries), table.skipped(looked), table.points(looked)]
     where = _where(result.machine, profile, result.date)
-    text = "\n".join(["# Accuracy of detectors on coded clips", "", *remarks, "", *(item.markdown() for item in tables),
-                      where, ""])
+    text = "\n".join([f"# {TITLE}", "", *[part for remark in remarks for part in (remark, "")],
+                      *(item.markdown() for item in tables), where, ""])
     _write(out / "report.md", text.encode())
-    _write(out / "index.html",
-           page("Accuracy of detectors on coded clips", where, tables, plots, pictures, remarks).encode())
+    _write(out / "index.html", page(TITLE, where, tables, plots, pictures, remarks).encode())
     print()
-    print(tables[0].markdown())
-    print(tables[1].markdown())
+    for item in short:
+        print(item.markdown())
 
 
 def _loads(paths: Sequence[Path], rates: Sequence[Fraction | None], stills: Sequence[Path], width: int,
@@ -192,9 +215,9 @@ def _loads(paths: Sequence[Path], rates: Sequence[Fraction | None], stills: Sequ
         yield partial(clips.load_pictures, folder, width=width, limit=limit)
 
 
-def _shots(clip: clips.Clip, codecs: Sequence[Codec], verdicts: Verdicts, judges: Sequence[Judge],
+def _shots(clip: clips.Clip, codecs: Sequence[Codec], verdicts: Verdicts, judges: Sequence[Judge[Any]],
            findings: SourceFindings, anchor: str, rate: float) -> list[gallery.Shot]:
-    judge = next(judge for judge in judges if judge.name in verdicts.deciding)
+    judge = next(judge for judge in judges if judge.name in verdicts.deciding(judges[0].headline))
     return gallery.shots(clip, codecs, verdicts, judge, findings, anchor=anchor, rate=rate)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from bench.accuracy.curve import Curve, Difference, Point, difference, mean_percent
 from bench.accuracy.ledger import Verdict
+from bench.accuracy.metric import HEADLINE, METRICS, TASKS
 from bench.accuracy.sweep import SOURCE
 
-METRICS = ("ap75", "ap50", "ap50_95", "real_ap50", "real_ap75", "real_ap50_95")
 BEST = "best peer"
 
 
@@ -65,10 +65,23 @@ class Verdicts:
         self.clips = _distinct(item.clip for item in self.all)
         self.judges = _distinct(item.judge for item in self.all)
         self.codecs = _distinct(item.codec for item in self.all if item.codec != SOURCE)
-        deciding = tuple(name for name in self.judges if self._judges[name].decides)
-        #: Those whose word counts: the ones never trained on, or all where there is none of them.
-        self.deciding = deciding or self.judges
-        self.decided = bool(deciding)
+        #: What was measured on any clip, in the order of METRICS.
+        self.metrics = tuple(metric for metric in METRICS
+                             if any(item.accuracy.value(metric) is not None for item in self.all))
+
+    def judges_of(self, metric: str) -> tuple[str, ...]:
+        """Those whose task gives a metric."""
+        task = METRICS[metric].task
+        return tuple(name for name in self.judges if self._judges[name].task == task)
+
+    def deciding(self, metric: str) -> tuple[str, ...]:
+        """Those whose word counts: the ones never trained on, or all where there is none of them."""
+        judges = self.judges_of(metric)
+        return tuple(name for name in judges if self._judges[name].decides) or judges
+
+    def decided(self, metric: str) -> bool:
+        """Whether any of a metric's judges was never trained on."""
+        return any(self._judges[name].decides for name in self.judges_of(metric))
 
     def codec(self, label: str) -> Verdict:
         """Any verdict on a codec: what it is and how it was used."""
@@ -87,7 +100,7 @@ class Verdicts:
         key = clip, codec, judge, metric
         if key not in self._curves:
             self._curves[key] = Curve([Point(item.bytes_per_frame, value) for item in self.of(clip, codec, judge)
-                                       if (value := getattr(item.accuracy, metric)) is not None])
+                                       if (value := item.accuracy.value(metric)) is not None])
         return self._curves[key]
 
 
@@ -113,6 +126,16 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
     return entries
 
 
+def reported(verdicts: Verdicts, asked: Sequence[str]) -> tuple[str, ...]:
+    """The metrics to be compared by: those asked for that some judge gives, tracks, and what other tasks come down to.
+
+    Never empty: the first asked for stands where nothing was measured.
+    """
+    tasks = {METRICS[metric].task for metric in verdicts.metrics}
+    wanted = [*asked, "hota", "real_hota", *(HEADLINE[task] for task in TASKS if task in tasks - {"detection"})]
+    return tuple(dict.fromkeys(metric for metric in wanted if metric in verdicts.metrics)) or tuple(asked[:1])
+
+
 def best_peer(verdicts: Verdicts, clip: str, anchor: str, metric: str = "ap75") -> str:
     """The peer with the least mean BD-rate against an anchor on one clip, among those used like it; the anchor when no
     other can be compared."""
@@ -123,7 +146,7 @@ def best_peer(verdicts: Verdicts, clip: str, anchor: str, metric: str = "ap75") 
         if item.ours or codec == anchor or (item.key, item.latency) != (like.key, like.latency):
             continue
         percent = mean_percent([_difference(verdicts, clip, codec, anchor, judge, metric)
-                                for judge in verdicts.deciding])
+                                for judge in verdicts.deciding(metric)])
         if percent is not None and percent < least:
             best, least = codec, percent
     return best
@@ -133,7 +156,7 @@ def means(entries: Sequence[Entry], verdicts: Verdicts) -> list[Mean]:
     """Over clips and deciding judges, one for every coder and what it is held against."""
     groups: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in entries:
-        if entry.judge in verdicts.deciding:
+        if entry.judge in verdicts.deciding(entry.metric):
             anchor = entry.anchor if entry.role == "anchor" else "of each clip"
             groups.setdefault((entry.codec, anchor, entry.role, entry.metric), []).append(entry)
     found = []
@@ -147,7 +170,7 @@ def means(entries: Sequence[Entry], verdicts: Verdicts) -> list[Mean]:
 
 def _entries(verdicts: Verdicts, clip: str, codec: str, anchor: str, role: str, metric: str) -> list[Entry]:
     found = []
-    for judge in verdicts.judges:
+    for judge in verdicts.judges_of(metric):
         result = _difference(verdicts, clip, codec, anchor, judge, metric)
         curve = verdicts.curve(clip, codec, judge, metric)
         found.append(Entry(clip, judge, verdicts.decides(judge), codec, verdicts.codec(codec).ours, anchor, role,

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Coded
-from bench.accuracy.judging import Judge, SourceFindings, accuracy
+from bench.accuracy.judge import Judge, SourceFindings
 from bench.accuracy.ledger import Ledger, Size, Verdict
-from bench.accuracy.points import choose
+from bench.accuracy.metric import METRICS
+from bench.accuracy.points import between, choose, most_within
 
 SOURCE = "source"
 
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes a frame that the points of every coder span, and how many there are."""
+    """Bytes a frame that the points of every coder span, and how many there are.
+
+    below: further limits in bytes a frame; the best quality within each is measured too. more: points at most that are
+    put where accuracy changes by `step` or more from one point to the next.
+    """
 
     low: float
     high: float
     points: int
+    below: tuple[float, ...] = ()
+    more: int = 0
+    step: float = 0.05
 
 
 class Sweep:
@@ -30,7 +39,7 @@ class Sweep:
     say: told one line per point.
     """
 
-    def __init__(self, codecs: Sequence[Codec], judges: Sequence[Judge], span: Span, ledger: Ledger,
+    def __init__(self, codecs: Sequence[Codec], judges: Sequence[Judge[Any]], span: Span, ledger: Ledger,
                  findings: SourceFindings, *, say: Callable[[str], None] = print) -> None:
         self._codecs, self._judges, self._span, self._ledger, self._findings = codecs, judges, span, ledger, findings
         self._say = say
@@ -39,11 +48,23 @@ class Sweep:
         """Every verdict on one clip, those from the ledger too; the source's own come first."""
         verdicts = self._source(clip)
         for codec in self._codecs:
-            qualities = choose(codec.qualities, partial(self._size, clip, codec), self._span.low, self._span.high,
-                               self._span.points)
-            for quality in qualities:
-                verdicts += self._point(clip, codec, quality)
+            verdicts += self._curve(clip, codec)
         return verdicts
+
+    def _curve(self, clip: Clip, codec: Codec) -> list[Verdict]:
+        span, size = self._span, partial(self._size, clip, codec)
+        qualities = choose(codec.qualities, size, span.low, span.high, span.points)
+        within = [most_within(codec.qualities, size, limit) for limit in span.below]
+        wanted = {*qualities, *(quality for quality in within if quality is not None)}
+        found = {quality: self._point(clip, codec, quality) for quality in codec.qualities if quality in wanted}
+        for _ in range(span.more):
+            values = {quality: [item.accuracy.value(judge.headline) for judge, item in
+                                zip(self._judges, verdicts, strict=True)] for quality, verdicts in found.items()}
+            further = between(codec.qualities, values, span.step)
+            if further is None:
+                break
+            found[further] = self._point(clip, codec, further)
+        return [item for quality in codec.qualities if quality in found for item in found[quality]]
 
     def _source(self, clip: Clip) -> list[Verdict]:
         """What the judges reach on the uncoded clip: 1 by agreement, whatever they are worth by ground truth."""
@@ -55,7 +76,7 @@ class Sweep:
                 seen = self._findings.of(clip, judge)
                 known = Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate),
                                 SOURCE, SOURCE, False, "", "", 1.0, version, 0, 0, 0.0, 0.0, judge.name, judge.version,
-                                judge.decides, accuracy(seen, seen, clip.truth))
+                                judge.decides, judge.accuracy(seen, seen, clip), judge.task)
                 self._ledger.add(known)
             found.append(known)
         return found
@@ -78,18 +99,19 @@ class Sweep:
                 self._ledger.add(known)
                 fresh = True
             found.append(known)
-        shown = "  ".join(f"{item.judge} {_shown(item.accuracy.ap75)}" for item in found)
-        self._say(f"{clip.name}: {codec.label} at {quality}: {found[0].bytes_per_frame:.0f} bytes a frame, AP75 {shown}"
+        shown = "  ".join(f"{METRICS[judge.headline].title} {judge.name} {_shown(item.accuracy.value(judge.headline))}"
+                          for judge, item in zip(self._judges, found, strict=True))
+        self._say(f"{clip.name}: {codec.label} at {quality}: {found[0].bytes_per_frame:.0f} bytes a frame, {shown}"
                   + ("" if fresh else " (known)"))
         return found
 
-    def _judged(self, clip: Clip, codec: Codec, quality: int, coded: Coded, judge: Judge) -> Verdict:
+    def _judged(self, clip: Clip, codec: Codec, quality: int, coded: Coded, judge: Judge[Any]) -> Verdict:
         variant = codec.variant
-        result = accuracy(judge.look(coded.frames), self._findings.of(clip, judge), clip.truth)
+        result = judge.accuracy(judge.look(coded.frames, clip), self._findings.of(clip, judge), clip)
         return Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate), codec.label,
                        codec.name, codec.ours, variant.key, variant.latency, variant.scale, codec.version, quality,
                        len(coded.data), round(coded.encode_seconds, 4), round(coded.decode_seconds, 4), judge.name,
-                       judge.version, judge.decides, result)
+                       judge.version, judge.decides, result, judge.task)
 
 
 def _shown(value: float | None) -> str:

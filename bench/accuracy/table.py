@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.accuracy.comparison import Entry, Mean, Verdicts
+from bench.accuracy.metric import HEADLINE, METRICS
 from bench.accuracy.sweep import SOURCE
+from bench.accuracy.within import Best
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,27 @@ class Table:
 
 def summary(means: Sequence[Mean], verdicts: Verdicts) -> Table:
     """Mean BD-rates."""
-    rows = tuple((item.codec, item.anchor if item.role == "anchor" else item.role, item.metric,
+    rows = tuple((item.codec, item.anchor if item.role == "anchor" else item.role, METRICS[item.metric].title,
                   _percent(item.percent), f"{item.count} of {item.of}") for item in means)
-    note = "Over clips and the judges that decide: " if verdicts.decided else (
-        "None of these judges decides (all were trained on); over clips and all of them: ")
+    notes = []
+    for task in dict.fromkeys(METRICS[item.metric].task for item in means):
+        metric = HEADLINE[task]
+        undecided = "" if verdicts.decided(metric) else " (none of these judges decides: all were trained on)"
+        notes.append(f"{task} by {', '.join(verdicts.deciding(metric))}{undecided}")
     return Table("Mean BD-rate", ("codec", "against", "accuracy", "BD-rate", "comparable"), rows,
-                 f"{note}{', '.join(verdicts.deciding)}. Negative: fewer bytes at equal accuracy. Means of logarithms.")
+                 f"Over clips and the judges that decide: {'; '.join(notes)}. Negative: fewer bytes at equal accuracy. "
+                 "Means of logarithms.")
 
 
 def comparisons(entries: Sequence[Entry]) -> Table:
     """Every BD-rate by clip and judge."""
-    rows = tuple((item.clip, item.judge + ("" if item.decides else " (beside)"), item.codec, item.anchor,
-                  item.role, _percent(item.percent),
+    rows = tuple((item.clip, item.judge + ("" if item.decides else " (beside)"), METRICS[item.metric].title, item.codec,
+                  item.anchor, item.role, _percent(item.percent),
                   f"not comparable: {item.reason}" if item.percent is None else f"{item.low:.3f} to {item.high:.3f}",
                   f"{item.points} ({item.envelope})") for item in entries)
     return Table("BD-rate by clip and judge",
-                 ("clip", "judge", "codec", "against", "role", "BD-rate", "over accuracies", "points (envelope)"),
+                 ("clip", "judge", "accuracy", "codec", "against", "role", "BD-rate", "over accuracies",
+                  "points (envelope)"),
                  rows, "Points: measured ones of different rates, and how many of them are on the monotone envelope.")
 
 
@@ -64,16 +71,41 @@ def at_rates(verdicts: Verdicts, rates: Sequence[float], metric: str) -> Table:
     rows = []
     for clip in verdicts.clips:
         for codec in verdicts.codecs:
+            curves = [verdicts.curve(clip, codec, judge, metric) for judge in verdicts.deciding(metric)]
+            if not any(curve.points for curve in curves):
+                continue
+            cheapest = min(curve.points[0].rate for curve in curves if curve.points)
             cells = []
             for rate in rates:
-                values = [verdicts.curve(clip, codec, judge, metric).at(rate) for judge in verdicts.deciding]
-                known = [value for value in values if value is not None]
+                known = [value for value in (curve.at(rate) for curve in curves) if value is not None]
                 # A mean over some of the judges only would not be comparable with the others' rows.
-                cells.append(f"{sum(known) / len(known):.3f}" if known and len(known) == len(values) else "-")
-            rows.append((clip, codec, *cells))
-    return Table(f"Accuracy ({metric}) at equal bytes a frame", ("clip", "codec", *(f"{rate:g} B" for rate in rates)),
-                 tuple(rows), f"Envelopes, linear in log rate, mean over {', '.join(verdicts.deciding)}. "
+                cells.append(f"{sum(known) / len(known):.3f}" if known and len(known) == len(curves) else "-")
+            rows.append((clip, codec, *cells, f"{cheapest:.0f} B"))
+    return Table(f"Accuracy ({METRICS[metric].title}) at equal bytes a frame",
+                 ("clip", "codec", *(f"{rate:g} B" for rate in rates), "cheapest point"),
+                 tuple(rows), f"Envelopes, linear in log rate, mean over {', '.join(verdicts.deciding(metric))}. "
                  "-: no point so cheap, or nothing to judge by.")
+
+
+def within(found: Sequence[Best]) -> Table:
+    """Who sees most within so many bytes a frame. found: of one metric and limit; the best of a clip comes first."""
+    rows, ahead, clips = [], 0, list(dict.fromkeys(item.clip for item in found))
+    for clip in clips:
+        group = sorted((item for item in found if item.clip == clip), key=lambda item: -(item.accuracy or 0))
+        known = [item for item in group if item.accuracy is not None]
+        ahead += bool(known) and known[0].ours and all(item.ours or item.accuracy != known[0].accuracy
+                                                       for item in known)
+        for item in group:
+            said = _share(item.accuracy) if item.accuracy is not None else f"no point: {item.bytes_per_frame:.0f} B"
+            rows.append((clip, item.base + (" (ours)" if item.ours else ""), said, item.codec, str(item.quality),
+                         f"{item.bytes_per_frame:.0f} B"))
+    metric, limit = (found[0].metric, found[0].limit) if found else ("ap75", 0.0)
+    ours = any(item.ours for item in found)
+    return Table(f"Best accuracy ({METRICS[metric].title}) within {limit:g} bytes a frame",
+                 ("clip", "codec", "best", "setting", "quality", "bytes a frame"), tuple(rows),
+                 "Of every coder its best measured point over all settings, mean over the judges that decide. "
+                 "No point: the cheapest of any setting has more bytes, and stands there."
+                 + (f" Ours is ahead of every other on {ahead} of {len(clips)} clips." if ours else ""))
 
 
 def points(verdicts: Verdicts) -> Table:
@@ -83,15 +115,14 @@ def points(verdicts: Verdicts) -> Table:
         for judge in verdicts.judges:
             for codec in (SOURCE, *verdicts.codecs):
                 for item in verdicts.of(clip, codec, judge):
-                    result, seconds = item.accuracy, item.frames
-                    real = [_share(value) for value in (result.real_ap50, result.real_ap75)]
+                    seconds = item.frames
                     paces = (f"{seconds / item.encode_seconds:.1f}" if item.encode_seconds else "-",
                              f"{seconds / item.decode_seconds:.1f}" if item.decode_seconds else "-")
                     rows.append((clip, judge, codec, str(item.quality), f"{item.bytes_per_frame:.1f}",
-                                 _share(result.ap50), _share(result.ap75), _share(result.ap50_95), *real, *paces))
-    return Table("Points", ("clip", "judge", "codec", "quality", "bytes a frame", "AP50", "AP75", "AP50:95",
-                            "real AP50", "real AP75", "encode", "decode"), tuple(rows),
-                 "AP: agreement with the judge's own detections in the source. real: persons against ground truth. "
+                                 *(_share(item.accuracy.value(metric)) for metric in verdicts.metrics), *paces))
+    return Table("Points", ("clip", "judge", "codec", "quality", "bytes a frame",
+                            *(METRICS[metric].title for metric in verdicts.metrics), "encode", "decode"), tuple(rows),
+                 "Agreement with what the judge sees in the source; real: against ground truth. "
                  "Encode, decode: frames per second of CPU time, all threads taken together.")
 
 
