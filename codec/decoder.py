@@ -15,7 +15,7 @@ from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.human import HumanView, Provenance
-from duoview.inner.payload import read_key
+from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
 from duoview.machine import MAX_Q, MachineLayer
@@ -159,8 +159,7 @@ class Decoder:
         return self._digest.hexdigest() if self._profile is not None else ""
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
-        """Load the networks that a machine codec and the view need; an inner stream's machine view needs none but the
-        restoration."""
+        """Load what a machine codec and the view need; an inner stream's machine view needs the restoration at most."""
         human, picture_network, latent_network, machine, restorer = None, None, None, None, None
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
@@ -189,11 +188,11 @@ class Decoder:
             if not inner:
                 self._player.reset()
         profile = self._profile
-        if profile is None or profile.sha256 != sequence.profile_sha256:
+        if profile is None or profile.stream_hash != sequence.profile_hash:
             profile = self._given or Profile.bundled(sequence.profile)
-            if profile.sha256 != sequence.profile_sha256:
+            if profile.stream_hash != sequence.profile_hash:
                 raise ProfileError(
-                    f"the stream was made with profile {sequence.profile!r} {sequence.profile_sha256.hex()[:12]}..., "
+                    f"the stream was made with profile {sequence.profile!r} {sequence.profile_hash.hex()[:12]}..., "
                     f"here is {profile.name!r} {profile.sha256.hex()[:12]}...; give the folder of the stream's profile")
         if profile is not self._profile or inner != self._inner:
             if self._latent is not None or self._coded is not None:
@@ -243,10 +242,12 @@ class Decoder:
         if not payload:
             raise BitstreamError("access unit without its inner section", offset=0)
         if unit.key:
-            header, payload = read_key(payload, self.sequence.width, self.sequence.height)
+            header, inner = read_key(payload, self.sequence.width, self.sequence.height)
             self._show_inner(self._player.begin(header))
-        shown = self._player.feed(payload, times)
-        self._digest.update(payload)
+        else:
+            inner = read_packet(self._player.codec, payload)
+        shown = self._player.feed(inner, times)
+        self._digest.update(inner)
         self._waiting = False
         self._show_inner(shown)
 

@@ -177,7 +177,7 @@ class Encoder:
     def _sequence(self, frame: av.VideoFrame, machine_codec: MachineCodec) -> SequenceHeader:
         return SequenceHeader(
             width=frame.width, height=frame.height, rate=self.rate, profile=self.profile.name,
-            profile_sha256=self.profile.sha256, machine_codec=machine_codec,
+            profile_hash=self.profile.stream_hash, machine_codec=machine_codec,
             colour=Colour(primaries=int(frame.color_primaries), transfer=int(frame.color_trc),
                           matrix=int(frame.colorspace), range=int(frame.color_range)),
             sample_aspect_ratio=self.sample_aspect, pixel_format=frame.format.name)

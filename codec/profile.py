@@ -16,6 +16,7 @@ from duoview import kernels
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.sequence import PROFILE_HASH_BYTES
 
 FORMAT = 1
 #: Quality indices, one row of every table each.
@@ -85,6 +86,8 @@ class Profile:
             raise ProfileError(f"{manifest_path}: format {found}, this version reads format {FORMAT}")
         self.folder = folder
         self.sha256 = hashlib.sha256(raw).digest()
+        #: What streams carry of it.
+        self.stream_hash = self.sha256[:PROFILE_HASH_BYTES]
         try:
             coder_tables = str(self.manifest["coder_tables"])
             self.name = str(self.manifest["name"])

@@ -1,11 +1,12 @@
 """The sequence header: what a decoder must know before the first access unit. It travels inside key access units.
 
 Syntax (docs/bitstream.md): width, height, rate numerator and denominator as varints; profile name (varint length,
-UTF-8); SHA-256 of the profile (32 bytes); machine codec (byte); palette geometry (3 bytes); colour (4 bytes, FFmpeg's
-AVCOL_* numbers, which are those of ISO/IEC 23091-2 / H.273); sample aspect ratio as two varints; pixel format of the
-source (varint length, ASCII). Both ratios in lowest terms.
+UTF-8); first half of the profile's SHA-256 (16 bytes); a byte with the machine codec and one flag for each of palette
+geometry (3 bytes), colour (4 bytes, FFmpeg's AVCOL_* numbers, which are those of ISO/IEC 23091-2 / H.273) and sample
+aspect ratio (two varints), which are left out where they have their defaults; pixel format of the source (its number in
+PIXEL_FORMATS, or 0 and its name as varint length and ASCII). Both ratios in lowest terms.
 
-Reading has two steps, since the CRC stands behind the header: `read_sequence` finds its end, `CodedSequence.header`
+Reading has two steps, since a CRC may stand behind the header: `read_sequence` finds its end, `CodedSequence.header`
 checks the fields.
 """
 
@@ -24,8 +25,15 @@ MAX_HEIGHT = 16384
 MAX_PROFILE_NAME = 64
 MAX_PIXEL_FORMAT_NAME = 32
 MAX_RATIO_TERM = (1 << 31) - 1  # numerators and denominators fit FFmpeg's AVRational
-PROFILE_HASH_BYTES = 32
-_FIXED_BYTES = PROFILE_HASH_BYTES + 8  # machine codec, palette geometry (3) and colour (4)
+PROFILE_HASH_BYTES = 16
+#: Pixel formats that are one byte in the stream: their place here, counted from 1. Others are spelled out.
+PIXEL_FORMATS = (
+    "", "yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "nv12", "nv21", "yuyv422", "uyvy422",
+    "gray", "rgb24", "bgr24", "rgba", "bgra", "argb", "abgr", "rgb0", "bgr0", "gbrp", "yuva420p", "yuv420p10le",
+    "yuv422p10le", "yuv444p10le", "p010le", "yuv420p12le", "gray10le", "gray16le", "rgb48le", "gbrp10le", "pal8",
+)
+_PALETTE, _COLOUR, _ASPECT = 4, 8, 16  # flags beside the machine codec, which has the two lowest bits
+_CODEC_MASK, _FLAGS_MASK = 3, 0x1F
 
 
 def _check(what: str, value: int, least: int, most: int) -> None:
@@ -75,6 +83,8 @@ class SequenceHeader:
     """Geometry, rate, profile and colour of the access units up to the next sequence header.
 
     `rate` is frames per second, 0 when it is not known; `sample_aspect_ratio` is 0 when it is not known.
+    `profile_hash` is the first half of the profile's SHA-256: 128 bits keep profiles apart that differ by accident, and
+    for a forger it is still as hard to make a profile that passes for a given one.
     Values outside the limits raise LimitError (a ValueError).
     """
 
@@ -82,7 +92,7 @@ class SequenceHeader:
     height: int
     rate: Fraction
     profile: str
-    profile_sha256: bytes
+    profile_hash: bytes
     machine_codec: MachineCodec = MachineCodec.NEURAL
     palette: PaletteGeometry = PaletteGeometry()
     colour: Colour = Colour()
@@ -101,8 +111,8 @@ class SequenceHeader:
             object.__setattr__(self, "machine_codec", MachineCodec(self.machine_codec))
         except ValueError:
             raise LimitError(f"machine codec {self.machine_codec} is unknown: 1 is neural, 2 is inner") from None
-        _check("bytes of the profile hash", len(self.profile_sha256), PROFILE_HASH_BYTES, PROFILE_HASH_BYTES)
-        object.__setattr__(self, "profile_sha256", bytes(self.profile_sha256))
+        _check("bytes of the profile hash", len(self.profile_hash), PROFILE_HASH_BYTES, PROFILE_HASH_BYTES)
+        object.__setattr__(self, "profile_hash", bytes(self.profile_hash))
         _check("bytes of the profile name", len(self.profile.encode()), 0, MAX_PROFILE_NAME)
         if not self.pixel_format.isascii():
             raise LimitError(f"pixel format name {self.pixel_format!r} is not ASCII")
@@ -113,43 +123,67 @@ class SequenceHeader:
         for value in (self.width, self.height, self.rate.numerator, self.rate.denominator):
             varint.write(out, value)
         _write_text(out, self.profile.encode())
-        out += self.profile_sha256
-        out.append(self.machine_codec)
-        out += bytes((self.palette.groups, self.palette.depth, self.palette.tile_log2))
-        out += bytes((self.colour.primaries, self.colour.transfer, self.colour.matrix, self.colour.range))
-        varint.write(out, self.sample_aspect_ratio.numerator)
-        varint.write(out, self.sample_aspect_ratio.denominator)
-        _write_text(out, self.pixel_format.encode("ascii"))
+        out += self.profile_hash
+        palette, colour, aspect = self.palette, self.colour, self.sample_aspect_ratio
+        flags = _PALETTE * (palette != PaletteGeometry()) | _COLOUR * (colour != Colour()) | _ASPECT * (aspect != 0)
+        out.append(self.machine_codec | flags)
+        if flags & _PALETTE:
+            out += bytes((palette.groups, palette.depth, palette.tile_log2))
+        if flags & _COLOUR:
+            out += bytes((colour.primaries, colour.transfer, colour.matrix, colour.range))
+        if flags & _ASPECT:
+            varint.write(out, aspect.numerator)
+            varint.write(out, aspect.denominator)
+        if self.pixel_format in PIXEL_FORMATS:
+            out.append(PIXEL_FORMATS.index(self.pixel_format) + 1)
+        else:
+            out.append(0)
+            _write_text(out, self.pixel_format.encode("ascii"))
 
 
 class CodedSequence(NamedTuple):
     """The fields of a sequence header as they were read, before the CRC over them and their rules were checked."""
 
     offset: int
+    coded: bytes
     numbers: tuple[int, ...]  # width, height, terms of the rate, terms of the sample aspect ratio
     profile: bytes
-    fixed: bytes  # profile hash, machine codec, palette geometry, colour
-    pixel_format: bytes
+    profile_hash: bytes
+    flags: int
+    palette: bytes
+    colour: bytes
+    pixel_format: int
+    pixel_format_name: bytes
 
     def header(self) -> SequenceHeader:
         """The header, to be called when its CRC is right. BitstreamError when a field breaks a rule."""
         width, height, *terms = self.numbers
-        codec, groups, depth, tile_log2, primaries, transfer, matrix, colour_range = self.fixed[PROFILE_HASH_BYTES:]
         try:
-            return SequenceHeader(
+            if self.flags & ~_FLAGS_MASK:
+                raise LimitError(f"flags 0x{self.flags:02X}, at most 0x{_FLAGS_MASK:02X} is expected here")
+            if self.pixel_format > len(PIXEL_FORMATS):
+                raise LimitError(f"pixel format {self.pixel_format} is unknown, expected 0 to {len(PIXEL_FORMATS)}")
+            named = self.pixel_format == 0
+            header = SequenceHeader(
                 width=width,
                 height=height,
                 rate=lowest_terms(terms[0], terms[1], "rate"),
                 profile=self.profile.decode(),
-                profile_sha256=self.fixed[:PROFILE_HASH_BYTES],
-                machine_codec=MachineCodec(codec),
-                palette=PaletteGeometry(groups, depth, tile_log2),
-                colour=Colour(primaries, transfer, matrix, colour_range),
+                profile_hash=self.profile_hash,
+                machine_codec=MachineCodec(self.flags & _CODEC_MASK),
+                palette=PaletteGeometry(*self.palette),
+                colour=Colour(*self.colour),
                 sample_aspect_ratio=lowest_terms(terms[2], terms[3], "sample aspect ratio"),
-                pixel_format=self.pixel_format.decode("ascii"),
+                pixel_format=self.pixel_format_name.decode("ascii") if named else PIXEL_FORMATS[self.pixel_format - 1],
             )
+            again = bytearray()
+            header.write(again)
+            if again != self.coded:
+                raise LimitError(f"{len(self.coded)} bytes spell out what is left out where it is usual; expected the "
+                                 f"shortest form, of {len(again)}")
         except ValueError as error:  # LimitError, an unknown machine codec, bad UTF-8
             raise BitstreamError(f"sequence header: {error}", offset=self.offset) from error
+        return header
 
 
 def read_sequence(data: bytes | memoryview, offset: int) -> tuple[CodedSequence, int]:
@@ -163,15 +197,20 @@ def read_sequence(data: bytes | memoryview, offset: int) -> tuple[CodedSequence,
         value, offset = varint.read(data, offset)
         numbers.append(value)
     profile, offset = _read_text(data, offset, MAX_PROFILE_NAME, "profile name")
-    fixed = bytes(data[offset : offset + _FIXED_BYTES])
-    if len(fixed) < _FIXED_BYTES:
-        raise BitstreamError("data ends inside the sequence header", offset=len(data))
-    offset += len(fixed)
-    for _ in range(2):
-        value, offset = varint.read(data, offset)
-        numbers.append(value)
-    pixel_format, offset = _read_text(data, offset, MAX_PIXEL_FORMAT_NAME, "pixel format name")
-    return CodedSequence(start, tuple(numbers), profile, fixed, pixel_format), offset
+    profile_hash, offset = _read_bytes(data, offset, PROFILE_HASH_BYTES)
+    (flags,), offset = _read_bytes(data, offset, 1)
+    palette, offset = _read_bytes(data, offset, 3 if flags & _PALETTE else 0)
+    colour, offset = _read_bytes(data, offset, 4 if flags & _COLOUR else 0)
+    aspect = [0, 1]
+    for place in range(2 if flags & _ASPECT else 0):
+        aspect[place], offset = varint.read(data, offset)
+    (pixel_format,), offset = _read_bytes(data, offset, 1)
+    name = b""
+    if pixel_format == 0:
+        name, offset = _read_text(data, offset, MAX_PIXEL_FORMAT_NAME, "pixel format name")
+    coded = bytes(data[start:offset])
+    return CodedSequence(start, coded, (*numbers, *aspect), profile, profile_hash, flags, palette, colour, pixel_format,
+                         name), offset
 
 
 def lowest_terms(numerator: int, denominator: int, what: str) -> Fraction:
@@ -198,3 +237,10 @@ def _read_text(data: bytes | memoryview, offset: int, limit: int, what: str) -> 
     if len(text) < length:
         raise BitstreamError(f"data ends inside the {what}", offset=start)
     return text, offset + length
+
+
+def _read_bytes(data: bytes | memoryview, offset: int, count: int) -> tuple[bytes, int]:
+    found = bytes(data[offset : offset + count])
+    if len(found) < count:
+        raise BitstreamError("data ends inside the sequence header", offset=len(data))
+    return found, offset + count

@@ -188,7 +188,7 @@ def main() -> int:
                    "key_units": content["key_units"], "bytes": content["bytes"],
                    "bytes_by_layer": content["bytes_by_layer"], "bits_per_pixel": content["bits_per_pixel"],
                    "kbit_per_second": 8 * content["bytes"] * float(rate) / view.frames / 1000},
-        "profile": {"name": sequence["profile"], "sha256": sequence["profile_sha256"]},
+        "profile": {"name": sequence["profile"], "hash": sequence["profile_hash"]},
         "symbols_sha256": view.symbols_sha256,
         "machine_view": {"psnr_rgb_mean_db": view.psnr_mean, "psnr_rgb_worst_db": view.psnr_worst,
                          "concealed_frames": view.concealed},

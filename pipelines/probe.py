@@ -87,7 +87,7 @@ def as_text(report: dict[str, Any]) -> str:
         rate = sequence["rate"]
         lines.append(
             f"  {sequence['width']}x{sequence['height']}, {rate} frames/s, profile {sequence['profile']} "
-            f"({sequence['profile_sha256'][:12]}...), machine codec {_codec_words(sequence)}, "
+            f"({sequence['profile_hash'][:12]}...), machine codec {_codec_words(sequence)}, "
             f"source {sequence['pixel_format'] or 'unknown'}, from unit {sequence['first_unit']}"
         )
     if report["duration"] is not None:
@@ -218,7 +218,7 @@ def _sequence(header: SequenceHeader, number: int) -> dict[str, Any]:
         "height": header.height,
         "rate": str(header.rate),
         "profile": header.profile,
-        "profile_sha256": header.profile_sha256.hex(),
+        "profile_hash": header.profile_hash.hex(),
         "machine_codec": header.machine_codec.name.lower(),
         "pixel_format": header.pixel_format,
         "sample_aspect_ratio": str(header.sample_aspect_ratio),

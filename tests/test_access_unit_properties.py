@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from duoview import varint
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, parse_header, serialize
 from duoview.errors import BitstreamError
+from duoview.kernels import crc32c
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
 
 # A loaded machine is no reason to fail: no deadline, and slow generation of the first text is tolerated.
@@ -24,7 +25,7 @@ SEQUENCES = st.builds(
     height=st.integers(1, 16384),
     rate=st.builds(Fraction, st.integers(0, (1 << 31) - 1), TERM),
     profile=st.text(max_size=16),
-    profile_sha256=st.binary(min_size=32, max_size=32),
+    profile_hash=st.binary(min_size=16, max_size=16),
     machine_codec=st.sampled_from(MachineCodec),
     palette=st.one_of(
         st.just(PaletteGeometry()), st.builds(PaletteGeometry, st.integers(1, 255), st.integers(1, 255), BYTE)
@@ -40,7 +41,13 @@ SECTIONS = st.one_of(
         Section, st.sampled_from([SectionType.PALETTE, SectionType.TEXTURE]), st.integers(0, (1 << 32) - 1), PAYLOADS
     ),
 )
-SECTION_LISTS = st.lists(SECTIONS, max_size=6, unique_by=lambda s: (s.type, s.sub_index)).map(tuple)
+QUALITY = st.builds(Section, st.just(SectionType.QUALITY), st.none(), st.binary(max_size=2))
+MACHINE = st.builds(Section, st.sampled_from((SectionType.MACHINE, SectionType.INNER)), st.none(), PAYLOADS)
+SECTION_LISTS = st.one_of(
+    st.lists(SECTIONS, max_size=6, unique_by=lambda s: (s.type, s.sub_index)).map(tuple),
+    st.tuples(QUALITY, MACHINE),
+    st.tuples(MACHINE),
+)
 
 
 @st.composite
@@ -68,6 +75,11 @@ def expect_survivors(unit: AccessUnit, damaged: bytes, *, at: int) -> None:
         (s.type, s.sub_index or 0) for s in unit.sections
     )
     assert all(section in unit.sections for section in read.sections)
+
+
+def with_crc(data: bytes) -> bytes:
+    """Bytes as a compact unit with the right checksum."""
+    return data + crc32c(b"\xd5" + data).to_bytes(4, "little")
 
 
 @BOUNDED
@@ -112,9 +124,17 @@ def test_every_single_bit_flip_of_a_small_unit_is_noticed() -> None:
 @BOUNDED
 @given(st.binary(max_size=300))
 def test_foreign_bytes_raise_nothing_but_bitstream_errors(data: bytes) -> None:
-    for candidate in (data, b"\xd5\x01" + data):
+    for candidate in (data, b"\xd5\x02" + data, with_crc(b"\x80" + data), with_crc(b"\xb0" + data)):
         with contextlib.suppress(BitstreamError):
             parse(candidate)
+
+
+@BOUNDED
+@given(st.binary(max_size=60), st.sampled_from((0x80, 0x90, 0xA7, 0xBF)))
+def test_what_is_parsed_from_a_compact_unit_serializes_to_the_same_bytes(data: bytes, mark: int) -> None:
+    candidate = with_crc(bytes((mark,)) + data)
+    with contextlib.suppress(BitstreamError):
+        assert serialize(parse(candidate)) == candidate
 
 
 @BOUNDED

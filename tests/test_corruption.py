@@ -149,10 +149,13 @@ def test_a_damaged_first_key_unit_gives_no_picture_until_the_next(profile: Profi
 
 
 def test_strict_decoding_raises_where_the_damage_is(profile: Profile, units: list[AccessUnit]) -> None:
-    data = bytearray(serialize(units[0]))
-    data[-6] ^= 4
-    with pytest.raises(BitstreamError, match="machine section"):
-        Decoder(profile=profile, threads=1, strict=True).decode(bytes(data))
+    # A section more gives a unit the long form, whose sections have checksums of their own.
+    longer = replace(units[0], sections=(Section(100, None, b"more"), *units[0].sections))
+    for unit, message in ((units[0], "of the access unit is wrong"), (longer, "machine section: CRC-32C")):
+        data = bytearray(serialize(unit))
+        data[-6] ^= 4
+        with pytest.raises(BitstreamError, match=message):
+            Decoder(profile=profile, threads=1, strict=True).decode(bytes(data))
 
 
 def test_units_behind_a_refused_one_wait_for_a_key_frame_also_when_strict(
@@ -298,7 +301,7 @@ def test_a_stream_of_another_profile_names_both_hashes(other_profile: Profile, u
     assert units[0].sequence is not None
     with pytest.raises(ProfileError) as raised:
         Decoder(profile=other_profile, threads=1).decode(serialize(units[0]))
-    assert units[0].sequence.profile_sha256.hex()[:12] in str(raised.value)
+    assert units[0].sequence.profile_hash.hex()[:12] in str(raised.value)
     assert other_profile.sha256.hex()[:12] in str(raised.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from duoview import BitstreamError, Decoder, Encoder, FrameOrigin, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
 from duoview.inner import InnerCodec, InnerDecoder, InnerSettings
-from duoview.inner.payload import KeyHeader, nal_units, read_key
+from duoview.inner.payload import KeyHeader, nal_units, read_key, read_packet, write_key, write_packet
+from duoview.inner.settings import CODEC_NAMES
 
 CODECS = ("h264", "hevc", "av1")
 WIDTH, HEIGHT, COUNT, GOP = 96, 80, 18, 6
@@ -69,7 +71,7 @@ def damaged(packet: av.Packet, at: int) -> av.Packet:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("at", [-9, 5])
+@pytest.mark.parametrize("at", [-6, 1])
 def test_a_damaged_unit_is_concealed_in_its_place_until_the_next_key_unit(
         profile: Profile, streams: dict[str, list[av.Packet]], codec: str, at: int) -> None:
     packets = streams[codec]
@@ -108,7 +110,9 @@ def test_a_missing_unit_costs_its_group_and_no_standard_decoder_sees_the_hole(
     kept: list[InnerDecoder] = []
     monkeypatch.setattr(InnerDecoder, "decode", noted)
     inner = [parse(bytes(packet)).payload(SectionType.INNER) or b"" for packet in packets]
-    inner = [read_key(data, WIDTH, HEIGHT)[1] if index % GOP == 0 else data for index, data in enumerate(inner)]
+    kind = CODEC_NAMES[codec]
+    inner = [read_packet(kind, data) if index % GOP else read_key(data, WIDTH, HEIGHT)[1]
+             for index, data in enumerate(inner)]
     for missing in range(COUNT):
         fed.clear()
         _, shown = decode(profile, [packet for index, packet in enumerate(packets) if index != missing])
@@ -214,11 +218,15 @@ def key_unit(packet: av.Packet, payload: bytes) -> bytes:
 @pytest.mark.parametrize(("payload", "message"), [
     (b"", "without its inner section"),
     (b"\x04\x60\x50data", "inner codec 4 is unknown"),
-    (b"\x01\x61\x50data", "coded size 97x80, expected 1x1 to the sequence's 96x80"),
-    (b"\x01\x00\x50data", "coded size 0x80"),
-    (b"\x01\x60", "data ends inside a varint"),
-    (b"\x01\x60\x50", "holds no packet"),
-    (b"\x02\x60\x50no packet", "hevc refuses the packet"),
+    (b"\x81\x61\x50data", "coded size 97x80, expected 1x1 to the sequence's 96x80"),
+    (b"\x81\x00\x50data", "coded size 0x80"),
+    (b"\x81\x60\x50data", "coded size 96x80 is the sequence's"),
+    (b"\x81\x60", "data ends inside a varint"),
+    (b"\x01", "holds no packet"),
+    (b"\x01\xff", "holds no packet"),
+    (b"\x01\xff\0\0\1data", "another than its shortest form"),
+    (b"\x03\x32\x01\x00", "another than its shortest form"),
+    (b"\x02\xffno packet", "hevc refuses the packet"),
 ])
 def test_a_payload_that_breaks_a_rule_is_damage(
         profile: Profile, streams: dict[str, list[av.Packet]], payload: bytes, message: str) -> None:
@@ -240,7 +248,7 @@ def test_a_picture_larger_than_announced_is_refused(
     unit = parse(bytes(packet))
     assert unit.sequence is not None
     header, data = read_key(unit.payload(SectionType.INNER) or b"", 1024, 768)
-    small = KeyHeader(header.codec, WIDTH, HEIGHT).write() + data
+    small = write_key(KeyHeader(header.codec, WIDTH, HEIGHT), data, WIDTH, HEIGHT)
     decoder, shown = decode(profile, [key_unit(streams[codec][0], small)])
     assert shown == [] and decoder.stats.damaged == 1
 
@@ -253,14 +261,46 @@ def test_a_p_unit_needs_its_packet(profile: Profile, streams: dict[str, list[av.
     assert "without its inner section" in decoder.stats.last_damage
 
 
+def test_what_packets_begin_with_is_left_out_and_their_sizes(streams: dict[str, list[av.Packet]]) -> None:
+    assert write_packet(InnerCodec.H264, b"\0\0\0\1\x41abc") == b"\x41abc"
+    assert write_packet(InnerCodec.HEVC, b"\0\0\1\x02abc") == b"\x82abc"
+    assert write_packet(InnerCodec.AV1, b"\x12\0\x0a\1a\x32\2bc") == b"\x0a\1a\x30bc"
+    assert write_packet(InnerCodec.AV1, b"\x36\x08\2bc") == b"\xb4\x08bc"
+    assert write_packet(InnerCodec.AV1, b"\x12\0\x32\x82\0bc") == b"\xff\x12\0\x32\x82\0bc"
+    for codec in CODECS:
+        for packet in streams[codec][1:6]:
+            payload = parse(bytes(packet)).payload(SectionType.INNER) or b""
+            assert len(read_packet(CODEC_NAMES[codec], payload)) - len(payload) >= 3
+
+
+STARTS = st.sampled_from(
+    (b"", b"\0\0\1", b"\0\0\0\1", b"\0\0\0\0\1", b"\x12\0", b"\x12\0\x0a\1a\x32", b"\x7f", b"\xff"))
+
+
+@given(STARTS, st.binary(max_size=40), st.sampled_from(list(InnerCodec)))
+def test_any_packet_comes_back_from_its_payload_and_costs_one_byte_at_most(
+        start: bytes, rest: bytes, codec: InnerCodec) -> None:
+    packet = start + rest
+    payload = write_packet(codec, packet)
+    assert len(payload) <= len(packet) + 1
+    if packet:
+        assert read_packet(codec, payload) == packet
+
+
+@given(st.binary(max_size=40), st.sampled_from(list(InnerCodec)))
+def test_a_payload_is_refused_or_the_only_one_of_its_packet(payload: bytes, codec: InnerCodec) -> None:
+    with contextlib.suppress(BitstreamError):
+        assert write_packet(codec, read_packet(codec, payload)) == payload
+
+
 @given(st.binary(max_size=200), st.sampled_from(list(InnerCodec)), st.booleans())
 def test_no_packet_of_any_bytes_crashes_a_decoder(data: bytes, codec: InnerCodec, key: bool) -> None:
     profile = _profile()
-    head = KeyHeader(codec, 64, 64).write()
+    payload = write_key(KeyHeader(codec, 64, 64), data, 64, 64)
     first = parse(bytes(_first_packet()))
     assert first.sequence is not None
     unit = AccessUnit(key=True, sequence=first.sequence, key_count=first.key_count, sections=(
-        first.sections[0], Section(SectionType.INNER, None, head + data)))
+        first.sections[0], Section(SectionType.INNER, None, payload)))
     decoder = Decoder(profile=profile, threads=1)
     for item in (serialize(unit), _first_packet() if key else serialize(unit), None):
         decoder.decode(item)

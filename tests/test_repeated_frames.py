@@ -109,6 +109,9 @@ def test_a_picture_is_repeated_by_the_profile_that_it_was_coded_with(profile: Pr
     (first,), (second,) = encode(profile, 1), encode(other, 1)
     decoder = Decoder(threads=1)
     assert decoder.decode(first, discard=True) == []
-    (shown,) = decoder.decode(bytes(second)[:-1])  # its header is intact, its machine section is cut off
+    # With a section more it has the long form: its header is intact, its last sections are cut off.
+    unit = parse(bytes(second))
+    longer = serialize(dataclasses.replace(unit, sections=(*unit.sections, Section(100, None, b""))))
+    (shown,) = decoder.decode(longer[:-5])
     assert concealed(shown)
     assert np.array_equal(shown.to_ndarray(), Decoder(profile=profile, threads=1).decode(first)[0].to_ndarray())

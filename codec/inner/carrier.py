@@ -19,7 +19,15 @@ from duoview.profile import Profile
 from duoview.sequence import Colour, MachineCodec, SequenceHeader
 
 from .decoder import first_picture
-from .payload import KeyHeader, can_start, is_random_access, is_skipped_leading, parameter_sets
+from .payload import (
+    KeyHeader,
+    can_start,
+    is_random_access,
+    is_skipped_leading,
+    parameter_sets,
+    write_key,
+    write_packet,
+)
 from .settings import CODEC_NAMES, InnerCodec
 from .stream import DecodeTimes, FrameTimes, needs_finer_ticks
 
@@ -95,8 +103,10 @@ class PacketCarrier:
         wanted = packet.dts * base if packet.dts is not None else None
         if self._reorders and needs_finer_ticks(base):
             times = times.finer()
-        header = KeyHeader(self.codec, self.sequence.width, self.sequence.height).write() if key else b""
-        unit = self._units.write(Section(SectionType.INNER, None, header + data), key=key, q=self._q,
+        width, height = self.sequence.width, self.sequence.height
+        payload = (write_key(KeyHeader(self.codec, width, height), data, width, height) if key
+                   else write_packet(self.codec, data))
+        unit = self._units.write(Section(SectionType.INNER, None, payload), key=key, q=self._q,
                                  sequence=self.sequence, times=times, dts=self._order.next(wanted, times))
         self._digest.update(data)
         return [unit]
@@ -115,7 +125,7 @@ class PacketCarrier:
             check_size(frame.width, frame.height, self._max_pixels)
             self.sequence = SequenceHeader(
                 width=frame.width, height=frame.height, rate=self.rate, profile=self.profile.name,
-                profile_sha256=self.profile.sha256, machine_codec=MachineCodec.INNER,
+                profile_hash=self.profile.stream_hash, machine_codec=MachineCodec.INNER,
                 colour=Colour(int(frame.color_primaries), int(frame.color_trc), int(frame.colorspace),
                               int(frame.color_range)),
                 sample_aspect_ratio=self._sample_aspect, pixel_format=frame.format.name)

@@ -1,6 +1,7 @@
 """The payload of an inner section (docs/bitstream.md), and what is looked up inside the packets of standard codecs.
 
-Packets are Annex B byte streams of H.264 and HEVC, and temporal units of AV1 in the low-overhead format.
+Packets are Annex B byte streams of H.264 and HEVC, and temporal units of AV1 in the low-overhead format. What every
+packet begins (and in AV1 ends) with is left out of the payload and put back when it is read, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,19 @@ _H264_IDR, _H264_SEI, _H264_SPS = 5, 6, 7
 _HEVC_RASL = (8, 9)
 _HEVC_IDR, _HEVC_CRA, _HEVC_SPS = (16, 17, 18, 19, 20), 21, 33
 _OBU_SEQUENCE_HEADER = 1
+#: In front of a packet that stands in the payload as it is.
+_AS_IT_IS = 0xFF
+#: The first bit of a NAL unit and of an AV1 OBU is 0 by their standards; in a payload it tells which of the two usual
+#: beginnings was left out: start codes of 4 or 3 bytes; a temporal delimiter, or nothing.
+_OTHER_BEGINNING = 0x80
+_BEGINNINGS = {
+    InnerCodec.H264: (b"\0\0\0\1", b"\0\0\1"),
+    InnerCodec.HEVC: (b"\0\0\0\1", b"\0\0\1"),
+    InnerCodec.AV1: (b"\x12\0", b""),
+}
+_OWN_SIZE = 0x80  # beside the codec's number: the coded size follows, since it is not the sequence's
+_OBU_HAS_SIZE = 2
+_LONGEST_OBU = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
@@ -27,30 +41,65 @@ class KeyHeader:
     width: int
     height: int
 
-    def write(self) -> bytes:
-        """The coded header."""
-        out = bytearray((self.codec,))
-        varint.write(out, self.width)
-        varint.write(out, self.height)
-        return bytes(out)
+
+def write_key(header: KeyHeader, packet: bytes, width: int, height: int) -> bytes:
+    """The payload of a key unit in a sequence of width x height."""
+    out = bytearray((header.codec,))
+    if (header.width, header.height) != (width, height):
+        out[0] |= _OWN_SIZE
+        varint.write(out, header.width)
+        varint.write(out, header.height)
+    return bytes(out) + write_packet(header.codec, packet)
 
 
 def read_key(payload: bytes, width: int, height: int) -> tuple[KeyHeader, bytes]:
     """Header and packet of a key unit in a sequence of width x height. BitstreamError when a rule is broken."""
     if not payload:
         raise BitstreamError("inner section of a key unit is empty", offset=0)
+    number = payload[0] & ~_OWN_SIZE
     try:
-        codec = InnerCodec(payload[0])
+        codec = InnerCodec(number)
     except ValueError:
-        raise BitstreamError(f"inner codec {payload[0]} is unknown: 1 H.264, 2 HEVC, 3 AV1", offset=0) from None
-    coded_width, offset = varint.read(payload, 1)
-    coded_height, offset = varint.read(payload, offset)
-    if not 1 <= coded_width <= width or not 1 <= coded_height <= height:
-        raise BitstreamError(
-            f"coded size {coded_width}x{coded_height}, expected 1x1 to the sequence's {width}x{height}", offset=1)
-    if offset == len(payload):
-        raise BitstreamError("inner section of a key unit holds no packet", offset=offset)
-    return KeyHeader(codec, coded_width, coded_height), payload[offset:]
+        raise BitstreamError(f"inner codec {number} is unknown: 1 H.264, 2 HEVC, 3 AV1", offset=0) from None
+    coded_width, coded_height, offset = width, height, 1
+    if payload[0] & _OWN_SIZE:
+        coded_width, offset = varint.read(payload, 1)
+        coded_height, offset = varint.read(payload, offset)
+        if not 1 <= coded_width <= width or not 1 <= coded_height <= height:
+            raise BitstreamError(
+                f"coded size {coded_width}x{coded_height}, expected 1x1 to the sequence's {width}x{height}", offset=1)
+        if (coded_width, coded_height) == (width, height):
+            raise BitstreamError(f"coded size {width}x{height} is the sequence's, and goes without saying", offset=1)
+    return KeyHeader(codec, coded_width, coded_height), read_packet(codec, payload[offset:])
+
+
+def write_packet(codec: InnerCodec, packet: bytes) -> bytes:
+    """A packet as it stands in a payload: without what most packets of its codec begin and end with."""
+    body = _without_last_size(packet) if codec is InnerCodec.AV1 else packet
+    for beginning, mark in zip(_BEGINNINGS[codec], (0, _OTHER_BEGINNING), strict=True):
+        if body.startswith(beginning):
+            rest = body[len(beginning) :]
+            if rest and not rest[0] & _OTHER_BEGINNING and rest[0] | mark != _AS_IT_IS:
+                return bytes((rest[0] | mark,)) + rest[1:]
+    return bytes((_AS_IT_IS,)) + packet
+
+
+def read_packet(codec: InnerCodec, payload: bytes) -> bytes:
+    """The inverse of `write_packet`. BitstreamError when it holds no packet, or is not what `write_packet` makes."""
+    if payload[:1] == bytes((_AS_IT_IS,)):
+        packet = payload[1:]
+    elif payload:
+        beginning = _BEGINNINGS[codec][payload[0] >> 7]
+        packet = beginning + bytes((payload[0] & ~_OTHER_BEGINNING,)) + payload[1:]
+        if codec is InnerCodec.AV1:
+            packet = _with_last_size(packet)
+    else:
+        packet = b""
+    if not packet:
+        raise BitstreamError("inner section holds no packet", offset=0)
+    if write_packet(codec, packet) != payload:  # one packet, one payload
+        raise BitstreamError("inner section holds a packet in another than its shortest form", offset=0)
+    return packet
 
 
 def nal_units(packet: bytes) -> Iterator[bytes]:
@@ -131,3 +180,41 @@ def _obus(packet: bytes) -> Iterator[tuple[int, bytes]]:
                 break
         at += size
         yield head >> 3 & 15, packet[start:at]
+
+
+
+def _last_obu(packet: bytes) -> int:
+    """Where the last OBU of a temporal unit begins; its size, if it tells one, need not be right."""
+    last = at = 0
+    for _, data in _obus(packet):
+        last, at = at, at + len(data)
+    return last
+
+
+def _without_last_size(packet: bytes) -> bytes:
+    """The temporal unit without the size of its last OBU, which goes to the end; empty where that cannot be undone."""
+    at = _last_obu(packet)
+    if at >= len(packet) or not packet[at] & _OBU_HAS_SIZE:
+        return b""
+    head = 1 + (packet[at] >> 2 & 1)
+    short = packet[:at] + bytes((packet[at] & ~_OBU_HAS_SIZE,)) + packet[at + 1 : at + head]
+    size = bytearray()
+    for count in range(1, 6):
+        rest = packet[at + head + count :]
+        size.clear()
+        varint.write(size, len(rest), _LONGEST_OBU)
+        if packet[at + head : at + head + count] == size:
+            return short + rest
+    return b""
+
+
+def _with_last_size(packet: bytes) -> bytes:
+    """The inverse of `_without_last_size`; the packet itself where its last OBU tells its size already."""
+    at = _last_obu(packet)
+    if packet[at] & _OBU_HAS_SIZE:
+        return packet
+    head = 1 + (packet[at] >> 2 & 1)
+    size = bytearray()
+    rest = packet[at + head :]
+    varint.write(size, len(rest), _LONGEST_OBU)
+    return packet[:at] + bytes((packet[at] | _OBU_HAS_SIZE,)) + packet[at + 1 : at + head] + size + rest

@@ -18,6 +18,7 @@ from duoview.errors import BitstreamError
 
 from .decoder import InnerDecoder
 from .payload import KeyHeader
+from .settings import InnerCodec
 
 #: Packets without a frame (second fields, damage that a decoder does not report) are forgotten beyond this many.
 _MAX_WAITING = 64
@@ -77,6 +78,13 @@ class InnerPlayer:
         self._unknown = False
         #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
         self.started = False
+
+    @property
+    def codec(self) -> InnerCodec:
+        """The codec of the packets to come. BitstreamError before the first key unit."""
+        if self._header is None:
+            raise BitstreamError("inner packet without a key unit before it", offset=0)
+        return self._header.codec
 
     def begin(self, header: KeyHeader) -> list[Shown]:
         """Get ready for a key unit: with another header, or after a flush or a loss, a new decoder takes over.

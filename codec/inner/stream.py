@@ -15,7 +15,7 @@ from duoview.errors import LimitError
 from duoview.sequence import SequenceHeader
 
 from .encoder import InnerEncoder, InnerPacket, coded_colour
-from .payload import KeyHeader
+from .payload import KeyHeader, write_key, write_packet
 from .settings import CODEC_NAMES, InnerSettings
 
 #: Where frames are reordered, packets begin before their frames; ticks this fine hold those times between the first two
@@ -141,8 +141,10 @@ class InnerStream:
         times = self._times[packet.ticket]
         before = self._times.get(packet.order)
         dts = self._order.next(before.seconds if before is not None else None, times)
-        payload = packet.data
+        kind = CODEC_NAMES[self.settings.codec]
         if packet.key:
-            kind = CODEC_NAMES[self.settings.codec]
-            payload = KeyHeader(kind, self._encoder.width, self._encoder.height).write() + payload
+            header = KeyHeader(kind, self._encoder.width, self._encoder.height)
+            payload = write_key(header, packet.data, self._sequence.width, self._sequence.height)
+        else:
+            payload = write_packet(kind, packet.data)
         return CodedFrame(payload, packet.data, packet.key, times, dts, self.settings.q, self._sequence)

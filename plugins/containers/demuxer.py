@@ -268,12 +268,13 @@ class Demuxer:
         data = bytes(packet)
         if header is not None and header.size > len(data):
             return False
-        found = whole_units(data, header.size if header is not None else 1)
-        if header is None and not found:
+        found = whole_units(data)
+        if not found:
             return False
-        head = data[: header.size] if header is not None else data[: data.find(found[0])]
-        for count, content in enumerate([head, *found]):
-            ahead = count * (unit.duration or 0)
+        if found[0][0] > 0:
+            found.insert(0, (0, found[0][0]))
+        for count, (begin, end) in enumerate(found):
+            ahead, content = count * (unit.duration or 0), data[begin:end]
             inner = header_of(content)
             self._ready.append(
                 unit_packet(

@@ -35,7 +35,7 @@ def units(
 ) -> list[bytes]:
     """`count` units, one in GOP a key unit with a sequence header, payload sizes in turn."""
     source = random.Random(seed)
-    sequence = SequenceHeader(WIDTH, HEIGHT, rate, "s", bytes(32))
+    sequence = SequenceHeader(WIDTH, HEIGHT, rate, "s", bytes(16))
     return [
         serialize(
             AccessUnit(

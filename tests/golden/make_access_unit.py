@@ -18,12 +18,22 @@ SEQUENCE = SequenceHeader(
     height=359,
     rate=Fraction(30000, 1001),
     profile="s",
-    profile_sha256=hashlib.sha256(b"golden profile").digest(),
+    profile_hash=hashlib.sha256(b"golden profile").digest()[:16],
     machine_codec=MachineCodec.NEURAL,
     palette=PaletteGeometry(groups=4, depth=6, tile_log2=6),
     colour=Colour(primaries=1, transfer=13, matrix=1, range=1),
     sample_aspect_ratio=Fraction(4, 3),
     pixel_format="yuv420p",
+)
+
+PLAIN = SequenceHeader(
+    width=640,
+    height=360,
+    rate=Fraction(10),
+    profile="s",
+    profile_hash=hashlib.sha256(b"golden profile").digest()[:16],
+    machine_codec=MachineCodec.INNER,
+    pixel_format="a format of its own",
 )
 
 UNITS: dict[str, AccessUnit] = {
@@ -43,14 +53,38 @@ UNITS: dict[str, AccessUnit] = {
             Section(100, None, b"private"),
         ),
     ),
-    "key, inner codec": AccessUnit(
-        key=True, sequence=SEQUENCE, sections=(Section(SectionType.INNER, None, b"\x00\x00\x00\x01inner"),)
+    "key, usual": AccessUnit(
+        key=True,
+        key_count=9,
+        sequence=PLAIN,
+        sections=(Section(SectionType.QUALITY, None, b"\x18"), Section(SectionType.MACHINE, None, bytes(range(50)))),
+    ),
+    "key, usual, inner codec, every field": AccessUnit(
+        key=True,
+        sequence=SEQUENCE,
+        sections=(Section(SectionType.QUALITY, None, b"\x18"), Section(SectionType.INNER, None, b"\x02inner")),
+    ),
+    "key, no quality": AccessUnit(key=True, sequence=PLAIN, sections=(Section(SectionType.INNER, None, b"inner"),)),
+    "key, no sequence header": AccessUnit(
+        key=True,
+        sections=(Section(SectionType.QUALITY, None, b"\x18"), Section(SectionType.MACHINE, None, b"machine")),
     ),
     "P, machine section alone": AccessUnit(
         key=False, index=1, sections=(Section(SectionType.MACHINE, None, bytes(range(100))),)
     ),
     "P, empty machine section, large index": AccessUnit(
         key=False, index=1999, key_count=15, sections=(Section(SectionType.MACHINE, None, b""),)
+    ),
+    "P, inner section alone": AccessUnit(
+        key=False, index=130, key_count=3, sections=(Section(SectionType.INNER, None, b"inner"),)
+    ),
+    "P, new quality": AccessUnit(
+        key=False,
+        index=2,
+        sections=(Section(SectionType.QUALITY, None, b"\x20"), Section(SectionType.MACHINE, None, b"machine")),
+    ),
+    "P, machine section alone, time of capture": AccessUnit(
+        key=False, index=5, utc_us=1, sections=(Section(SectionType.MACHINE, None, b"machine"),)
     ),
     "P, no section": AccessUnit(key=False, index=127),
 }
