@@ -88,7 +88,8 @@ def _compact(data: bytes) -> list[tuple[int, int]]:
     ends = np.arange(SMALLEST_COMPACT, size + 1)
     keys = np.sort(_joined(sums[ends] ^ _stepped_back(weights, 0xFFFFFFFF, size)[ends - 4], ends))
     starts = np.flatnonzero(_MARKS[values[: 1 - SMALLEST_COMPACT]])
-    wanted = _joined(sums[starts] ^ _stepped_back(weights, crc32c(bytes((MAGIC,))) ^ 0xFFFFFFFF, size)[starts], starts + SMALLEST_COMPACT)
+    before = crc32c(bytes((MAGIC,))) ^ 0xFFFFFFFF
+    wanted = _joined(sums[starts] ^ _stepped_back(weights, before, size)[starts], starts + SMALLEST_COMPACT)
     nearest = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     fits = (keys[nearest] >= wanted) & (keys[nearest] >> np.uint64(32) == wanted >> np.uint64(32))
     places = zip(starts[fits].tolist(), (keys[nearest[fits]] & np.uint64(0xFFFFFFFF)).tolist(), strict=True)
