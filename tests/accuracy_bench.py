@@ -57,8 +57,7 @@ def write_clip(path: Path, frames: Sequence[av.VideoFrame], rate: int = 10) -> P
 
 
 def verdict(**given: Any) -> Any:
-    """A verdict with invented values; `ap75` makes its accuracy, which is nothing where it is None, unless `accuracy` is
-    given whole."""
+    """A verdict with invented values; `ap75` makes its accuracy, nothing where it is None; or `accuracy` is given."""
     ledger, metric = module("bench.accuracy.ledger"), module("bench.accuracy.metric")
     ap75 = given.pop("ap75", 0.5)
     reason = "" if ap75 is not None else "nothing to judge by"

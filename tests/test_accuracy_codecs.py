@@ -130,6 +130,12 @@ def test_a_smaller_variant_codes_fewer_pixels_and_comes_back_at_full_size(clip: 
     assert len(coded.data) < only("x265-medium").size(clip, 30) and made.label == "x265-medium, key 2s, x0.5"
 
 
+def test_ours_choose_their_resolution_themselves() -> None:
+    variants = [codec.Variant(scale=scale) for scale in (1.0, 0.5)]
+    labels = [made.label for made in codecs.make(["neural", "inner", "x264-slow"], variants, codec.Setup())]
+    assert labels == ["neural, key 2s, zero latency", "inner, key 2s", "x264-slow, key 2s", "x264-slow, key 2s, x0.5"]
+
+
 def test_a_coder_comes_once_in_every_variant_that_it_has() -> None:
     variants = [codec.Variant(key, latency) for key in ("2s", "once") for latency in ("full", "zero")]
     labels = [made.label for made in codecs.make(["neural", "jpeg", "x264-slow"], variants, codec.Setup())]

@@ -94,6 +94,22 @@ def test_pictures_are_judged_together(tmp_path: Path) -> None:
     assert all(item["accuracy"]["objects"] == 5 and item["accuracy"]["ap75"] == 1 for item in coded)
 
 
+def test_the_best_setting_within_a_limit_is_measured_too(run: Run, tmp_path: Path) -> None:
+    assert run("--no-pictures", "--bytes", "150", "1500", "--below", "200", "400") == 0
+    results = json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"]
+    coded = [item for item in results["verdicts"] if item["codec"] != "source"]
+    for base in ("x264-veryfast", "x265-medium"):
+        known = {item["quality"]: item["bytes"] / 6 for item in lines(tmp_path)
+                 if item["kind"] == "size" and item["codec"].startswith(base)}
+        for limit in (200, 400):
+            wanted = max((size for size in known.values() if size <= limit), default=None)
+            measured = [item["bytes"] / 6 for item in coded if item["base"] == base and item["bytes"] / 6 <= limit]
+            assert max(measured, default=None) == wanted
+    assert [(item["limit"], item["base"]) for item in results["within"]] == [
+        (limit, base) for limit in (200, 400) for base in ("x264-veryfast", "x265-medium")]
+    assert "within 200 bytes a frame" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_a_second_run_codes_nothing_and_says_the_same(
         run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--no-pictures") == 0
@@ -164,6 +180,8 @@ def test_something_has_to_be_measured(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--below", "0"], "--below 0: expected numbers above 0"),
+        (["--more", "-1"], "--more -1: expected 0 or more"),
         (["--points", "5"], "--points 5: expected 6 or more"),
         (["--bytes", "100", "50"], "--bytes 100 50: expected two rising numbers above 0"),
         (["--fps", "quick"], "frame rate 'quick': expected full or a positive number"),

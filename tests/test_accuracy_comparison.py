@@ -14,6 +14,8 @@ BENCH = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_
 comparison = BENCH.module("bench.accuracy.comparison")
 table = BENCH.module("bench.accuracy.table")
 plot = BENCH.module("bench.accuracy.plot")
+metric = BENCH.module("bench.accuracy.metric")
+within = BENCH.module("bench.accuracy.within")
 
 OURS = "neural, key 2s, zero latency"
 
@@ -103,6 +105,54 @@ def test_accuracy_at_a_rate_is_the_mean_of_the_deciding_judges_or_nothing() -> N
     (row,) = table.at_rates(verdicts, (100, 200), "ap75").rows
     second = verdicts.curve("street@10", "x265-medium, key 2s", "picodet").at(200)
     assert row == ("street@10", "x265-medium, key 2s", "-", f"{(second + 0.5) / 2:.3f}", "100 B")
+
+
+def test_the_best_within_a_limit_is_the_best_measured_point_of_any_setting() -> None:
+    verdicts = comparison.Verdicts([
+        *BENCH.sweep(100), *BENCH.sweep(70, scale=0.5), *BENCH.sweep(60, base="inner", ours=True),
+        *BENCH.sweep(160, base="svtav1-6")])
+    best = {item.base: item for item in within.best_within(verdicts, 150, "ap75")}
+    # 70 * 1.3**2 = 118 bytes at the third point of the scaled one; 100 * 1.3 = 130 at the second of the other.
+    assert best["x265-medium"].accuracy == pytest.approx(0.62) and best["x265-medium"].quality == 32
+    assert best["x265-medium"].codec == "x265-medium, key 2s, x0.5"
+    assert best["inner"].accuracy == pytest.approx(0.68)
+    assert best["svtav1-6"].accuracy is None and best["svtav1-6"].bytes_per_frame == 160
+    shown = table.within(list(best.values()))
+    assert [row[1] for row in shown.rows] == ["inner (ours)", "x265-medium", "svtav1-6"]
+    assert shown.rows[2][2] == "no point: 160 B" and "Ours is ahead of every other on 1 of 1 clips" in shown.note
+
+
+def test_the_best_within_a_limit_is_a_point_that_all_deciding_judges_see() -> None:
+    verdicts = comparison.Verdicts([
+        *BENCH.sweep(100), *BENCH.sweep(100, judge="crossroad")[:1], *BENCH.sweep(100, judge="yolox", decides=False)])
+    (best,) = within.best_within(verdicts, 1000, "ap75")
+    assert (best.quality, best.accuracy) == (30, 0.5)
+
+
+def test_ours_is_not_ahead_where_a_peer_is_as_good() -> None:
+    verdicts = comparison.Verdicts([*BENCH.sweep(100), *BENCH.sweep(90, base="inner", ours=True)])
+    shown = table.within(within.best_within(verdicts, 150, "ap75"))
+    assert "ahead of every other on 0 of 1 clips" in shown.note
+
+
+def test_judges_of_other_tasks_are_compared_by_their_own_accuracy() -> None:
+    def labels(rate: int, **given: Any) -> list[Any]:
+        return [BENCH.verdict(quality=30 + step, bytes=10 * rate * 2**step, judge="espnet", task="segmentation",
+                              accuracy=metric.Accuracy(miou=0.3 + 0.05 * step), **given) for step in range(7)]
+
+    verdicts = comparison.Verdicts([*BENCH.sweep(100), *BENCH.sweep(50, base="svtav1-6"), *labels(100),
+                                    *labels(200, base="svtav1-6")])
+    assert comparison.reported(verdicts, ("ap75", "real_ap75")) == ("ap75", "miou")
+    assert comparison.reported(comparison.Verdicts([]), ("ap75", "real_ap75")) == ("ap75",)
+    found = {(item.judge, item.metric): item.percent for name in ("ap75", "miou")
+             for item in comparison.compare(verdicts, "x265-medium", name)}
+    assert found == {("picodet", "ap75"): pytest.approx(-50, abs=0.2), ("espnet", "miou"): pytest.approx(100)}
+    assert verdicts.deciding("miou") == ("espnet",) and verdicts.deciding("ap75") == ("picodet",)
+
+
+def test_an_accuracy_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="metric 'ap99': expected one of ap50, "):
+        metric.Accuracy().value("ap99")
 
 
 def test_tables_are_safe_in_markdown_and_html() -> None:

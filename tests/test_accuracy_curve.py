@@ -139,6 +139,25 @@ def test_chosen_qualities_span_the_range_that_was_asked_for(
     assert len(asked) <= 2 * (available.bit_length() + 1)
 
 
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 1500))
+def test_the_best_quality_within_a_limit_is_found(steps: list[int], limit: int) -> None:
+    sizes = [sum(steps[:count + 1]) for count in range(len(steps))]
+    qualities = list(range(len(steps), 0, -1))
+    inside = [quality for quality, size in zip(qualities, sizes, strict=True) if size <= limit]
+    found = points.most_within(qualities, lambda quality: sizes[qualities.index(quality)], limit)
+    assert found == (inside[-1] if inside else None)
+
+
+def test_the_next_point_goes_into_the_widest_step_of_accuracy_of_any_judge() -> None:
+    scale = range(50, 10, -1)
+    values: dict[int, list[float | None]] = {
+        50: [0.1, None], 42: [0.2, None], 30: [0.5, 0.5], 29: [0.9, 0.5], 11: [0.92, 0.95]}
+    assert points.between(scale, values, 0.05) == 20  # the second judge's step from 29 to 11
+    assert points.between(scale, {key: value[:1] for key, value in values.items()}, 0.05) == 36  # 29 follows 30
+    assert points.between(scale, {50: [0.5], 30: [0.54], 11: [0.55]}, 0.05) is None
+    assert points.between(scale, {50: [None]}, 0.05) is None
+
+
 def test_points_that_cannot_be_had_are_refused() -> None:
     with pytest.raises(ValueError, match="9 points: expected 2 to 8"):
         points.choose(range(8), float, 1, 2, 9)

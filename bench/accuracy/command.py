@@ -101,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--at", nargs="+", type=float, default=(100.0, 150.0, 200.0, 400.0, 800.0), metavar="BYTES",
                       help="bytes a frame of the table of accuracies")
     made.add_argument("--anchor", choices=tuple(CODECS), default=ANCHOR, help="who all are compared with")
-    made.add_argument("--metric", nargs="+", choices=tuple(METRICS), default=("ap75",), metavar="NAME",
+    made.add_argument("--metric", nargs="+", choices=tuple(METRICS), default=("ap75", "real_ap50", "real_ap75"),
+                      metavar="NAME",
                       help=f"of {', '.join(METRICS)}: what coders are compared by; tracks and judges of other tasks by "
                            "their own beside it")
     made.add_argument("--profile", default="s", help="bundled name or folder")

@@ -91,8 +91,9 @@ def _preparation(table: Mapping[str, Any]) -> Preparation:
     for key in table:
         if key not in names:
             raise ValueError(f"no key 'input.{key}'; there are {', '.join(names)}")
-    given: dict[str, Any] = {"layout": "nchw"} | {key: tuple(map(float, value)) if isinstance(value, list) else value for key, value in table.items()}
+    given: dict[str, Any] = {"layout": "nchw"}
     try:
+        given |= {key: tuple(map(float, value)) if isinstance(value, list) else value for key, value in table.items()}
         made = Preparation(**given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"input: {error}") from None
