@@ -94,6 +94,17 @@ def test_pictures_are_judged_together(tmp_path: Path) -> None:
     assert all(item["accuracy"]["objects"] == 5 and item["accuracy"]["ap75"] == 1 for item in coded)
 
 
+def test_a_clip_with_nothing_to_judge_by_is_named_and_not_coded(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = BENCH.write_clip(tmp_path / "grey.mp4", BENCH.lavfi("color=color=black:size=96x64:rate=5", 6), rate=5)
+    judge = FILES.looking_detector(tmp_path / "red.onnx")
+    assert command.main(["--clips", str(path), "--judges", str(judge), "--codecs", "x264-veryfast", "--points", "6",
+                         "--out", str(tmp_path / "out")]) == 0
+    assert [item["kind"] for item in lines(tmp_path)] == ["verdict"] and lines(tmp_path)[0]["codec"] == "source"
+    assert "grey@5: nothing to judge by: the judge finds nothing above 0.45" in capsys.readouterr().out
+    assert "## Nothing to judge by" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_the_best_setting_within_a_limit_is_measured_too(run: Run, tmp_path: Path) -> None:
     assert run("--no-pictures", "--bytes", "150", "1500", "--below", "200", "400") == 0
     results = json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"]

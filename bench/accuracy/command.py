@@ -28,7 +28,7 @@ from bench.accuracy.ledger import Ledger, Verdict
 from bench.accuracy.metric import METRICS
 from bench.accuracy.page import page
 from bench.accuracy.plot import draw
-from bench.accuracy.sweep import Span, Sweep
+from bench.accuracy.sweep import SOURCE, Span, Sweep
 from bench.accuracy.within import Best, best_within
 from bench.judges import FLOOR, JUDGES
 from bench.machine import Machine
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue  # a clip slower than two of the rates
             seen = sweep.run(clip)
             verdicts += seen
-            if not options.no_pictures:
+            if not options.no_pictures and any(item.codec != SOURCE for item in seen):
                 pictures[clip.name] = _shots(clip, codecs, Verdicts(seen), judges, findings, options.anchor,
                                              (low * high) ** 0.5)
     settings = Settings(

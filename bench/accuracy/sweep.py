@@ -45,8 +45,14 @@ class Sweep:
         self._say = say
 
     def run(self, clip: Clip) -> list[Verdict]:
-        """Every verdict on one clip, those from the ledger too; the source's own come first."""
+        """Every verdict on one clip, those from the ledger too; the source's own come first.
+
+        A clip in which no judge finds anything to judge by is not coded.
+        """
         verdicts = self._source(clip)
+        if all(item.accuracy.value(metric) is None for item in verdicts for metric in METRICS):
+            self._say(f"{clip.name}: nothing to judge by: {'; '.join(item.accuracy.reason for item in verdicts)}")
+            return verdicts
         for codec in self._codecs:
             verdicts += self._curve(clip, codec)
         return verdicts
