@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import pytest
 
 from duoview.errors import ContainerError, ContainerFormatError
@@ -127,6 +128,30 @@ def test_a_reader_that_joins_a_transport_stream_between_key_units_waits_for_its_
         read = [s.data for s in STREAM.samples(source)]
     assert read == data[-len(read) :]
     assert len(read) >= 30
+
+
+@pytest.mark.parametrize("change", [-3, 3])
+def test_a_file_whose_first_unit_has_bytes_too_many_or_too_few_is_read_from_the_next_key_unit_on(change: int) -> None:
+    data = STREAM.units(40, sizes=(300, 50))
+    whole = coded(data, "nut")
+    at = whole.index(data[0]) + 40
+    torn = whole[:at] + bytes(max(0, change)) + whole[at - min(0, change) :]
+    with containers.open(io.BytesIO(torn)) as source:
+        assert source.stream.width == 640
+        assert {s.data for s in STREAM.samples(source)} >= set(data[STREAM.GOP :])
+
+
+def test_long_packets_of_another_codec_are_not_taken_for_torn_units(tmp_path: Path) -> None:
+    content = random.Random(3)
+    path = tmp_path / "foreign.mp4"
+    with av.open(str(path), "w") as sink:
+        stream = sink.add_data_stream("bin_data")
+        for number in range(40):
+            packet = STREAM.packet(content.randbytes(60_000), number, Fraction(1, 10))
+            packet.stream = stream
+            sink.mux(packet)
+    with pytest.raises(ContainerFormatError, match="no duoview stream"):
+        containers.open(path)
 
 
 def test_a_cut_off_last_unit_is_dropped_and_counted() -> None:

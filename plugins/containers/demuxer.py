@@ -33,6 +33,8 @@ _SEARCH_PACKETS = 256
 _SEARCH_UNITS = 4096
 _SEARCH_BYTES = 2 * MAX_UNIT_BYTES
 _SEARCH_LENGTH = 1 << 16
+#: In so many packets of a stream that are no unit, units are looked for: 20 ms for one of 64 KiB.
+_SEARCHED_PACKETS = 16
 #: Read errors in a row, without a packet between them, after which the rest of the input is given up.
 _MAX_FAILURES = 1000
 #: Without this, opening a live stream waits for seconds of it: libavformat looks for a codec it will never know.
@@ -375,6 +377,7 @@ class _Probe:
         self.foreign = self.units = 0
         self.sequence: SequenceHeader | None = None
         self.unbundler = Unbundler()
+        self._searches = _SEARCHED_PACKETS
 
     def look(self, packet: av.Packet[Any]) -> None:
         """Count the units in one packet, or the packet when there is nothing of ours in it."""
@@ -386,12 +389,24 @@ class _Probe:
             except BitstreamError:
                 self.foreign += 1
                 return
+        elif header_of(data) is None and self._searches:
+            self._searches -= 1
+            units = self._torn(data)
         for header in map(header_of, units):
             if header is None:
                 self.foreign += 1
             else:
                 self.units += 1
                 self.sequence = self.sequence or header.sequence
+
+    def _torn(self, data: memoryview) -> list[bytes | memoryview]:
+        """The units in the first frame of a damaged NUT file, which may hold all others; else the packet itself.
+
+        Units without a sequence header do not count here: long foreign packets seem to hold one now and then.
+        """
+        found = [data[begin:end] for begin, end in whole_units(bytes(data))]
+        headers = map(header_of, found)
+        return [*found] if any(header is not None and header.sequence is not None for header in headers) else [data]
 
 
 def _clock(packet: av.Packet[Any]) -> int | None:
