@@ -159,7 +159,7 @@ def test_the_next_point_goes_into_the_widest_step_of_accuracy_of_any_judge() -> 
 
 
 def test_points_that_cannot_be_had_are_refused() -> None:
-    with pytest.raises(ValueError, match="9 points: expected 2 to 8"):
+    with pytest.raises(ValueError, match="9 points: expected 1 to 8"):
         points.choose(range(8), float, 1, 2, 9)
     with pytest.raises(ValueError, match="expected two rising numbers above 0"):
         points.choose(range(8), float, 2, 1, 6)

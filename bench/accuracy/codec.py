@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import ClassVar
 
 import av
@@ -109,10 +110,11 @@ class Codec(abc.ABC):
 
 @dataclass(frozen=True)
 class Setup:
-    """What coders are made with. profile: of ours. threads: of each coder."""
+    """What coders are made with. profile: of ours. threads: of each coder. learned: folder of networks."""
 
     profile: str = "s"
     threads: int = 1
+    learned: Path | None = None
 
 
 def fresh(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:

@@ -21,9 +21,18 @@ CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "svtav1-6": lambda variant, setup: Peer("svtav1-6", SVTAV1, "6", variant, setup),
     "svtav1-8": lambda variant, setup: Peer("svtav1-8", SVTAV1, "8", variant, setup),
     "jpeg": lambda variant, setup: Jpeg("jpeg", variant, setup),
+    "hyperprior": lambda variant, setup: _learned("hyperprior", variant, setup),
 }
+#: Those that need nothing to be given.
+USUAL = tuple(name for name in CODECS if name != "hyperprior")
 #: The one that all are compared with.
 ANCHOR = "x265-medium"
+
+
+def _learned(name: str, variant: Variant, setup: Setup) -> Codec:
+    from bench.accuracy.learned import Learned  # torch, which nothing else here needs
+
+    return Learned(name, variant, setup)
 
 
 def make(names: Iterable[str], variants: Iterable[Variant], setup: Setup) -> list[Codec]:

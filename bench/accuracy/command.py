@@ -18,7 +18,7 @@ from typing import Any
 from bench.accuracy import clip as clips
 from bench.accuracy import comparison, gallery, table
 from bench.accuracy.codec import KEYS, LATENCIES, Codec, Setup, Variant
-from bench.accuracy.codecs import ANCHOR, CODECS, make
+from bench.accuracy.codecs import ANCHOR, CODECS, USUAL, make
 from bench.accuracy.comparison import Entry, Mean, Verdicts
 from bench.accuracy.curve import LEAST_POINTS
 from bench.accuracy.detection import ABOVE
@@ -78,8 +78,9 @@ def parser() -> argparse.ArgumentParser:
                       help="folders of pictures; those of one are coded one by one and judged together")
     made.add_argument("--weights", nargs="+", type=Path, default=(), metavar="FOLDER",
                       help="folders of the judges' networks")
-    made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=tuple(CODECS), metavar="NAME",
-                      help=f"of {', '.join(CODECS)}; all of them when not given")
+    made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=USUAL, metavar="NAME",
+                      help=f"of {', '.join(CODECS)}; all but the last when not given")
+    made.add_argument("--learned", type=Path, metavar="FOLDER", help="of the networks of the codec hyperprior")
     made.add_argument("--judges", nargs="+", default=tuple(JUDGES), metavar="NAME",
                       help=f"of {', '.join((*JUDGES, *NETWORKS))}; files of other detectors, which do not decide; or "
                            ".toml files of networks of other tasks")
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = Profile(options.profile)
         variants = [Variant(key, latency, scale) for key in options.keys for latency in options.latency
                     for scale in options.scales]
-        codecs = make(options.codecs, variants, Setup(options.profile, options.threads))
+        codecs = make(options.codecs, variants, Setup(options.profile, options.threads, options.learned))
         judges = [open_named(name, options.weights, threads=options.threads, tracking=options.tracking)
                   for name in options.judges]
         if len({judge.name for judge in judges}) < len(judges):

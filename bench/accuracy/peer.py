@@ -14,6 +14,10 @@ from PIL import Image
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Setup, Variant, always, fresh
+from duoview.kernels import noise
+
+#: x264's AVX-512 code gives other bytes for the same pictures from one time to the next, by a percent of a small file.
+REPRODUCIBLE = "AVX2,FMA3,BMI2,LZCNT"
 
 # SVT-AV1 tells its settings on stderr otherwise, at every file; errors are still told.
 os.environ.setdefault("SVT_LOG", "1")
@@ -21,7 +25,10 @@ os.environ.setdefault("SVT_LOG", "1")
 
 def x264_options(variant: Variant, threads: int) -> dict[str, str]:
     """Options of libx264. Key frames come where they are asked for, not at scene cuts, of which a camera has none."""
-    return {"sc_threshold": "0"} | ({"tune": "zerolatency"} if variant.latency == "zero" else {})
+    options = {"sc_threshold": "0"}
+    if "avx512" in noise.paths():
+        options["x264-params"] = f"asm={REPRODUCIBLE}"
+    return options | ({"tune": "zerolatency"} if variant.latency == "zero" else {})
 
 
 def x265_options(variant: Variant, threads: int) -> dict[str, str]:
@@ -63,7 +70,8 @@ class Peer(Codec):
 
     @property
     def version(self) -> str:
-        return f"{_libavcodec()}, threads {self._threads}"
+        options = self._library.options(self.variant, self._threads)
+        return f"{_libavcodec()}, threads {self._threads}, {options}"
 
     def _encode(self, clip: Clip, quality: int) -> bytes:
         file = io.BytesIO()

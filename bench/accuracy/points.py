@@ -21,8 +21,8 @@ def choose(qualities: Sequence[int], size: Size, low: float, high: float, count:
     """
     if not 0 < low < high:
         raise ValueError(f"bytes a frame from {low} to {high}: expected two rising numbers above 0")
-    if not 2 <= count <= len(qualities):
-        raise ValueError(f"{count} points: expected 2 to {len(qualities)}, the qualities that the coder has")
+    if not 1 <= count <= len(qualities):
+        raise ValueError(f"{count} points: expected 1 to {len(qualities)}, the qualities that the coder has")
     last = len(qualities) - 1
     known: dict[int, float] = {}
     # One below the first that reaches `low`: the span is covered, not merely touched.

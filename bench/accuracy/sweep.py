@@ -59,7 +59,7 @@ class Sweep:
 
     def _curve(self, clip: Clip, codec: Codec) -> list[Verdict]:
         span, size = self._span, partial(self._size, clip, codec)
-        qualities = choose(codec.qualities, size, span.low, span.high, span.points)
+        qualities = choose(codec.qualities, size, span.low, span.high, min(span.points, len(codec.qualities)))
         within = [most_within(codec.qualities, size, limit) for limit in span.below]
         wanted = {*qualities, *(quality for quality in within if quality is not None)}
         found = {quality: self._point(clip, codec, quality) for quality in codec.qualities if quality in wanted}
