@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,25 +15,30 @@ import torch
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.export import exact_networks, float_networks
+from duoview.export import exact_networks, float_networks, restoration_network
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
 from duoview.models.network import StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
-from duoview.profile import EXACT, FORMAT
+from duoview.models.restoration import Restoration
+from duoview.profile import EXACT, FORMAT, Profile
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent)."""
+    """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent).
+
+    restoration: for inner streams, None for a profile without it.
+    """
 
     still: StillCodec
     inter: InterCodec
     denoiser: Denoiser
     residual_scale: torch.Tensor
     latent_weight: torch.Tensor
+    restoration: Restoration | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -48,7 +54,7 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
     s = still.shape
     key_hyper, inter_hyper = still.key.model.decoder, inter.model.decoder
     assert isinstance(key_hyper, HyperDecoder) and isinstance(inter_hyper, TemporalHyperDecoder)
-    return {
+    found = {
         "encoder": float_networks.encoder(still.encoder, s.latent),
         "decoder": float_networks.decoder(still.decoder, s.latent),
         "key_analysis": float_networks.key_analysis(still.key, s.latent, s.symbols, s.hyper),
@@ -62,6 +68,9 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
         "denoiser": float_networks.denoiser(networks.denoiser, s.latent),
         "colour": float_networks.colour_controller(),
     }
+    if networks.restoration is not None:
+        found["restoration"] = restoration_network.restoration(networks.restoration)
+    return found
 
 
 def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
@@ -91,7 +100,7 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         "lagrangian": lagrangian(torch.arange(64)).numpy().astype(np.float32),
     }
     np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes}, "shape": shape.as_dict(),
         "state": {"limit": STATE_LIMIT, "grid": STATE_GRID},
         "coder_tables": kernels.tables_digest(),
@@ -99,7 +108,26 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         "tables": {"file": "tables.npz", "sha256": hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()},
         "golden": golden,
     }
+    if networks.restoration is not None:
+        manifest["restoration"] = restoration_network.stored_shape(networks.restoration)
+    (folder / "MODEL_CARD.md").write_text(card)
+    return _write_manifest(manifest, folder)
+
+
+def add_restoration(network: Restoration, folder: Path) -> str:
+    """Put a restoration network into a profile that is there, in place of its old one; everything else stays.
+
+    Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``.
+    """
+    manifest = Profile(folder).manifest
+    data = restoration_network.restoration(network).SerializeToString()
+    (folder / "restoration.onnx").write_bytes(data)
+    manifest["networks"]["restoration"] = {"file": "restoration.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["restoration"] = restoration_network.stored_shape(network)
+    return _write_manifest(manifest, folder)
+
+
+def _write_manifest(manifest: dict[str, Any], folder: Path) -> str:
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     (folder / "profile.json").write_text(text)
-    (folder / "MODEL_CARD.md").write_text(card)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -18,6 +18,7 @@ from torch import nn
 
 from duoview.export.graph import ORDER_KEY
 from duoview.export.profile import Networks
+from duoview.export.restoration_network import new_of_shape
 from duoview.models.denoiser import Denoiser
 from duoview.models.fixed_point import FixedConv
 from duoview.models.layers import QualityTable
@@ -88,7 +89,11 @@ def restore(folder: Path) -> Networks:
             weights[f"{path}.hyper_sigma.table"] = sigma[:, :, None, None]
         scale = torch.from_numpy(tables["residual_scale"].copy())
         weight = torch.from_numpy(tables["latent_weight"].copy())
-    for prefix, network in (("still", still), ("inter", inter), ("denoiser", denoiser)):
+    restoration = new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
+    read: dict[str, nn.Module] = {"still": still, "inter": inter, "denoiser": denoiser}
+    if restoration is not None:
+        read["restoration"] = restoration
+    for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight)
+    return Networks(still, inter, denoiser, scale, weight, restoration)
