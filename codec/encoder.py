@@ -14,6 +14,7 @@ from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, se
 from duoview.backends import Backend, open_backend
 from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
+from duoview.inner.guide import Guide
 from duoview.inner.settings import InnerSettings
 from duoview.inner.stream import CodedFrame, FrameTimes, InnerStream
 from duoview.machine import MAX_Q, MachineLayer
@@ -96,9 +97,11 @@ class Encoder:
         self._digest = hashlib.sha256()
         self._machine: MachineLayer | None = None
         self._inner: InnerStream | None = None
+        self._guide: Guide | None = None
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
+            self._guide = Guide(settings, self.profile, device, threads=threads, rate=float(self.rate))
         else:
             self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
             self._digest = self._machine.digest
@@ -152,7 +155,9 @@ class Encoder:
         return [packet]
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
-        coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key)
+        assert self._guide is not None
+        coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
+                             importance=self._guide.look(frame))
         self._count += 1
         return self._inner_units(coded)
 

@@ -26,7 +26,7 @@ EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
             "denoiser", "colour")
 #: A profile works without these.
-OPTIONAL = ("restoration",)
+OPTIONAL = ("restoration", "saliency")
 
 
 @dataclass(frozen=True)

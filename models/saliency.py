@@ -27,6 +27,7 @@ class Saliency(nn.Module):
                  ) -> None:
         super().__init__()
         fine, middle, coarse = channels
+        self.channels, self.depths = channels, blocks
         self.enter = pointwise(64, fine)
         self.fine = nn.Sequential(*(Block(fine, kernel=5) for _ in range(blocks[0])))
         self.to_middle = pointwise(4 * fine, middle)

@@ -10,7 +10,7 @@ from typing import Any
 import av
 
 from duoview.errors import LimitError
-from duoview.inner.settings import CODEC_NAMES, ENCODERS, LATENCIES
+from duoview.inner.settings import CODEC_NAMES, ENCODERS, GUIDES, LATENCIES
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
@@ -39,6 +39,7 @@ from .options import (
     integer,
     one_of,
     positive_duration,
+    region,
     size,
     split,
 )
@@ -64,6 +65,8 @@ _INNER_OPTIONS = {
     "b": "b",
     "maxrate": "maxrate",
     "bufsize": "bufsize",
+    "simplify": "simplify",
+    "roi": "roi",
 }
 _PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
 _MACHINES = one_of("neural", "inner", "copy", "auto")
@@ -105,6 +108,10 @@ TABLE = (
     CommandOption("maxrate", "rate", "inner: bits per second at which a buffer fills (VBV)", _OUTPUT, bit_rate,
                   specifiers=("v",)),
     CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
+    CommandOption("simplify", "guide", "inner: what tells which parts get fewer bits: detections, saliency, auto, off",
+                  _OUTPUT, one_of(*GUIDES)),
+    CommandOption("roi", "x:y:w:h[:weight]", "inner: a region, in pixels; weight 1 keeps all of it (1), -1 nothing",
+                  _OUTPUT, region, repeat=True),
     CommandOption("texture", "depth", "texture layers: 0, there are none in this version", _OUTPUT),
     CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
                   one_of("none", later={"auto": _LATER})),
@@ -204,7 +211,7 @@ def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
             continue
         if machine != "inner":
             raise UsageError(f"-{option}: belongs to the inner codec; expected -machine inner with it")
-        found[name] = value
+        found[name] = "|".join(value) if option == "roi" else value
     if "encoder" in found:
         codec = next(name for name, kind in CODEC_NAMES.items() if kind is ENCODERS[found["encoder"]].codec)
         if found.setdefault("codec", codec) != codec:

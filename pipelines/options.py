@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from duoview.errors import LimitError
+from duoview.inner.importance import Region
 from duoview.plugins.errors import nearest, suggestion
 
 from .console import LEVELS
@@ -257,6 +259,15 @@ def bit_rate(text: str) -> int:
     if not 1 <= value < 1 << 31:
         raise ValueError("bits like 64000, 200k or 1.5M, below 2^31")
     return value
+
+
+def region(text: str) -> str:
+    """Check a region of interest, ``x:y:w:h`` or ``x:y:w:h:weight``."""
+    try:
+        Region.parse(text)
+    except LimitError as error:
+        raise ValueError(str(error).partition("expected ")[2]) from error
+    return text
 
 
 def size(text: str) -> str:

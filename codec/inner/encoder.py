@@ -15,7 +15,9 @@ from duoview.kernels import noise
 from duoview.picture import matrix_of, plane_rows
 from duoview.sequence import Colour
 
+from .importance import Map
 from .payload import without_messages
+from .regions import RegionMarker, told_regions
 from .settings import ENCODERS, InnerSettings
 
 _FORMAT = "yuv420p"
@@ -54,7 +56,7 @@ class InnerEncoder:
         self.settings, self.width, self.height, self.colour = settings, width, height, colour
         least = settings.kind.smallest
         self._coded = (max(width + width % 2, least), max(height + height % 2, least))
-        self._reformatter = VideoReformatter()
+        self._reformatter, self._marker = VideoReformatter(), RegionMarker(settings.q)
         self._context = self._open(rate)
 
     def _open(self, rate: Fraction) -> av.VideoCodecContext:
@@ -89,10 +91,19 @@ class InnerEncoder:
             raise BackendUnavailableError(f"inner encoder {name} of this build does not know {unknown}")
         return context
 
-    def encode(self, frame: av.VideoFrame, ticket: int, *, key: bool) -> list[InnerPacket]:
-        """Encode a frame; the frame is not altered. Tickets count up by one."""
+    def encode(self, frame: av.VideoFrame, ticket: int, *, key: bool, importance: Map | None = None
+               ) -> list[InnerPacket]:
+        """Encode a frame; the frame is not altered. Tickets count up by one.
+
+        importance: (rows, columns) of the frame's cells, None where all of it counts. Regions that FFmpeg's addroi
+        marked in the frame come before it.
+        """
         picture = self._picture(frame)
         picture.pts, picture.time_base = ticket, self._context.time_base
+        if self.settings.kind.regions:
+            told = told_regions(frame)
+            if told or importance is not None:
+                picture = self._marker.mark(picture, importance, told)
         picture.pict_type = PictureType.I if key else PictureType.NONE
         return self._packets(picture)
 

@@ -15,6 +15,7 @@ from duoview.errors import LimitError
 from duoview.sequence import SequenceHeader
 
 from .encoder import InnerEncoder, InnerPacket, coded_colour
+from .importance import Map
 from .payload import KeyHeader, write_key, write_packet
 from .settings import CODEC_NAMES, InnerSettings
 
@@ -95,7 +96,7 @@ class InnerStream:
         self._last: Fraction | None = None
 
     def encode(self, frame: av.VideoFrame, sequence: SequenceHeader, times: FrameTimes, *, q: int,
-               key: bool) -> list[CodedFrame]:
+               key: bool, importance: Map | None = None) -> list[CodedFrame]:
         """Encode a frame; what earlier frames still had to come is in front of it where a new run starts.
 
         LimitError when the frame is not later than the one before. The frame is not altered.
@@ -118,7 +119,8 @@ class InnerStream:
         self._times.pop(ticket - _REMEMBERED, None)
         self._last = times.seconds
         try:
-            return found + [self._coded(packet) for packet in self._encoder.encode(frame, ticket, key=key)]
+            return found + [self._coded(packet) for packet in self._encoder.encode(
+                frame, ticket, key=key, importance=importance)]
         except BaseException:
             self.drop()
             raise

@@ -11,7 +11,8 @@ from typing import Any
 import av
 
 from duoview.encoder import MACHINES, Encoder
-from duoview.inner.settings import CODEC_NAMES, LATENCIES, InnerSettings
+from duoview.inner.importance import Region
+from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, InnerSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -45,6 +46,8 @@ class Encode(Stage):
         b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
         maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
         bufsize: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits of that buffer, 0 for none")
+        simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
+        roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -84,6 +87,8 @@ class Encode(Stage):
             bit_rate=options.b,
             maxrate=options.maxrate,
             bufsize=options.bufsize,
+            simplify=options.simplify,
+            roi=tuple(Region.parse(part) for part in options.roi.split("|") if part),
         )
 
     def filter(self, frame: av.VideoFrame) -> Iterable[Any]:

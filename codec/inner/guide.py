@@ -1,0 +1,58 @@
+"""Chooses what tells the importance of a frame's cells: detections that it carries, or the saliency network."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+
+from duoview.backends import Backend, open_backend
+from duoview.errors import LimitError
+from duoview.findings import detections_of
+from duoview.profile import Profile
+
+from .importance import Importance, Map, cells_of, of_answers, of_detections
+from .saliency import SaliencyReader
+from .settings import InnerSettings
+
+
+class Guide:
+    """The importance of the cells of one stream's frames, as InnerSettings.simplify and its roi say.
+
+    Args:
+        profile, device, threads: of the saliency network. rate: frames per second.
+
+    ProfileError when the network is asked for and the profile has none.
+    """
+
+    def __init__(self, settings: InnerSettings, profile: Profile, device: str | Backend = "cpu", *, threads: int = 0,
+                 rate: float) -> None:
+        mode, able = settings.simplify, settings.kind.regions
+        self._carried = able and mode in ("auto", "detections")
+        self._needed = mode == "detections"
+        self._rate, self._regions = rate, settings.roi
+        wanted = mode == "saliency" or (mode == "auto" and able and profile.has("saliency"))
+        self._network = profile.load("saliency", open_backend(device, threads)) if wanted else None
+        self._reader: SaliencyReader | None = None
+        self._importance: Importance | None = None
+        self._size = (0, 0)
+
+    def look(self, frame: av.VideoFrame) -> Map | None:
+        """The map of a frame, (rows, columns) of its cells; None where all of it counts. Frames come in order."""
+        if (frame.width, frame.height) != self._size:
+            self._size = (frame.width, frame.height)
+            self._importance = Importance(*self._size, rate=self._rate, regions=self._regions)
+            self._reader = SaliencyReader(self._network) if self._network is not None else None
+        cells = self._cells(frame)
+        if cells is None and not self._regions:
+            return None
+        assert self._importance is not None
+        return self._importance.update(cells if cells is not None
+                                       else np.full(cells_of(*self._size), 255, np.uint8))
+
+    def _cells(self, frame: av.VideoFrame) -> Map | None:
+        found = detections_of(frame) if self._carried else None
+        if found is not None:
+            return of_detections(found, frame.width, frame.height)
+        if self._needed:
+            raise LimitError("simplify=detections: expected frames that dv_detect looked at, got one that it did not")
+        return of_answers(self._reader.read(frame)) if self._reader is not None else None
