@@ -40,6 +40,7 @@ from .options import (
     one_of,
     positive_duration,
     region,
+    share,
     size,
     split,
 )
@@ -65,6 +66,7 @@ _INNER_OPTIONS = {
     "b": "b",
     "maxrate": "maxrate",
     "bufsize": "bufsize",
+    "inner_scale": "scale",
     "simplify": "simplify",
     "roi": "roi",
 }
@@ -108,6 +110,8 @@ TABLE = (
     CommandOption("maxrate", "rate", "inner: bits per second at which a buffer fills (VBV)", _OUTPUT, bit_rate,
                   specifiers=("v",)),
     CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
+    CommandOption("inner_scale", "share", "inner: code pictures at this share of their width and height, 0.25 to 1 (1)",
+                  _OUTPUT, share),
     CommandOption("simplify", "guide", "inner: what tells which parts get fewer bits: detections, saliency, auto, off",
                   _OUTPUT, one_of(*GUIDES)),
     CommandOption("roi", "x:y:w:h[:weight]", "inner: a region, in pixels; weight 1 keeps all of it (1), -1 nothing",

@@ -270,6 +270,13 @@ def region(text: str) -> str:
     return text
 
 
+def share(text: str) -> float:
+    """Read a share of a picture's sides, ``0.5``."""
+    if not re.fullmatch(r"0?\.\d+|1(?:\.0*)?", text) or not 0.25 <= float(text) <= 1:
+        raise ValueError("a share from 0.25 to 1")
+    return float(text)
+
+
 def size(text: str) -> str:
     """Read a picture size, ``640x360``."""
     if not re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text):

@@ -15,7 +15,7 @@ from duoview.kernels import noise
 from duoview.picture import matrix_of, plane_rows
 from duoview.sequence import Colour
 
-from .importance import Map
+from .importance import Map, cells_of, scaled_map
 from .payload import without_messages
 from .regions import RegionMarker, told_regions
 from .settings import ENCODERS, InnerSettings
@@ -53,9 +53,12 @@ class InnerEncoder:
     """
 
     def __init__(self, settings: InnerSettings, width: int, height: int, *, rate: Fraction, colour: Colour) -> None:
-        self.settings, self.width, self.height, self.colour = settings, width, height, colour
+        self.settings, self.colour = settings, colour
+        #: Of the coded picture, without what extends it.
+        self.width, self.height = (max(1, round(side * settings.scale)) for side in (width, height))
         least = settings.kind.smallest
-        self._coded = (max(width + width % 2, least), max(height + height % 2, least))
+        self._coded = (max(self.width + self.width % 2, least), max(self.height + self.height % 2, least))
+        self._scaler = VideoReformatter()
         self._reformatter, self._marker = VideoReformatter(), RegionMarker(settings.q)
         self._context = self._open(rate)
 
@@ -102,6 +105,10 @@ class InnerEncoder:
         picture.pts, picture.time_base = ticket, self._context.time_base
         if self.settings.kind.regions:
             told = told_regions(frame)
+            if (self.width, self.height) != (frame.width, frame.height):
+                share = (self.width / frame.width, self.height / frame.height)
+                told = [one.scaled(*share) for one in told]
+                importance = None if importance is None else scaled_map(importance, *cells_of(self.width, self.height))
             if told or importance is not None:
                 picture = self._marker.mark(picture, importance, told)
         picture.pict_type = PictureType.I if key else PictureType.NONE
@@ -138,6 +145,8 @@ class InnerEncoder:
                 frame, format=_FORMAT, src_colorspace=matrix_of(frame), dst_colorspace=self._matrix(frame),
                 dst_color_range=ColorRange(self.colour.range) if self.colour.range else None,
                 interpolation=_INTERPOLATION)
+        if (planar.width, planar.height) != (self.width, self.height):
+            planar = self._scaler.reformat(planar, self.width, self.height, interpolation=Interpolation.AREA)
         picture = av.VideoFrame(*self._coded, _FORMAT)
         for source, target in zip(planar.planes, picture.planes, strict=True):
             rows = plane_rows(target)[: target.height, : target.width]

@@ -65,6 +65,16 @@ def cells_of(width: int, height: int) -> tuple[int, int]:
     return -(-height // CELL), -(-width // CELL)
 
 
+def scaled_map(cells: Map, rows: int, columns: int) -> Map:
+    """The map of a picture that is shown with fewer cells: every one is the most important of those that it covers."""
+    for axis, count in ((0, rows), (1, columns)):
+        have = cells.shape[axis]
+        starts, ends = np.arange(count) * have // count, -(-(np.arange(count) + 1) * have // count)
+        cells = np.stack([cells.take(range(start, end), axis).max(axis)
+                          for start, end in zip(starts, ends, strict=True)], axis)
+    return cells
+
+
 def of_detections(found: Detections, width: int, height: int) -> Map:
     """Cells of the detected objects and of what is around them, (rows, columns), by the objects' scores.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from fractions import Fraction
 import av
 import numpy as np
 from av.filter import Graph
+from av.filter.context import FilterContext
+from av.sidedata.sidedata import Type as SideDataType
 from numpy.typing import NDArray
 
 from duoview.machine import MAX_Q
@@ -38,6 +41,12 @@ class Rectangle:
     width: int
     height: int
     offset: float
+
+    def scaled(self, across: float, down: float) -> Rectangle:
+        """The same part of a picture that is shown at these shares of its width and height."""
+        x, y = math.floor(self.x * across), math.floor(self.y * down)
+        return Rectangle(x, y, math.ceil((self.x + self.width) * across) - x,
+                         math.ceil((self.y + self.height) * down) - y, self.offset)
 
 
 def rectangles(importance: Map, coarser: float) -> list[Rectangle]:
@@ -131,7 +140,7 @@ class RegionMarker:
 def _graph(picture: av.VideoFrame, found: Sequence[Rectangle]) -> Graph:
     """A graph that marks frames like this one. The first region that holds a block counts."""
     graph = Graph()
-    last = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format,
+    last: FilterContext = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format,
                             time_base=picture.time_base)
     for one in found:
         x, y = max(0, one.x), max(0, one.y)
@@ -151,7 +160,7 @@ def told_regions(frame: av.VideoFrame) -> list[Rectangle]:
     """The regions that a frame brings, as FFmpeg's addroi filter marks them."""
     found = []
     for data in frame.side_data:
-        if data.type is not av.sidedata.sidedata.Type.REGIONS_OF_INTEREST:
+        if data.type is not SideDataType.REGIONS_OF_INTEREST:
             continue
         raw = bytes(data)
         (size,) = struct.unpack_from("I", raw)  # of one region, in this build of libavutil

@@ -72,6 +72,7 @@ class InnerSettings:
     bit_rate: bits per second on average instead of a constant quality, 0 for none. maxrate, bufsize: bits per second
     and bits of a buffer that is filled at that rate and never runs empty (VBV); both or neither. libsvtav1 takes them
     with constant quality only, and keeps to them loosely.
+    scale: share of the source's width and height at which pictures are coded, 0.25 to 1; views have the source's size.
     simplify: what tells which parts detectors look at; the others get fewer bits. ``detections`` that frames carry,
     ``saliency`` of the profile's network, ``auto`` for the first of them that is there, ``off``. roi: regions that are
     told beforehand, whose weights raise or lower the importance of what lies in them. Both need an encoder that takes
@@ -89,6 +90,7 @@ class InnerSettings:
     bit_rate: int = 0
     maxrate: int = 0
     bufsize: int = 0
+    scale: float = 1.0
     simplify: str = "auto"
     roi: tuple[Region, ...] = ()
 
@@ -111,6 +113,8 @@ class InnerSettings:
             raise LimitError(f"maxrate={self.maxrate} and bufsize={self.bufsize}: expected both or neither")
         if self.maxrate and self.bit_rate > self.maxrate:
             raise LimitError(f"bit_rate={self.bit_rate}: expected at most maxrate, {self.maxrate}")
+        if not 0.25 <= self.scale <= 1:
+            raise LimitError(f"scale={self.scale}: expected 0.25 to 1")
         if not self.encoder:
             object.__setattr__(self, "encoder", of_codec[0])
         if self.simplify not in GUIDES:

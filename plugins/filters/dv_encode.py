@@ -46,6 +46,7 @@ class Encode(Stage):
         b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
         maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
         bufsize: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits of that buffer, 0 for none")
+        scale: float = option(1.0, min=0.25, max=1.0, help="inner: share of width and height that is coded")
         simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
         roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
 
@@ -87,6 +88,7 @@ class Encode(Stage):
             bit_rate=options.b,
             maxrate=options.maxrate,
             bufsize=options.bufsize,
+            scale=options.scale,
             simplify=options.simplify,
             roi=tuple(Region.parse(part) for part in options.roi.split("|") if part),
         )
