@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.export import exact_networks, float_networks, restoration_network
+from duoview.export import exact_networks, float_networks, restoration_network, saliency_network
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
@@ -23,6 +23,7 @@ from duoview.models.key import HyperDecoder, SymbolModel
 from duoview.models.network import StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
+from duoview.models.saliency import Saliency
 from duoview.profile import EXACT, FORMAT, Profile
 
 
@@ -30,7 +31,7 @@ from duoview.profile import EXACT, FORMAT, Profile
 class Networks:
     """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent).
 
-    restoration: for inner streams, None for a profile without it.
+    restoration, saliency: for inner streams, None for a profile without them.
     """
 
     still: StillCodec
@@ -39,6 +40,7 @@ class Networks:
     residual_scale: torch.Tensor
     latent_weight: torch.Tensor
     restoration: Restoration | None = None
+    saliency: Saliency | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -70,6 +72,8 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
     }
     if networks.restoration is not None:
         found["restoration"] = restoration_network.restoration(networks.restoration)
+    if networks.saliency is not None:
+        found["saliency"] = saliency_network.saliency(networks.saliency)
     return found
 
 
@@ -84,8 +88,7 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for key, model in graphs(networks).items():
         data = model.SerializeToString()
-        (folder / f"{key}.onnx").write_bytes(data)
-        files[key] = {"file": f"{key}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+        files[key] = _write_network(key, data, folder)
         if key in EXACT:
             session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
             golden[key] = {}
@@ -110,6 +113,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     }
     if networks.restoration is not None:
         manifest["restoration"] = restoration_network.stored_shape(networks.restoration)
+    if networks.saliency is not None:
+        manifest["saliency"] = saliency_network.stored_shape(networks.saliency)
     (folder / "MODEL_CARD.md").write_text(card)
     return _write_manifest(manifest, folder)
 
@@ -119,12 +124,28 @@ def add_restoration(network: Restoration, folder: Path) -> str:
 
     Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``.
     """
+    return _add("restoration", restoration_network.restoration(network), restoration_network.stored_shape(network),
+                folder)
+
+
+def add_saliency(network: Saliency, folder: Path) -> str:
+    """Put a saliency network into a profile that is there, in place of its old one; everything else stays.
+
+    Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``.
+    """
+    return _add("saliency", saliency_network.saliency(network), saliency_network.stored_shape(network), folder)
+
+
+def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: Path) -> str:
     manifest = Profile(folder).manifest
-    data = restoration_network.restoration(network).SerializeToString()
-    (folder / "restoration.onnx").write_bytes(data)
-    manifest["networks"]["restoration"] = {"file": "restoration.onnx", "sha256": hashlib.sha256(data).hexdigest()}
-    manifest["restoration"] = restoration_network.stored_shape(network)
+    manifest["networks"][key] = _write_network(key, model.SerializeToString(), folder)
+    manifest[key] = shape
     return _write_manifest(manifest, folder)
+
+
+def _write_network(key: str, data: bytes, folder: Path) -> dict[str, str]:
+    (folder / f"{key}.onnx").write_bytes(data)
+    return {"file": f"{key}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _write_manifest(manifest: dict[str, Any], folder: Path) -> str:

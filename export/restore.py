@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
+from duoview.export import restoration_network, saliency_network
 from duoview.export.graph import ORDER_KEY
 from duoview.export.profile import Networks
-from duoview.export.restoration_network import new_of_shape
 from duoview.models.denoiser import Denoiser
 from duoview.models.fixed_point import FixedConv
 from duoview.models.layers import QualityTable
@@ -89,11 +89,13 @@ def restore(folder: Path) -> Networks:
             weights[f"{path}.hyper_sigma.table"] = sigma[:, :, None, None]
         scale = torch.from_numpy(tables["residual_scale"].copy())
         weight = torch.from_numpy(tables["latent_weight"].copy())
-    restoration = new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
+    restoration = restoration_network.new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
+    saliency = saliency_network.new_of_shape(manifest["saliency"]) if "saliency" in manifest else None
     read: dict[str, nn.Module] = {"still": still, "inter": inter, "denoiser": denoiser}
-    if restoration is not None:
-        read["restoration"] = restoration
+    for prefix, optional in (("restoration", restoration), ("saliency", saliency)):
+        if optional is not None:
+            read[prefix] = optional
     for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight, restoration)
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency)
