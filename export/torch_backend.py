@@ -86,6 +86,7 @@ _OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "MaxPool": lambda a, x: F.max_pool2d(x, *_pool(a)),
     "Mul": lambda a, x, y: x * y,
     "ReduceMax": lambda a, x: x.amax(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
+    "ReduceMean": lambda a, x: x.mean(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
     "Relu": lambda a, x: torch.relu(x),
     "Reshape": lambda a, x, shape: x.reshape([int(s) for s in shape]),
     "Resize": _resize,

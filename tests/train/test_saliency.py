@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from duoview import Profile
+from duoview.backends import CpuBackend
+from duoview.export.profile import add_saliency, graphs
+from duoview.export.restore import restore
+from duoview.export.saliency_network import saliency
+from duoview.export.torch_backend import TorchBackend
 from duoview.models.data import to_tensor
 from duoview.models.loop import Loop
-from duoview.models.saliency import Saliency, half_size, saliency_map
+from duoview.models.saliency import Saliency, distance, half_size, saliency_map
 from duoview.models.train_saliency import (
     LabelledPicture,
     SaliencyTraining,
@@ -107,3 +116,64 @@ def test_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     first = torch.load(tmp_path / "saliency.pt", weights_only=True)["step"]
     train(items, items[:2], SaliencyTraining(minutes=0.1, batch=2, crop=(64, 64)), tmp_path)
     assert torch.load(tmp_path / "saliency.pt", weights_only=True)["step"] > first > 0
+
+
+# ---- export
+
+
+def small(seed: int = 0) -> Saliency:
+    """A small network whose answers are neither all 0 nor all 1."""
+    torch.manual_seed(seed)
+    network = Saliency((16, 24, 32), (1, 1, 1)).eval()
+    torch.nn.init.normal_(network.leave.weight, std=0.3)
+    return network
+
+
+def pictures(seed: int, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A smooth picture and its background, as the exported network takes them."""
+    random = np.random.default_rng(seed)
+    coarse = torch.from_numpy(random.uniform(0, 255, (2, 3, 4, 5)).astype(np.float32))
+    both = torch.nn.functional.interpolate(coarse, size, mode="bilinear").numpy().astype(np.uint8)
+    return {"picture": both[:1], "background": both[1:]}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (16, 16), (144, 80)])
+def test_the_exported_network_computes_what_the_torch_network_does(size: tuple[int, int]) -> None:
+    network, given = small(), pictures(5, size)
+    session = onnxruntime.InferenceSession(saliency(network).SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, given)
+    picture, background = (torch.from_numpy(one).float() / 255 for one in given.values())
+    with torch.no_grad():
+        expected = torch.sigmoid(network(torch.cat([picture, distance(picture, background)], 1))).numpy()
+    assert found.shape == expected.shape == (1, 1, size[0] // 4, size[1] // 4)
+    assert np.abs(found - expected).max() <= 1e-2  # the weights are stored in half precision
+    assert size == (16, 16) or expected.std() > 0.02
+
+
+def test_a_profile_takes_a_saliency_network_and_gives_it_back(tmp_path: Path) -> None:
+    folder, network = tmp_path / "s", small(2)
+    shutil.copytree(Profile("s").folder, folder)
+    before = json.loads((folder / "profile.json").read_text())
+    sha256 = add_saliency(network, folder)
+    profile = Profile(folder)
+    assert profile.sha256.hex() == sha256 and profile.has("saliency")
+    assert profile.manifest["saliency"] == {"channels": [16, 24, 32], "blocks": [1, 1, 1]}
+    for manifest in (before, profile.manifest):
+        manifest.pop("saliency", None)
+        manifest["networks"].pop("saliency", None)
+    assert profile.manifest == before
+    networks = restore(folder)
+    again = networks.saliency
+    assert again is not None and (again.channels, again.depths) == ((16, 24, 32), (1, 1, 1))
+    for name, value in network.state_dict().items():
+        tolerance = 1e-3 * float(value.abs().max() + 1e-6)
+        assert torch.allclose(again.state_dict()[name], value, atol=tolerance), name
+    assert graphs(networks)["saliency"].SerializeToString() == (folder / "saliency.onnx").read_bytes()
+
+
+def test_the_torch_backend_runs_the_saliency_network(tmp_path: Path) -> None:
+    shutil.copytree(Profile("s").folder, tmp_path / "s")
+    add_saliency(small(), tmp_path / "s")
+    profile, given = Profile(tmp_path / "s"), pictures(6, (64, 80))
+    one, other = (profile.load("saliency", backend)(**given)[0] for backend in (CpuBackend(1), TorchBackend()))
+    assert np.abs(one - other).max() <= 1e-4
