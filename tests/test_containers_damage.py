@@ -17,6 +17,7 @@ import pytest
 from duoview.errors import ContainerError, ContainerFormatError
 from duoview.kernels import crc32c
 from duoview.plugins import containers
+from duoview.plugins.containers import salvage
 from duoview.plugins.containers.records import MAGIC, Record, file_head, record_head
 from duoview.plugins.containers.salvage import whole_units
 
@@ -241,3 +242,21 @@ def test_a_packet_of_many_possible_units_is_searched_in_bounded_time() -> None:
     found = whole_units(unit * 30_000)
     assert time.perf_counter() - began < 10
     assert found[:100] == [(6 * n, 6 * n + 6) for n in range(100)]
+
+
+@pytest.mark.parametrize("pattern", ["8000a048fc20", "8001a3cb97d2"])
+def test_places_that_reach_to_one_end_are_not_all_read(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The register is after the pattern what it was before: so the checksum at the end is right from every one of them.
+    # Units with an index of 0 are none; the others are, and the last and shortest is taken.
+    assert crc32c(bytes.fromhex("d5" + pattern)) == crc32c(b"\xd5")
+    data = bytes.fromhex(pattern) * 20_000 + crc32c(b"\xd5").to_bytes(4, "little")
+    sizes: list[int] = []
+    real = salvage.header_of
+
+    def counted(part: bytes) -> object:
+        sizes.append(len(part))
+        return real(part)
+
+    monkeypatch.setattr(salvage, "header_of", counted)
+    assert whole_units(data) == ([] if pattern.startswith("8000") else [(len(data) - 10, len(data))])
+    assert sum(sizes) < len(data)

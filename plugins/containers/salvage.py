@@ -8,6 +8,8 @@ form, which do not say where they end, by where a CRC-32C over all from their fi
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,7 +95,27 @@ def _compact(data: bytes) -> list[tuple[int, int]]:
     nearest = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     fits = (keys[nearest] >= wanted) & (keys[nearest] >> np.uint64(32) == wanted >> np.uint64(32))
     places = zip(starts[fits].tolist(), (keys[nearest[fits]] & np.uint64(0xFFFFFFFF)).tolist(), strict=True)
-    return [(begin, end) for begin, end in places if header_of(searched[begin:end]) is not None]
+    return _shortest(searched, list(places))
+
+
+def _shortest(data: bytes, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of the places that are units, the shorter first, without what overlaps one of them.
+
+    Hostile bytes may hold thousands of places that reach to one end, each to be read up to there in vain.
+    """
+    units: list[tuple[int, int]] = []
+    left = _FALSE_STARTS + len(data) // _BYTES_PER_FALSE_START
+    for begin, end in sorted(places, key=lambda place: place[1] - place[0]):
+        after = bisect.bisect_left(units, (end, 0))
+        if after > 0 and units[after - 1][1] > begin:
+            continue
+        if header_of(data[begin:end]) is not None:
+            units.insert(after, (begin, end))
+        elif left > 1:
+            left -= 1
+        else:
+            break
+    return units
 
 
 def _joined(high: _Words, low: NDArray[np.int64]) -> NDArray[np.uint64]:
