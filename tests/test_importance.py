@@ -102,6 +102,13 @@ def test_noise_does_not_make_more_rectangles_than_are_worth_it() -> None:
     assert len(rectangles(cells, 0.1)) <= 160
 
 
+@pytest.mark.parametrize("shape", [(1, 2048), (2048, 1)])
+def test_nor_does_a_picture_of_one_row_or_column(shape: tuple[int, int]) -> None:
+    cells = np.zeros(shape, np.uint8)
+    cells.reshape(-1)[::4] = 255
+    assert 1 <= len(rectangles(cells, 0.1)) <= 160
+
+
 def test_the_best_quality_has_no_coarser_parts() -> None:
     assert coarser_at(63) == 0 and coarser_at(0) == coarser_at(20) > coarser_at(50) > 0
 

@@ -88,6 +88,17 @@ def test_detections_that_were_asked_for_and_are_missing_are_an_error(frames: lis
         encode(frames[:1], InnerSettings(simplify="detections", threads=1))
 
 
+def test_a_region_outside_of_a_new_size_is_refused_at_every_frame(frames: list[av.VideoFrame]) -> None:
+    guide = Guide(InnerSettings(simplify="off", roi=(Region(200, 0, 64, 64, -1),)), Profile("s"), threads=1, rate=25.0)
+    assert guide.look(frames[0]) is not None
+    smaller = frames[0].reformat(160, 68)
+    for _ in range(2):
+        with pytest.raises(LimitError, match="inside of the picture, 160x68"):
+            guide.look(smaller)
+    cells = guide.look(frames[0])
+    assert cells is not None and cells.shape == (17, 40)
+
+
 @pytest.mark.parametrize("settings", [{"simplify": "detections"}, {"roi": (Region(0, 0, 8, 8),)}])
 def test_an_encoder_without_regions_refuses_what_needs_them(settings: dict[str, object]) -> None:
     with pytest.raises(LimitError, match="libx264, libx265"):

@@ -39,8 +39,9 @@ class Guide:
     def look(self, frame: av.VideoFrame) -> Map | None:
         """The map of a frame, (rows, columns) of its cells; None where all of it counts. Frames come in order."""
         if (frame.width, frame.height) != self._size:
-            self._size = (frame.width, frame.height)
-            self._importance = Importance(*self._size, rate=self._rate, regions=self._regions)
+            size = (frame.width, frame.height)
+            self._importance = Importance(*size, rate=self._rate, regions=self._regions)
+            self._size = size  # regions that do not fit are refused at every frame of that size
             self._reader = SaliencyReader(self._network) if self._network is not None else None
         cells = self._cells(frame)
         if cells is None and not self._regions:

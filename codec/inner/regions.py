@@ -58,7 +58,7 @@ def rectangles(importance: Map, coarser: float) -> list[Rectangle]:
     while True:
         levels = _levels(importance, side)
         found = _merged(levels)
-        if len(found) <= _MOST or min(levels.shape) == 1:
+        if len(found) <= _MOST:
             break
         side *= 2
     pixels = side * CELL
