@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import runpy
@@ -64,6 +65,15 @@ def test_every_coder_gives_a_nut_file_and_its_pictures(name: str, clip: Any) -> 
     assert psnr(coded.frames[0], clip.frames[0]) > 17
     assert all(np.array_equal(old, frame.to_ndarray()) for old, frame in zip(before, clip.frames, strict=True))
     assert coded.encode_seconds > 0 and coded.decode_seconds > 0
+
+
+def test_what_guidance_brings_is_measured_by_two_coders_that_differ_in_nothing_else(clip: Any) -> None:
+    guided, plain = (only(name, latency="zero") for name in ("inner-h264", "inner-plain"))
+    settings = [coder._options["inner"] for coder in (guided, plain)]
+    assert dataclasses.replace(settings[0], simplify="off") == settings[1] != settings[0]
+    assert settings[0].kind.regions and guided.version != plain.version and guided.label != plain.label
+    assert len(plain.code(clip, 30).frames) == 10
+    assert not {"inner-h264", "inner-plain"} & set(codecs.USUAL)
 
 
 @pytest.mark.parametrize("name", ["x264-veryfast", "x264-slow", "x265-medium", "svtav1-8", "jpeg"])

@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--weights", nargs="+", type=Path, default=(), metavar="FOLDER",
                       help="folders of the judges' networks")
     made.add_argument("--codecs", nargs="+", choices=tuple(CODECS), default=USUAL, metavar="NAME",
-                      help=f"of {', '.join(CODECS)}; all but the last when not given")
+                      help=f"of {', '.join(CODECS)}; when not given {', '.join(USUAL)}")
     made.add_argument("--learned", type=Path, metavar="FOLDER", help="of the networks of the codec hyperprior")
     made.add_argument("--judges", nargs="+", default=tuple(JUDGES), metavar="NAME",
                       help=f"of {', '.join((*JUDGES, *NETWORKS))}; files of other detectors, which do not decide; or "
