@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from duoview.models.data import Material
 from duoview.models.fixed_point import ACCUMULATOR_LIMIT
+from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
+from duoview.models.train_saliency import CELL, SaliencyTraining
 from duoview.models.train_still import StillTraining
 
 COLUMNS = ("step", "minutes", "loss")
+SALIENCY_TITLE = "## The saliency network"
 
 
 def _curve(path: Path) -> str:
@@ -81,3 +87,48 @@ the source's, of luma and two colour differences. Validation: 4 steps at q 24 on
 detail is the energy above a 5x5 mean relative to the source's.
 
 {_curve(work / "denoiser.jsonl")}"""
+
+
+def saliency_section(options: SaliencyTraining, items: Sequence[LabelledPicture], held: Sequence[str],
+                     labellers: Sequence[str], sources: str, work: Path) -> str:
+    """Section of a card on the saliency network, for `put_section`.
+
+    ``items`` are what was trained on with ``options``, ``held`` the names of the sources held back, ``labellers`` the
+    detectors in words, ``sources`` a text on the data and its licences; ``work`` is the folder of the log.
+    """
+    counts = Counter(item.source for item in items)
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    known = len({item.source for item in items if item.background is not None})
+    sure = sum(int((item.strengths >= 0.95).sum()) for item in items)
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    return f"""{SALIENCY_TITLE}
+`{json.dumps(asdict(options))}`. Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast. Targets are
+boxes that detectors found: {'; '.join(labellers)}. Strength rises from 0 to 1 over the scores; a box is widened by 6
+pixels and 6 % of its longer side. Loss: cross-entropy of every {CELL}x{CELL} cell, in which cells of small objects
+weigh more.
+
+{len(items)} pictures of {len(counts)} sources ({shown}), with {sure} sure objects, each counted once for every detector
+that found it. The background of {known} sources is known, and shown to the network in {1 - options.forget:.0%} of their
+crops. Held back: {', '.join(sorted(held)) or 'none'}.
+{told}
+Validation: held-back pictures, averaged weights. recall_at_n is the share of sure objects of which nine tenths are in
+the n % of all cells with the highest answers; cover_n the share of the cells that has to be kept so that n % of the
+objects are.
+
+{_curve(work / "saliency.jsonl")}"""
+
+
+def put_section(card: str, section: str) -> str:
+    """The card with a section, which begins with its ``## title``, in place of that of the same title or at the end.
+
+    Everything else of the card stays as it is. Raises ValueError for a section without a title.
+    """
+    title, _, _ = section.partition("\n")
+    if not title.startswith("## "):
+        raise ValueError(f"section that begins with {title!r}: expected a line '## title'")
+    old = re.search(rf"^{re.escape(title)}[ \t]*\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    section = section.rstrip("\n") + "\n"
+    if old is None:
+        return f"{card.rstrip(chr(10))}\n\n{section}" if card.strip() else section
+    rest = card[old.end():]
+    return card[:old.start()] + section + ("\n" + rest if rest else "")

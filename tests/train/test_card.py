@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from duoview.export.card import model_card
+from duoview.export.card import model_card, put_section, saliency_section
 from duoview.models.data import Material
+from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.network import Shape
 from duoview.models.sequences import SequenceMix
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
+from duoview.models.train_saliency import SaliencyTraining
 from duoview.models.train_still import StillTraining
 
 LINES = [{"step": 10, "crops": 240, "minutes": 1.0, "loss": 0.5, "lr": 0.002, "q24_bpp": 0.3, "q24_hyper": 0.01,
@@ -49,3 +52,38 @@ def test_a_card_shows_a_log_as_a_table_without_its_bookkeeping(tmp_path: Path) -
 
 def test_a_stage_without_a_log_is_said_to_have_none(tmp_path: Path) -> None:
     assert card(tmp_path).count("(no log)") == 3
+
+
+# ---- sections
+
+
+def section(work: Path) -> str:
+    """A section on the saliency network, its white space evened out."""
+    picture, none = np.zeros((8, 8, 3), np.uint8), np.zeros((0, 4), np.float32)
+    items = [LabelledPicture("yard.mp4", picture, np.ones((2, 4), np.float32), np.array([1.0, 0.5], np.float32),
+                             picture),
+             LabelledPicture("yard.mp4", picture, none, np.zeros(0, np.float32), picture),
+             LabelledPicture("town", picture, none, np.zeros(0, np.float32))]
+    text = saliency_section(SaliencyTraining(forget=0.25), items, ["night", "b"], ["one", "two on parts"], "Made up.\n",
+                            work)
+    return "\n\n".join(part if part.startswith(("|", "#")) else " ".join(part.split()) for part in text.split("\n\n"))
+
+
+def test_a_section_on_saliency_tells_data_detectors_and_curve(tmp_path: Path) -> None:
+    (tmp_path / "saliency.jsonl").write_text(json.dumps({"step": 9, "minutes": 1.5, "final": True, "cover_98": 0.3}))
+    text = section(tmp_path)
+    assert "boxes that detectors found: one; two on parts." in text and '"forget": 0.25' in text
+    assert "3 pictures of 2 sources (town 1, yard.mp4 2), with 1 sure objects" in text
+    assert "background of 1 sources is known, and shown to the network in 75%" in text
+    assert "Held back: b, night." in text and "Made up." in text
+    assert "| step | minutes | cover_98 |\n|-|-|-|\n| 9 | 1.5 | 0.3 |\n" in text
+
+
+def test_a_section_goes_to_the_end_of_a_card_and_later_in_place_of_itself() -> None:
+    card = put_section("# Card\n\n## One\nfirst\n", "## Two\nsecond")
+    assert card == "# Card\n\n## One\nfirst\n\n## Two\nsecond\n"
+    assert put_section(card, "## Two\nnew\n\n| a \\1 |\n") == "# Card\n\n## One\nfirst\n\n## Two\nnew\n\n| a \\1 |\n"
+    assert put_section(card, "## One\n### inner\nnew") == "# Card\n\n## One\n### inner\nnew\n\n## Two\nsecond\n"
+    assert put_section("", "## One\n") == "## One\n"
+    with pytest.raises(ValueError, match="expected a line '## title'"):
+        put_section(card, "Two")

