@@ -16,7 +16,7 @@ import duoview
 from duoview.decoder import FrameOrigin
 from duoview.errors import ContainerError
 from duoview.plugins.filters.dv_human import Human
-from duoview.plugins.filters.dv_machine import Machine
+from duoview.plugins.filters.dv_machine import RESTORE, Machine
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
 from duoview.sequence import MachineCodec
@@ -59,6 +59,8 @@ TABLE = (
     CommandOption("start", "start", "human view: guided, from pure noise, no extra bits", FILES, _STARTS),
     CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
     CommandOption("seed", "n", "human view: seed of the noise (0)", FILES, integer(0, (1 << 64) - 1)),
+    CommandOption("restore", "when", "inner streams: the profile's restoration: on, off, auto where it is", FILES,
+                  one_of(*RESTORE)),
     CommandOption("texture", "depth", "texture layers to use: 0, there are none in this version", FILES),
     CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
     CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
@@ -98,6 +100,7 @@ class DecodeJob:
     start: str
     steps: int
     seed: int
+    restore: str
     profile: str
     device: str
     threads: int
@@ -171,6 +174,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         start=either("start", "guided"),
         steps=either("steps", 4),
         seed=either("seed", 0),
+        restore=either("restore", "auto"),
         profile=either("profile", ""),
         device=line.globals.get("device", "cpu"),
         threads=either("threads", 0),
@@ -234,7 +238,7 @@ class _Decoding:
     def __init__(self, job: DecodeJob, console: Console, stack: ExitStack) -> None:
         self.job, self.console = job, console
         self.progress: Progress | None = None
-        common = {"device": job.device, "threads": job.threads, "profile": job.profile}
+        common = {"device": job.device, "threads": job.threads, "profile": job.profile, "restore": job.restore}
         human = {"start": job.start, "steps": job.steps, "seed": job.seed}
         self.stage = Human(**human, **common) if job.view == "human" else Machine(**common)
         text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)

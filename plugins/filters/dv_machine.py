@@ -13,6 +13,9 @@ from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
 
+#: What Decoder.restore is for each word.
+RESTORE = {"auto": None, "on": True, "off": False}
+
 
 class Machine(Stage):
     """Decode the machine view of access units."""
@@ -28,6 +31,7 @@ class Machine(Stage):
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
         threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
         profile: str = option("", help="folder of the profile, where it is not a bundled one")
+        restore: str = option("auto", choices=tuple(RESTORE), help="inner streams: restoration; auto where it is")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -38,7 +42,13 @@ class Machine(Stage):
     def make_decoder(self) -> Decoder:
         """The decoder for the options; a subclass makes one of another view."""
         options = self.options
-        return Decoder(profile=options.profile or None, device=options.device, threads=options.threads, view="machine")
+        return Decoder(
+            profile=options.profile or None,
+            device=options.device,
+            threads=options.threads,
+            view="machine",
+            restore=RESTORE[options.restore],
+        )
 
     def configure(self, link: Link) -> Link:
         """Make the decoder at the first access unit; sizes are known only from the frames it gives."""
