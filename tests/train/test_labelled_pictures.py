@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -31,7 +32,7 @@ def write_image(path: Path, width: int = 128, height: int = 96, grey: int = 90) 
     codec = {".png": "png", ".jpg": "mjpeg"}[path.suffix]
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.time_base = width, height, 1
+    encoder.width, encoder.height, encoder.time_base = width, height, Fraction(1)
     encoder.pix_fmt = "rgb24" if codec == "png" else "yuvj420p"
     frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), grey, np.uint8), "rgb24")
     packets = [*encoder.encode(frame.reformat(format=encoder.pix_fmt)), *encoder.encode(None)]
