@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -67,6 +68,13 @@ def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_go
     source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
     error = [((decoded(packets) - source) ** 2)[:, :, 176:].mean() for packets in (all_of_it, less)]
     assert error[1] < 1.15 * error[0]
+
+
+@pytest.mark.parametrize(("codec", "preset"), [("h264", "ultrafast"), ("hevc", "ultrafast"), ("hevc", "superfast")])
+def test_the_fastest_presets_heed_regions_too(frames: list[av.VideoFrame], codec: str, preset: str) -> None:
+    settings = InnerSettings(codec=codec, preset=preset, simplify="off", threads=1)
+    left = dataclasses.replace(settings, roi=(Region(0, 0, 320, 136, -1),))
+    assert size(encode(frames[:1], left)) < 0.8 * size(encode(frames[:1], settings))
 
 
 def test_what_detectors_found_keeps_its_bits(frames: list[av.VideoFrame]) -> None:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -159,7 +160,8 @@ def _graph(picture: av.VideoFrame, found: Sequence[Rectangle]) -> Graph:
 def told_regions(frame: av.VideoFrame) -> list[Rectangle]:
     """The regions that a frame brings, as FFmpeg's addroi filter marks them."""
     found = []
-    for data in frame.side_data:
+    carried: Any = frame.side_data  # PyAV's annotation names another type
+    for data in carried:
         if data.type is not SideDataType.REGIONS_OF_INTEREST:
             continue
         raw = bytes(data)

@@ -60,7 +60,7 @@ class SaliencyReader:
         width, height = max(1, frame.width // 2), max(1, frame.height // 2)
         small = self._reformatter.reformat(frame, width, height, "rgb24", src_colorspace=matrix_of(frame),
                                            interpolation=Interpolation.AREA)
-        picture = small.to_ndarray().transpose(2, 0, 1)
+        picture = small.to_ndarray().astype(np.uint8, copy=False).transpose(2, 0, 1)
         background = self._background.update(picture)
         around = ((0, 0), (0, -height % _MULTIPLE), (0, -width % _MULTIPLE))
         (found,) = self._network(**{name: np.pad(one, around, constant_values=_GREY)[None]

@@ -171,7 +171,7 @@ class InnerSettings:
         if self.encoder == "libx265":
             # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1"]
-            own += ["aq-mode=1"] if found["preset"] in ("ultrafast", "superfast") else []
+            own += ["aq-mode=1", "aq-strength=1"] if found["preset"] in ("ultrafast", "superfast") else []
             own += [f"pools={self.threads}"] if self.threads else []
             found["x265-params"] = ":".join(own)
         return found
