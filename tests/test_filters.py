@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import duoview
+from duoview.errors import LimitError
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import Machine
@@ -50,6 +51,14 @@ def test_encode_leaves_its_input_frames_as_they_were() -> None:
     before = [frame.to_ndarray() for frame in frames]
     list(Encode().process(frames))
     assert all(np.array_equal(frame.to_ndarray(), samples) for frame, samples in zip(frames, before, strict=True))
+
+
+@pytest.mark.parametrize("text", ["scale=.5", "simplify=off", r"roi='0\:0\:8\:8|8\:0\:8\:8\:-1'", "latency=zero", "bf=0"])
+def test_options_of_the_inner_codec_are_refused_without_it(text: str) -> None:
+    name = text.partition("=")[0]
+    with pytest.raises(LimitError, match=f"dv_encode: {name}=.* belongs to machine=inner, not neural"):
+        duoview.Graph.parse(f"dv_encode={text}")
+    duoview.Graph.parse(f"dv_encode=machine=inner:{text}")
 
 
 def test_a_size_change_in_mid_stream_comes_out_as_a_size_change() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 
 from duoview.encoder import MACHINES, Encoder
+from duoview.errors import LimitError
 from duoview.inner.importance import Region
 from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, InnerSettings
 from duoview.plugins.links import Link, LinkType
@@ -19,6 +20,7 @@ from duoview.plugins.stage import Stage
 
 # Nominal frames per second where nobody knows better, as ffmpeg assumes; times never depend on it.
 UNKNOWN_RATE = Fraction(25)
+_OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "b", "maxrate", "bufsize", "scale", "simplify", "roi")
 
 
 class Encode(Stage):
@@ -77,6 +79,10 @@ class Encode(Stage):
     def _inner_settings(self) -> InnerSettings | None:
         options = self.options
         if options.machine != "inner":
+            for field in dataclasses.fields(options):
+                value = getattr(options, field.name)
+                if field.name in _OF_INNER and value != field.default:
+                    raise LimitError(f"dv_encode: {field.name}={value} belongs to machine=inner, not {options.machine}")
             return None
         return InnerSettings(
             codec=options.codec,
