@@ -53,7 +53,7 @@ def test_encode_leaves_its_input_frames_as_they_were() -> None:
     assert all(np.array_equal(frame.to_ndarray(), samples) for frame, samples in zip(frames, before, strict=True))
 
 
-@pytest.mark.parametrize("text", ["scale=.5", "simplify=off", r"roi='0\:0\:8\:8|8\:0\:8\:8\:-1'", "latency=zero", "bf=0"])
+@pytest.mark.parametrize("text", ["scale=.5", "simplify=off", r"roi='0\:0\:8\:8|8\:0\:8\:8\:-1'", "bf=0"])
 def test_options_of_the_inner_codec_are_refused_without_it(text: str) -> None:
     name = text.partition("=")[0]
     with pytest.raises(LimitError, match=f"dv_encode: {name}=.* belongs to machine=inner, not neural"):
