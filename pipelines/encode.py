@@ -97,7 +97,7 @@ TABLE = (
     CommandOption("profile", "name", "bundled profile or folder (s)", _OUTPUT),
     CommandOption("machine", "codec", "codec of the machine layer: neural, inner (a standard codec inside), copy (the "
                   "input's packets as they are), auto (inner)", _OUTPUT, _MACHINES),
-    CommandOption("inner_codec", "codec", "inner: h264, hevc or av1 (h264)", _OUTPUT, one_of(*CODEC_NAMES)),
+    CommandOption("inner_codec", "codec", "inner: h264, hevc or av1 (hevc)", _OUTPUT, one_of(*CODEC_NAMES)),
     CommandOption("inner_encoder", "name", "inner: libavcodec's encoder, e.g. libx265 or hevc_nvenc", _OUTPUT,
                   one_of(*ENCODERS)),
     CommandOption("preset", "name", "inner: the encoder's own preset", _OUTPUT),

@@ -12,12 +12,11 @@ from duoview.inner.settings import InnerSettings
 # Ours take no scale: what resolution a clip is coded at is a coder's own choice, which a user makes for the peers only.
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
-    # AV1, since inner H.264 and HEVC put key frames at cuts of the scene, which the peers are told not to.
-    "inner": lambda variant, setup: Ours("inner", always(variant, scale=1.0), setup, machine="inner",
-                                         inner=InnerSettings("av1", latency=variant.latency, threads=setup.threads)),
-    # What guides bits to where detectors look needs an encoder that takes regions; the two differ in nothing else.
-    "inner-h264": lambda variant, setup: _h264("inner-h264", variant, setup, simplify="auto"),
-    "inner-plain": lambda variant, setup: _h264("inner-plain", variant, setup, simplify="off"),
+    # As it comes; "plain" is it without guidance. Cuts of the scene start no key frames, as with the peers.
+    "inner": lambda variant, setup: _inner("inner", variant, setup, "hevc"),
+    "inner-plain": lambda variant, setup: _inner("inner-plain", variant, setup, "hevc", simplify="off"),
+    "inner-h264": lambda variant, setup: _inner("inner-h264", variant, setup, "h264"),
+    "inner-av1": lambda variant, setup: _inner("inner-av1", variant, setup, "av1"),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
     "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),
     "x265-medium": lambda variant, setup: Peer("x265-medium", X265, "medium", variant, setup),
@@ -26,15 +25,15 @@ CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "jpeg": lambda variant, setup: Jpeg("jpeg", variant, setup),
     "hyperprior": lambda variant, setup: _learned("hyperprior", variant, setup),
 }
-#: Those that are run where none is named: neither what needs networks of its own, nor the pair that tells what guidance
-#: brings, whose key frames at cuts of the scene no peer has.
-USUAL = tuple(name for name in CODECS if name not in ("hyperprior", "inner-h264", "inner-plain"))
+#: Those that are run where none is named: neither what needs networks of its own, nor what tells where gains come from.
+USUAL = tuple(name for name in CODECS if name not in ("hyperprior", "inner-plain", "inner-h264", "inner-av1"))
 #: The one that all are compared with.
 ANCHOR = "x265-medium"
 
 
-def _h264(name: str, variant: Variant, setup: Setup, *, simplify: str) -> Codec:
-    settings = InnerSettings("h264", latency=variant.latency, threads=setup.threads, simplify=simplify)
+def _inner(name: str, variant: Variant, setup: Setup, codec: str, *, simplify: str = "auto") -> Codec:
+    settings = InnerSettings(codec, latency=variant.latency, threads=setup.threads, simplify=simplify,
+                             scene_cuts=False)
     return Ours(name, always(variant, scale=1.0), setup, machine="inner", inner=settings)
 
 

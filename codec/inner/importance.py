@@ -19,7 +19,7 @@ CELL = 8
 AROUND, AROUND_SHARE = 8.0, 0.1
 #: Scores of detections, and the network's answers, that count for nothing and for everything.
 SCORES = (0.05, 0.3)
-ANSWERS = (0.08, 0.3)
+ANSWERS = (0.9, 0.98)
 #: Seconds for which a cell stays as important as it was: objects are lost for some frames and found again.
 HOLD_SECONDS = 0.5
 

@@ -68,7 +68,7 @@ class InnerSettings:
     63 to 12 for AV1. gop: frames from one key frame to the next, at most; a cut of the scene may start one earlier.
     latency: ``full`` lets the encoder look ahead and reorder frames, ``zero`` gives every frame its packet at once.
     b_frames: frames between two references at most, None for the encoder's choice, 0 for packets in the order of their
-    frames. threads: 0 for all cores.
+    frames. scene_cuts: libx264 and libx265 start a key frame at a cut. threads: 0 for all cores.
     bit_rate: bits per second on average instead of a constant quality, 0 for none. maxrate, bufsize: bits per second
     and bits of a buffer that is filled at that rate and never runs empty (VBV); both or neither. libsvtav1 takes them
     with constant quality only, and keeps to them loosely.
@@ -79,7 +79,7 @@ class InnerSettings:
     regions, libx264 or libx265; with another one ``auto`` is ``off``.
     """
 
-    codec: str = "h264"
+    codec: str = "hevc"
     encoder: str = ""
     preset: str = ""
     q: int = 24
@@ -90,6 +90,7 @@ class InnerSettings:
     bit_rate: int = 0
     maxrate: int = 0
     bufsize: int = 0
+    scene_cuts: bool = True
     scale: float = 1.0
     simplify: str = "auto"
     roi: tuple[Region, ...] = ()
@@ -164,6 +165,7 @@ class InnerSettings:
             own += ["rc=1"] if self.bit_rate else []
             return found | ({"svtav1-params": ":".join(own)} if own else {})
         found |= {"forced-idr": "1"} | ({"tune": "zerolatency"} if zero else {})
+        found |= {"sc_threshold": "0"} if self.encoder == "libx264" and not self.scene_cuts else {}
         # Regions need adaptive quantisation, which the fastest presets leave out.
         found |= {"aq-mode": "1"} if self.encoder == "libx264" and found["preset"] == "ultrafast" else {}
         # What looks sharp to people costs detectors bits: without it x264 needs 5 to 15 % less at equal AP75.
@@ -172,6 +174,7 @@ class InnerSettings:
             # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1"]
             own += ["aq-mode=1", "aq-strength=1"] if found["preset"] in ("ultrafast", "superfast") else []
+            own += [] if self.scene_cuts else ["scenecut=0"]
             own += [f"pools={self.threads}"] if self.threads else []
             found["x265-params"] = ":".join(own)
         return found

@@ -40,7 +40,7 @@ class Encode(Stage):
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
         threads: int = option(0, min=0, max=1024, help="threads of the networks or the inner codec, 0 for one per core")
         machine: str = option("neural", choices=MACHINES, help="codec of the machine layer; inner: a standard one")
-        codec: str = option("h264", choices=tuple(CODEC_NAMES), help="inner: the standard codec")
+        codec: str = option("hevc", choices=tuple(CODEC_NAMES), help="inner: the standard codec")
         encoder: str = option("", help="inner: libavcodec's encoder; software where none is named")
         preset: str = option("", help="inner: the encoder's own preset")
         latency: str = option("full", choices=LATENCIES, help="inner: look ahead and reorder, or zero")
