@@ -167,13 +167,14 @@ class InnerSettings:
         found |= {"forced-idr": "1"} | ({"tune": "zerolatency"} if zero else {})
         found |= {"sc_threshold": "0"} if self.encoder == "libx264" and not self.scene_cuts else {}
         # Regions need adaptive quantisation, which the fastest presets leave out.
-        found |= {"aq-mode": "1"} if self.encoder == "libx264" and found["preset"] == "ultrafast" else {}
+        bare = (self.simplify != "off" or self.roi) and found["preset"] in ("ultrafast", "superfast")
+        found |= {"aq-mode": "1"} if self.encoder == "libx264" and bare else {}
         # What looks sharp to people costs detectors bits: without it x264 needs 5 to 15 % less at equal AP75.
         found |= {"psy": "0"} if self.encoder == "libx264" else {}
         if self.encoder == "libx265":
             # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1"]
-            own += ["aq-mode=1", "aq-strength=1"] if found["preset"] in ("ultrafast", "superfast") else []
+            own += ["aq-mode=1", "aq-strength=1"] if bare else []
             own += [] if self.scene_cuts else ["scenecut=0"]
             own += [f"pools={self.threads}"] if self.threads else []
             found["x265-params"] = ":".join(own)
