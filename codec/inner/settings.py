@@ -173,8 +173,8 @@ class InnerSettings:
         found |= {"psy": "0"} if self.encoder == "libx264" else {}
         if self.encoder == "libx265":
             # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
-            # Wavefronts would cost 18 bytes a frame at 640x360, a tenth of all at low rates; frames are coded side by side
-            # without them.
+            # Wavefronts would cost 18 bytes a frame at 640x360, a tenth of all at low rates. Frames are coded side
+            # by side without them.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1", "wpp=0"]
             own += ["aq-mode=1", "aq-strength=1"] if bare else []
             own += [] if self.scene_cuts else ["scenecut=0"]
