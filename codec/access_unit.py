@@ -43,6 +43,7 @@ class SectionType(enum.IntEnum):
     MACHINE = 1
     INNER = 2
     QUALITY = 3
+    BACKGROUND = 4
     PALETTE = 16
     TEXTURE = 17
     DEPTH_MAP = 18

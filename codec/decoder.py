@@ -213,7 +213,7 @@ class Decoder:
         """Take over the unit's quality; refuse a unit in which that, or what is coded with it, is damaged."""
         for damage in unit.damaged:
             # The quality counts as well: at another one than the encoder's the machine section cannot be read.
-            if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY):
+            if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY, SectionType.BACKGROUND):
                 raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
         level = unit.payload(SectionType.QUALITY)
         if level is not None:
@@ -241,9 +241,13 @@ class Decoder:
         payload = unit.payload(SectionType.INNER)
         if not payload:
             raise BitstreamError("access unit without its inner section", offset=0)
+        background = unit.payload(SectionType.BACKGROUND)
         if unit.key:
             header, inner = read_key(payload, self.sequence.width, self.sequence.height)
-            self._show_inner(self._player.begin(header))
+            self._show_inner(self._player.begin(header, background))
+            self._digest.update(background or b"")
+        elif background is not None:
+            raise BitstreamError("background picture in an access unit without the key flag", offset=0)
         else:
             inner = read_packet(self._player.codec, payload)
         shown = self._player.feed(inner, times)

@@ -38,9 +38,9 @@ class UnitWriter:
         self._told_q: int | None = None
 
     def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
-              dts: int) -> av.Packet:
+              dts: int, background: Section | None = None) -> av.Packet:
         """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside."""
-        sections = [section]
+        sections = [background, section] if background is not None else [section]
         if key or q != self._told_q:
             level = bytearray()
             varint.write(level, q)
@@ -165,9 +165,12 @@ class Encoder:
         packets = []
         try:
             for one in coded:
-                section = Section(SectionType.INNER, None, one.payload)
+                section, background = Section(SectionType.INNER, None, one.payload), None
+                if one.background is not None:
+                    background = Section(SectionType.BACKGROUND, None, one.background)
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
-                                                 dts=one.dts))
+                                                 dts=one.dts, background=background))
+                self._digest.update(one.background or b"")
                 self._digest.update(one.packet)
         except BaseException:
             assert self._inner is not None

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from duoview.detections import Detections
 from duoview.inner.decoder import InnerDecoder
-from duoview.inner.encoder import InnerEncoder, coded_colour
+from duoview.inner.encoder import InnerEncoder
+from duoview.inner.pictures import coded_colour
 from duoview.inner.settings import CODEC_NAMES, InnerSettings
 from duoview.models.data import VIDEO_SUFFIXES
 from duoview.picture import PictureReader, scaled_picture
@@ -150,8 +151,12 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
     packets += encoder.flush()
     told = {packet.ticket: (packet.key, len(packet.data)) for packet in packets}
     for packet in packets:
+        if packet.background is not None:  # what it refers to comes first, and is not shown
+            shown = decoder.decode(packet.background.packet, -1 - packet.ticket)
+            yield from ((ticket, *told[ticket], frame) for ticket, frame in shown if ticket in told)
         for ticket, frame in decoder.decode(packet.data, packet.ticket):
-            yield ticket, *told[ticket], frame
+            if ticket in told:
+                yield ticket, *told[ticket], frame
     for ticket, frame in decoder.flush():
         yield ticket, *told[ticket], frame
 

@@ -19,7 +19,7 @@ from duoview.profile import Profile
 from .carry import carry, refuse_recoding
 from .console import LEVELS, Console
 from .cut import Cut, TimeOrder, is_priming, shift_item
-from .destination import claim
+from .destination import claim, is_pipe
 from .encode_job import EncodeJob, EncodeResult
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
@@ -69,6 +69,7 @@ _INNER_OPTIONS = {
     "inner_scale": "scale",
     "simplify": "simplify",
     "roi": "roi",
+    "background": "background",
 }
 _PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
 _MACHINES = one_of("neural", "inner", "copy", "auto")
@@ -116,6 +117,9 @@ TABLE = (
                   _OUTPUT, one_of(*GUIDES)),
     CommandOption("roi", "x:y:w:h[:weight]", "inner: a region, in pixels; weight 1 keeps all of it (1), -1 nothing",
                   _OUTPUT, region, repeat=True),
+    CommandOption("background", "time", "inner: seconds from one picture of the still background to the next, which "
+                  "key frames refer to (60 in files that can be sought in); 0 for key frames that need nothing else",
+                  _OUTPUT, positive_duration),
     CommandOption("texture", "depth", "texture layers: 0, there are none in this version", _OUTPUT),
     CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
                   one_of("none", later={"auto": _LATER})),
@@ -215,12 +219,19 @@ def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
             continue
         if machine != "inner":
             raise UsageError(f"-{option}: belongs to the inner codec; expected -machine inner with it")
-        found[name] = "|".join(value) if option == "roi" else value
+        found[name] = "|".join(value) if option == "roi" else float(value) if option == "background" else value
     if "encoder" in found:
         codec = next(name for name, kind in CODEC_NAMES.items() if kind is ENCODERS[found["encoder"]].codec)
         if found.setdefault("codec", codec) != codec:
             raise UsageError(f"-inner_encoder {found['encoder']}: makes {codec}, not {found['codec']}")
+    if machine == "inner" and "background" not in found and _is_broadcast(output):
+        found["background"] = 0.0
     return found
+
+
+def _is_broadcast(output: FileArguments) -> bool:
+    """True where readers may join at any key frame, and cannot go back to what came before it."""
+    return is_pipe(output.url) or output.get("f", output.url.lower().rpartition(".")[2]) in ("mpegts", "ts")
 
 
 def encode(

@@ -39,7 +39,7 @@ def clip() -> list[av.VideoFrame]:
 
 def encoder_for(profile: Profile, codec: str = "hevc", *, q: int = 30, gop: int = 50, size: tuple[int, int] = (
         WIDTH, HEIGHT), **settings: Any) -> Encoder:
-    usual = {"threads": 1, "simplify": "off", "preset": "ultrafast" if codec != "av1" else "10"}
+    usual = {"threads": 1, "simplify": "off", "background": 0, "preset": "ultrafast" if codec != "av1" else "10"}
     inner = InnerSettings(codec=codec, **{**usual, **settings})
     return Encoder(*size, rate=RATE, q=q, gop=gop, profile=profile, machine="inner", inner=inner)
 

@@ -38,7 +38,7 @@ def streams(profile: Profile) -> dict[str, list[av.Packet]]:
                   for frame in itertools.islice(container.decode(video=0), COUNT)]
     found = {}
     for codec in CODECS:
-        settings = InnerSettings(codec=codec, threads=1, preset="10" if codec == "av1" else "medium")
+        settings = InnerSettings(codec=codec, threads=1, background=0, preset="10" if codec == "av1" else "medium")
         encoder = Encoder(WIDTH, HEIGHT, rate=Fraction(30000, 1001), gop=GOP, profile=profile, machine="inner",
                           inner=settings)
         packets = [packet for frame in frames for packet in encoder.encode(frame)]
@@ -243,7 +243,7 @@ def test_a_picture_larger_than_announced_is_refused(
     with av.open("testsrc=size=1024x768:rate=25:duration=0.04", format="lavfi") as container:
         (frame,) = container.decode(video=0)
     encoder = Encoder(1024, 768, rate=25, profile=profile, machine="inner",
-                      inner=InnerSettings(codec=codec, threads=1))
+                      inner=InnerSettings(codec=codec, threads=1, background=0))
     (packet,) = [*encoder.encode(frame), *encoder.encode(None)]
     unit = parse(bytes(packet))
     assert unit.sequence is not None

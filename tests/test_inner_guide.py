@@ -61,9 +61,9 @@ def with_object(frame: av.VideoFrame, *box: float) -> av.VideoFrame:
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_good(
         frames: list[av.VideoFrame], codec: str) -> None:
-    plain = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast")
-    left = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast", roi=(Region(0, 0, 160, 136, -1),))
-    (all_of_it, less) = (encode(frames, settings) for settings in (plain, left))
+    plain = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast", background=0)
+    left = dataclasses.replace(plain, roi=(Region(0, 0, 160, 136, -1),))
+    (all_of_it, less) = (encode(frames, settings, 38) for settings in (plain, left))
     assert size(less) < 0.95 * size(all_of_it)
     source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
     error = [((decoded(packets) - source) ** 2)[:, :, 176:].mean() for packets in (all_of_it, less)]
@@ -72,7 +72,7 @@ def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_go
 
 @pytest.mark.parametrize(("codec", "preset"), [("h264", "ultrafast"), ("hevc", "ultrafast"), ("hevc", "superfast")])
 def test_the_fastest_presets_heed_regions_too(frames: list[av.VideoFrame], codec: str, preset: str) -> None:
-    settings = InnerSettings(codec=codec, preset=preset, simplify="off", threads=1)
+    settings = InnerSettings(codec=codec, preset=preset, simplify="off", threads=1, background=0)
     left = dataclasses.replace(settings, roi=(Region(0, 0, 320, 136, -1),))
     assert size(encode(frames[:1], left)) < 0.8 * size(encode(frames[:1], settings))
 
@@ -130,7 +130,7 @@ def test_a_scaled_stream_keeps_its_regions_where_they_are(frames: list[av.VideoF
     source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
     worse = [((shown - source) ** 2)[:, :, part].mean() / ((whole - source) ** 2)[:, :, part].mean()
              for part in (slice(0, 150), slice(176, 320))]
-    assert worse[0] > 1.05 > worse[1]
+    assert worse[0] > 1.2 and worse[1] < 1.1
 
 
 def test_the_background_follows_slowly_and_begins_anew_when_the_camera_moves() -> None:

@@ -6,6 +6,7 @@ packet begins (and in AV1 ends) with is left out of the payload and put back whe
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,18 +29,38 @@ _BEGINNINGS = {
     InnerCodec.HEVC: (b"\0\0\0\1", b"\0\0\1"),
     InnerCodec.AV1: (b"\x12\0", b""),
 }
-_OWN_SIZE = 0x80  # beside the codec's number: the coded size follows, since it is not the sequence's
+# Beside the codec's number: the coded size follows, since it is not the sequence's; and what background is referred to.
+_OWN_SIZE, _BACKGROUND = 0x80, 0x40
 _OBU_HAS_SIZE = 2
 _LONGEST_OBU = (1 << 32) - 1
 
 
 @dataclass(frozen=True)
+class BackgroundReference:
+    """The background picture that a key unit's packet is predicted from.
+
+    crc: CRC-32C of its packet. age: milliseconds from the key unit that carries it to this one, rounded up and not less
+    than 1; 0 in the unit that carries it.
+    """
+
+    crc: int
+    age: int
+
+    def __str__(self) -> str:
+        return f"background picture {self.crc:08x}, carried {self.age / 1000:g} s before"
+
+
+@dataclass(frozen=True)
 class KeyHeader:
-    """What stands before the packet in a key unit: the codec, and the size of its picture in pixels."""
+    """What stands before the packet in a key unit: the codec, and the size of its picture in pixels.
+
+    background: what the packet refers to, None where it needs nothing else.
+    """
 
     codec: InnerCodec
     width: int
     height: int
+    background: BackgroundReference | None = None
 
 
 def write_key(header: KeyHeader, packet: bytes, width: int, height: int) -> bytes:
@@ -49,6 +70,10 @@ def write_key(header: KeyHeader, packet: bytes, width: int, height: int) -> byte
         out[0] |= _OWN_SIZE
         varint.write(out, header.width)
         varint.write(out, header.height)
+    if header.background is not None:
+        out[0] |= _BACKGROUND
+        out += struct.pack("<I", header.background.crc)
+        varint.write(out, header.background.age)
     return bytes(out) + write_packet(header.codec, packet)
 
 
@@ -56,7 +81,7 @@ def read_key(payload: bytes, width: int, height: int) -> tuple[KeyHeader, bytes]
     """Header and packet of a key unit in a sequence of width x height. BitstreamError when a rule is broken."""
     if not payload:
         raise BitstreamError("inner section of a key unit is empty", offset=0)
-    number = payload[0] & ~_OWN_SIZE
+    number = payload[0] & ~(_OWN_SIZE | _BACKGROUND)
     try:
         codec = InnerCodec(number)
     except ValueError:
@@ -70,7 +95,14 @@ def read_key(payload: bytes, width: int, height: int) -> tuple[KeyHeader, bytes]
                 f"coded size {coded_width}x{coded_height}, expected 1x1 to the sequence's {width}x{height}", offset=1)
         if (coded_width, coded_height) == (width, height):
             raise BitstreamError(f"coded size {width}x{height} is the sequence's, and goes without saying", offset=1)
-    return KeyHeader(codec, coded_width, coded_height), read_packet(codec, payload[offset:])
+    background = None
+    if payload[0] & _BACKGROUND:
+        if offset + 4 > len(payload):
+            raise BitstreamError("inner section ends inside the CRC of the background picture", offset=offset)
+        (crc,) = struct.unpack_from("<I", payload, offset)
+        age, offset = varint.read(payload, offset + 4)
+        background = BackgroundReference(crc, age)
+    return KeyHeader(codec, coded_width, coded_height, background), read_packet(codec, payload[offset:])
 
 
 def write_packet(codec: InnerCodec, packet: bytes) -> bytes:

@@ -15,9 +15,10 @@ from typing import Any
 import av
 
 from duoview.errors import BitstreamError
+from duoview.kernels import crc32c
 
 from .decoder import InnerDecoder
-from .payload import KeyHeader
+from .payload import BackgroundReference, KeyHeader
 from .settings import InnerCodec
 
 #: Packets without a frame (second fields, damage that a decoder does not report) are forgotten beyond this many.
@@ -76,6 +77,8 @@ class InnerPlayer:
         self._held: list[Shown] = []
         self._depth = self._fed = self._group = 0
         self._unknown = False
+        #: The last background picture: CRC-32C of its packet, and the packet. It outlives a loss and a seek.
+        self._background: tuple[int, bytes] | None = None
         #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
         self.started = False
 
@@ -86,20 +89,41 @@ class InnerPlayer:
             raise BitstreamError("inner packet without a key unit before it", offset=0)
         return self._header.codec
 
-    def begin(self, header: KeyHeader) -> list[Shown]:
+    def begin(self, header: KeyHeader, carried: bytes | None = None) -> list[Shown]:
         """Get ready for a key unit: with another header, or after a flush or a loss, a new decoder takes over.
 
-        Returns what was still to come of the old one.
+        carried: the packet of the background picture that the unit carries. Returns what was still to come of the
+        group before. BitstreamError when what the unit refers to is not there; the old decoder is untouched then.
         """
+        background = self._background_of(header.background, carried)
         self._group += 1
-        if self._decoder is not None and header == self._header:
-            return []
-        left = self.flush()
-        if header != self._header:
-            self._depth = self._fed = 0
-        self._decoder = InnerDecoder(header.codec, header.width, header.height, threads=self._threads)
-        self._header = header
+        header = replace(header, background=None)
+        left: list[Shown] = []
+        if self._decoder is None or header != self._header:
+            left = self.flush()
+            if header != self._header:
+                self._depth = self._fed = 0
+            self._decoder = InnerDecoder(header.codec, header.width, header.height, threads=self._threads)
+            self._header = header
+        if background is not None:
+            # It is not shown: no frame waits for its ticket.
+            ticket, self._ticket = self._ticket, self._ticket + 1
+            left += self._take(self._decoder.decode(background, ticket))
         return left
+
+    def _background_of(self, wanted: BackgroundReference | None, carried: bytes | None) -> bytes | None:
+        """The packet of the background picture that a key unit refers to."""
+        if carried is not None:
+            crc = crc32c(carried)
+            if wanted is None or wanted != BackgroundReference(crc, 0):
+                said = "none" if wanted is None else str(wanted)
+                raise BitstreamError(f"key unit carries background picture {crc:08x} and refers to {said}", offset=0)
+            self._background = crc, carried
+        if wanted is None:
+            return None
+        if self._background is None or self._background[0] != wanted.crc:
+            raise BitstreamError(f"key unit refers to a {wanted}, which was not received", offset=0)
+        return self._background[1]
 
     def feed(self, packet: bytes, times: UnitTimes) -> list[Shown]:
         """Decode the packet of an intact unit. BitstreamError when the decoder refuses it; then call `lose`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -119,18 +119,22 @@ class RegionMarker:
         self._key: tuple[object, ...] = ()
         self._graph: Graph | None = None
 
-    def mark(self, picture: av.VideoFrame, importance: Map | None, told: Sequence[Rectangle] = ()) -> av.VideoFrame:
+    def mark(self, picture: av.VideoFrame, importance: Map | None, told: Sequence[Rectangle] = (),
+             finer: float = 0.0) -> av.VideoFrame:
         """The picture with its regions: a new frame of the same samples and times.
 
         importance: (rows, columns) of its cells, None where all of it counts. told: regions that come before it.
+        finer: what all offsets are less by.
         """
-        key = (picture.width, picture.height, picture.colorspace, picture.color_range, tuple(told),
+        key = (picture.width, picture.height, picture.colorspace, picture.color_range, tuple(told), finer,
                None if importance is None else importance.tobytes())
         if self._graph is None or key != self._key:
             found = [*told]
             if importance is not None:
                 found += rectangles(importance, self._coarser)
-                found.append(Rectangle(0, 0, picture.width, picture.height, self._coarser))
+            rest = self._coarser if importance is not None else 0.0
+            found.append(Rectangle(0, 0, picture.width, picture.height, rest))
+            found = [replace(one, offset=max(-1.0, one.offset - finer)) for one in found]
             self._key, self._graph = key, _graph(picture, found)
         self._graph.push(picture)
         marked = self._graph.pull()

@@ -6,18 +6,23 @@ A frame of another size, format or colour, or another quality, starts a new run 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 
 from duoview.errors import LimitError
+from duoview.kernels import crc32c
 from duoview.sequence import SequenceHeader
 
-from .encoder import InnerEncoder, InnerPacket, coded_colour
+from .background import Background
+from .encoder import InnerEncoder
 from .importance import Map
-from .payload import KeyHeader, write_key, write_packet
+from .payload import BackgroundReference, KeyHeader, write_key, write_packet
+from .pictures import coded_colour
 from .settings import CODEC_NAMES, InnerSettings
+from .standard import InnerPacket
 
 #: Where frames are reordered, packets begin before their frames; ticks this fine hold those times between the first two
 #: frames, so that no time lies before the first frame's (most containers cannot hold that, or would move everything).
@@ -52,10 +57,14 @@ def needs_finer_ticks(time_base: Fraction) -> bool:
 
 @dataclass(frozen=True)
 class CodedFrame:
-    """A frame's inner section and packet; `dts` in ticks of the frame's time base, `q` it was coded with."""
+    """A frame's inner section and packet; `dts` in ticks of the frame's time base, `q` it was coded with.
+
+    `background`: the packet of the background picture that this unit carries, None for none.
+    """
 
     payload: bytes
     packet: bytes
+    background: bytes | None
     key: bool
     times: FrameTimes
     dts: int
@@ -94,6 +103,8 @@ class InnerStream:
         self._times: dict[int, FrameTimes] = {}
         self._order = DecodeTimes()
         self._last: Fraction | None = None
+        #: The background that was carried last, and the time of the frame it came with.
+        self._carried: tuple[Background, Fraction] | None = None
 
     def encode(self, frame: av.VideoFrame, sequence: SequenceHeader, times: FrameTimes, *, q: int,
                key: bool, importance: Map | None = None) -> list[CodedFrame]:
@@ -143,10 +154,20 @@ class InnerStream:
         times = self._times[packet.ticket]
         before = self._times.get(packet.order)
         dts = self._order.next(before.seconds if before is not None else None, times)
-        kind = CODEC_NAMES[self.settings.codec]
+        kind, background = CODEC_NAMES[self.settings.codec], packet.background
+        carried = background.packet if background is not None and background.ticket == packet.ticket else None
         if packet.key:
-            header = KeyHeader(kind, self._encoder.width, self._encoder.height)
+            header = KeyHeader(kind, *self._encoder.size, self._reference(background, times))
             payload = write_key(header, packet.data, self._sequence.width, self._sequence.height)
         else:
             payload = write_packet(kind, packet.data)
-        return CodedFrame(payload, packet.data, packet.key, times, dts, self.settings.q, self._sequence)
+        return CodedFrame(payload, packet.data, carried, packet.key, times, dts, self.settings.q, self._sequence)
+
+    def _reference(self, background: Background | None, times: FrameTimes) -> BackgroundReference | None:
+        """What a key unit says of the background that its packet refers to."""
+        if background is None:
+            return None
+        if self._carried is None or self._carried[0] != background:
+            self._carried = background, times.seconds
+        age = (times.seconds - self._carried[1]) * 1000
+        return BackgroundReference(crc32c(background.packet), math.ceil(age))

@@ -12,6 +12,7 @@ import av
 
 from duoview.errors import ContainerError, ContainerFormatError
 from duoview.plugins.containers import formats, records
+from duoview.plugins.containers.backgrounds import carried_background, missing_background, with_background
 from duoview.plugins.containers.demuxer import Demuxer
 from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.containers.packet import header_of, unit_packet
@@ -49,6 +50,9 @@ class InputContainer:
         self._source = source
         self._reader: _Reader
         self._closed = False
+        #: What comes next, after a seek; and the background picture that was looked for last.
+        self._landed: av.Packet[Any] | None = None
+        self._background: tuple[int, bytes] | None = None
         try:
             if format == "dv" or (format is None and source.head == records.MAGIC):
                 if options:
@@ -86,7 +90,7 @@ class InputContainer:
         while True:
             if self._closed:
                 raise ContainerError(f"{self.name}: the container is closed", name=self.name)
-            packet = self._reader.next_packet()
+            packet, self._landed = self._landed or self._reader.next_packet(), None
             if packet is None:
                 return
             if packet.stream is None or packet.stream.index in wanted:
@@ -96,7 +100,8 @@ class InputContainer:
         """Go to the last key unit at or before a time: `seconds`, or `offset` in ticks of `stream.time_base`.
 
         Before the first key unit means the first, after the end the last. Returns the pts of the key unit that the next
-        packet of `demux` holds, None when the input has none. ValueError when `seconds` is no finite number.
+        packet of `demux` holds, None when the input has none. Where that unit refers to a background picture of an
+        earlier one, the packet carries it. ValueError when `seconds` is no finite number.
         """
         if (seconds is None) == (offset is None):
             raise TypeError("seek takes either seconds or offset=")
@@ -104,7 +109,35 @@ class InputContainer:
             raise ValueError(f"{self.name}: cannot seek to {seconds} s, expected a finite number of seconds")
         if offset is None:
             offset = (Fraction(seconds or 0) / self.stream.time_base).__floor__()
-        return self._reader.seek(offset)
+        self._landed = None
+        found = self._reader.seek(offset)
+        if found is None:
+            return None
+        packet = self._reader.next_packet()
+        self._landed = packet and self._self_contained(packet, found)
+        return found
+
+    def _self_contained(self, packet: av.Packet[Any], pts: int) -> av.Packet[Any]:
+        """The packet of a key unit, with the background picture that it needs; as it is where that is not there."""
+        data = bytes(packet)
+        wanted = missing_background(data)
+        if wanted is None:
+            return packet
+        if self._background is None or self._background[0] != wanted.crc:
+            # Its age is rounded up to milliseconds: the unit that carries it is the last one at or before this time.
+            ticks = Fraction(1 - wanted.age, 1000) / self.stream.time_base
+            carried = None
+            if self._reader.seek(pts + math.ceil(ticks)) is not None:
+                carrier = self._reader.next_packet()
+                carried = carried_background(bytes(carrier), wanted) if carrier is not None else None
+            self._reader.seek(pts)
+            self._reader.next_packet()
+            if carried is None:
+                return packet
+            self._background = wanted.crc, carried
+        duration = packet.duration or 0
+        return unit_packet(with_background(data, self._background[1]), pts=packet.pts, dts=packet.dts,
+                           duration=duration, time_base=Fraction(packet.time_base), key=True)
 
     def close(self) -> None:
         """Close the input; a file object given by the caller stays open. A second call does nothing."""

@@ -13,14 +13,15 @@ import av
 from duoview.encoder import MACHINES, Encoder
 from duoview.errors import LimitError
 from duoview.inner.importance import Region
-from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, InnerSettings
+from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUND, InnerSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
 
 # Nominal frames per second where nobody knows better, as ffmpeg assumes; times never depend on it.
 UNKNOWN_RATE = Fraction(25)
-_OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "b", "maxrate", "bufsize", "scale", "simplify", "roi")
+_OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "b", "maxrate", "bufsize", "scale", "simplify", "roi",
+             "background")
 
 
 class Encode(Stage):
@@ -51,6 +52,8 @@ class Encode(Stage):
         scale: float = option(1.0, min=0.25, max=1.0, help="inner: share of width and height that is coded")
         simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
         roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
+        background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
+                                   "still background to the next, 0 for none, -1 for the default")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -97,6 +100,7 @@ class Encode(Stage):
             scale=options.scale,
             simplify=options.simplify,
             roi=tuple(Region.parse(part) for part in options.roi.split("|") if part),
+            background=None if options.background < 0 else options.background,
         )
 
     def filter(self, frame: av.VideoFrame) -> Iterable[Any]:

