@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -11,10 +12,14 @@ from numpy.typing import NDArray
 
 from duoview.picture import plane_rows
 
+from .importance import CELL, Map, widened
+
 #: Pictures of which the median is taken, at most, and the bytes that they may take.
 _KEPT, _KEPT_BYTES = 15, 96 << 20
 #: Side in pixels of the blocks that are compared, and by how much their means may differ.
 _BLOCK, _APART = 16, 8.0
+#: Mean difference of the samples of a cell from which on it does not show the background; noise makes less.
+_DIFFERENT = 10.0
 #: A picture of which less shows the background is better coded without it.
 ENOUGH = 0.5
 
@@ -79,14 +84,24 @@ def _median(parts: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def share_of(background: av.VideoFrame, picture: av.VideoFrame) -> float:
     """How much of a picture shows the background, 0 to 1, by the brightness of its blocks. Both have one size."""
-    means = [_means(frame) for frame in (background, picture)]
+    means = [_means(_luma(frame), _BLOCK) for frame in (background, picture)]
     return float((np.abs(means[0] - means[1]) < _APART).mean())
 
 
-def _means(frame: av.VideoFrame) -> NDArray[np.float64]:
-    luma = frame.planes[0]
-    rows = plane_rows(luma)[: luma.height, : luma.width]
-    starts = [np.arange(0, side, _BLOCK) for side in rows.shape]
-    sums = np.add.reduceat(np.add.reduceat(rows, starts[0], axis=0, dtype=np.int64), starts[1], axis=1)
-    counts = [np.diff(np.append(start, side)) for start, side in zip(starts, rows.shape, strict=True)]
+def foreground(background: av.VideoFrame, picture: av.VideoFrame) -> Map:
+    """255 in the cells of a picture that do not show the background, and around them; (rows, columns)."""
+    apart = np.abs(np.subtract(_luma(background), _luma(picture), dtype=np.int16))
+    return widened((_means(apart, CELL) > _DIFFERENT).astype(np.uint8) * 255)
+
+
+def _luma(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    plane = frame.planes[0]
+    return plane_rows(plane)[: plane.height, : plane.width]
+
+
+def _means(samples: NDArray[Any], block: int) -> NDArray[np.float64]:
+    """Of square blocks of so many samples, smaller ones at the right and the bottom."""
+    starts = [np.arange(0, side, block) for side in samples.shape]
+    sums = np.add.reduceat(np.add.reduceat(samples, starts[0], axis=0, dtype=np.int64), starts[1], axis=1)
+    counts = [np.diff(np.append(start, side)) for start, side in zip(starts, samples.shape, strict=True)]
     return np.asarray(sums / np.outer(*counts))

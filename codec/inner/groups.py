@@ -18,7 +18,7 @@ from fractions import Fraction
 import av
 from av.video.frame import PictureType
 
-from .background import ENOUGH, Background, BackgroundMaker, share_of
+from .background import ENOUGH, Background, BackgroundMaker, foreground, share_of
 from .pictures import CodedPicture, PictureMaker
 from .settings import InnerSettings
 from .standard import InnerPacket, StandardEncoder
@@ -91,14 +91,16 @@ class GroupEncoder:
 
     def _code(self, coded: CodedPicture, key: bool) -> list[InnerPacket]:
         found: list[InnerPacket] = []
-        kind, finer = PictureType.NONE, 0.0
+        kind, finer, where = PictureType.NONE, 0.0, None
         if self._encoder is None or key or self._count >= self._settings.gop:
             found = self._end() + self._begin(coded.picture)
             # A P picture: else frames that are shown before the key unit's would come behind it.
             kind, finer = PictureType.P, _FIRST_FINER
+            assert self._picture is not None
+            where = foreground(self._picture, coded.picture)
         assert self._encoder is not None
         self._count += 1
-        return found + self._told(self._encoder.encode(self._pictures.marked(coded, finer), kind))
+        return found + self._told(self._encoder.encode(self._pictures.marked(coded, finer, where), kind))
 
     def _begin(self, picture: av.VideoFrame) -> list[InnerPacket]:
         """Open a group's encoder and give it the background."""

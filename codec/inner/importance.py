@@ -95,10 +95,15 @@ def of_answers(probabilities: NDArray[np.float32]) -> Map:
     """Cells by the saliency network's probabilities (rows, columns), each also by its neighbours'."""
     low, high = ANSWERS
     cells = (np.clip((probabilities - low) / (high - low), 0, 1) * 255).round().astype(np.uint8)
-    return _widened(_widened(cells).T).T
+    return widened(cells)
 
 
-def _widened(cells: Map) -> Map:
+def widened(cells: Map) -> Map:
+    """Every cell is the greatest of itself and its eight neighbours."""
+    return _with_rows_around(_with_rows_around(cells).T).T
+
+
+def _with_rows_around(cells: Map) -> Map:
     """Every row is the greatest of itself and its two neighbours."""
     found = cells.copy()
     np.maximum(found[1:], cells[:-1], out=found[1:])

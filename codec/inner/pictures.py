@@ -71,15 +71,16 @@ class PictureMaker:
             importance = None if importance is None else scaled_map(importance, *cells_of(self.width, self.height))
         return CodedPicture(picture, importance, tuple(told))
 
-    def marked(self, coded: CodedPicture, finer: float = 0.0) -> av.VideoFrame:
+    def marked(self, coded: CodedPicture, finer: float = 0.0, where: Map | None = None) -> av.VideoFrame:
         """What the encoder is to be given: the samples with their regions.
 
-        finer: by how much all of it is quantised finer, as a share of the codec's range of quantisers.
+        finer: by how much what counts is quantised finer, as a share of the codec's range of quantisers; everywhere, or
+        in the cells (rows, columns) that are not 0 in `where`.
         """
         plain = coded.importance is None and not coded.told and not finer
         if not self._regions or (plain and not self._always):
             return coded.picture
-        return self._marker.mark(coded.picture, coded.importance, coded.told, finer)
+        return self._marker.mark(coded.picture, coded.importance, coded.told, finer, where)
 
     def background(self, picture: av.VideoFrame) -> CodedPicture:
         """A picture of the background: all of it counts, but for what was told beforehand."""

@@ -50,29 +50,35 @@ class Rectangle:
                          math.ceil((self.y + self.height) * down) - y, self.offset)
 
 
-def rectangles(importance: Map, coarser: float) -> list[Rectangle]:
-    """Rectangles that cover all cells that count for something, disjoint; the rest is for the caller.
+def rectangles(importance: Map, coarser: float, *, finer: float = 0.0, where: Map | None = None) -> list[Rectangle]:
+    """Rectangles, disjoint, that cover all cells but those that are to be coarser by all of `coarser`.
 
     importance: (rows, columns), 255 for what is not to be coarser, 0 for what is to be by `coarser` (0 to 1).
+    finer: by how much the cells that are not 0 in `where`, of the same shape, are to be finer, the more they count.
     """
     side = _BLOCK
+    there = np.zeros_like(importance) if where is None else np.minimum(where, 1)
     while True:
-        levels = _levels(importance, side)
-        found = _merged(levels)
+        labels = 2 * _levels(importance, side, _STEPS) + _levels(255 * there, side, 1)
+        found = _merged(labels)
         if len(found) <= _MOST:
             break
         side *= 2
     pixels = side * CELL
-    return [Rectangle(x * pixels, y * pixels, width * pixels, height * pixels, coarser * (1 - level / _STEPS))
-            for x, y, width, height, level in found]
+    made = []
+    for x, y, width, height, label in found:
+        less, finer_here = coarser * (1 - (label >> 1) / _STEPS), finer * (label & 1)
+        offset = less - finer_here * (1 - less / COARSER)
+        made.append(Rectangle(x * pixels, y * pixels, width * pixels, height * pixels, offset))
+    return made
 
 
-def _levels(importance: Map, side: int) -> NDArray[np.int64]:
-    """Blocks of side x side cells by their most important cell, 0 to _STEPS."""
+def _levels(importance: Map, side: int, steps: int) -> NDArray[np.int64]:
+    """Blocks of side x side cells by their most important cell, 0 to steps."""
     rows, columns = importance.shape
     padded = np.pad(importance, ((0, -rows % side), (0, -columns % side)))
     most = padded.reshape(padded.shape[0] // side, side, -1, side).max((1, 3)).astype(np.int64)
-    return (most * _STEPS + 254) // 255
+    return (most * steps + 254) // 255
 
 
 def _merged(levels: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
@@ -120,22 +126,25 @@ class RegionMarker:
         self._graph: Graph | None = None
 
     def mark(self, picture: av.VideoFrame, importance: Map | None, told: Sequence[Rectangle] = (),
-             finer: float = 0.0) -> av.VideoFrame:
+             finer: float = 0.0, where: Map | None = None) -> av.VideoFrame:
         """The picture with its regions: a new frame of the same samples and times.
 
         importance: (rows, columns) of its cells, None where all of it counts. told: regions that come before it.
-        finer: what all offsets are less by.
+        finer: by how much what counts is quantised finer, everywhere or in the cells that are not 0 in `where`.
         """
         key = (picture.width, picture.height, picture.colorspace, picture.color_range, tuple(told), finer,
-               None if importance is None else importance.tobytes())
+               *(None if cells is None else cells.tobytes() for cells in (importance, where)))
         if self._graph is None or key != self._key:
-            found = [*told]
+            everywhere = finer if where is None else 0.0
+            found = [replace(one, offset=max(-1.0, one.offset - everywhere)) for one in told]
+            coarser = self._coarser if importance is not None else 0.0
+            if importance is None and where is not None:
+                importance = np.full_like(where, 255)
             if importance is not None:
-                found += rectangles(importance, self._coarser)
-            rest = self._coarser if importance is not None else 0.0
-            found.append(Rectangle(0, 0, picture.width, picture.height, rest))
-            found = [replace(one, offset=max(-1.0, one.offset - finer)) for one in found]
-            self._key, self._graph = key, _graph(picture, found)
+                cells = rectangles(importance, coarser, finer=finer - everywhere, where=where)
+                found += [replace(one, offset=one.offset - everywhere) for one in cells]
+            whole = Rectangle(0, 0, picture.width, picture.height, coarser - everywhere)
+            self._key, self._graph = key, _graph(picture, [*found, whole])
         self._graph.push(picture)
         marked = self._graph.pull()
         assert isinstance(marked, av.VideoFrame)
