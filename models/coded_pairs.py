@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from duoview.detections import Detections
 from duoview.inner.decoder import InnerDecoder
 from duoview.inner.encoder import InnerEncoder
+from duoview.inner.guide import Guide
 from duoview.inner.pictures import coded_colour
 from duoview.inner.settings import CODEC_NAMES, InnerSettings
 from duoview.models.data import VIDEO_SUFFIXES
 from duoview.picture import PictureReader, scaled_picture
+from duoview.profile import Profile
 
 Pictures = NDArray[np.uint8]
 #: What is done to frames before they are encoded at a quality index: as many frames come back, possibly smaller ones.
@@ -139,15 +141,19 @@ def scaled(frames: Sequence[av.VideoFrame], scale: float) -> list[av.VideoFrame]
                        interpolation="BICUBIC") for f in frames]
 
 
-def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fraction
+def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fraction, profile: Profile | None = None
          ) -> Iterator[tuple[int, bool, int, av.VideoFrame]]:
-    """Encode and decode frames: (number, whether it is a key frame, bytes of its packet, decoded frame), as shown."""
+    """Encode and decode frames: (number, whether it is a key frame, bytes of its packet, decoded frame), as shown.
+
+    profile: its saliency network guides the encoder, where the settings say so; None for no guidance.
+    """
     first = frames[0]
+    guide = Guide(settings, profile, threads=1, rate=float(rate)) if profile is not None else None
     encoder = InnerEncoder(settings, first.width, first.height, rate=rate, colour=coded_colour(first))
     decoder = InnerDecoder(CODEC_NAMES[settings.codec], first.width, first.height, threads=1)
     packets = []
     for ticket, frame in enumerate(frames):
-        packets += encoder.encode(frame, ticket, key=ticket == 0)
+        packets += encoder.encode(frame, ticket, key=ticket == 0, importance=guide.look(frame) if guide else None)
     packets += encoder.flush()
     told = {packet.ticket: (packet.key, len(packet.data)) for packet in packets}
     for packet in packets:
@@ -162,9 +168,11 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
 
 
 def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, scale: float = 1.0,
-               codec: str = "h264", preset: str = "", simplify: Simplify | None = None) -> CodedClip:
+               codec: str = "hevc", preset: str = "", simplify: Simplify | None = None,
+               profile: Profile | None = None) -> CodedClip:
     """The chosen frames of a scene, simplified and scaled, encoded and decoded, scaled back.
 
+    profile: as for `code`.
     Raises ValueError when ``simplify`` or the codec gives another number of frames.
     """
     frames = [scene.frames[at] for at in chosen]
@@ -183,7 +191,7 @@ def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, s
     for at, frame in enumerate(frames):
         source[at] = reader.read(frame)[0, :, :size[1], :size[0]]
     shown = 0
-    for ticket, key, length, frame in code(given, settings, rate):
+    for ticket, key, length, frame in code(given, settings, rate, profile):
         starts.append(ticket if key or not starts else starts[-1])
         picture = scaled_picture(reader, frame, (given[0].width, given[0].height), size)
         coded[ticket] = picture[0, :, :size[1], :size[0]]

@@ -18,6 +18,7 @@ from duoview.models.coded_pairs import CodedClip, Finder, Scene, Simplify, coded
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.loop import Loop
 from duoview.models.restoration import MAX_Q, Restoration
+from duoview.profile import Profile
 
 #: Crops begin at multiples of this, so that the network sees the codec's blocks where they are in whole pictures.
 BLOCK = 16
@@ -50,7 +51,7 @@ class RestorationTraining:
     scales: tuple[float, ...] = (1.0, 1.0, 1.0, 0.75, 0.5)
     clips: int = 32
     renew: int = 20
-    codec: str = "h264"
+    codec: str = "hevc"
     preset: str = ""
     picture: float = 4.0
     features: float = 1.0
@@ -90,8 +91,9 @@ class ClipDrawer:
     """Draws coded clips from scenes: every source as often as any other, every q of the range, rate and scale."""
 
     def __init__(self, scenes: Sequence[Scene], options: RestorationTraining, finder: Finder,
-                 simplify: Simplify | None, random: np.random.Generator) -> None:
+                 simplify: Simplify | None, random: np.random.Generator, profile: Profile | None = None) -> None:
         self.options, self.finder, self.simplify, self.random = options, finder, simplify, random
+        self.profile = profile
         self.sources: dict[str, list[Scene]] = {}
         for scene in scenes:
             self.sources.setdefault(scene.source, []).append(scene)
@@ -110,7 +112,7 @@ class ClipDrawer:
         q = int(random.integers(least, most + 1))
         scale = o.scales[random.integers(len(o.scales))]
         return coded_clip(scene, chosen[first:first + length], q, self.finder, scale=scale, codec=o.codec,
-                          preset=o.preset, simplify=self.simplify)
+                          preset=o.preset, simplify=self.simplify, profile=self.profile)
 
 
 def place(clip: CodedClip, at: int, options: RestorationTraining, random: np.random.Generator) -> tuple[int, int]:
@@ -208,11 +210,11 @@ class Validation:
 
     def __init__(self, scenes: Sequence[Scene], eyes: Sequence[DetectorEye], judges: Mapping[str, Judge],
                  agree: Agreement, finder: Finder, *, qualities: Sequence[int] = (12, 22, 34), frames: int = 24,
-                 codec: str = "h264", preset: str = "", simplify: Simplify | None = None, outside: float = 0.2
-                 ) -> None:
+                 codec: str = "hevc", preset: str = "", simplify: Simplify | None = None, outside: float = 0.2,
+                 profile: Profile | None = None) -> None:
         self.eyes, self.judges, self.agree, self.outside = eyes, judges, agree, outside
         self.clips = [coded_clip(scene, every(scene, 10.0)[:frames], q, finder, codec=codec, preset=preset,
-                                 simplify=simplify) for q in qualities for scene in scenes]
+                                 simplify=simplify, profile=profile) for q in qualities for scene in scenes]
         self._wanted: dict[tuple[str, int], Sequence[Detections]] = {}
         self._before = self._measure([clip.coded for clip in self.clips])
 
@@ -267,14 +269,17 @@ def _pictures(clip: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 def train(scenes: Sequence[Scene], eyes: Sequence[DetectorEye], finder: Finder, validation: Validation | None,
           options: RestorationTraining, folder: Path, *, simplify: Simplify | None = None,
-          report_seconds: float = 600.0) -> Restoration:
-    """Train from the checkpoint in ``folder``, where there is one; the averaged weights."""
+          profile: Profile | None = None, report_seconds: float = 600.0) -> Restoration:
+    """Train from the checkpoint in ``folder``, where there is one; the averaged weights.
+
+    profile: its saliency network guides the encoder of the coded clips; None for no guidance.
+    """
     torch.manual_seed(options.seed)
     network = Restoration().to(options.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loop = Loop("restoration", network, folder / "restoration.pt", minutes=options.minutes, rate=options.rate,
                 report_seconds=report_seconds)
     random = np.random.default_rng([options.seed, loop.step])
-    stream = batches(ClipDrawer(scenes, options, finder, simplify, random), options, random)
+    stream = batches(ClipDrawer(scenes, options, finder, simplify, random, profile), options, random)
     for _ in loop.rounds(lambda: validation(loop.average) if validation is not None else {}):
         found = losses(loop.network, eyes, next(stream))
         loop.update(options.picture * found["picture"] + options.features * found["features"]

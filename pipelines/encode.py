@@ -111,7 +111,8 @@ TABLE = (
     CommandOption("maxrate", "rate", "inner: bits per second at which a buffer fills (VBV)", _OUTPUT, bit_rate,
                   specifiers=("v",)),
     CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
-    CommandOption("inner_scale", "share", "inner: code pictures at this share of their width and height, 0.25 to 1 (1)",
+    CommandOption("inner_scale", "share", "inner: code pictures at this share of their width and height, 0.25 to 1 (1; "
+                  "below -q 8 0.7)",
                   _OUTPUT, share),
     CommandOption("simplify", "guide", "inner: what tells which parts get fewer bits: detections, saliency, auto, off",
                   _OUTPUT, one_of(*GUIDES)),

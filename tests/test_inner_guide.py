@@ -122,6 +122,17 @@ def test_a_scaled_stream_shows_the_sources_size_and_takes_fewer_bytes(frames: li
     assert 10 * np.log10(255**2 / ((shown - source) ** 2).mean()) > 22
 
 
+def test_at_low_qualities_large_pictures_are_coded_smaller_and_finer() -> None:
+    plain = InnerSettings(q=7)
+    small = plain.sized(640, 360)
+    assert small.scale == 0.7 and small.crf < InnerSettings(q=13).sized(640, 360).crf
+    for settings, size in ((plain, (320, 180)), (InnerSettings(q=8), (640, 360)),
+                           (InnerSettings("av1", q=7), (640, 360)),
+                           (InnerSettings(q=7, bit_rate=100_000), (640, 360))):
+        assert settings.sized(*size).scale == 1 and settings.sized(*size).crf == settings.crf
+    assert InnerSettings(q=7, scale=0.5).sized(640, 360).scale == 0.5
+
+
 def test_a_scaled_stream_keeps_its_regions_where_they_are(frames: list[av.VideoFrame]) -> None:
     settings = InnerSettings(simplify="off", threads=1, preset="veryfast", scale=0.53,
                              roi=(Region(0, 0, 160, 136, -1),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from bench.accuracy.codec import Codec, Setup, Variant, always
 from bench.accuracy.ours import Ours
@@ -12,11 +13,15 @@ from duoview.inner.settings import InnerSettings
 # Ours take no scale: what resolution a clip is coded at is a coder's own choice, which a user makes for the peers only.
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
-    # As it comes; "plain" is it without guidance. Cuts of the scene start no key frames, as with the peers.
-    "inner": lambda variant, setup: _inner("inner", variant, setup, "hevc"),
-    "inner-plain": lambda variant, setup: _inner("inner-plain", variant, setup, "hevc", simplify="off"),
-    "inner-h264": lambda variant, setup: _inner("inner-h264", variant, setup, "h264"),
-    "inner-av1": lambda variant, setup: _inner("inner-av1", variant, setup, "av1"),
+    # As it comes. "plain" is it without guidance, "alone" with key frames that refer to no background, "unscaled" never
+    # smaller; "bare" is neither guided nor with a background. Cuts of the scene start no key frames, as with the peers.
+    "inner": lambda variant, setup: _inner("inner", variant, setup),
+    "inner-plain": lambda variant, setup: _inner("inner-plain", variant, setup, simplify="off"),
+    "inner-alone": lambda variant, setup: _inner("inner-alone", variant, setup, background=0.0),
+    "inner-bare": lambda variant, setup: _inner("inner-bare", variant, setup, simplify="off", background=0.0),
+    "inner-unscaled": lambda variant, setup: _inner("inner-unscaled", variant, setup, scale=1.0),
+    "inner-h264": lambda variant, setup: _inner("inner-h264", variant, setup, codec="h264"),
+    "inner-av1": lambda variant, setup: _inner("inner-av1", variant, setup, codec="av1"),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
     "x264-slow": lambda variant, setup: Peer("x264-slow", X264, "slow", variant, setup),
     "x265-medium": lambda variant, setup: Peer("x265-medium", X265, "medium", variant, setup),
@@ -26,15 +31,14 @@ CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "hyperprior": lambda variant, setup: _learned("hyperprior", variant, setup),
 }
 #: Those that are run where none is named: neither what needs networks of its own, nor what tells where gains come from.
-USUAL = tuple(name for name in CODECS if name not in ("hyperprior", "inner-plain", "inner-h264", "inner-av1"))
+USUAL = tuple(name for name in CODECS if name != "hyperprior" and not name.startswith("inner-"))
 #: The one that all are compared with.
 ANCHOR = "x265-medium"
 
 
-def _inner(name: str, variant: Variant, setup: Setup, codec: str, *, simplify: str = "auto") -> Codec:
-    settings = InnerSettings(codec, latency=variant.latency, threads=setup.threads, simplify=simplify,
-                             scene_cuts=False)
-    return Ours(name, always(variant, scale=1.0), setup, machine="inner", inner=settings)
+def _inner(name: str, variant: Variant, setup: Setup, **settings: Any) -> Codec:
+    inner = InnerSettings(latency=variant.latency, threads=setup.threads, scene_cuts=False, **settings)
+    return Ours(name, always(variant, scale=1.0), setup, machine="inner", inner=inner)
 
 
 def _learned(name: str, variant: Variant, setup: Setup) -> Codec:

@@ -27,7 +27,8 @@ class InnerEncoder:
     """
 
     def __init__(self, settings: InnerSettings, width: int, height: int, *, rate: Fraction, colour: Colour) -> None:
-        self.settings, self.colour = settings, colour
+        self.settings, self.colour = settings.sized(width, height), colour
+        settings = self.settings
         self._pictures, self._time_base = PictureMaker(settings, width, height, colour), 1 / rate
         self._standard = self._opened(rate)
         self._groups: GroupEncoder | None = None

@@ -30,8 +30,8 @@ _SPACING_SECONDS = 2.0
 
 
 #: By how much the background and the first picture of a group are quantised finer, since the others are predicted from
-#: them: shares of the codec's range, 3 and 6 quantisers.
-_BACKGROUND_FINER, _FIRST_FINER = 0.06, 0.12
+#: them: shares of the codec's range, 3 and 4.5 quantisers.
+_BACKGROUND_FINER, _FIRST_FINER = 0.06, 0.09
 
 
 class GroupEncoder:

@@ -37,12 +37,13 @@ class PictureMaker:
 
     Args:
         width, height: of the frames; what the encoder cannot take (odd sizes, small ones) is extended by the edge.
-        colour: the coded colour, as `coded_colour` tells it.
+        settings: with a scale. colour: the coded colour, as `coded_colour` tells it.
     """
 
     def __init__(self, settings: InnerSettings, width: int, height: int, colour: Colour) -> None:
         self.colour, self._regions = colour, settings.takes_regions
         self._roi, self._source = settings.roi, (width, height)
+        assert settings.scale is not None  # it was chosen by the size
         #: Of the coded picture, without what extends it.
         self.width, self.height = (max(1, round(side * settings.scale)) for side in (width, height))
         least = settings.kind.smallest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 
@@ -17,6 +18,11 @@ MAX_GOP = 1 << 20
 #: Seconds from one background picture to the next, where nothing else is asked for; and at most.
 BACKGROUND, MAX_BACKGROUND = 60.0, 86400.0
 _MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
+
+
+#: Below this quality pictures of at least so many pixels are coded at this share of their sides, by so many steps of
+#: the constant rate factor finer: detectors see more in them then, at equal bytes.
+SMALL_BELOW, SMALL_FROM, SMALL, SMALL_FINER = 8, 400 * 225, 0.7, 4.0
 
 
 class InnerCodec(enum.IntEnum):
@@ -78,6 +84,8 @@ class InnerSettings:
     and bits of a buffer that is filled at that rate and never runs empty (VBV); both or neither. libsvtav1 takes them
     with constant quality only, and keeps to them loosely.
     scale: share of the source's width and height at which pictures are coded, 0.25 to 1; views have the source's size.
+    None chooses by quality and size: below q SMALL_BELOW libx264 and libx265 code pictures of SMALL_FROM pixels and
+    more at SMALL of their sides, and finer by as much as that saves.
     simplify: what tells which parts detectors look at; the others get fewer bits. ``detections`` that frames carry,
     ``saliency`` of the profile's network, ``auto`` for the first of them that is there, ``off``. roi: regions that are
     told beforehand, whose weights raise or lower the importance of what lies in them. Both need an encoder that takes
@@ -99,10 +107,12 @@ class InnerSettings:
     maxrate: int = 0
     bufsize: int = 0
     scene_cuts: bool = True
-    scale: float = 1.0
+    scale: float | None = None
     simplify: str = "auto"
     roi: tuple[Region, ...] = ()
     background: float | None = None
+    #: Steps of the constant rate factor by which pictures that `sized` chose to make smaller are coded finer.
+    finer: float = 0.0
 
     def __post_init__(self) -> None:
         if self.codec not in CODEC_NAMES:
@@ -123,7 +133,7 @@ class InnerSettings:
             raise LimitError(f"maxrate={self.maxrate} and bufsize={self.bufsize}: expected both or neither")
         if self.maxrate and self.bit_rate > self.maxrate:
             raise LimitError(f"bit_rate={self.bit_rate}: expected at most maxrate, {self.maxrate}")
-        if not 0.25 <= self.scale <= 1:
+        if self.scale is not None and not 0.25 <= self.scale <= 1:
             raise LimitError(f"scale={self.scale}: expected 0.25 to 1")
         if not self.encoder:
             object.__setattr__(self, "encoder", of_codec[0])
@@ -176,11 +186,19 @@ class InnerSettings:
         """True when packets may come in another order than their frames."""
         return self.kind.reorders and self.latency == "full" and self.b_frames != 0 and self.gop > 1
 
+    def sized(self, width: int, height: int) -> InnerSettings:
+        """These settings with a scale, for pictures of this size."""
+        if self.scale is not None:
+            return self
+        if self.kind.regions and not self.bit_rate and self.q < SMALL_BELOW and width * height >= SMALL_FROM:
+            return dataclasses.replace(self, scale=SMALL, finer=SMALL_FINER)
+        return dataclasses.replace(self, scale=1.0)
+
     @property
     def crf(self) -> float:
         """The constant rate factor of q, in quarters, which all encoders hold exactly."""
         kind = self.kind
-        return round(4 * (kind.coarsest + (kind.finest - kind.coarsest) * self.q / MAX_Q)) / 4
+        return round(4 * (kind.coarsest + (kind.finest - kind.coarsest) * self.q / MAX_Q - self.finer)) / 4
 
     def options(self) -> dict[str, str]:
         """The encoder's options, by libavcodec's names; b-frames, rates and thread count are among them."""

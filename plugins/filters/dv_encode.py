@@ -49,7 +49,8 @@ class Encode(Stage):
         b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
         maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
         bufsize: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits of that buffer, 0 for none")
-        scale: float = option(1.0, min=0.25, max=1.0, help="inner: share of width and height that is coded")
+        scale: float = option(0.0, min=0.0, max=1.0, help="inner: share of width and height that is coded, 0.25 to 1, "
+                              "or 0 for by quality and size")
         simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
         roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
         background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
@@ -97,7 +98,7 @@ class Encode(Stage):
             bit_rate=options.b,
             maxrate=options.maxrate,
             bufsize=options.bufsize,
-            scale=options.scale,
+            scale=options.scale or None,
             simplify=options.simplify,
             roi=tuple(Region.parse(part) for part in options.roi.split("|") if part),
             background=None if options.background < 0 else options.background,
