@@ -223,7 +223,7 @@ def test_regions_in_some_frames_only_are_coded(profile: Profile, watched: list[a
     for settings in ({"preset": "medium"}, {"latency": "zero"}, {"background": 0, "latency": "zero"}):
         encoder = encoder_for(profile, **settings)
         graph = av.filter.Graph()
-        source, sink = graph.add_buffer(template=None, width=WIDTH, height=HEIGHT, format="yuv444p",
+        source, sink = graph.add_buffer(width=WIDTH, height=HEIGHT, format=watched[0].format,
                                         time_base=Fraction(1, 640)), graph.add("buffersink")
         graph.link_nodes(source, graph.add("addroi", "x=8:y=8:w=64:h=64:qoffset=-1/5"), sink).configure()
         packets: list[av.Packet] = []
