@@ -244,8 +244,9 @@ class Decoder:
         background = unit.payload(SectionType.BACKGROUND)
         if unit.key:
             header, inner = read_key(payload, self.sequence.width, self.sequence.height)
-            self._show_inner(self._player.begin(header, background))
-            self._digest.update(background or b"")
+            left, carried = self._player.begin(header, background)
+            self._digest.update(carried)
+            self._show_inner(left)
         elif background is not None:
             raise BitstreamError("background picture in an access unit without the key flag", offset=0)
         else:

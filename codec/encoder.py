@@ -170,7 +170,7 @@ class Encoder:
                     background = Section(SectionType.BACKGROUND, None, one.background)
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
                                                  dts=one.dts, background=background))
-                self._digest.update(one.background or b"")
+                self._digest.update(one.background_packet)
                 self._digest.update(one.packet)
         except BaseException:
             assert self._inner is not None

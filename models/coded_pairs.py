@@ -163,8 +163,7 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
         for ticket, frame in decoder.decode(packet.data, packet.ticket):
             if ticket in told:
                 yield ticket, *told[ticket], frame
-    for ticket, frame in decoder.flush():
-        yield ticket, *told[ticket], frame
+    yield from ((ticket, *told[ticket], frame) for ticket, frame in decoder.flush() if ticket in told)
 
 
 def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, scale: float = 1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -232,7 +233,10 @@ def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
 
 def _is_broadcast(output: FileArguments) -> bool:
     """True where readers may join at any key frame, and cannot go back to what came before it."""
-    return is_pipe(output.url) or output.get("f", output.url.lower().rpartition(".")[2]) in ("mpegts", "ts")
+    path = Path(output.url)
+    device = path.exists() and not path.is_file()
+    format_ = output.get("f", path.suffix[1:]).lower()
+    return is_pipe(output.url) or device or format_ in ("mpegts", "ts")
 
 
 def encode(

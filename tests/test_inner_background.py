@@ -22,6 +22,7 @@ from duoview.access_unit import AccessUnit, Section, SectionType, parse, seriali
 from duoview.inner import InnerCodec, InnerDecoder, InnerSettings
 from duoview.inner.background import BackgroundMaker, share_of
 from duoview.inner.payload import BackgroundReference, KeyHeader, read_key, read_packet, write_key
+from duoview.inner.standard import StandardEncoder
 from duoview.kernels import crc32c
 from duoview.picture import PictureReader
 from duoview.pipelines.command import main
@@ -190,7 +191,8 @@ def test_the_machine_view_is_what_a_standard_decoder_makes_of_background_and_pac
         payload = unit.payload(SectionType.INNER)
         assert payload is not None
         if unit.key:
-            background = unit.payload(SectionType.BACKGROUND) or background
+            if (section := unit.payload(SectionType.BACKGROUND)) is not None:
+                background = read_packet(standard.codec, section)
             direct += standard.decode(background, -1)
             _, inner = read_key(payload, WIDTH, HEIGHT)
         else:
@@ -346,6 +348,85 @@ def test_the_command_line_shares_backgrounds_where_readers_can_go_back_to_them(
     with duoview.open(path) as container:
         units = key_units(container.demux())
     assert [unit.payload(SectionType.BACKGROUND) is not None for unit in units] == [expected]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_transport_stream_with_backgrounds_is_read_from_any_time_and_place(
+        profile: Profile, watched: list[av.VideoFrame], tmp_path: Path, codec: str) -> None:
+    # libavformat takes a private stream for the codec whose start codes it finds in it.
+    path = tmp_path / "a.ts"
+    packets = encode(encoder_for(profile, codec, background=1.8, b_frames=0), watched)
+    for packet in packets:
+        for name in ("pts", "dts"):
+            setattr(packet, name, getattr(packet, name) + 7 * packet.time_base.denominator)
+    with duoview.open(path, "w") as sink:
+        sink.add_stream(rate=RATE, width=WIDTH, height=HEIGHT, time_base=packets[0].time_base)
+        sink.mux(packets)
+    with duoview.open(path) as source:
+        assert len(decode(profile, source.demux())[1]) == COUNT
+    data = path.read_bytes()
+    path.write_bytes(data[188 * 6 :])
+    with duoview.open(path) as source:
+        _, shown = decode(profile, source.demux(), strict=False)
+    assert len(shown) == 2 * GOP  # from the next background on
+
+
+def test_pictures_that_are_extended_are_coded_with_regions(profile: Profile, watched: list[av.VideoFrame]) -> None:
+    # x265 takes pictures of 64x64 at least: what stands beside them has no importance of its own.
+    frames = [stamped(frame.reformat(width=40, height=36, format="yuv420p"), index)
+              for index, frame in enumerate(watched[:12])]
+    encoder = Encoder(40, 36, rate=RATE, gop=4, profile=profile, machine="inner",
+                      inner=InnerSettings(threads=1, simplify="saliency"))
+    assert len(decode(profile, encode(encoder, frames))[1]) == 12
+
+
+def test_a_background_is_refreshed_by_time_whatever_the_nominal_rate(
+        profile: Profile, watched: list[av.VideoFrame]) -> None:
+    inner = InnerSettings(threads=1, simplify="off", preset="veryfast", background=1.8)
+    encoder = Encoder(WIDTH, HEIGHT, rate=1000, gop=GOP, profile=profile, machine="inner", inner=inner)
+    units = key_units(encode(encoder, watched))
+    assert [unit.payload(SectionType.BACKGROUND) is not None for unit in units] == [True, False, True, False]
+
+
+def test_a_jump_in_time_refreshes_the_background(profile: Profile, watched: list[av.VideoFrame]) -> None:
+    frames = [stamped(av.VideoFrame.from_ndarray(frame.to_ndarray(), frame.format.name), index + (index > 12) * 10**9)
+              for index, frame in enumerate(watched[:20])]
+    packets = encode(encoder_for(profile), frames)
+    assert [header_of(unit).background.age for unit in key_units(packets)] == [0, 900, 0]  # type: ignore[union-attr]
+
+
+def test_what_was_coded_is_not_lost_when_the_next_encoder_does_not_open(
+        profile: Profile, watched: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = encoder_for(profile, preset="medium")
+    packets = [packet for frame in watched[: GOP + 2] for packet in encoder.encode(frame)]
+    opened = StandardEncoder.__init__
+    monkeypatch.setattr(StandardEncoder, "__init__", lambda *_, **__: (_ for _ in ()).throw(
+        duoview.BackendUnavailableError("no more")))
+    failed = 0
+    for frame in watched[GOP + 2 : 2 * GOP + 4]:
+        try:
+            packets += encoder.encode(frame)
+        except duoview.BackendUnavailableError:
+            failed += 1
+            monkeypatch.setattr(StandardEncoder, "__init__", opened)
+    packets += encoder.encode(None)
+    assert failed == 1 and len({packet.pts for packet in packets}) == 2 * GOP + 3
+
+
+def test_a_picture_that_cannot_be_a_background_is_damage_and_costs_no_frame_before_it(
+        profile: Profile, carried: list[av.Packet]) -> None:
+    start = [index for index, packet in enumerate(carried) if packet.is_keyframe][1]
+    unit = parse(bytes(carried[start]))
+    for garbage in (b"\x26\x01" + bytes(range(60)), b"\x40\x01", b"\xff"):
+        header = dataclasses.replace(header_of(unit), background=BackgroundReference(crc32c(garbage), 0))
+        payload = write_key(header, read_key(unit.payload(SectionType.INNER) or b"", WIDTH, HEIGHT)[1], WIDTH, HEIGHT)
+        sections = (Section(SectionType.BACKGROUND, None, garbage), Section(SectionType.INNER, None, payload))
+        wrong = dataclasses.replace(unit, sections=(unit.sections[0], *sections))
+        damaged = [*carried[:start], repacked(carried[start], serialize(wrong)), *carried[start + 1 :]]
+        decoder, shown = decode(profile, damaged, strict=False)
+        concealed = [frame.opaque.concealed for frame in shown if isinstance(frame.opaque, FrameOrigin)]
+        assert concealed[: 2 * GOP] == [False] * GOP + [True] * GOP and len(concealed) == COUNT
+        assert decoder.stats.damaged >= 1
 
 
 # ---- parts

@@ -30,33 +30,33 @@ class InnerEncoder:
         self.settings, self.colour = settings.sized(width, height), colour
         settings = self.settings
         self._pictures, self._time_base = PictureMaker(settings, width, height, colour), 1 / rate
-        self._standard = self._opened(rate)
-        self._groups: GroupEncoder | None = None
+        self._encoder: StandardEncoder | GroupEncoder = StandardEncoder(
+            settings, self._pictures.size, rate=rate, colour=colour)
         if settings.background_seconds:
-            first = [self._standard]  # it is opened by now, so that an error comes before the first frame
-            self._groups = GroupEncoder(settings, lambda: first.pop() if first else self._opened(rate),
-                                        self._pictures, rate=rate)
+            first = [self._encoder]  # it is open by now, so that an error comes before the first frame
+            self._encoder = GroupEncoder(
+                settings, lambda: first.pop() if first else StandardEncoder(
+                    settings, self._pictures.size, rate=rate, colour=colour), self._pictures, rate=rate)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the coded picture, without what extends it."""
         return self._pictures.width, self._pictures.height
 
-    def encode(self, frame: av.VideoFrame, ticket: int, *, key: bool, importance: Map | None = None
-               ) -> list[InnerPacket]:
+    def encode(self, frame: av.VideoFrame, ticket: int, *, key: bool, importance: Map | None = None,
+               seconds: Fraction | None = None) -> list[InnerPacket]:
         """Encode a frame; the frame is not altered. Tickets count up by one.
 
+        seconds: when it is shown; None for what its ticket makes of the rate.
         importance: (rows, columns) of the frame's cells, None where all of it counts. Regions that FFmpeg's addroi
         marked in the frame come before it.
         """
-        coded = self._pictures.make(frame, pts=ticket, time_base=self._time_base, importance=importance)
-        if self._groups is not None:
-            return self._groups.encode(coded, key=key)
-        return self._standard.encode(self._pictures.marked(coded), PictureType.I if key else PictureType.NONE)
+        coded = self._pictures.make(frame, pts=ticket, time_base=self._time_base, importance=importance,
+                                    seconds=ticket * self._time_base if seconds is None else seconds)
+        if isinstance(self._encoder, GroupEncoder):
+            return self._encoder.encode(coded, key=key)
+        return self._encoder.encode(self._pictures.marked(coded), PictureType.I if key else PictureType.NONE)
 
     def flush(self) -> list[InnerPacket]:
         """The packets that were held back; the encoder has then ended."""
-        return self._groups.flush() if self._groups is not None else self._standard.flush()
-
-    def _opened(self, rate: Fraction) -> StandardEncoder:
-        return StandardEncoder(self.settings, self._pictures.size, rate=rate, colour=self.colour)
+        return self._encoder.flush()

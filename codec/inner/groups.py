@@ -23,10 +23,10 @@ from .pictures import CodedPicture, PictureMaker
 from .settings import InnerSettings
 from .standard import InnerPacket, StandardEncoder
 
-#: Seconds that the first group waits for pictures of which the background is made, and the bytes that they may take.
-_WAIT_SECONDS, _WAIT_BYTES = 2.0, 128 << 20
+#: How long the first group waits for pictures of which the background is made, how many, and the bytes they may take.
+_WAIT_SECONDS, _WAIT_PICTURES, _WAIT_BYTES = 2, 256, 128 << 20
 #: Seconds between the pictures that are remembered for the next background.
-_SPACING_SECONDS = 2.0
+_SPACING_SECONDS = 2
 
 
 #: By how much the background and the first picture of a group are quantised finer, since the others are predicted from
@@ -45,19 +45,20 @@ class GroupEncoder:
     def __init__(self, settings: InnerSettings, opened: Callable[[], StandardEncoder], pictures: PictureMaker, *,
                  rate: Fraction) -> None:
         self._settings, self._opened, self._pictures = settings, opened, pictures
-        self._lifetime = max(1, round(settings.background_seconds * float(rate)))
-        wait = 1 if settings.latency == "zero" else round(_WAIT_SECONDS * rate)
-        self._wait = max(1, min(wait, settings.gop))
-        self._maker = BackgroundMaker(max(1, round(_SPACING_SECONDS * rate)))
+        self._wait = 1 if settings.latency == "zero" else min(settings.gop, round(_WAIT_SECONDS * rate), _WAIT_PICTURES)
+        self._maker = BackgroundMaker(max(1, min(settings.gop, round(_SPACING_SECONDS * rate))))
         #: Pictures of the first group, until there are enough of them.
         self._held: list[CodedPicture] = []
         self._began = False
         self._encoder: StandardEncoder | None = None
         self._count = 0
+        #: The background's picture, and when one was made last; what of it was carried last.
         self._picture: av.VideoFrame | None = None
-        self._background: Background | None = None
-        #: Of the background in the encoder of this group, until its packet comes; and of the group's first picture.
+        self._made = Fraction(0)
+        self._carried: Background | None = None
+        #: Ticket of the background in the encoder of this group; its packet, when it came; the group's first ticket.
         self._expected: int | None = None
+        self._background: Background | None = None
         self._first = 0
 
     def encode(self, coded: CodedPicture, *, key: bool) -> list[InnerPacket]:
@@ -67,22 +68,25 @@ class GroupEncoder:
         """
         found: list[InnerPacket] = []
         if not self._began:
-            if key and self._held:
-                found = self._start()
-            elif len(self._held) < self._wait:
-                self._held.append(coded)
-                self._maker.see(coded.picture)
-                size = sum(plane.buffer_size for plane in coded.picture.planes)
-                if len(self._held) < self._wait and (len(self._held) + 1) * size <= _WAIT_BYTES:
-                    return []
-                return self._start()
+            if not (key and self._held):
+                return self._hold(coded)
+            found = self._start()
         self._maker.see(coded.picture)
         return found + self._code(coded, key)
 
     def flush(self) -> list[InnerPacket]:
-        """All that was held back; the next picture would begin a group."""
-        found = self._start() if self._held else []
-        return found + self._end()
+        """All that was held back; the encoder has then ended."""
+        found = self._start()
+        return found + (self._told(self._encoder.flush()) if self._encoder is not None else [])
+
+    def _hold(self, coded: CodedPicture) -> list[InnerPacket]:
+        """Wait for more pictures of the first group, as long as there is time, and room for another one."""
+        self._held.append(coded)
+        self._maker.see(coded.picture)
+        size = sum(plane.buffer_size for plane in coded.picture.planes)
+        late = coded.seconds - self._held[0].seconds >= _WAIT_SECONDS
+        full = len(self._held) >= self._wait or (len(self._held) + 1) * size > _WAIT_BYTES
+        return self._start() if late or full else []
 
     def _start(self) -> list[InnerPacket]:
         """Code the pictures that waited."""
@@ -93,7 +97,7 @@ class GroupEncoder:
         found: list[InnerPacket] = []
         kind, finer, where = PictureType.NONE, 0.0, None
         if self._encoder is None or key or self._count >= self._settings.gop:
-            found = self._end() + self._begin(coded.picture)
+            found = self._begin(coded)
             # A P picture: else frames that are shown before the key unit's would come behind it.
             kind, finer = PictureType.P, _FIRST_FINER
             assert self._picture is not None
@@ -102,42 +106,39 @@ class GroupEncoder:
         self._count += 1
         return found + self._told(self._encoder.encode(self._pictures.marked(coded, finer, where), kind))
 
-    def _begin(self, picture: av.VideoFrame) -> list[InnerPacket]:
-        """Open a group's encoder and give it the background."""
-        assert picture.pts is not None
-        self._encoder, self._count, self._first = self._opened(), 0, picture.pts
-        known, background = self._background, self._picture
-        if (background is None or known is None or picture.pts - known.ticket >= self._lifetime
-                or share_of(background, picture) < ENOUGH):
+    def _begin(self, coded: CodedPicture) -> list[InnerPacket]:
+        """End the group before, open the next one's encoder, and give it the background."""
+        assert coded.picture.pts is not None
+        encoder = self._opened()  # first of all: what the old one still holds would be lost with a failure
+        found = self._told(self._encoder.flush()) if self._encoder is not None else []
+        self._encoder, self._count, self._first = encoder, 0, coded.picture.pts
+        background = self._picture
+        if (background is None or float(coded.seconds - self._made) >= self._settings.background_seconds
+                or share_of(background, coded.picture) < ENOUGH):
             fresh = self._maker.picture()
-            if share_of(fresh, picture) < ENOUGH:
-                maker = BackgroundMaker(1)
-                maker.see(picture)
-                fresh = maker.picture()
-            fresh.time_base = picture.time_base
+            if share_of(fresh, coded.picture) < ENOUGH:
+                alone = BackgroundMaker(1)
+                alone.see(coded.picture)
+                fresh = alone.picture()
+            fresh.time_base = coded.picture.time_base
             background = self._picture = self._pictures.marked(self._pictures.background(fresh), _BACKGROUND_FINER)
-            self._background = None
-        background.pts = picture.pts - 1
-        self._expected = background.pts
-        return self._told(self._encoder.encode(background, PictureType.I))
-
-    def _end(self) -> list[InnerPacket]:
-        if self._encoder is None:
-            return []
-        encoder, self._encoder = self._encoder, None
-        return self._told(encoder.flush())
+            self._made, self._carried = coded.seconds, None
+        # The ticket of the last picture of the group before, whose packets have all come by now.
+        background.pts = self._expected = self._first - 1
+        return found + self._told(encoder.encode(background, PictureType.I))
 
     def _told(self, packets: list[InnerPacket]) -> list[InnerPacket]:
         """The packets without the background's, the group's first one with what it refers to."""
         found = []
         for packet in packets:
             if packet.ticket == self._expected:
+                known = self._carried
+                same = known is not None and known.packet == packet.data
+                self._background = known if same else Background(packet.data, self._first)
                 self._expected = None
-                if self._background is None or self._background.packet != packet.data:
-                    self._background = Background(packet.data, self._first)
             elif packet.ticket == self._first and not packet.key:
                 found.append(dataclasses.replace(packet, key=True, background=self._background))
+                self._carried = self._background
             else:
                 found.append(packet)
         return found
-

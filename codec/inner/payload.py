@@ -39,8 +39,8 @@ _LONGEST_OBU = (1 << 32) - 1
 class BackgroundReference:
     """The background picture that a key unit's packet is predicted from.
 
-    crc: CRC-32C of its packet. age: milliseconds from the key unit that carries it to this one, rounded up and not less
-    than 1; 0 in the unit that carries it.
+    crc: CRC-32C of its section, which holds its packet as `write_packet` makes it. age: milliseconds from the key unit
+    that carries it to this one, rounded up and not less than 1; 0 in the unit that carries it.
     """
 
     crc: int

@@ -24,12 +24,13 @@ _INTERPOLATION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND
 class CodedPicture:
     """Samples to be coded, 8-bit 4:2:0; importance: (rows, columns) of its cells, None where all of it counts.
 
-    told: regions that come before it.
+    told: regions that come before it. seconds: when it is shown.
     """
 
     picture: av.VideoFrame
     importance: Map | None = None
     told: tuple[Rectangle, ...] = ()
+    seconds: Fraction = Fraction(0)
 
 
 class PictureMaker:
@@ -55,22 +56,23 @@ class PictureMaker:
         # a picture with regions again: either all its pictures have some, or none may.
         self._always = settings.encoder == "libx265"
 
-    def make(self, frame: av.VideoFrame, *, pts: int, time_base: Fraction, importance: Map | None) -> CodedPicture:
+    def make(self, frame: av.VideoFrame, *, pts: int, time_base: Fraction, importance: Map | None,
+             seconds: Fraction) -> CodedPicture:
         """A new picture; the frame is not altered.
 
-        importance: (rows, columns) of the frame's cells, None where all of it counts. Regions that FFmpeg's addroi
-        marked in the frame come before it.
+        pts, time_base: what the encoder is told. seconds: when the frame is shown. importance: (rows, columns) of the
+        frame's cells, None where all of it counts; regions that FFmpeg's addroi marked in the frame come before it.
         """
         picture = self._picture(frame)
         picture.pts, picture.time_base = pts, time_base
         if not self._regions:
-            return CodedPicture(picture)
+            return CodedPicture(picture, seconds=seconds)
         told = told_regions(frame)
         if (self.width, self.height) != (frame.width, frame.height):
             share = (self.width / frame.width, self.height / frame.height)
             told = [one.scaled(*share) for one in told]
             importance = None if importance is None else scaled_map(importance, *cells_of(self.width, self.height))
-        return CodedPicture(picture, importance, tuple(told))
+        return CodedPicture(picture, importance, tuple(told), seconds)
 
     def marked(self, coded: CodedPicture, finer: float = 0.0, where: Map | None = None) -> av.VideoFrame:
         """What the encoder is to be given: the samples with their regions.
@@ -81,6 +83,8 @@ class PictureMaker:
         plain = coded.importance is None and not coded.told and not finer
         if not self._regions or (plain and not self._always):
             return coded.picture
+        rows, columns = cells_of(self.width, self.height)
+        where = None if where is None else where[:rows, :columns]  # without what extends the picture
         return self._marker.mark(coded.picture, coded.importance, coded.told, finer, where)
 
     def background(self, picture: av.VideoFrame) -> CodedPicture:

@@ -17,8 +17,8 @@ import av
 from duoview.errors import BitstreamError
 from duoview.kernels import crc32c
 
-from .decoder import InnerDecoder
-from .payload import BackgroundReference, KeyHeader
+from .decoder import MAX_PADDING, InnerDecoder, first_picture
+from .payload import BackgroundReference, KeyHeader, can_start, read_packet
 from .settings import InnerCodec
 
 #: Packets without a frame (second fields, damage that a decoder does not report) are forgotten beyond this many.
@@ -77,7 +77,7 @@ class InnerPlayer:
         self._held: list[Shown] = []
         self._depth = self._fed = self._group = 0
         self._unknown = False
-        #: The last background picture: CRC-32C of its packet, and the packet. It outlives a loss and a seek.
+        #: The last background picture: CRC-32C of its section, and its packet. It outlives a loss and a seek.
         self._background: tuple[int, bytes] | None = None
         #: True once a packet was fed since the start or the last reset: there is, or will be, a picture to repeat.
         self.started = False
@@ -89,13 +89,14 @@ class InnerPlayer:
             raise BitstreamError("inner packet without a key unit before it", offset=0)
         return self._header.codec
 
-    def begin(self, header: KeyHeader, carried: bytes | None = None) -> list[Shown]:
+    def begin(self, header: KeyHeader, carried: bytes | None = None) -> tuple[list[Shown], bytes]:
         """Get ready for a key unit: with another header, or after a flush or a loss, a new decoder takes over.
 
-        carried: the packet of the background picture that the unit carries. Returns what was still to come of the
-        group before. BitstreamError when what the unit refers to is not there; the old decoder is untouched then.
+        carried: the section of the background picture that the unit carries. Returns what was still to come of the
+        group before, and the packet in that section, empty without it. BitstreamError when what the unit refers to is
+        not there or no picture.
         """
-        background = self._background_of(header.background, carried)
+        background = self._background_of(header, carried)
         self._group += 1
         header = replace(header, background=None)
         left: list[Shown] = []
@@ -108,17 +109,28 @@ class InnerPlayer:
         if background is not None:
             # It is not shown: no frame waits for its ticket.
             ticket, self._ticket = self._ticket, self._ticket + 1
-            left += self._take(self._decoder.decode(background, ticket))
-        return left
+            try:
+                left += self._take(self._decoder.decode(background, ticket))
+            except BitstreamError:
+                self._held = left + self._held
+                raise
+        return left, background if background is not None and carried is not None else b""
 
-    def _background_of(self, wanted: BackgroundReference | None, carried: bytes | None) -> bytes | None:
+    def _background_of(self, header: KeyHeader, carried: bytes | None) -> bytes | None:
         """The packet of the background picture that a key unit refers to."""
+        wanted = header.background
         if carried is not None:
             crc = crc32c(carried)
             if wanted is None or wanted != BackgroundReference(crc, 0):
                 said = "none" if wanted is None else str(wanted)
                 raise BitstreamError(f"key unit carries background picture {crc:08x} and refers to {said}", offset=0)
-            self._background = crc, carried
+            packet = read_packet(header.codec, carried)
+            if self._background != (crc, packet):
+                # A decoder that makes no picture of it would make none of what refers to it either, and say nothing.
+                if not can_start(header.codec, packet, True, first=True):
+                    raise BitstreamError(f"background picture {crc:08x} is none that decoding can begin with", offset=0)
+                first_picture(header.codec, packet, (header.width + MAX_PADDING) * (header.height + MAX_PADDING))
+                self._background = crc, packet
         if wanted is None:
             return None
         if self._background is None or self._background[0] != wanted.crc:

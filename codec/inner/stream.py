@@ -5,6 +5,7 @@ A frame of another size, format or colour, or another quality, starts a new run 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from fractions import Fraction
 
 import av
 
-from duoview.errors import LimitError
+from duoview.errors import BackendUnavailableError, LimitError
 from duoview.kernels import crc32c
 from duoview.sequence import SequenceHeader
 
@@ -21,7 +22,7 @@ from .encoder import InnerEncoder
 from .importance import Map
 from .payload import BackgroundReference, KeyHeader, write_key, write_packet
 from .pictures import coded_colour
-from .settings import CODEC_NAMES, InnerSettings
+from .settings import CODEC_NAMES, InnerCodec, InnerSettings
 from .standard import InnerPacket
 
 #: Where frames are reordered, packets begin before their frames; ticks this fine hold those times between the first two
@@ -59,12 +60,13 @@ def needs_finer_ticks(time_base: Fraction) -> bool:
 class CodedFrame:
     """A frame's inner section and packet; `dts` in ticks of the frame's time base, `q` it was coded with.
 
-    `background`: the packet of the background picture that this unit carries, None for none.
+    `background`, `background_packet`: section and packet of the background picture that this unit carries, if any.
     """
 
     payload: bytes
     packet: bytes
     background: bytes | None
+    background_packet: bytes
     key: bool
     times: FrameTimes
     dts: int
@@ -105,6 +107,8 @@ class InnerStream:
         self._last: Fraction | None = None
         #: The background that was carried last, and the time of the frame it came with.
         self._carried: tuple[Background, Fraction] | None = None
+        #: What a run that failed gave in the end; it comes with the next frame.
+        self._rescued: list[CodedFrame] = []
 
     def encode(self, frame: av.VideoFrame, sequence: SequenceHeader, times: FrameTimes, *, q: int,
                key: bool, importance: Map | None = None) -> list[CodedFrame]:
@@ -115,7 +119,6 @@ class InnerStream:
         if self._last is not None and times.seconds <= self._last:
             raise LimitError(f"pts {times.pts} ({float(times.seconds):.6f} s) follows {float(self._last):.6f} s: "
                              "frames must come in ascending time")
-        found: list[CodedFrame] = []
         colour = coded_colour(frame)
         if self._encoder is None or sequence != self._sequence or q != self.settings.q or (
                 colour != self._encoder.colour):
@@ -123,6 +126,8 @@ class InnerStream:
             encoder = InnerEncoder(settings, frame.width, frame.height, rate=self._rate, colour=colour)
             found = self.flush()
             self.settings, self._encoder, self._sequence, key = settings, encoder, sequence, True
+        else:
+            found, self._rescued = self._rescued, []
         if self.settings.reorders and needs_finer_ticks(times.time_base):
             times = times.finer()
         ticket, self._ticket = self._ticket, self._ticket + 1
@@ -131,23 +136,26 @@ class InnerStream:
         self._last = times.seconds
         try:
             return found + [self._coded(packet) for packet in self._encoder.encode(
-                frame, ticket, key=key, importance=importance)]
+                frame, ticket, key=key, importance=importance, seconds=times.seconds)]
         except BaseException:
+            rescued = found
+            with contextlib.suppress(BackendUnavailableError):  # that it fails is told already
+                rescued = found + self.flush()
             self.drop()
+            self._rescued = rescued
             raise
 
     def flush(self) -> list[CodedFrame]:
         """What is still to come; the next frame starts a new run."""
-        if self._encoder is None:
-            return []
-        encoder = self._encoder
-        found = [self._coded(packet) for packet in encoder.flush()]
-        self._encoder = None
+        found, self._rescued = self._rescued, []
+        if self._encoder is not None:
+            found += [self._coded(packet) for packet in self._encoder.flush()]
+            self._encoder = None
         return found
 
     def drop(self) -> None:
         """Forget the run that is under way, after a failure: the next frame is a key frame of a new one."""
-        self._encoder = None
+        self._encoder, self._rescued = None, []
 
     def _coded(self, packet: InnerPacket) -> CodedFrame:
         assert self._sequence is not None and self._encoder is not None
@@ -155,19 +163,24 @@ class InnerStream:
         before = self._times.get(packet.order)
         dts = self._order.next(before.seconds if before is not None else None, times)
         kind, background = CODEC_NAMES[self.settings.codec], packet.background
-        carried = background.packet if background is not None and background.ticket == packet.ticket else None
         if packet.key:
-            header = KeyHeader(kind, *self._encoder.size, self._reference(background, times))
+            reference = self._reference(kind, background, times)
+            header = KeyHeader(kind, *self._encoder.size, reference)
             payload = write_key(header, packet.data, self._sequence.width, self._sequence.height)
         else:
             payload = write_packet(kind, packet.data)
-        return CodedFrame(payload, packet.data, carried, packet.key, times, dts, self.settings.q, self._sequence)
+        coded = CodedFrame(payload, packet.data, None, b"", packet.key, times, dts, self.settings.q, self._sequence)
+        if background is None or background.ticket != packet.ticket:
+            return coded
+        return dataclasses.replace(coded, background=write_packet(kind, background.packet),
+                                   background_packet=background.packet)
 
-    def _reference(self, background: Background | None, times: FrameTimes) -> BackgroundReference | None:
+    def _reference(self, kind: InnerCodec, background: Background | None, times: FrameTimes
+                   ) -> BackgroundReference | None:
         """What a key unit says of the background that its packet refers to."""
         if background is None:
             return None
         if self._carried is None or self._carried[0] != background:
             self._carried = background, times.seconds
         age = (times.seconds - self._carried[1]) * 1000
-        return BackgroundReference(crc32c(background.packet), math.ceil(age))
+        return BackgroundReference(crc32c(write_packet(kind, background.packet)), math.ceil(age))

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import av
 
 from duoview.errors import ContainerError, ContainerFormatError
+from duoview.inner.payload import BackgroundReference
 from duoview.plugins.containers import formats, records
 from duoview.plugins.containers.backgrounds import carried_background, missing_background, with_background
 from duoview.plugins.containers.demuxer import Demuxer
@@ -19,6 +20,9 @@ from duoview.plugins.containers.packet import header_of, unit_packet
 from duoview.plugins.containers.records import RecordReader
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
+
+#: By how much the time of a unit may be off, in milliseconds, and how many are tried.
+_SLACK_MS, _TRIES = 3, 3
 
 
 class _Reader(Protocol):
@@ -124,12 +128,7 @@ class InputContainer:
         if wanted is None:
             return packet
         if self._background is None or self._background[0] != wanted.crc:
-            # Its age is rounded up to milliseconds: the unit that carries it is the last one at or before this time.
-            ticks = Fraction(1 - wanted.age, 1000) / self.stream.time_base
-            carried = None
-            if self._reader.seek(pts + math.ceil(ticks)) is not None:
-                carrier = self._reader.next_packet()
-                carried = carried_background(bytes(carrier), wanted) if carrier is not None else None
+            carried = self._find_background(pts, wanted)
             self._reader.seek(pts)
             self._reader.next_packet()
             if carried is None:
@@ -138,6 +137,21 @@ class InputContainer:
         duration = packet.duration or 0
         return unit_packet(with_background(data, self._background[1]), pts=packet.pts, dts=packet.dts,
                            duration=duration, time_base=Fraction(packet.time_base), key=True)
+
+    def _find_background(self, pts: int, wanted: BackgroundReference) -> bytes | None:
+        """The background picture of a key unit, from the unit that carries it."""
+        # Ages are rounded up to milliseconds, and some containers round times: it is about the last one before this.
+        target = pts + math.ceil(Fraction(_SLACK_MS - wanted.age, 1000) / self.stream.time_base)
+        for _ in range(_TRIES):
+            landed = self._reader.seek(target)
+            unit = self._reader.next_packet() if landed is not None else None
+            if landed is None or unit is None:
+                return None
+            carried = carried_background(bytes(unit), wanted)
+            if carried is not None:
+                return carried
+            target = landed - 1
+        return None
 
     def close(self) -> None:
         """Close the input; a file object given by the caller stays open. A second call does nothing."""
