@@ -20,8 +20,9 @@ BACKGROUND, MAX_BACKGROUND = 60.0, 86400.0
 _MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
 
 
-#: Below this quality pictures of at least so many pixels are coded at this share of their sides, by so many steps of
-#: the constant rate factor finer: detectors see more in them then, at equal bytes.
+#: Below this quality pictures of at least so many pixels are coded at this share of their sides: detectors see more in
+#: them then, at equal bytes. Next to it they are finer by so many steps of the constant rate factor, which costs as many
+#: bytes as without, and at q 0 by none.
 SMALL_BELOW, SMALL_FROM, SMALL, SMALL_FINER = 8, 400 * 225, 0.7, 4.0
 
 
@@ -85,7 +86,7 @@ class InnerSettings:
     with constant quality only, and keeps to them loosely.
     scale: share of the source's width and height at which pictures are coded, 0.25 to 1; views have the source's size.
     None chooses by quality and size: below q SMALL_BELOW libx264 and libx265 code pictures of SMALL_FROM pixels and
-    more at SMALL of their sides, and finer by as much as that saves.
+    more at SMALL of their sides, and finer instead.
     simplify: what tells which parts detectors look at; the others get fewer bits. ``detections`` that frames carry,
     ``saliency`` of the profile's network, ``auto`` for the first of them that is there, ``off``. roi: regions that are
     told beforehand, whose weights raise or lower the importance of what lies in them. Both need an encoder that takes
@@ -191,7 +192,7 @@ class InnerSettings:
         if self.scale is not None:
             return self
         if self.kind.regions and not self.bit_rate and self.q < SMALL_BELOW and width * height >= SMALL_FROM:
-            return dataclasses.replace(self, scale=SMALL, finer=SMALL_FINER)
+            return dataclasses.replace(self, scale=SMALL, finer=SMALL_FINER * self.q / SMALL_BELOW)
         return dataclasses.replace(self, scale=1.0)
 
     @property
