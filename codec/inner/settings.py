@@ -21,8 +21,8 @@ _MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
 
 
 #: Below this quality pictures of at least so many pixels are coded at this share of their sides: detectors see more in
-#: them then, at equal bytes. Next to it they are finer by so many steps of the constant rate factor, which costs as many
-#: bytes as without, and at q 0 by none.
+#: them then, at equal bytes. Next to it they are finer by so many steps of the constant rate factor, which costs as
+#: many bytes as without, and at q 0 by none.
 SMALL_BELOW, SMALL_FROM, SMALL, SMALL_FINER = 8, 400 * 225, 0.7, 4.0
 
 
