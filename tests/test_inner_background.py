@@ -336,6 +336,23 @@ def test_what_a_seek_lands_on_carries_its_background_and_can_begin_another_file(
         assert all(np.array_equal(a.to_ndarray(), b.to_ndarray()) for a, b in zip(shown, last, strict=True))
 
 
+@pytest.mark.parametrize("late", [-2, 0, 2])
+def test_a_container_that_rounds_times_does_not_hide_the_background(
+        profile: Profile, watched: list[av.VideoFrame], tmp_path: Path, late: int) -> None:
+    packets = encode(encoder_for(profile, background=1.8, latency="zero"), watched)
+    for packet in packets:
+        packet.pts = packet.dts = round(packet.pts * packet.time_base * 1000)
+        packet.time_base, packet.duration = Fraction(1, 1000), 100
+    packets[2 * GOP].pts = packets[2 * GOP].dts = 1800 + late  # the second unit that carries one
+    with duoview.open(tmp_path / "a.nut", "w") as sink:
+        sink.add_stream(rate=RATE, width=WIDTH, height=HEIGHT, time_base=Fraction(1, 1000))
+        sink.mux(packets)
+    with duoview.open(tmp_path / "a.nut") as source:
+        assert source.seek(3.0) == 2700
+        found = next(source.demux())
+    assert parse(bytes(found)).payload(SectionType.BACKGROUND) is not None
+
+
 @pytest.mark.parametrize(("name", "words", "expected"), [
     ("a.nut", [], True), ("a.ts", [], False), ("a.nut", ["-background", "0"], False),
     ("a.ts", ["-background", "10"], True), ("a.nut", ["-b:v", "100k"], False),
