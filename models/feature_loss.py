@@ -59,7 +59,7 @@ class DetectorEye:
         if family.name not in LAYOUTS:
             raise ValueError(f"family {family.name!r}: expected one of {', '.join(LAYOUTS)}")
         self.network, self.layout, self.scale = ForeignNetwork(path, device), LAYOUTS[family.name], scale
-        self.name = family.name
+        self.name, self.device = family.name, device
         self.taps = tuple(taps) or self.network.features()
         self.maps = self.network.answers()
         prepared = family.preparation

@@ -244,8 +244,9 @@ class Validation:
             errors.append(10 * math.log10(255**2 / max(1e-9, float((square * weights).sum() / weights.sum()))))
             few = slice(1, None, 6)
             for eye in self.eyes:
-                one, other = eye.distances(eye(torch.from_numpy(shown[few]).float() / 255),
-                                           eye(torch.from_numpy(clip.source[few]).float() / 255))
+                seen, wanted = (eye(torch.from_numpy(part[few]).to(eye.device).float() / 255)
+                                for part in (shown, clip.source))
+                one, other = eye.distances(seen, wanted)
                 features.append(float(one))
                 answers.append(float(other))
             for name, judge in self.judges.items():
