@@ -178,7 +178,8 @@ def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, s
     step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
     rate = scene.rate / step
     size = (frames[0].width, frames[0].height)
-    settings = InnerSettings(codec=codec, preset=preset, q=q, gop=max(1, round(KEY_SECONDS * rate)), threads=1)
+    settings = InnerSettings(codec=codec, preset=preset, q=q, gop=max(1, round(KEY_SECONDS * rate)), threads=1,
+                             scale=1.0)  # they are scaled here
     given = scaled(simplify(frames, q) if simplify is not None else frames, scale)
     if len(given) != len(frames):
         raise ValueError(f"simplify gave {len(given)} frames for {len(frames)}")
