@@ -144,6 +144,13 @@ def test_a_camera_that_moves_gives_every_key_frame_a_background_of_its_own(profi
     assert len(decode(profile, packets)[1]) == len(frames)
 
 
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_stream_that_ends_before_there_is_a_background_has_none(
+        profile: Profile, watched: list[av.VideoFrame], count: int) -> None:
+    alone, short = (encode(encoder_for(profile, background=seconds), watched[:count]) for seconds in (0, 60.0))
+    assert [bytes(packet) for packet in short] == [bytes(packet) for packet in alone]
+
+
 # ---- what carries it, and who refers to it
 
 
@@ -360,11 +367,12 @@ def test_a_container_that_rounds_times_does_not_hide_the_background(
 def test_the_command_line_shares_backgrounds_where_readers_can_go_back_to_them(
         tmp_path: Path, name: str, words: list[str], expected: bool) -> None:
     path = tmp_path / name
-    source = ["encode", "-f", "lavfi", "-i", "testsrc2=size=96x80:rate=10:duration=1"]
+    source = ["encode", "-f", "lavfi", "-i", "testsrc2=size=96x80:rate=10:duration=3"]
     assert main([*source, "-machine", "inner", "-simplify", "off", "-preset", "ultrafast", *words, str(path)]) == 0
     with duoview.open(path) as container:
         units = key_units(container.demux())
-    assert [unit.payload(SectionType.BACKGROUND) is not None for unit in units] == [expected]
+    carried = [unit.payload(SectionType.BACKGROUND) is not None for unit in units]
+    assert carried == [expected] + [False] * (len(carried) - 1)
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])

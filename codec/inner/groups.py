@@ -76,7 +76,12 @@ class GroupEncoder:
 
     def flush(self) -> list[InnerPacket]:
         """All that was held back; the encoder has then ended."""
-        found = self._start()
+        if self._held:  # nothing else would ever refer to their background
+            held, self._held, self._encoder = self._held, [], self._opened()
+            found = [packet for index, coded in enumerate(held) for packet in self._encoder.encode(
+                self._pictures.marked(coded), PictureType.NONE if index else PictureType.I)]
+        else:
+            found = []
         return found + (self._told(self._encoder.flush()) if self._encoder is not None else [])
 
     def _hold(self, coded: CodedPicture) -> list[InnerPacket]:
