@@ -28,7 +28,6 @@ _WAIT_SECONDS, _WAIT_PICTURES, _WAIT_BYTES = 2, 256, 128 << 20
 #: Seconds between the pictures that are remembered for the next background.
 _SPACING_SECONDS = 2
 
-
 #: By how much the background and the first picture of a group are quantised finer, since the others are predicted from
 #: them: shares of the codec's range, 3 and 4.5 quantisers.
 _BACKGROUND_FINER, _FIRST_FINER = 0.06, 0.09
