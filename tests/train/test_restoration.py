@@ -191,8 +191,8 @@ def test_batches_hold_pictures_of_several_qualities_with_their_weights(scene: Sc
 
 def test_training_brings_pictures_nearer_to_their_source(scene: Scene, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    options = RestorationTraining(batch=4, crop=64, clips=3, preset="ultrafast", qualities=(8, 12), strays=0.0,
-                                  rates=(0.0,), scales=(1.0,))
+    options = RestorationTraining(batch=4, crop=64, clips=3, codec="h264", preset="ultrafast", qualities=(8, 12),
+                                  strays=0.0, rates=(0.0,), scales=(1.0,))
     random = np.random.default_rng(3)
     stream = batches(ClipDrawer([scene], options, middle_box, None, random), options, random)
     # A number of steps instead of minutes, so that a busy machine learns as much.
@@ -201,7 +201,7 @@ def test_training_brings_pictures_nearer_to_their_source(scene: Scene, tmp_path:
         loop.update(10 * losses(loop.network, [], next(stream))["picture"])
         if loop.step == 120:
             break
-    clip = coded_clip(scene, range(10), 10, middle_box, preset="ultrafast")
+    clip = coded_clip(scene, range(10), 10, middle_box, codec="h264", preset="ultrafast")
     restored = restored_clip(loop.average, clip)
     before, after = (float(((p.astype(float) - clip.source) ** 2).mean()) for p in (clip.coded, restored))
     assert after < 0.97 * before
