@@ -348,7 +348,7 @@ def test_a_container_that_rounds_times_does_not_hide_the_background(
         profile: Profile, watched: list[av.VideoFrame], tmp_path: Path, late: int) -> None:
     packets = encode(encoder_for(profile, background=1.8, latency="zero"), watched)
     for packet in packets:
-        packet.pts = packet.dts = round(packet.pts * packet.time_base * 1000)
+        packet.pts = packet.dts = round((packet.pts or 0) * packet.time_base * 1000)
         packet.time_base, packet.duration = Fraction(1, 1000), 100
     packets[2 * GOP].pts = packets[2 * GOP].dts = 1800 + late  # the second unit that carries one
     with duoview.open(tmp_path / "a.nut", "w") as sink:
@@ -372,7 +372,7 @@ def test_the_command_line_shares_backgrounds_where_readers_can_go_back_to_them(
     with duoview.open(path) as container:
         units = key_units(container.demux())
     carried = [unit.payload(SectionType.BACKGROUND) is not None for unit in units]
-    assert carried == [expected] + [False] * (len(carried) - 1)
+    assert carried == [expected, *[False] * (len(carried) - 1)]
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
