@@ -234,8 +234,8 @@ class InnerSettings:
             # Parameter sets in every key frame, closed groups, and no banner of the encoder's settings in the stream.
             # Wavefronts would cost 18 bytes a frame at 640x360, a tenth of all at low rates. Frames are coded side
             # by side without them.
-            # Without cutree: it takes bits from what moves for what stays, 20 to 25 % at equal AP75, and the same
-            # picture would not be the same packet.
+            # Without cutree: with it, the same picture would not be the same packet. It also takes bits from what moves
+            # for what stays: at equal AP75 20 to 25 % of two clips; in two crowds it is worth 3 to 8 %.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1", "wpp=0", "cutree=0",
                    "lookahead-slices=0", "qcomp=1"]
             own += ["aq-mode=1", "aq-strength=1"] if bare else []
