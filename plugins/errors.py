@@ -28,6 +28,10 @@ class LinkError(Error, TypeError):
     """What one pad gives is not what the next pad takes, or an item of the wrong kind was pushed."""
 
 
+class QueueFullError(Error, BufferError):
+    """More items wait in a graph than its limit allows, because an input gets none or an output is not pulled."""
+
+
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest of the allowed words, or an empty text."""
     near = nearest(word, allowed)

@@ -38,6 +38,39 @@ class Flow(abc.ABC):
         Raises av.BlockingIOError when items must be pushed first, av.EOFError when drained, now and for ever after.
         """
 
+    @property
+    def makes_items(self) -> bool:
+        """Whether items come out that none went in for: it has a source inside."""
+        return False
+
+    # A flow with several pads overrides these six, which number them; others have one input and one output, pad 0.
+
+    @property
+    def input_types(self) -> tuple[LinkType, ...]:
+        """What each input takes."""
+        return (self.input,)
+
+    @property
+    def output_types(self) -> tuple[LinkType, ...]:
+        """What each output gives."""
+        return (self.output,)
+
+    def feed(self, item: Item | None, pad: int) -> None:
+        """Push into input `pad`."""
+        self.push(item)
+
+    def take(self, pad: int) -> Any:
+        """Pull from output `pad`."""
+        return self.pull()
+
+    def describe(self, pad: int, link: Link | None) -> None:
+        """Tell what is known of input `pad`."""
+        self.before = link
+
+    def link_at(self, pad: int) -> Link | None:
+        """The properties of output `pad`."""
+        return self.link
+
     @abc.abstractmethod
     def reset(self) -> None:
         """Forget every item and all state, as after a seek; takes items again, also after the end."""
@@ -62,6 +95,13 @@ class Flow(abc.ABC):
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             yield item
+
+
+def item_time(item: Item) -> float:
+    """Time of an item in seconds, only ever to compare; without a time stamp before all others."""
+    if item.pts is None or not item.time_base:
+        return float("-inf")
+    return item.pts * item.time_base.numerator / item.time_base.denominator
 
 
 def more_input_needed() -> av.error.BlockingIOError:

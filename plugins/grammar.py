@@ -1,9 +1,9 @@
-"""The text of a linear filtergraph, as libavfilter reads it.
+"""The text of a filtergraph, as libavfilter reads it.
 
-``name@id=args, name=args`` with two levels of quoting: the first separates filters (by ``,``), the second, inside
-``args``, separates options (by ``:``). At both levels a backslash takes the next character as it is and '...' takes
-everything up to the next quote. Source: "Notes on filtergraph escaping" and "Filtergraph syntax" of the FFmpeg
-filters manual. Nothing here knows what a filter is.
+Chains separated by ``;`` of filters separated by ``,``, each ``[input]name@id=args[output]``, with two levels of quoting:
+the first separates filters, the second, inside ``args``, separates options (by ``:``). At both levels a backslash takes
+the next character as it is and '...' takes everything up to the next quote. Source: "Notes on filtergraph escaping" and
+"Filtergraph syntax" of the FFmpeg filters manual. Nothing here knows what a filter is or what its labels lead to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .errors import GraphSyntaxError
 
 WHITESPACE = " \n\t\r"
-ONLY_LINEAR = "only linear chains (filter, filter, ...) are supported in this version"
+_SCALE_OPTIONS = "sws_flags="
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,23 @@ class Token:
 
 
 @dataclass(frozen=True)
+class LabelText:
+    """A link label as written, without its brackets and quotes. Columns count from 1."""
+
+    name: str
+    column: int
+
+
+@dataclass(frozen=True)
 class FilterText:
-    """One filter as written: its name, the instance name after ``@`` if any, and its options still in one text."""
+    """One filter as written: its name, the instance name after ``@`` if any, its options still in one text, its labels."""
 
     name: str
     instance: str | None
     options: Token | None
     column: int
+    inputs: tuple[LabelText, ...] = ()
+    outputs: tuple[LabelText, ...] = ()
 
     @property
     def label(self) -> str:
@@ -53,6 +63,14 @@ class OptionText:
     key: str | None
     value: str
     column: int
+
+
+@dataclass(frozen=True)
+class GraphText:
+    """A filtergraph as written; `scale_options` are those of a leading ``sws_flags=...;``, for every scaler."""
+
+    chains: tuple[tuple[FilterText, ...], ...]
+    scale_options: tuple[OptionText, ...] = ()
 
 
 def take_token(text: str, position: int, terminators: str, origins: tuple[int, ...] | None = None) -> tuple[Token, int]:
@@ -96,39 +114,76 @@ def take_token(text: str, position: int, terminators: str, origins: tuple[int, .
     return Token("".join(characters), tuple(offsets), start), position
 
 
-def parse_chain(text: str) -> tuple[FilterText, ...]:
-    """Split the text of a linear filtergraph into its filters, in order.
+def parse_text(text: str) -> GraphText:
+    """Split the text of a filtergraph into chains of filters, in order.
 
-    Raises GraphSyntaxError, with the column, for a missing name and for what is not a linear chain: labels in square
-    brackets, several chains (``;``). As in libavfilter one trailing comma is allowed.
+    Raises GraphSyntaxError, with the column, for what libavfilter's parser refuses: no filter at all, a filter without
+    name, a label that is empty or not closed, anything but ``,`` or ``;`` behind a filter, ``sws_flags`` without ``;``.
+    As there, a trailing ``,`` or ``;`` is allowed.
     """
-    filters: list[FilterText] = []
     position = _skip(text, 0)
+    scale_options, position = _take_scale_options(text, position)
+    chains: list[tuple[FilterText, ...]] = []
+    chain: list[FilterText] = []
+    position = _skip(text, position)
     if position == len(text):
         raise GraphSyntaxError("no filter in the text; expected at least one, e.g. scale=640:-2", position + 1)
     while position < len(text):
-        _refuse_label(text, position)
-        name, position = take_token(text, position, "=,;[")
-        name_column = name.start + 1
-        if not name.text:
-            raise GraphSyntaxError("a filter name is missing here", name_column)
-        options: Token | None = None
-        if position < len(text) and text[position] == "=":
-            options, position = take_token(text, position + 1, "[],;")
-        filter_name, at, instance = name.text.partition("@")
-        if not filter_name:
-            raise GraphSyntaxError(f"a filter name is missing before {name.text!r}", name_column)
-        filters.append(FilterText(filter_name, instance if at else None, options, name_column))
-        position = _skip(text, position)
+        item, position = _take_filter(text, position)
+        chain.append(item)
         if position == len(text):
             break
-        _refuse_label(text, position)
+        if text[position] not in ",;":
+            found = f"expected ',' or ';' behind filter {item.label}, found {text[position]!r}"
+            hint = "; a ']' or '[' that is no label is written \\] or \\[" if text[position] == "]" else ""
+            raise GraphSyntaxError(found + hint, position + 1)
         if text[position] == ";":
-            raise GraphSyntaxError(f"';' starts another chain; {ONLY_LINEAR}", position + 1)
-        if text[position] != ",":
-            raise GraphSyntaxError(f"expected ',' before the next filter, found {text[position]!r}", position + 1)
+            chains.append(tuple(chain))
+            chain = []
         position = _skip(text, position + 1)
-    return tuple(filters)
+    if chain:
+        chains.append(tuple(chain))
+    return GraphText(tuple(chains), scale_options)
+
+
+def _take_scale_options(text: str, position: int) -> tuple[tuple[OptionText, ...], int]:
+    if not text.startswith(_SCALE_OPTIONS, position):
+        return (), position
+    end = text.find(";", position)
+    if end < 0:
+        raise GraphSyntaxError("sws_flags=... needs a ';' behind its value", position + 1)
+    begin = position + len("sws_")
+    token = Token(text[begin:end], tuple(range(begin, end)), begin)
+    return split_options(token), end + 1
+
+
+def _take_filter(text: str, position: int) -> tuple[FilterText, int]:
+    inputs, position = _take_labels(text, position)
+    name, position = take_token(text, position, "=,;[")
+    column = name.start + 1
+    filter_name, at, instance = name.text.partition("@")
+    if not filter_name:
+        before = f" before {name.text!r}" if name.text else " here"
+        raise GraphSyntaxError(f"a filter name is missing{before}", column)
+    options: Token | None = None
+    if position < len(text) and text[position] == "=":
+        options, position = take_token(text, position + 1, "[],;")
+    outputs, position = _take_labels(text, position)
+    return FilterText(filter_name, instance if at else None, options, column, inputs, outputs), _skip(text, position)
+
+
+def _take_labels(text: str, position: int) -> tuple[tuple[LabelText, ...], int]:
+    labels: list[LabelText] = []
+    while position < len(text) and text[position] == "[":
+        column = position + 1
+        token, position = take_token(text, position + 1, "]")
+        if position == len(text):
+            raise GraphSyntaxError(f"'[' without its ']': the label {token.text!r} is not closed", column)
+        if not token.text:
+            raise GraphSyntaxError("the label between '[' and ']' is empty; expected a name, e.g. [left]", column)
+        labels.append(LabelText(token.text, column))
+        position = _skip(text, position + 1)
+    return tuple(labels), position
 
 
 def split_options(options: Token | None) -> tuple[OptionText, ...]:
@@ -160,8 +215,3 @@ def _skip(text: str, position: int) -> int:
     while position < len(text) and text[position] in WHITESPACE:
         position += 1
     return position
-
-
-def _refuse_label(text: str, position: int) -> None:
-    if text[position] in "[]":
-        raise GraphSyntaxError(f"{text[position]!r} belongs to a label; {ONLY_LINEAR}", position + 1)

@@ -15,20 +15,26 @@ class LinkType(enum.Enum):
     """What travels on a link."""
 
     VIDEO = "video frames"
+    AUDIO = "audio frames"
     ACCESS_UNITS = "access units"
 
 
-Item: TypeAlias = "av.VideoFrame | av.Packet[Any]"
-ITEM_TYPES: dict[LinkType, type] = {LinkType.VIDEO: av.VideoFrame, LinkType.ACCESS_UNITS: av.Packet}
+Item: TypeAlias = "av.VideoFrame | av.AudioFrame | av.Packet[Any]"
+ITEM_TYPES: dict[LinkType, type] = {
+    LinkType.VIDEO: av.VideoFrame,
+    LinkType.AUDIO: av.AudioFrame,
+    LinkType.ACCESS_UNITS: av.Packet,
+}
 
 
 @dataclass(frozen=True)
 class Link:
     """Properties of a link, known from the first item on it.
 
-    `width` and `height` are in pixels and 0 while unknown (access units before they are parsed); `format` is FFmpeg's
-    pixel format name or None. `rate` (frames per second) is nominal and None when nobody told it; times are only ever
-    in `time_base`. `sample_aspect` is width to height of one sample.
+    `width` and `height` are in pixels and 0 while unknown (access units before they are parsed) and for audio; `format`
+    is FFmpeg's name of the pixel or sample format, or None. `rate` (frames per second) is nominal and None when nobody told it; times are only ever
+    in `time_base`. `sample_aspect` is width to height of one sample of a picture. Audio alone has a `sample_rate` in Hz
+    and a channel `layout`, as FFmpeg names it.
     """
 
     type: LinkType
@@ -38,6 +44,8 @@ class Link:
     height: int = 0
     format: str | None = None
     sample_aspect: Fraction = Fraction(1)
+    sample_rate: int = 0
+    layout: str | None = None
 
 
 def link_of(item: Item, before: Link | None = None) -> Link:
@@ -45,6 +53,9 @@ def link_of(item: Item, before: Link | None = None) -> Link:
     rate = before.rate if before is not None else None
     aspect = before.sample_aspect if before is not None else Fraction(1)
     time_base = Fraction(item.time_base) if item.time_base else None
+    if isinstance(item, av.AudioFrame):
+        sampled = (item.format.name, Fraction(1), item.sample_rate, item.layout.name)
+        return Link(LinkType.AUDIO, time_base, None, 0, 0, *sampled)
     if rate is None and time_base and item.duration:
         rate = 1 / (item.duration * time_base)
     if isinstance(item, av.VideoFrame):

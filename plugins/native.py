@@ -1,7 +1,8 @@
-"""A run of libavfilter's own filters between two of our pads, inside one av.filter.Graph.
+"""A run of libavfilter's own filters inside one av.filter.Graph, with any number of inputs and outputs.
 
-The graph is made from the properties of the first frame. When size, pixel format, colour or time base change in
-mid-stream, the old graph is drained and a new one made, as the ffmpeg command does.
+The graph is made from the properties of the first frame of every input. When size, pixel format, colour, sample format or
+time base of one change in mid-stream, the old graph is drained and a new one made, as the ffmpeg command does. libavfilter
+keeps what its filters wait for inside: this run never holds more than what it was given and has not been asked for.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import av
 import av.filter
@@ -19,268 +21,419 @@ import av.filter.context
 import av.logging
 
 from .errors import LinkError, OptionError
-from .flow import Flow, end_of_stream, more_input_needed
-from .grammar import FilterText, OptionText, split_options
-from .links import Item, Link, LinkType, link_of
+from .flow import Flow, end_of_stream, item_time, more_input_needed
+from .grammar import FilterText, OptionText
+from .links import ITEM_TYPES, Item, Link, LinkType, link_of
+from .native_filter import DISCARDS, NativeFilter, join_options, logged, read_native
+from .wiring import PadLink
 
-_DYNAMIC_INPUTS, _DYNAMIC_OUTPUTS = 1, 2  # AVFILTER_FLAG_DYNAMIC_*
 _LINEAR = "; a linear chain takes filters with one input and one output"
 _TIME_BASE = Fraction(1, 1000)  # stands in for frames without one
+_INSERTED = re.compile(r"auto-inserting filter 'auto_scale_\d+' between the filter '(.*)' and the filter '(.*)'")
+_SINKS = {LinkType.VIDEO: "buffersink", LinkType.AUDIO: "abuffersink"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
+class Run:
+    """Native filters and the links between them; pads of `entries` are fed, pads of `exits` are read."""
+
+    filters: tuple[NativeFilter, ...]
+    links: tuple[PadLink, ...]
+    entries: tuple[tuple[int, int], ...]
+    exits: tuple[tuple[int, int], ...]
+    scale_options: tuple[OptionText, ...] = ()
+
+    @classmethod
+    def chain(cls, filters: Sequence[NativeFilter]) -> Self:
+        """Filters with one input and one output each, one behind the other. Raises LinkError for others."""
+        for item in filters:
+            for count, side in ((len(item.input_types), "input"), (len(item.output_types), "output")):
+                if count != 1:
+                    number = "several" if count > 2 else ("no", "one", "two")[count]
+                    plural = "s" * (count > 1)
+                    raise LinkError(f"{item.label} (column {item.text.column}): it has {number} {side}{plural}{_LINEAR}")
+            if item.input_types[0] is not LinkType.VIDEO:
+                raise LinkError(f"{item.label} (column {item.text.column}): it takes audio; its input here is video frames")
+        links = tuple(PadLink(index, 0, index + 1, 0) for index in range(len(filters) - 1))
+        return cls(tuple(filters), links, ((0, 0),), ((len(filters) - 1, 0),))
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether some filter makes frames of its own."""
+        return any(not item.input_types for item in self.filters)
+
+
+@dataclass(frozen=True)
 class _Source:
-    """All that libavfilter's buffer source must be told, and whose change needs a new graph."""
+    """All that libavfilter's buffer must be told of an input, and whose change needs a new graph."""
 
-    width: int
-    height: int
-    format: str
+    type: LinkType
     time_base: Fraction
-    colorspace: int
-    color_range: int
+    format: str
+    width: int = 0
+    height: int = 0
+    colorspace: int = 0
+    color_range: int = 0
+    sample_rate: int = 0
+    layout: str = ""
+
+    @classmethod
+    def of(cls, frame: Any) -> Self:
+        """What the buffer for frames like this one is told."""
+        time_base = Fraction(frame.time_base) if frame.time_base else _TIME_BASE
+        if isinstance(frame, av.AudioFrame):
+            rate, layout = frame.sample_rate, frame.layout.name
+            return cls(LinkType.AUDIO, time_base, frame.format.name, sample_rate=rate, layout=layout)
+        size = (frame.width, frame.height)
+        return cls(LinkType.VIDEO, time_base, frame.format.name, *size, int(frame.colorspace), int(frame.color_range))
+
+    def add(self, graph: av.filter.Graph, link: Link | None) -> av.filter.context.FilterContext:
+        """Put the buffer into a graph; `link` knows the rate and the sample aspect."""
+        if self.type is LinkType.AUDIO:
+            return graph.add("abuffer", time_base=str(self.time_base), sample_rate=str(self.sample_rate),
+                             sample_fmt=self.format, channel_layout=self.layout)  # fmt: skip
+        arguments = {
+            "video_size": f"{self.width}x{self.height}",
+            "pix_fmt": self.format,
+            "time_base": str(self.time_base),
+            "pixel_aspect": str(link.sample_aspect if link is not None else 1),
+            "colorspace": str(self.colorspace),
+            "range": str(self.color_range),
+        }
+        if link is not None and link.rate:
+            arguments["frame_rate"] = str(link.rate)
+        return graph.add("buffer", **arguments)
+
+    def __str__(self) -> str:
+        if self.type is LinkType.AUDIO:
+            return f"{self.sample_rate} Hz {self.layout} {self.format}"
+        return f"{self.width}x{self.height} {self.format}"
 
 
 class NativeFilters(Flow):
-    """Consecutive native filters as one flow of video frames."""
+    """Native filters that are linked with each other, as one flow of video and audio frames.
 
-    input = LinkType.VIDEO
-    output = LinkType.VIDEO
+    Made from the text of filters it is a linear chain; `of_run` takes any run.
+    """
 
     def __init__(self, filters: Sequence[FilterText], *, threads: int = 0) -> None:
         """`threads` is libavfilter's own number of slice threads, 0 for one per core.
 
         Raises LinkError for a filter that has not one input and one output, OptionError for its options.
         """
-        self.filters = tuple(filters)
-        self.label = ",".join(item.label for item in self.filters)
-        self.link: Link | None = None
-        self.before: Link | None = None
+        self._begin(Run.chain([read_native(item) for item in filters]), threads)
+
+    @classmethod
+    def of_run(cls, run: Run, *, threads: int = 0) -> Self:
+        """A run with any number of inputs and outputs; `feed` and `take` number its entries and exits."""
+        flow = cls.__new__(cls)
+        flow._begin(run, threads)
+        return flow
+
+    def _begin(self, run: Run, threads: int) -> None:
+        self.run = run
+        self.label = ",".join(item.label for item in run.filters)
+        self._inputs = tuple(run.filters[node].input_types[pad] for node, pad in run.entries)
+        self._outputs = tuple(self._exit_type(node, pad) for node, pad in run.exits)
         self._threads = threads
-        self._waiting: deque[av.VideoFrame] = deque()
-        self._graph: av.filter.Graph | None = None
-        self._entry: av.filter.context.FilterContext | None = None
-        self._exit: av.filter.context.FilterContext | None = None
-        self._source: _Source | None = None
-        self._draining = False
-        self._ended = False
-        self._complete = False  # a filter such as trim has given all it will ever give
-        for item in self.filters:
-            _check_options(item)
+        self._known: list[Link | None] = [None] * len(run.entries)
+        self._links: list[Link | None] = [None] * len(run.exits)
+        self._waiting: list[deque[Any]] = [deque() for _ in run.entries]
+        self._drained: list[deque[Any]] = [deque() for _ in run.exits]
+        self._ended = [False] * len(run.entries)
+        self._told = [False] * len(run.entries)  # the graph has its end of stream
+        self._over = [False] * len(run.exits)  # the exit has given all it will ever give
+        self._sources: list[_Source | None] = [None] * len(run.entries)
+        self._raw: list[tuple[Any, ...] | None] = [None] * len(run.entries)
+        self._drop_graph()
+
+    @property
+    def input_types(self) -> tuple[LinkType, ...]:
+        """What each entry takes."""
+        return self._inputs
+
+    @property
+    def output_types(self) -> tuple[LinkType, ...]:
+        """What each exit gives."""
+        return self._outputs
+
+    @property
+    def makes_items(self) -> bool:
+        """Whether one of the filters is a source."""
+        return self.run.has_sources
+
+    @property
+    def input(self) -> LinkType:  # type: ignore[override]
+        """What the first entry takes."""
+        return self._inputs[0]
+
+    @property
+    def output(self) -> LinkType:  # type: ignore[override]
+        """What the first exit gives."""
+        return self._outputs[0]
+
+    @property
+    def filters(self) -> tuple[FilterText, ...]:
+        """The filters as written."""
+        return tuple(item.text for item in self.run.filters)
+
+    @property
+    def before(self) -> Link | None:  # type: ignore[override]
+        """What is known of the first input."""
+        return self._known[0] if self._known else None
+
+    @before.setter
+    def before(self, link: Link | None) -> None:
+        self._known[0] = link
+
+    @property
+    def link(self) -> Link | None:  # type: ignore[override]
+        """The properties of the first output; None before its first frame."""
+        return self._links[0]
+
+    def describe(self, pad: int, link: Link | None) -> None:
+        self._known[pad] = link
+
+    def link_at(self, pad: int) -> Link | None:
+        return self._links[pad]
 
     def push(self, item: Item | None) -> None:
         """Take a frame; it is filtered when the caller pulls."""
-        if item is None:
-            self._ended = True
-            return
-        if not isinstance(item, av.VideoFrame):
-            raise LinkError(f"{self.label}: its input takes video frames (av.VideoFrame), not a {type(item).__name__}")
-        if self._ended:
-            raise end_of_stream()
-        if not self._complete:
-            self._waiting.append(item)
+        self.feed(item, 0)
 
-    def pull(self) -> av.VideoFrame:
+    def pull(self) -> Any:
         """Give the next filtered frame. Raises OptionError when the filters refuse the frame's size or format."""
+        return self.take(0)
+
+    def feed(self, item: Item | None, pad: int) -> None:
+        if item is None:
+            self._ended[pad] = True
+            return
+        if not isinstance(item, ITEM_TYPES[self.input_types[pad]]):
+            kind = self.input_types[pad]
+            raise LinkError(
+                f"{self.label}: its input takes {kind.value} (av.{ITEM_TYPES[kind].__name__}), not a {type(item).__name__}"
+            )
+        if self._ended[pad]:
+            raise end_of_stream()
+        if not all(self._over):
+            self._waiting[pad].append(item)
+
+    def take(self, pad: int) -> Any:
+        drained = self._drained[pad]
         while True:
-            if self._exit is not None:
+            if drained:
+                return self._described(drained.popleft(), pad)
+            if self._over[pad]:
+                raise end_of_stream()
+            if self._exits is not None:
                 try:
-                    frame = self._exit.pull()
+                    frame = self._exits[pad].pull()
                 except av.error.BlockingIOError:
                     pass
                 except av.error.EOFError:
-                    self._graph = self._entry = self._exit = None
-                    if not self._draining:
-                        self._complete = True
-                        self._waiting.clear()
+                    self._over[pad] = True
+                    self._finish()
+                    continue
                 else:
-                    assert isinstance(frame, av.VideoFrame)  # no audio filter passed _check_options
-                    self._describe(frame)
-                    return frame
-            if self._complete:
-                raise end_of_stream()
-            if self._waiting:
-                self._feed()
-            elif not self._ended:
+                    return self._described(frame, pad)
+            if not self._advance():
                 raise more_input_needed()
-            elif self._entry is not None and not self._draining:
-                self._draining = True
-                self._entry.push(None)
-            else:
-                raise end_of_stream()
 
     def reset(self) -> None:
         """Forget all frames and the graph with its state."""
         self.close()
-        self._ended = self._complete = False
+        for flags in (self._ended, self._told, self._over):
+            flags[:] = [False] * len(flags)
 
     def close(self) -> None:
         """Free the graph."""
-        self._waiting.clear()
-        self._graph = self._entry = self._exit = None
-        self._source = None
-        self.link = None
-        self._draining = False
+        self._drop_graph()
+        for queue in (*self._waiting, *self._drained):
+            queue.clear()
+        self._sources = [None] * len(self._sources)
+        self._raw = [None] * len(self._raw)
+        self._links = [None] * len(self._links)
 
     def __repr__(self) -> str:
         return f"<duoview.plugins.NativeFilters {self.label}>"
 
-    def _feed(self) -> None:
-        frame = self._waiting[0]
-        source = _Source(
-            frame.width,
-            frame.height,
-            frame.format.name,
-            Fraction(frame.time_base) if frame.time_base else _TIME_BASE,
-            frame.colorspace,
-            frame.color_range,
-        )
-        if self._entry is not None and source != self._source and not self._draining:
-            self._draining = True
-            self._entry.push(None)
-            return
-        if self._entry is None:
-            self._build(source, link_of(frame, self.before))
-            self._draining = False
-        assert self._entry is not None and not self._draining  # a drained graph was dropped at its av.EOFError
-        self._waiting.popleft()
-        self._entry.push(frame)
+    def _exit_type(self, node: int, pad: int) -> LinkType:
+        item = self.run.filters[node]
+        return item.output_types[pad] if item.output_types else DISCARDS[item.text.name]
 
-    def _build(self, source: _Source, link: Link) -> None:
-        arguments = {
-            "video_size": f"{source.width}x{source.height}",
-            "pix_fmt": source.format,
-            "time_base": str(source.time_base),
-            "pixel_aspect": str(link.sample_aspect),
-            "colorspace": str(int(source.colorspace)),
-            "range": str(int(source.color_range)),
-        }
-        if link.rate:
-            arguments["frame_rate"] = str(link.rate)
+    def _drop_graph(self) -> None:
+        self._graph: av.filter.Graph | None = None
+        self._entries: list[av.filter.context.FilterContext] = []
+        self._exits: list[av.filter.context.FilterContext] | None = None
+
+    def _finish(self) -> None:
+        """Free the graph and what waits for it when no exit will give anything more."""
+        if all(self._over):
+            self._drop_graph()
+            for queue in self._waiting:
+                queue.clear()
+
+    def _advance(self) -> bool:
+        """Give the graph one thing that waits; False when nothing does."""
+        if self._exits is None:
+            return self._start()
+        chosen = -1
+        for pad, queue in enumerate(self._waiting):
+            if queue:
+                if chosen < 0 or item_time(queue[0]) < item_time(self._waiting[chosen][0]):
+                    chosen = pad
+            elif self._ended[pad] and not self._told[pad]:
+                self._told[pad] = True
+                self._entries[pad].push(None)
+                return True
+        if chosen < 0:
+            return False
+        frame = self._waiting[chosen][0]
+        if self._changed(chosen, frame):
+            self._drain()
+        else:
+            self._waiting[chosen].popleft()
+            self._entries[chosen].push(frame)
+        return True
+
+    def _changed(self, pad: int, frame: Any) -> bool:
+        """Whether a frame differs from those the graph was made for."""
+        if isinstance(frame, av.VideoFrame):
+            raw: tuple[Any, ...] = (frame.width, frame.height, frame.format.name, frame.time_base, frame.colorspace,
+                                    frame.color_range)  # fmt: skip
+        else:
+            raw = (frame.sample_rate, frame.layout.name, frame.format.name, frame.time_base)
+        if raw == self._raw[pad]:
+            return False
+        source = _Source.of(frame)
+        if source == self._sources[pad]:
+            self._raw[pad] = raw
+            return False
+        if self.run.has_sources:
+            raise LinkError(
+                f"{self.label} (column {self.run.filters[0].text.column}): input pad {pad} changes from "
+                f"{self._sources[pad]} to {source} in mid-stream; the graph would have to be made anew, and its own sources "
+                f"would begin again: scale or convert this input before it"
+            )
+        return True
+
+    def _drain(self) -> None:
+        """End the graph, keep what it still gives, and forget it: the next frame makes another."""
+        assert self._exits is not None
+        for pad, entry in enumerate(self._entries):
+            if not self._told[pad]:
+                entry.push(None)
+        for pad, sink in enumerate(self._exits):
+            while not self._over[pad]:
+                try:
+                    self._drained[pad].append(sink.pull())
+                except (av.error.EOFError, av.error.BlockingIOError):
+                    break
+        self._drop_graph()
+        self._told = [False] * len(self._told)
+
+    def _start(self) -> bool:
+        """Make the graph once the properties of all inputs are known; False while a first frame is missing."""
+        found: list[_Source | None] = []
+        for pad, queue in enumerate(self._waiting):
+            if queue:
+                found.append(_Source.of(queue[0]))
+            elif self._sources[pad] is not None or self._ended[pad]:
+                found.append(self._sources[pad])
+            else:
+                return False
+        if found and all(source is None for source in found):
+            if self.run.has_sources:
+                raise LinkError(f"{self.label}: its inputs ended before their first frame, so their size is unknown")
+            self._over = [True] * len(self._over)
+            return True
+        for pad, source in enumerate(found):
+            if source is None:  # an input that gave no frame takes another one's properties: it is only ended
+                found[pad] = next((item for item in found if item is not None and item.type is self.input_types[pad]), None)
+                if found[pad] is None:
+                    raise LinkError(f"{self.label}: input pad {pad} ended before its first frame")
+        self._sources = found
+        self._raw = [None] * len(found)
+        known = [self._linked(pad) for pad in range(len(found))]
         try:
-            graph, entry, sink = self._connect(arguments)
+            self._connect(known, self._scaled(known))
         except av.error.FFmpegError as error:
-            self._waiting.popleft()
-            said = _said(lambda: self._connect(arguments)) or error.strerror
+            said = logged(lambda: self._connect(known, frozenset())) or error.strerror
+            for queue in self._waiting:
+                if queue:
+                    queue.popleft()
+            self._drop_graph()
+            shown = " and ".join(f"{source}" for source in found) or "what its sources give"
             raise OptionError(
-                f"{self.label} (column {self.filters[0].column}): cannot take frames of {source.width}x{source.height} "
-                f"{source.format}: {said}"
+                f"{self.label} (column {self.run.filters[0].text.column}): cannot take frames of {shown}: {said}"
             ) from error
-        self._graph, self._entry, self._exit = graph, entry, sink
-        self._source = source
-        self.link = None
+        self._links = [None] * len(self._links)
+        return True
 
-    def _connect(
-        self, arguments: dict[str, str]
-    ) -> tuple[av.filter.Graph, av.filter.context.FilterContext, av.filter.context.FilterContext]:
+    def _linked(self, pad: int) -> Link | None:
+        return link_of(self._waiting[pad][0], self._known[pad]) if self._waiting[pad] else self._known[pad]
+
+    def _connect(self, known: Sequence[Link | None], scaled: frozenset[tuple[str, str]]) -> None:
+        """Make the graph; a link between two filters named in `scaled` leads through a scaler with ``sws_flags``."""
         graph = av.filter.Graph()
         graph.threads = self._threads
-        nodes = [graph.add("buffer", **arguments)]
-        for item in self.filters:
-            nodes.append(graph.add(item.name, item.options.text if item.options else None, name=item.label))
-        nodes.append(graph.add("buffersink"))
-        graph.link_nodes(*nodes).configure()
-        return graph, nodes[0], nodes[-1]
+        run = self.run
+        # Filters come in the order of the text and buffers last, as in the ffmpeg command: formats depend on it.
+        nodes = {
+            index: graph.add(item.text.name, item.arguments, name=item.name)
+            for index, item in enumerate(run.filters)
+            if item.output_types or (index, 0) not in run.exits
+        }
+        entries = [source.add(graph, link) for source, link in zip(self._sources, known, strict=True) if source]
+        exits = [graph.add(_SINKS[kind]) for kind in self.output_types]
+        sinks = {node: exits[index] for index, (node, _) in enumerate(run.exits) if node not in nodes}
+        pads = [(nodes[link.source], link.source_pad, link.target, link.target_pad) for link in run.links]
+        pads += [(entry, 0, node, pad) for entry, (node, pad) in zip(entries, run.entries, strict=True)]
+        joints = [(left, pad, nodes.get(node) or sinks[node], target_pad) for left, pad, node, target_pad in pads]
+        joints += [(nodes[node], pad, sink, 0) for sink, (node, pad) in zip(exits, run.exits, strict=True) if node in nodes]
+        for left, left_pad, right, right_pad in joints:
+            if (left.name, right.name) in scaled:
+                scaler = graph.add("scale", join_options(run.scale_options))
+                left.link_to(scaler, left_pad, 0)
+                left, left_pad = scaler, 0
+            left.link_to(right, left_pad, right_pad)
+        graph.configure()
+        self._graph, self._entries, self._exits = graph, entries, exits
 
-    def _describe(self, frame: av.VideoFrame) -> None:
-        if self.link is not None and (self.link.width, self.link.height, self.link.format) == (
-            frame.width,
-            frame.height,
-            frame.format.name,
+    def _scaled(self, known: Sequence[Link | None]) -> frozenset[tuple[str, str]]:
+        """Between which filters libavfilter puts scalers of its own.
+
+        PyAV cannot tell it their flags, so where ``sws_flags`` is given it is watched once and they are put there by us.
+        """
+        if not self.run.scale_options:
+            return frozenset()
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.VERBOSE)
+        try:
+            with av.logging.Capture() as lines:
+                self._connect(known, frozenset())
+        finally:
+            av.logging.set_level(level)
+        found = (_INSERTED.search(line) for _, _, line in lines)
+        return frozenset((match[1], match[2]) for match in found if match)
+
+    def _described(self, frame: Any, pad: int) -> Any:
+        link = self._links[pad]
+        if link is not None and link.format == frame.format.name and (
+            link.type is LinkType.AUDIO or (link.width, link.height) == (frame.width, frame.height)
         ):
-            return
-        assert self._source is not None
-        rate = self.before.rate if self.before is not None else None
-        if frame.time_base and Fraction(frame.time_base) != self._source.time_base:
-            # A filter that makes its own rate (fps, minterpolate, framerate, ...) counts in frames.
-            rate = 1 / (Fraction(frame.time_base) * (frame.duration or 1))
-        aspect = self.before.sample_aspect if self.before is not None else Fraction(1)
-        self.link = dataclasses.replace(link_of(frame), rate=rate, sample_aspect=aspect)
-
-
-def _check_options(item: FilterText) -> None:
-    """Try the options on a filter of its own, so that a mistake is named before the first frame comes."""
-    options = split_options(item.options)
-    for text in options:
-        if text.key is not None and text.key.startswith("/"):
-            raise OptionError(
-                f"{item.label} (column {text.column}): {text.key}={text.value}: option values from files are not in "
-                f"this version; give the value itself as {text.key[1:]}=..."
-            )
-    graph = av.filter.Graph()
-    source = graph.add("buffer", video_size="16x16", pix_fmt="yuv420p", time_base="1/1000")
-    arguments = item.options.text if item.options else None
-    try:
-        native = graph.add(item.name, arguments)
-    except (av.error.FFmpegError, ValueError) as error:
-        said = _said(lambda: av.filter.Graph().add(item.name, arguments)) or str(error)
-        raise OptionError(_culprit(item, said)) from error
-    _check_pads(item, native)
-    try:
-        source.link_to(native)
-    except av.error.FFmpegError as error:
-        raise LinkError(
-            f"{item.label} (column {item.column}): it takes audio; its input here is video frames"
-        ) from error
-
-
-def _check_pads(item: FilterText, native: av.filter.context.FilterContext) -> None:
-    kind: Any = av.filter.Filter(item.name)  # its pads are missing in PyAV's type stubs
-    inputs, outputs = len(kind.inputs), len(kind.outputs)
-    if kind.flags & _DYNAMIC_OUTPUTS:  # the number depends on the options: count by linking
-        outputs = sum(_links(native, index) for index in range(3))
-    if kind.flags & _DYNAMIC_INPUTS and not inputs:
-        raise LinkError(f"{item.label} (column {item.column}): it joins several inputs{_LINEAR}")
-    for count, side in ((inputs, "input"), (outputs, "output")):
-        if count != 1:
-            number = "several" if count > 2 else ("no", "one", "two")[count]
-            raise LinkError(f"{item.label} (column {item.column}): it has {number} {side}{'s' * (count > 1)}{_LINEAR}")
-
-
-def _links(native: av.filter.context.FilterContext, index: int) -> bool:
-    try:
-        native.link_to(native.graph.add("nullsink"), output_idx=index)
-    except av.error.FFmpegError:
-        return False
-    return True
-
-
-def _culprit(item: FilterText, said: str) -> str:
-    """Name the option that libavfilter refuses, the one without which it takes the rest; `said` is its own message."""
-    options = split_options(item.options)
-    named = [option.key is not None for option in options]
-    for index, option in enumerate(options):
-        if option.key is None and any(named[:index]):
-            return f"{item.label} (column {option.column}): value {option.value!r} after a named option needs a name"
-    for index, option in enumerate(options):
-        if not _accepts(item.name, [*options[:index], *options[index + 1 :]]):
-            continue
-        if option.key is not None and "No such option" in said:
-            help_text = f"`ffmpeg -h filter={item.name}` lists those it has"
-            return f"{item.label} (column {option.column}): no option {option.key!r}; {help_text}"
-        shown = repr(option.value) if option.key is None else f"{option.key}={option.value!r}"
-        return f"{item.label} (column {option.column}): {shown}: {said}"
-    return f"{item.label} (column {item.column}): {said}"
-
-
-def _accepts(name: str, options: Sequence[OptionText]) -> bool:
-    parts = [(f"{item.key}=" if item.key else "") + re.sub(r"([\\':])", r"\\\1", item.value) for item in options]
-    try:
-        av.filter.Graph().add(name, ":".join(parts) or None)
-    except (av.error.FFmpegError, ValueError):
-        return False
-    return True
-
-
-def _said(work: Callable[[], object]) -> str:
-    """Do again what failed and return what libavfilter logs about it; its messages are not in PyAV's errors."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture() as lines:
-            try:
-                work()
-            except (av.error.FFmpegError, ValueError):
-                return "; ".join(line.strip() for _, _, line in lines)
-            return ""
-    finally:
-        av.logging.set_level(level)
+            return frame
+        fresh = link_of(frame)
+        if fresh.type is LinkType.VIDEO:
+            index = next((i for i, kind in enumerate(self.input_types) if kind is LinkType.VIDEO), None)
+            before = self._known[index] if index is not None else None
+            source = self._sources[index] if index is not None else None
+            rate = before.rate if before is not None else None
+            if frame.time_base and (source is None or Fraction(frame.time_base) != source.time_base):
+                # A filter that makes its own rate (fps, minterpolate, framerate, ...) counts in frames.
+                rate = 1 / (Fraction(frame.time_base) * (frame.duration or 1))
+            aspect = before.sample_aspect if before is not None else Fraction(1)
+            fresh = dataclasses.replace(fresh, rate=rate, sample_aspect=aspect)
+        self._links[pad] = fresh
+        return frame

@@ -31,6 +31,7 @@ class Stage(Flow):
     name: ClassVar[str]
     input: LinkType = LinkType.VIDEO
     output: LinkType = LinkType.VIDEO
+    timeline: ClassVar[bool] = False  # it gives one frame for each frame, in order: a graph string may say enable= to it
 
     @dataclass(frozen=True)
     class Options:

@@ -1,0 +1,52 @@
+"""Cut a graph of native filters and stages into maximal native runs, each of which fits one av.filter.Graph.
+
+A run must know the properties of all its inputs before its first frame, so no path may leave it through a stage and come
+back into it. Filters are therefore put on levels: a stage lies one level above what feeds it, a native filter at least as
+high as what feeds it; linked native filters of one level are a run. Sources wait as high as their readers allow, so that
+``color`` is made in the run that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .wiring import PadLink, order_of
+
+
+def native_runs(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[bool]) -> list[list[int]]:
+    """Group filters: native ones into runs, each stage alone, in an order in which each comes behind all that feed it.
+
+    Args:
+        native: for each filter whether it is libavfilter's.
+        links: all links between the filters, without circles.
+        fed: for each filter whether it has an open input.
+    """
+    order = order_of(len(native), links)
+    levels = _levels(native, links, fed, order)
+    group = list(range(len(native)))
+    for link in links:
+        if native[link.source] and native[link.target] and levels[link.source] == levels[link.target]:
+            old, new = group[link.source], group[link.target]
+            group = [new if item == old else item for item in group]
+    members: dict[int, list[int]] = {}
+    for index in range(len(native)):
+        members.setdefault(group[index], []).append(index)
+    # Within a run filters keep the order of the text, which libavfilter's choice of formats depends on.
+    between = [
+        PadLink(group[link.source], 0, group[link.target], 0) for link in links if group[link.source] != group[link.target]
+    ]
+    return [members[index] for index in order_of(len(native), between) if index in members]
+
+
+def _levels(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[bool], order: Sequence[int]) -> list[int]:
+    levels = [0] * len(native)
+    free = [is_native and not is_fed for is_native, is_fed in zip(native, fed, strict=True)]
+    for index in order:
+        before = [link.source for link in links if link.target == index]
+        levels[index] = max((levels[other] for other in before), default=0) + (not native[index])
+        free[index] = free[index] and all(free[other] for other in before)
+    for index in reversed(order):
+        after = [link.target for link in links if link.source == index]
+        if free[index] and after:
+            levels[index] = min(levels[other] - (not native[other]) for other in after)
+    return levels

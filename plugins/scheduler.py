@@ -1,0 +1,242 @@
+"""Who works next: flows linked by bounded queues, driven by what is pulled.
+
+A pull asks the flow behind the wanted output; that flow gives what it has, else is fed. Of several inputs the one that lags
+most in time is fed first, and what feeds it is asked in turn. An input that gets nothing from outside does not hold up
+others that wait there already, since a filter may want those alone (concat does). Nothing runs outside of `pull`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import av
+
+from .errors import QueueFullError
+from .flow import Flow, end_of_stream, item_time, more_input_needed
+from .links import Item, Link, LinkType
+
+_NEVER = float("-inf")
+
+
+class Edge:
+    """A queue between two flows, or between the outside and a flow."""
+
+    __slots__ = (
+        "before", "closed", "ended", "link", "name", "queue", "source", "source_pad", "sourced", "target", "target_pad",
+        "time", "told", "type",
+    )  # fmt: skip
+
+    def __init__(self, kind: LinkType, name: str) -> None:
+        self.type = kind
+        self.name = name
+        self.source: Node | None = None
+        self.source_pad = 0
+        self.target: Node | None = None
+        self.target_pad = 0
+        self.sourced = False  # some filter upstream makes frames of its own, so more can always be had
+        self.before: Link | None = None  # of a graph's input: what was told of it
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget items and state, not what the edge joins."""
+        self.queue: deque[tuple[Any, Link | None]] = deque()
+        self.ended = False  # nothing is put after this
+        self.closed = False  # nobody reads any more: what is put is dropped
+        self.told = False  # the target knows of the end
+        self.time = _NEVER  # of the last item taken out, in seconds
+        self.link: Link | None = None  # the properties that came with the last item taken out
+
+    def next_time(self) -> float:
+        """Time of the next item as far as it is known."""
+        return item_time(self.queue[0][0]) if self.queue else self.time
+
+
+class Node:
+    """A flow with its edges, one per pad."""
+
+    __slots__ = ("flow", "fed_alone", "inputs", "known", "outputs")
+
+    def __init__(self, flow: Flow, inputs: Sequence[Edge], outputs: Sequence[Edge]) -> None:
+        self.flow = flow
+        self.inputs, self.outputs = tuple(inputs), tuple(outputs)
+        self.known: list[Link | None] = [None] * len(self.inputs)
+        self.fed_alone = 0  # items fed without an output while another input got nothing
+        for pad, edge in enumerate(self.inputs):
+            edge.target, edge.target_pad = self, pad
+        for pad, edge in enumerate(self.outputs):
+            edge.source, edge.source_pad = self, pad
+
+
+class Schedule:
+    """The nodes of a graph. `limit` bounds every queue, in items."""
+
+    def __init__(self, nodes: Sequence[Node], *, discards: Sequence[Edge] = (), limit: int) -> None:
+        """`nodes` come behind all that feed them; `discards` are outputs that lead into a null sink."""
+        self.nodes = tuple(nodes)
+        self._discards = tuple(discards)
+        self._limit = limit
+        for node in self.nodes:
+            makes = not node.inputs or node.flow.makes_items
+            sourced = makes or any(edge.sourced for edge in node.inputs)
+            for edge in node.outputs:
+                edge.sourced = sourced
+
+    def pull(self, edge: Edge) -> Any:
+        """The next item of an output. av.BlockingIOError when more input is needed, av.EOFError at its end.
+
+        Raises QueueFullError when a queue of the graph, or of an output that nobody pulls, is full.
+        """
+        while not edge.queue:
+            if edge.ended:
+                self._discard(float("inf"))
+                raise end_of_stream()
+            if not self._fill(edge):
+                self._discard(float("inf"))
+                raise more_input_needed()
+        item, edge.link = edge.queue.popleft()
+        edge.time = item_time(item)
+        if self._discards:
+            self._discard(edge.time)
+        return item
+
+    def put(self, edge: Edge, item: Item, link: Link | None) -> None:
+        """Queue an item on an edge; on one that nobody reads any more it is dropped."""
+        if edge.closed:
+            return
+        edge.queue.append((item, link))
+
+    def reset(self) -> None:
+        """Forget all items and the state of every flow."""
+        for node in self.nodes:
+            node.flow.reset()
+            node.fed_alone = 0
+            node.known = [None] * len(node.inputs)
+            for edge in (*node.inputs, *node.outputs):
+                edge.reset()
+
+    def _fill(self, edge: Edge) -> bool:
+        """Work until the edge has an item or its end; False when that needs more from outside."""
+        node = edge.source
+        assert node is not None  # an input of the graph is never asked
+        while True:
+            if self._take(node, edge):
+                if len(node.outputs) > 1:
+                    self._take_others(node, edge)
+                return True
+            if len(node.outputs) > 1 and self._take_others(node, edge):
+                continue  # what made them may have made one for this edge as well
+            if not self._give(node):
+                return False
+
+    def _take(self, node: Node, edge: Edge) -> bool:
+        """Move one item, or the end, from a node to its edge; False when the node needs more input."""
+        if edge.ended:
+            return False
+        try:
+            item = node.flow.take(edge.source_pad)
+        except av.error.BlockingIOError:
+            return False
+        except av.error.EOFError:
+            edge.ended = True
+            self._close_if_done(node)
+            return True
+        node.fed_alone = 0
+        if not edge.closed:
+            edge.queue.append((item, node.flow.link_at(edge.source_pad)))
+            if len(edge.queue) > self._limit:
+                raise QueueFullError(
+                    f"{len(edge.queue)} items wait {self._where(edge)}, more than the limit of {self._limit}; "
+                    + ("pull it too, or end it with nullsink in the text" if edge.target is None else self._lacking(edge))
+                )
+        return True
+
+    def _take_others(self, node: Node, wanted: Edge) -> bool:
+        """Empty the node's other outputs, which must not pile up inside; a source is not driven on for them."""
+        moved = False
+        for edge in node.outputs:
+            if edge is wanted:
+                continue
+            while not edge.ended and not (edge.sourced and self._leads(edge, wanted)):
+                if not self._take(node, edge):
+                    break
+                moved = True
+        return moved
+
+    @staticmethod
+    def _leads(edge: Edge, other: Edge) -> bool:
+        last = item_time(edge.queue[-1][0]) if edge.queue else edge.time
+        newest = item_time(other.queue[-1][0]) if other.queue else other.time
+        return last >= newest
+
+    def _give(self, node: Node) -> bool:
+        """Feed a node one item, or one end; False when nothing can be had for it."""
+        edges: Sequence[Edge] = node.inputs
+        if len(edges) > 1:
+            edges = sorted(edges, key=Edge.next_time)
+        starving: Edge | None = None
+        for edge in edges:
+            if edge.told:
+                continue
+            # A source upstream could be driven for ever while another input lags: it waits for that one.
+            if not edge.queue and not edge.ended and edge.source is not None and not (starving and edge.sourced):
+                self._fill(edge)
+            if edge.queue:
+                self._feed(node, edge, starving)
+                return True
+            if edge.ended:
+                edge.told = True
+                node.flow.feed(None, edge.target_pad)
+                return True
+            starving = starving or edge
+        return False
+
+    def _feed(self, node: Node, edge: Edge, starving: Edge | None) -> None:
+        item, link = edge.queue.popleft()
+        pad = edge.target_pad
+        if link is not node.known[pad]:
+            node.known[pad] = link
+            node.flow.describe(pad, link)
+        if len(node.inputs) > 1:
+            edge.time = item_time(item)
+        if starving is not None:
+            node.fed_alone += 1
+            if node.fed_alone > self._limit:
+                edge.queue.appendleft((item, link))
+                raise QueueFullError(
+                    f"{node.flow.label} was fed {self._limit} items {self._where(edge)} and gives nothing: its input "
+                    f"{starving.name} gets none; push items there, or None to end it"
+                )
+        node.flow.feed(item, pad)
+
+    def _lacking(self, edge: Edge) -> str:
+        assert edge.target is not None
+        starved = [other.name for other in edge.target.inputs if not other.queue and not other.ended]
+        return f"its reader waits for {', '.join(starved)}" if starved else "its reader is not asked for anything"
+
+    @staticmethod
+    def _where(edge: Edge) -> str:
+        return f"on {edge.name}" if edge.target is not None else f"on output {edge.name}"
+
+    def _close_if_done(self, node: Node) -> None:
+        """When nobody reads a node any more, nobody reads its inputs either."""
+        if not all(edge.ended or edge.closed for edge in node.outputs):
+            return
+        for edge in node.inputs:
+            if not edge.closed:
+                edge.closed = True
+                edge.queue.clear()
+                if edge.source is not None:
+                    self._close_if_done(edge.source)
+
+    def _discard(self, until: float) -> None:
+        """Work for the null sinks, up to a time; one that is fed by a source only as far as others are."""
+        for edge in self._discards:
+            while edge.queue or not edge.ended:
+                if edge.time >= until or (edge.sourced and until == float("inf")):
+                    break
+                if not edge.queue and not self._fill(edge):
+                    break
+                if edge.queue:
+                    edge.time = item_time(edge.queue.popleft()[0])
