@@ -18,7 +18,6 @@ from duoview.errors import ContainerError
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import RESTORE, Machine
 from duoview.plugins.graph import Graph
-from duoview.plugins.links import LinkType
 from duoview.sequence import MachineCodec
 
 from .console import LEVELS, Console
@@ -45,6 +44,7 @@ from .options import (
 from .outputs import OutputSettings, VideoOutput
 from .progress import Progress
 from .streams import mapped_streams, read_map
+from .video_filters import video_filters
 
 _LATER = "is not in this version"
 _VIEWS = one_of("machine", "human", later={"texture": _LATER})
@@ -241,11 +241,7 @@ class _Decoding:
         common = {"device": job.device, "threads": job.threads, "profile": job.profile, "restore": job.restore}
         human = {"start": job.start, "steps": job.steps, "seed": job.seed}
         self.stage = Human(**human, **common) if job.view == "human" else Machine(**common)
-        text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)
-        filters = Graph.parse(text).flows if text else ()
-        self.graph = Graph((self.stage, *filters))
-        if self.graph.output is not LinkType.VIDEO:
-            raise UsageError(f"-vf {job.filters}: expected filters that give video frames, not access units")
+        self.graph = Graph((self.stage, *video_filters(job.filters, job.rate)))
         self.container = duoview.open(job.url, format=job.format)
         stack.callback(self.container.close)
         stream = self.container.stream

@@ -13,8 +13,8 @@ import av
 from duoview.errors import LimitError
 from duoview.inner.settings import CODEC_NAMES, ENCODERS, GUIDES, LATENCIES
 from duoview.plugins.filters.dv_encode import Encode
+from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
-from duoview.plugins.links import LinkType
 from duoview.profile import Profile
 
 from .carry import carry, refuse_recoding
@@ -48,6 +48,7 @@ from .options import (
 from .progress import Progress
 from .streams import read_map
 from .unit_output import AccessUnitOutput
+from .video_filters import video_filters
 
 _LATER = "is not in this version"
 _DEMUXER_OPTIONS = {
@@ -249,12 +250,7 @@ def encode(
         encoder = Encode(**common, machine=job.machine, **job.inner)
     except LimitError as error:
         raise UsageError(str(error)) from error
-    text = ",".join(part for part in (job.filters, f"fps={job.rate}" if job.rate else "") if part)
-    filters = Graph.parse(text) if text else None
-    if filters is not None and (filters.input is not LinkType.VIDEO or filters.output is not LinkType.VIDEO):
-        raise UsageError(
-            f"-vf {job.filters}: expected filters from video frames to video frames; encode adds dv_encode"
-        )
+    filters = video_filters(job.filters, job.rate)
     with ExitStack() as stack:
         source = VideoInput(job.source, console)
         stack.callback(source.close)
@@ -280,13 +276,14 @@ class _Encoding:
     def __init__(
         self,
         source: VideoInput,
-        filters: Graph | None,
+        filters: tuple[Flow, ...],
         encoder: Encode,
         output: AccessUnitOutput,
         cut: Cut,
         progress: Progress,
     ) -> None:
-        self.source, self.filters, self.encoder, self.output = source, filters, encoder, output
+        self.source, self.encoder, self.output = source, encoder, output
+        self.filters = Graph(filters) if filters else None
         self.cut, self.progress = cut, progress
         self.order = TimeOrder()
         self.kept = 0
@@ -324,8 +321,7 @@ class _Encoding:
         self.begun = True
         turn = rotation_filters(frame) if self.source.settings.autorotate else ""
         if turn:
-            upright = Graph.parse(turn)
-            self.filters = Graph((*upright.flows, *(self.filters.flows if self.filters is not None else ())))
+            self.filters = Graph((Graph.parse(turn), *(self.filters.flows if self.filters is not None else ())))
         first = self.filters if self.filters is not None else self.encoder
         first.before = self.source.link()
 

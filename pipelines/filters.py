@@ -98,7 +98,7 @@ def native_filters() -> list[dict[str, str]]:
         try:
             NativeFilters([FilterText(name, None, None, 1)])
         except (LinkError, OptionError):
-            continue
+            continue  # it has other pads, or cannot be made without options
         found.append({"name": name, "summary": av.filter.Filter(name).description or ""})
     return found
 

@@ -12,8 +12,7 @@ from typing import Any
 import av
 
 from duoview.plugins.errors import suggestion
-from duoview.plugins.grammar import parse_chain
-from duoview.plugins.native import NativeFilters
+from duoview.plugins.graph import Graph
 from duoview.sequence import Colour
 
 from .colour import OutputColour, output_colour
@@ -75,7 +74,7 @@ class VideoOutput:
         self._copies = {source.index: source for source in copied}
         self._targets: dict[int, Any] = {}
         self._early: list[Any] = []
-        self._convert: NativeFilters | None = None
+        self._convert: Graph | None = None
         self._size = (0, 0)
         self._order = TimeOrder()
         self._scaled = False
@@ -222,7 +221,7 @@ class VideoOutput:
                 error,
             ) from error
         self._stream = stream
-        self._convert = NativeFilters(parse_chain(self._conversion(frame, pixel_format)))
+        self._convert = Graph.parse(self._conversion(frame, pixel_format))
         early, self._early = self._early, []
         for packet, index in early:
             self.copy(packet, index)

@@ -1,9 +1,10 @@
 """The text of a filtergraph, as libavfilter reads it.
 
-Chains separated by ``;`` of filters separated by ``,``, each ``[input]name@id=args[output]``, with two levels of quoting:
-the first separates filters, the second, inside ``args``, separates options (by ``:``). At both levels a backslash takes
-the next character as it is and '...' takes everything up to the next quote. Source: "Notes on filtergraph escaping" and
-"Filtergraph syntax" of the FFmpeg filters manual. Nothing here knows what a filter is or what its labels lead to.
+Chains separated by ``;`` of filters separated by ``,``, each ``[input]name@id=args[output]``, with two levels of
+quoting: the first separates filters, the second, inside ``args``, separates options (by ``:``). At both levels a
+backslash takes the next character as it is and '...' takes everything up to the next quote. Source: "Notes on
+filtergraph escaping" and "Filtergraph syntax" of the FFmpeg filters manual. Nothing here knows what a filter is or what
+its labels lead to.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class LabelText:
 
 @dataclass(frozen=True)
 class FilterText:
-    """One filter as written: its name, the instance name after ``@`` if any, its options still in one text, its labels."""
+    """One filter as written: name, instance name after ``@`` if any, options still in one text, labels."""
 
     name: str
     instance: str | None

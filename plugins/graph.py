@@ -35,9 +35,10 @@ QUEUE_LIMIT = 256
 class Graph(Flow):
     """Filters linked with each other, used like a native PyAV graph.
 
-    `inputs` and `outputs` name what is pushed and pulled. A graph with one of each is a flow like a stage; others name the
-    pad: ``push(frame, "0:v")``, ``pull("small")``. `queue` bounds what may wait between two filters, or at an output that
-    is not pulled, in items: beyond it a pull raises QueueFullError. What waits inside libavfilter it bounds itself, or not.
+    `inputs` and `outputs` name what is pushed and pulled. A graph with one of each is a flow like a stage; with others
+    the pad is named: ``push(frame, "0:v")``, ``pull("small")``. `queue` bounds, in items, what may wait between two
+    filters or at an output that is not pulled: beyond it a pull raises QueueFullError. What one native filter keeps
+    inside libavfilter is that filter's affair.
     """
 
     def __init__(self, flows: Sequence[Flow], *, text: str = "", queue: int = QUEUE_LIMIT) -> None:
@@ -65,8 +66,8 @@ class Graph(Flow):
         """Make a graph from a filtergraph text.
 
         Args:
-            text: chains separated by ``;`` of filters separated by ``,``, each ``[input]name@id=value:key=value[output]``,
-                quoting, escaping and ``sws_flags=...;`` as in libavfilter.
+            text: chains separated by ``;`` of filters separated by ``,``, each
+                ``[input]name@id=value:key=value[output]``, quoting, escaping and ``sws_flags=...;`` as in libavfilter.
             stages: further stages by filter name, beside ours and those of installed packages.
             rate: nominal frames per second of the video inputs, for filters that want it; frames do not carry it.
             sample_aspect: width to height of a sample of the video inputs; 1 where not given.
@@ -173,7 +174,7 @@ class Graph(Flow):
         return self._output_edge(None).type
 
     @property
-    def before(self) -> Link | None:  # type: ignore[override]
+    def before(self) -> Link | None:
         """What is known of the only input before the first item: rate and sample aspect."""
         return self._input_edges(None)[0].before
 
@@ -199,8 +200,8 @@ class Graph(Flow):
     def push(self, item: Item | None, pad: str | int | None = None) -> None:
         """Take one frame or packet; None marks the end of an input, or of all inputs where no pad is named.
 
-        Raises LinkError for an item of the wrong kind, for an unknown pad, and when a graph with several inputs is given an
-        item without one; av.EOFError after the end.
+        Raises LinkError for an item of the wrong kind, for an unknown pad, and when a graph with several inputs is
+        given an item without one; av.EOFError after the end.
         """
         if item is None and pad is None:
             for edge in self._all_inputs():
@@ -225,8 +226,8 @@ class Graph(Flow):
     def pull(self, pad: str | int | None = None) -> Any:
         """Give the next item of an output; av.BlockingIOError when more input is needed, av.EOFError when drained.
 
-        Raises LinkError for an unknown pad and when a graph with several outputs is asked without one, QueueFullError when
-        more waits in the graph than `queue`.
+        Raises LinkError for an unknown pad and when a graph with several outputs is asked without one, QueueFullError
+        when more waits in the graph than `queue`.
         """
         return self._schedule.pull(self._output_edge(pad))
 
@@ -257,7 +258,8 @@ class Graph(Flow):
     def __iter__(self) -> Iterator[Any]:
         """All items of a graph with sources of its own and one output. Raises LinkError for other graphs."""
         if self._inputs:
-            raise LinkError(f"the graph has inputs ({self._names(self._inputs)}): use process(items), run() or push and pull")
+            names = self._names(self._inputs)
+            raise LinkError(f"the graph has inputs ({names}): use process(items), run(items) or push and pull")
         edge = self._output_edge(None)
         return (item for name, item in self._run({}) if name == edge.name)
 
@@ -334,8 +336,8 @@ class Graph(Flow):
         if pad is None:
             if len(pads) == 1:
                 return next(iter(pads.values()))
-            has = f"has {len(pads)} {side}s ({self._names(pads)}): name one" if pads else f"has no {side}: nothing goes in"
-            raise LinkError(f"the graph {has}")
+            names = f"{len(pads)} {side}s ({self._names(pads)}): name one" if pads else f"no {side}"
+            raise LinkError(f"the graph has {names}")
         if isinstance(pad, str) and pad in pads:
             return pads[pad]
         if isinstance(pad, int) and 0 <= pad < len(pads):

@@ -31,10 +31,10 @@ ITEM_TYPES: dict[LinkType, type] = {
 class Link:
     """Properties of a link, known from the first item on it.
 
-    `width` and `height` are in pixels and 0 while unknown (access units before they are parsed) and for audio; `format`
-    is FFmpeg's name of the pixel or sample format, or None. `rate` (frames per second) is nominal and None when nobody told it; times are only ever
-    in `time_base`. `sample_aspect` is width to height of one sample of a picture. Audio alone has a `sample_rate` in Hz
-    and a channel `layout`, as FFmpeg names it.
+    `width` and `height` are in pixels and 0 for audio and while unknown (access units before they are parsed); `format`
+    is FFmpeg's name of the pixel or sample format, or None. `rate` (frames per second) is nominal and None when nobody
+    told it; times are only ever in `time_base`. `sample_aspect` is width to height of one sample of a picture. Audio
+    alone has a `sample_rate` in Hz and a channel `layout`, as FFmpeg names it.
     """
 
     type: LinkType

@@ -1,15 +1,15 @@
 """A run of libavfilter's own filters inside one av.filter.Graph, with any number of inputs and outputs.
 
-The graph is made from the properties of the first frame of every input. When size, pixel format, colour, sample format or
-time base of one change in mid-stream, the old graph is drained and a new one made, as the ffmpeg command does. libavfilter
-keeps what its filters wait for inside: this run never holds more than what it was given and has not been asked for.
+The graph is made from the properties of the first frame of every input. When size, pixel format, colour, sample format
+or time base of one change in mid-stream, the old graph is drained and a new one made, as the ffmpeg command does. What
+its filters wait for is kept inside libavfilter; this run holds only what it was given and was not asked for yet.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,9 +51,9 @@ class Run:
                 if count != 1:
                     number = "several" if count > 2 else ("no", "one", "two")[count]
                     plural = "s" * (count > 1)
-                    raise LinkError(f"{item.label} (column {item.text.column}): it has {number} {side}{plural}{_LINEAR}")
+                    raise LinkError(f"{item.place}: it has {number} {side}{plural}{_LINEAR}")
             if item.input_types[0] is not LinkType.VIDEO:
-                raise LinkError(f"{item.label} (column {item.text.column}): it takes audio; its input here is video frames")
+                raise LinkError(f"{item.place}: it takes audio; its input here is video frames")
         links = tuple(PadLink(index, 0, index + 1, 0) for index in range(len(filters) - 1))
         return cls(tuple(filters), links, ((0, 0),), ((len(filters) - 1, 0),))
 
@@ -110,6 +110,17 @@ class _Source:
         return f"{self.width}x{self.height} {self.format}"
 
 
+@dataclass(frozen=True)
+class _Joint:
+    """A link to be made inside one av.filter.Graph."""
+
+    source: av.filter.context.FilterContext
+    source_pad: int
+    target: av.filter.context.FilterContext
+    target_pad: int
+    type: LinkType
+
+
 class NativeFilters(Flow):
     """Native filters that are linked with each other, as one flow of video and audio frames.
 
@@ -144,6 +155,7 @@ class NativeFilters(Flow):
         self._told = [False] * len(run.entries)  # the graph has its end of stream
         self._over = [False] * len(run.exits)  # the exit has given all it will ever give
         self._sources: list[_Source | None] = [None] * len(run.entries)
+        self._dry = [False] * len(run.exits)  # it gives nothing before more is fed: asking costs an exception
         self._raw: list[tuple[Any, ...] | None] = [None] * len(run.entries)
         self._drop_graph()
 
@@ -178,7 +190,7 @@ class NativeFilters(Flow):
         return tuple(item.text for item in self.run.filters)
 
     @property
-    def before(self) -> Link | None:  # type: ignore[override]
+    def before(self) -> Link | None:
         """What is known of the first input."""
         return self._known[0] if self._known else None
 
@@ -211,9 +223,8 @@ class NativeFilters(Flow):
             return
         if not isinstance(item, ITEM_TYPES[self.input_types[pad]]):
             kind = self.input_types[pad]
-            raise LinkError(
-                f"{self.label}: its input takes {kind.value} (av.{ITEM_TYPES[kind].__name__}), not a {type(item).__name__}"
-            )
+            taken = f"{kind.value} (av.{ITEM_TYPES[kind].__name__})"
+            raise LinkError(f"{self.label}: its input takes {taken}, not a {type(item).__name__}")
         if self._ended[pad]:
             raise end_of_stream()
         if not all(self._over):
@@ -226,11 +237,13 @@ class NativeFilters(Flow):
                 return self._described(drained.popleft(), pad)
             if self._over[pad]:
                 raise end_of_stream()
-            if self._exits is not None:
+            if self._exits is not None and not self._dry[pad]:
+                if len(self._dry) > 1:
+                    self._dry[:] = [False] * len(self._dry)  # what one exit asks for may come out of another
                 try:
                     frame = self._exits[pad].pull()
                 except av.error.BlockingIOError:
-                    pass
+                    self._dry[pad] = True
                 except av.error.EOFError:
                     self._over[pad] = True
                     self._finish()
@@ -266,6 +279,7 @@ class NativeFilters(Flow):
         self._graph: av.filter.Graph | None = None
         self._entries: list[av.filter.context.FilterContext] = []
         self._exits: list[av.filter.context.FilterContext] | None = None
+        self._dry[:] = [False] * len(self._dry)
 
     def _finish(self) -> None:
         """Free the graph and what waits for it when no exit will give anything more."""
@@ -285,7 +299,7 @@ class NativeFilters(Flow):
                     chosen = pad
             elif self._ended[pad] and not self._told[pad]:
                 self._told[pad] = True
-                self._entries[pad].push(None)
+                self._into_graph(pad, None)
                 return True
         if chosen < 0:
             return False
@@ -294,8 +308,13 @@ class NativeFilters(Flow):
             self._drain()
         else:
             self._waiting[chosen].popleft()
-            self._entries[chosen].push(frame)
+            self._into_graph(chosen, frame)
         return True
+
+    def _into_graph(self, pad: int, frame: Any) -> None:
+        for index in range(len(self._dry)):
+            self._dry[index] = False
+        self._entries[pad].push(frame)
 
     def _changed(self, pad: int, frame: Any) -> bool:
         """Whether a frame differs from those the graph was made for."""
@@ -313,8 +332,8 @@ class NativeFilters(Flow):
         if self.run.has_sources:
             raise LinkError(
                 f"{self.label} (column {self.run.filters[0].text.column}): input pad {pad} changes from "
-                f"{self._sources[pad]} to {source} in mid-stream; the graph would have to be made anew, and its own sources "
-                f"would begin again: scale or convert this input before it"
+                f"{self._sources[pad]} to {source} in mid-stream; the graph would have to be made anew, and its own "
+                f"sources would begin again: scale or convert this input before it"
             )
         return True
 
@@ -350,7 +369,8 @@ class NativeFilters(Flow):
             return True
         for pad, source in enumerate(found):
             if source is None:  # an input that gave no frame takes another one's properties: it is only ended
-                found[pad] = next((item for item in found if item is not None and item.type is self.input_types[pad]), None)
+                kind = self.input_types[pad]
+                found[pad] = next((item for item in found if item is not None and item.type is kind), None)
                 if found[pad] is None:
                     raise LinkError(f"{self.label}: input pad {pad} ended before its first frame")
         self._sources = found
@@ -388,23 +408,30 @@ class NativeFilters(Flow):
         entries = [source.add(graph, link) for source, link in zip(self._sources, known, strict=True) if source]
         exits = [graph.add(_SINKS[kind]) for kind in self.output_types]
         sinks = {node: exits[index] for index, (node, _) in enumerate(run.exits) if node not in nodes}
-        pads = [(nodes[link.source], link.source_pad, link.target, link.target_pad) for link in run.links]
-        pads += [(entry, 0, node, pad) for entry, (node, pad) in zip(entries, run.entries, strict=True)]
-        joints = [(left, pad, nodes.get(node) or sinks[node], target_pad) for left, pad, node, target_pad in pads]
-        joints += [(nodes[node], pad, sink, 0) for sink, (node, pad) in zip(exits, run.exits, strict=True) if node in nodes]
-        for left, left_pad, right, right_pad in joints:
-            if (left.name, right.name) in scaled:
+        types = [run.filters[link.source].output_types[link.source_pad] for link in run.links]
+        ends = [(nodes[link.source], link.source_pad, link.target, link.target_pad) for link in run.links]
+        ends += [(entry, 0, node, pad) for entry, (node, pad) in zip(entries, run.entries, strict=True)]
+        joints = [
+            _Joint(left, left_pad, nodes.get(node) or sinks[node], pad, kind)
+            for (left, left_pad, node, pad), kind in zip(ends, (*types, *self.input_types), strict=True)
+        ]
+        for sink, (node, pad), kind in zip(exits, run.exits, self.output_types, strict=True):
+            if node in nodes:
+                joints.append(_Joint(nodes[node], pad, sink, 0, kind))
+        for joint in _told_apart(graph, joints) if run.scale_options else joints:
+            left, left_pad = joint.source, joint.source_pad
+            if (left.name, joint.target.name) in scaled:
                 scaler = graph.add("scale", join_options(run.scale_options))
                 left.link_to(scaler, left_pad, 0)
                 left, left_pad = scaler, 0
-            left.link_to(right, left_pad, right_pad)
+            left.link_to(joint.target, left_pad, joint.target_pad)
         graph.configure()
         self._graph, self._entries, self._exits = graph, entries, exits
 
     def _scaled(self, known: Sequence[Link | None]) -> frozenset[tuple[str, str]]:
         """Between which filters libavfilter puts scalers of its own.
 
-        PyAV cannot tell it their flags, so where ``sws_flags`` is given it is watched once and they are put there by us.
+        PyAV cannot tell it their flags, so where ``sws_flags`` is given it is watched once, and we put them there.
         """
         if not self.run.scale_options:
             return frozenset()
@@ -420,9 +447,8 @@ class NativeFilters(Flow):
 
     def _described(self, frame: Any, pad: int) -> Any:
         link = self._links[pad]
-        if link is not None and link.format == frame.format.name and (
-            link.type is LinkType.AUDIO or (link.width, link.height) == (frame.width, frame.height)
-        ):
+        size = (0, 0) if isinstance(frame, av.AudioFrame) else (frame.width, frame.height)
+        if link is not None and link.format == frame.format.name and (link.width, link.height) == size:
             return frame
         fresh = link_of(frame)
         if fresh.type is LinkType.VIDEO:
@@ -437,3 +463,17 @@ class NativeFilters(Flow):
             fresh = dataclasses.replace(fresh, rate=rate, sample_aspect=aspect)
         self._links[pad] = fresh
         return frame
+
+
+def _told_apart(graph: av.filter.Graph, joints: Sequence[_Joint]) -> list[_Joint]:
+    """Of several links between the same two filters each goes over a null filter, so that names tell them apart."""
+    count = Counter((joint.source.name, joint.target.name) for joint in joints)
+    single: list[_Joint] = []
+    for joint in joints:
+        if count[joint.source.name, joint.target.name] > 1 and joint.type is LinkType.VIDEO:
+            between = graph.add("null")
+            single.append(dataclasses.replace(joint, target=between, target_pad=0))
+            single.append(dataclasses.replace(joint, source=between, source_pad=0))
+        else:
+            single.append(joint)
+    return single

@@ -1,7 +1,7 @@
 """One of libavfilter's own filters as a graph's text names it: its options tried out, its pads counted.
 
-libavfilter is asked by making the filter alone in a graph that is thrown away, so that a mistake is named when the text is
-read. Its messages are not in PyAV's errors: they are taken from its log.
+libavfilter is asked by making the filter alone in a graph that is thrown away, so that a mistake is named when the text
+is read. Its messages are not in PyAV's errors: they are taken from its log.
 """
 
 from __future__ import annotations
@@ -48,14 +48,19 @@ class NativeFilter:
         """How errors call it: ``scale`` or ``scale@left``."""
         return self.text.label
 
+    @property
+    def place(self) -> str:
+        """How errors say where it stands: ``scale@left (column 7)``."""
+        return f"{self.text.label} (column {self.text.column})"
+
 
 def read_native(text: FilterText, scale_options: Sequence[OptionText] = (), position: int = 0) -> NativeFilter:
     """Make a native filter of its text; `scale_options` are those of ``sws_flags``, defaults of the filter scale.
 
     `position` is its number among all filters of the text, from 0.
 
-    Raises OptionError with the column of the option that libavfilter refuses, and the nearest name that it has, LinkError
-    for libavfilter's buffers, which a graph puts at its own ends.
+    Raises OptionError with the column of the option that libavfilter refuses, and the nearest name that it has;
+    LinkError for libavfilter's buffers, which a graph puts at its own ends.
     """
     if text.name in TERMINALS:
         raise LinkError(

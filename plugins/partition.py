@@ -1,9 +1,9 @@
 """Cut a graph of native filters and stages into maximal native runs, each of which fits one av.filter.Graph.
 
-A run must know the properties of all its inputs before its first frame, so no path may leave it through a stage and come
-back into it. Filters are therefore put on levels: a stage lies one level above what feeds it, a native filter at least as
-high as what feeds it; linked native filters of one level are a run. Sources wait as high as their readers allow, so that
-``color`` is made in the run that reads it.
+A run must know the properties of all its inputs before its first frame, so no path may leave it through a stage and
+come back into it. Filters are therefore put on levels: a stage lies one level above what feeds it, a native filter at
+least as high as what feeds it; linked native filters of one level are a run. Sources lie as high as readers allow, so
+that ``color`` is made by the run that reads it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ def native_runs(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[
     for index in range(len(native)):
         members.setdefault(group[index], []).append(index)
     # Within a run filters keep the order of the text, which libavfilter's choice of formats depends on.
-    between = [
-        PadLink(group[link.source], 0, group[link.target], 0) for link in links if group[link.source] != group[link.target]
-    ]
+    joined = [(group[link.source], group[link.target]) for link in links]
+    between = [PadLink(source, 0, target, 0) for source, target in joined if source != target]
     return [members[index] for index in order_of(len(native), between) if index in members]
 
 

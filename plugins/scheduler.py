@@ -1,8 +1,8 @@
 """Who works next: flows linked by bounded queues, driven by what is pulled.
 
-A pull asks the flow behind the wanted output; that flow gives what it has, else is fed. Of several inputs the one that lags
-most in time is fed first, and what feeds it is asked in turn. An input that gets nothing from outside does not hold up
-others that wait there already, since a filter may want those alone (concat does). Nothing runs outside of `pull`.
+A pull asks the flow behind the wanted output; that flow gives what it has, else is fed. Of several inputs the one that
+lags most in time is fed first, and what feeds it is asked in turn. An input that gets nothing from outside does not
+hold up others that wait already, since a filter may want those alone (concat does). Nothing runs outside of `pull`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Edge:
 class Node:
     """A flow with its edges, one per pad."""
 
-    __slots__ = ("flow", "fed_alone", "inputs", "known", "outputs")
+    __slots__ = ("fed_alone", "flow", "inputs", "known", "outputs")
 
     def __init__(self, flow: Flow, inputs: Sequence[Edge], outputs: Sequence[Edge]) -> None:
         self.flow = flow
@@ -77,6 +77,8 @@ class Schedule:
         self.nodes = tuple(nodes)
         self._discards = tuple(discards)
         self._limit = limit
+        # Times are read where they decide something: beside another output or a null sink.
+        self._timed = bool(discards) or sum(edge.target is None for node in nodes for edge in node.outputs) > 1
         for node in self.nodes:
             makes = not node.inputs or node.flow.makes_items
             sourced = makes or any(edge.sourced for edge in node.inputs)
@@ -96,8 +98,8 @@ class Schedule:
                 self._discard(float("inf"))
                 raise more_input_needed()
         item, edge.link = edge.queue.popleft()
-        edge.time = item_time(item)
-        if self._discards:
+        if self._timed:
+            edge.time = item_time(item)
             self._discard(edge.time)
         return item
 
@@ -146,9 +148,11 @@ class Schedule:
         if not edge.closed:
             edge.queue.append((item, node.flow.link_at(edge.source_pad)))
             if len(edge.queue) > self._limit:
+                remedy = "pull it too, or end it with nullsink in the text"
+                remedy = self._lacking(edge) if edge.target is not None else remedy
+                where = self._where(edge)
                 raise QueueFullError(
-                    f"{len(edge.queue)} items wait {self._where(edge)}, more than the limit of {self._limit}; "
-                    + ("pull it too, or end it with nullsink in the text" if edge.target is None else self._lacking(edge))
+                    f"{len(edge.queue)} items wait {where}, more than the limit of {self._limit}; {remedy}"
                 )
         return True
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import av
+
 from .errors import LinkError
 from .flow import Flow, end_of_stream, more_input_needed
 from .grammar import OptionText
@@ -31,7 +33,7 @@ class Stage(Flow):
     name: ClassVar[str]
     input: LinkType = LinkType.VIDEO
     output: LinkType = LinkType.VIDEO
-    timeline: ClassVar[bool] = False  # it gives one frame for each frame, in order: a graph string may say enable= to it
+    timeline: ClassVar[bool] = False  # it gives one frame for each frame, in order: graph strings may say enable=
 
     @dataclass(frozen=True)
     class Options:
@@ -44,6 +46,7 @@ class Stage(Flow):
         self.link: Link | None = None
         self.before: Link | None = None
         self._seen: Link | None = None
+        self._facts: tuple[Any, ...] = ()  # of the last item, from which `_seen` was made
         self._waiting: deque[Item] = deque()
         self._coming: Iterator[Item] | None = None
         self._ended = False
@@ -79,6 +82,7 @@ class Stage(Flow):
         self._waiting.clear()
         self._coming = None
         self._seen = None
+        self._facts = ()
         self.link = None
         self._ended = False
         self._drained = False
@@ -126,6 +130,12 @@ class Stage(Flow):
                 raise end_of_stream()
 
     def _settle(self, item: Item) -> None:
+        facts: tuple[Any, ...] = (self.before, item.time_base, item.duration)
+        if isinstance(item, av.VideoFrame):
+            facts += (item.width, item.height, item.format.name)
+        if facts == self._facts and self._seen is not None:
+            return  # the usual case, which must not cost a Link for each frame
+        self._facts = facts
         seen = link_of(item, self.before)
         if self._seen is not None and seen.rate != self._seen.rate:
             seen = dataclasses.replace(seen, rate=self._seen.rate)  # a frame's own duration is no change of the link

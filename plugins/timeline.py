@@ -1,7 +1,7 @@
 """``enable=`` of our stages: libavfilter's timeline, evaluated by libavfilter itself.
 
-A stage that takes part gives exactly one frame for each frame, in order. Where the expression is zero the frame goes past
-it, unaltered and in its place among those that the stage may still hold.
+A stage that takes part gives exactly one frame for each frame, in order. Where the expression is zero the frame goes
+past it, unaltered and in its place among those that the stage may still hold.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Timeline(Flow):
         """Raises LinkError for a stage that does not take part, OptionError for an expression that cannot be read."""
         if not stage.timeline:
             raise LinkError(
-                f"{stage.label} (column {expression.column}): enable= needs a filter that gives one frame for each frame, "
-                f"which {stage.name} does not; select or trim before it leaves frames out"
+                f"{stage.label} (column {expression.column}): enable= needs a filter that gives one frame for each "
+                f"frame, which {stage.name} does not; select or trim before it leaves frames out"
             )
         self.stage = stage
         self.label = stage.label
@@ -42,7 +42,8 @@ class Timeline(Flow):
         text = join_options(given)
         # The filter metadata marks what is enabled: libavfilter has no other way to tell its answer.
         where = expression.column - 1
-        self._marker = NativeFilters([FilterText("metadata", None, Token(text, (where,) * len(text), where), where + 1)])
+        token = Token(text, (where,) * len(text), where)
+        self._marker = NativeFilters([FilterText("metadata", None, token, expression.column)])
         self._order: deque[av.VideoFrame | None] = deque()  # None: the next frame of the stage
         self._ended = False
 
@@ -52,7 +53,7 @@ class Timeline(Flow):
         return self.stage.link or self.stage.before
 
     @property
-    def before(self) -> Link | None:  # type: ignore[override]
+    def before(self) -> Link | None:
         """What is known of the input."""
         return self.stage.before
 

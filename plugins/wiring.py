@@ -212,8 +212,8 @@ def mismatch(left: FilterPads, left_pad: int, right: FilterPads, right_pad: int)
     """The error for a link between pads of different types, which names both and what would bridge them."""
     given, taken = left.outputs[left_pad], right.inputs[right_pad]
     return LinkError(
-        f"{_place(left)} gives {given.value} on output pad {left_pad}, but {_place(right)} takes {taken.value} on input "
-        f"pad {right_pad}{_BRIDGES.get((given, taken), '')}"
+        f"{_place(left)} gives {given.value} on output pad {left_pad}, but {_place(right)} takes {taken.value} "
+        f"on input pad {right_pad}{_BRIDGES.get((given, taken), '')}"
     )
 
 
@@ -245,8 +245,8 @@ def _check_open(filters: Sequence[FilterPads], inputs: Sequence[Pad], outputs: S
         for other in inputs[:index]:
             if other.name == pad.name and other.type is not pad.type:
                 raise LinkError(
-                    f"input [{pad.name}] goes to {_place(filters[other.filter])}, which takes {other.type.value}, and to "
-                    f"{_place(filters[pad.filter])}, which takes {pad.type.value}; give one of them another label"
+                    f"input [{pad.name}] goes to {_place(filters[other.filter])}, which takes {other.type.value}, and "
+                    f"to {_place(filters[pad.filter])}, which takes {pad.type.value}; give one of them another label"
                 )
     for index, pad in enumerate(outputs):
         for other in outputs[:index]:
