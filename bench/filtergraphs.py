@@ -15,8 +15,9 @@ import random
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -83,15 +84,21 @@ def by_libavfilter(text: str) -> Frames | None:
         return None
 
 
-def by_graph(text: str) -> Frames | None:
-    """What our graph makes of a text, per output; None where it, or the device lavfi in its place, refuses it."""
+def by_graph(
+    text: str, items: Mapping[str, Iterable[av.VideoFrame | av.AudioFrame]] | None = None, rate: Fraction | None = None
+) -> Frames | None:
+    """What our graph makes of a text, per output; None where it, or the device lavfi in its place, refuses it.
+
+    `items` are pushed into open inputs, whose video has `rate` frames per second.
+    """
+    items = items or {}
     try:
-        with Graph.parse(text) as graph:
+        with Graph.parse(text, rate=rate) as graph:
             numbers = _numbers([pad.name for pad in graph.outputs])
-            if graph.inputs or numbers is None:
+            if numbers is None or {pad.name for pad in graph.inputs} - set(items):
                 return None
             found: Frames = {number: [] for number in numbers.values()}
-            for name, frame in graph.run():
+            for name, frame in graph.run({pad.name: items[pad.name] for pad in graph.inputs}):
                 found[numbers[name]].append(facts(frame))
                 if all(len(frames) >= FRAMES_COMPARED for frames in found.values()):
                     break
@@ -118,7 +125,7 @@ def facts(frame: av.VideoFrame | av.AudioFrame) -> tuple[Any, ...]:
         shape = (frame.width, frame.height, frame.format.name)
         try:
             samples = frame.to_ndarray()
-        except ValueError:  # PyAV knows no array for this pixel format
+        except (ValueError, AssertionError):  # PyAV knows no array for this pixel format, or for this format of odd size
             samples = frame.reformat(format="gbrap16le").to_ndarray()
     return (frame.pts, frame.time_base, *shape, hashlib.sha256(np.ascontiguousarray(samples)).hexdigest())
 

@@ -25,6 +25,7 @@ TERMINALS = frozenset(("buffer", "abuffer", "buffersink", "abuffersink"))
 DISCARDS = {"nullsink": LinkType.VIDEO, "anullsink": LinkType.AUDIO}
 SOURCE_OF_TYPE = {LinkType.VIDEO: "nullsrc", LinkType.AUDIO: "anullsrc"}
 SINK_OF_TYPE = {LinkType.VIDEO: "nullsink", LinkType.AUDIO: "anullsink"}
+_TOLD_BY_THE_LOG = (av.error.ArgumentError, av.error.OptionNotFoundError)
 _OPTION_LETTERS = string.ascii_lowercase + string.digits + "_"
 
 
@@ -78,6 +79,8 @@ def read_native(text: FilterText, scale_options: Sequence[OptionText] = (), posi
         native = graph.add(text.name, arguments)
     except (av.error.FFmpegError, ValueError) as error:
         said = logged(lambda: av.filter.Graph().add(text.name, arguments)) or str(error)
+        if isinstance(error, OSError) and not isinstance(error, _TOLD_BY_THE_LOG):
+            said = f"{said}: {error.strerror}"
         raise OptionError(_culprit(text, said)) from error
     context: Any = native  # its pads are missing in PyAV's type stubs
     inputs = tuple(_type_of_input(native, index) for index in range(len(context.inputs)))
@@ -154,9 +157,14 @@ def _culprit(item: FilterText, said: str) -> str:
             near = suggestion(option.key, _near_options(item.name, option.key))
             help_text = f"`ffmpeg -h filter={item.name}` lists those it has"
             return f"{item.label} (column {option.column}): no option {option.key!r}{near or '; ' + help_text}"
-        shown = repr(option.value) if option.key is None else f"{option.key}={option.value!r}"
-        return f"{item.label} (column {option.column}): {shown}: {said}"
-    return f"{item.label} (column {item.column}): {said}"
+        return _refused(item, option, said)
+    named_in_it = [option for option in options if len(option.value) > 1 and option.value in said]
+    return _refused(item, named_in_it[0], said) if named_in_it else f"{item.label} (column {item.column}): {said}"
+
+
+def _refused(item: FilterText, option: OptionText, said: str) -> str:
+    shown = repr(option.value) if option.key is None else f"{option.key}={option.value!r}"
+    return f"{item.label} (column {option.column}): {shown}: {said}"
 
 
 def _near_options(name: str, key: str) -> list[str]:

@@ -1,0 +1,102 @@
+"""Generated filtergraphs give through our graphs what they give through libavfilter's own parser, or both refuse them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+BENCH = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
+# python -m bench.filtergraphs compares 10,000; more can be asked for here too.
+COUNT = int(os.environ.get("DUOVIEW_FILTERGRAPHS", "400"))
+PART = 50
+
+
+@pytest.mark.parametrize("first", range(100_000, 100_000 + COUNT, PART))
+def test_generated_graphs_are_read_as_libavfilter_reads_them(first: int) -> None:
+    bench = BENCH.module("bench.filtergraphs")
+    results = bench.run(bench.Settings(count=PART, seed=first))
+    assert results.examples == ()
+    assert results.different == 0
+    assert results.same_frames >= PART // 5 and results.both_refused >= PART // 10  # neither side of the claim is empty
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "split,hstack",
+        "split=3[a][b],[a][b]hstack=3",
+        "split=2[a],[a]hstack",
+        "null[a],[a]null",
+        " null [ a ] ; [ a ] hflip [ out ] ",
+        "null['a;b'];[a\\;b]hflip",
+        "null[a];[a]hflip;",
+        "split[a][b];[b][a]hstack",
+        "split[a][a];[a][a]hstack",
+        "split[x][out1];[x]hflip[out0]",
+        "split[out0][b];[b]nullsink",
+        "null[in];[in]hflip",
+        "[out]hflip;null",
+        "null[a];[b]hflip",
+        "null[a]hflip",
+        "split[a][b][c]",
+        "null[];null",
+        "null[a",
+        "null]",
+        "hflip[a];[a]null[a]",
+        "null@x,null@x",
+        "null@,hflip",
+        "@x,hflip",
+        "null;;hflip",
+        ";null",
+        "drawbox=color=red\\@0.5:w=8:h=8",
+        "drawbox='color=red@0.5':w=8:h=8",
+        "crop=w='if(gt(iw,10),20,10)':h=10",
+        "crop=if(gt(iw\\,10)\\,20\\,10):10",
+        "crop='if(gt(iw\\,10)\\,20\\,10)':10",
+        "negate=enable='gte(t,0.4)'",
+        "negate=enable=gte(t\\,0.4)",
+        "split[a][b];[a]negate=enable='mod(n,2)'[c];[b][c]hstack",
+        "scale=8:8,scale=32:32:flags=neighbor",
+        "concat",
+        "split[a][b];[a][b]concat",
+        "sws_flags=neighbor;null",
+        "split[a][b];[a]anull[c];[b][c]hstack",
+    ],
+)
+def test_labels_quotes_and_names_mean_what_they_mean_to_libavfilter(text: str) -> None:
+    bench = BENCH.module("bench.filtergraphs")
+    text = f"testsrc=s=32x24:r=5:d=1,{text}" if not text.startswith("[") else f"testsrc=s=32x24:r=5:d=1[in];{text}"
+    assert bench.agree(bench.by_graph(text), bench.by_libavfilter(text))
+
+
+@pytest.mark.parametrize("flags", ["neighbor", "area", "bicublin", "lanczos+accurate_rnd", "bilinear:param0=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "testsrc=s=32x24:r=5:d=1,scale=20:18",
+        "testsrc=s=32x24:r=5:d=1,scale=20:18:lanczos",
+        "testsrc=s=32x24:r=5:d=1,scale=20:18:flags=neighbor",
+        "testsrc=s=32x24:r=5:d=1,format=yuv410p,format=rgb24",
+        "testsrc=s=32x24:r=5:d=1,format=yuv410p[a];testsrc2=s=32x24:r=5:d=1[b];[a][b]hstack",
+        "testsrc=s=32x24:r=5:d=1,split[a][b];[b][a]overlay=x=4",
+    ],
+)
+def test_sws_flags_reach_scale_filters_and_those_that_libavfilter_inserts(text: str, flags: str) -> None:
+    bench = BENCH.module("bench.filtergraphs")
+    text = f"sws_flags={flags};{text}"
+    theirs = bench.by_libavfilter(text)
+    assert theirs is not None and theirs[0]
+    assert bench.agree(bench.by_graph(text), theirs)
+
+
+def test_the_comparison_sees_other_frames_other_times_and_other_outputs() -> None:
+    bench = BENCH.module("bench.filtergraphs")
+    source = "testsrc=s=32x24:r=5:d=1"
+    theirs = bench.by_libavfilter(source)
+    for other in (f"{source},hflip", f"{source},setpts=PTS+1", f"{source},split[out0][out1]", f"{source},trim=end_frame=4"):
+        assert not bench.agree(bench.by_graph(other), theirs)
+    assert not bench.agree(None, theirs) and not bench.agree(bench.by_graph(source), None)
