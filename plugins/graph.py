@@ -88,9 +88,9 @@ class Graph(Flow):
         wiring = wire(pads)
         if not wiring.outputs:
             raise LinkError("all filters end in a null sink; a graph needs at least one open output")
-        open_inputs = {pad.filter for pad in wiring.inputs}
-        fed = [index in open_inputs for index in range(len(read))]
-        groups = native_runs([isinstance(item, NativeFilter) for item in read], wiring.links, fed)
+        ends = {pad.filter for pad in wiring.outputs}
+        opened = [index in ends for index in range(len(read))]
+        groups = native_runs([isinstance(item, NativeFilter) for item in read], wiring.links, opened)
         flows = [_flow(group, read, wiring, written.scale_options, threads) for group in groups]
         graph = cls.__new__(cls)
         graph._assemble(flows, [item for chain in pads for item in chain], wiring, groups, text, queue)

@@ -2,8 +2,8 @@
 
 A run must know the properties of all its inputs before its first frame, so no path may leave it through a stage and
 come back into it. Filters are therefore put on levels: a stage lies one level above what feeds it, a native filter at
-least as high as what feeds it; linked native filters of one level are a run. Sources lie as high as readers allow, so
-that ``color`` is made by the run that reads it.
+least as high as what feeds it; linked native filters of one level are a run. Native filters lie as high as their readers
+allow, so that ``color`` is made by the run that reads it; not those with an open output, which would wait for nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from .wiring import PadLink, order_of
 
 
-def native_runs(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[bool]) -> list[list[int]]:
+def native_runs(native: Sequence[bool], links: Sequence[PadLink], opened: Sequence[bool]) -> list[list[int]]:
     """Group filters: native ones into runs, each stage alone, in an order in which each comes behind all that feed it.
 
     Args:
         native: for each filter whether it is libavfilter's.
         links: all links between the filters, without circles.
-        fed: for each filter whether it has an open input.
+        opened: for each filter whether it has an open output.
     """
     order = order_of(len(native), links)
-    levels = _levels(native, links, fed, order)
+    levels = _levels(native, links, opened, order)
     group = list(range(len(native)))
     for link in links:
         if native[link.source] and native[link.target] and levels[link.source] == levels[link.target]:
@@ -37,15 +37,13 @@ def native_runs(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[
     return [members[index] for index in order_of(len(native), between) if index in members]
 
 
-def _levels(native: Sequence[bool], links: Sequence[PadLink], fed: Sequence[bool], order: Sequence[int]) -> list[int]:
+def _levels(native: Sequence[bool], links: Sequence[PadLink], opened: Sequence[bool], order: Sequence[int]) -> list[int]:
     levels = [0] * len(native)
-    free = [is_native and not is_fed for is_native, is_fed in zip(native, fed, strict=True)]
     for index in order:
-        before = [link.source for link in links if link.target == index]
-        levels[index] = max((levels[other] for other in before), default=0) + (not native[index])
-        free[index] = free[index] and all(free[other] for other in before)
+        before = [levels[link.source] for link in links if link.target == index]
+        levels[index] = max(before, default=0) + (not native[index])
     for index in reversed(order):
         after = [link.target for link in links if link.source == index]
-        if free[index] and after:
+        if native[index] and after and not opened[index]:
             levels[index] = min(levels[other] - (not native[other]) for other in after)
     return levels

@@ -26,6 +26,7 @@ class Detect(Stage):
     """
 
     name = "dv_detect"
+    timeline = True
     input = LinkType.VIDEO
     output = LinkType.VIDEO
 
