@@ -118,6 +118,7 @@ def agree(ours: Frames | None, theirs: Frames | None) -> bool:
 
 def facts(frame: av.VideoFrame | av.AudioFrame) -> tuple[Any, ...]:
     """Time stamp, time base, properties and a hash of the samples."""
+    samples: Any
     if isinstance(frame, av.AudioFrame):
         shape: tuple[Any, ...] = (frame.sample_rate, frame.layout.name, frame.format.name, frame.samples)
         samples = frame.to_ndarray()
@@ -125,7 +126,7 @@ def facts(frame: av.VideoFrame | av.AudioFrame) -> tuple[Any, ...]:
         shape = (frame.width, frame.height, frame.format.name)
         try:
             samples = frame.to_ndarray()
-        except (ValueError, AssertionError):  # PyAV knows no array for this pixel format, or for this format of odd size
+        except (ValueError, AssertionError):  # PyAV knows no array for this pixel format, or not for an odd size
             samples = frame.reformat(format="gbrap16le").to_ndarray()
     return (frame.pts, frame.time_base, *shape, hashlib.sha256(np.ascontiguousarray(samples)).hexdigest())
 

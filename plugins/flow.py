@@ -43,7 +43,7 @@ class Flow(abc.ABC):
         """Whether items come out that none went in for: it has a source inside."""
         return False
 
-    # A flow with several pads overrides these six, which number them; others have one input and one output, pad 0.
+    # A flow with several pads overrides these, which number them; others have one input and one output, pad 0.
 
     @property
     def input_types(self) -> tuple[LinkType, ...]:
@@ -59,9 +59,12 @@ class Flow(abc.ABC):
         """Push into input `pad`."""
         self.push(item)
 
-    def take(self, pad: int) -> Any:
-        """Pull from output `pad`."""
-        return self.pull()
+    def poll(self, pad: int) -> Any:
+        """Pull from output `pad`; None where `pull` raises av.BlockingIOError, which costs more than a frame's way."""
+        try:
+            return self.pull()
+        except av.error.BlockingIOError:
+            return None
 
     def describe(self, pad: int, link: Link | None) -> None:
         """Tell what is known of input `pad`."""
@@ -99,9 +102,11 @@ class Flow(abc.ABC):
 
 def item_time(item: Item) -> float:
     """Time of an item in seconds, only ever to compare; without a time stamp before all others."""
-    if item.pts is None or not item.time_base:
-        return float("-inf")
-    return item.pts * item.time_base.numerator / item.time_base.denominator
+    if isinstance(item, av.Packet):
+        known = item.pts is not None and item.time_base
+        return item.pts * float(item.time_base) if known else float("-inf")
+    time = item.time if item.time_base else None
+    return time if time is not None else float("-inf")
 
 
 def more_input_needed() -> av.error.BlockingIOError:

@@ -234,8 +234,11 @@ class Graph(Flow):
     def feed(self, item: Item | None, pad: int) -> None:
         self.push(item, pad)
 
-    def take(self, pad: int) -> Any:
-        return self.pull(pad)
+    def poll(self, pad: int) -> Any:
+        try:
+            return self.pull(pad)
+        except av.error.BlockingIOError:
+            return None
 
     @property
     def makes_items(self) -> bool:

@@ -136,7 +136,7 @@ class NativeFilters(Flow):
 
     @classmethod
     def of_run(cls, run: Run, *, threads: int = 0) -> Self:
-        """A run with any number of inputs and outputs; `feed` and `take` number its entries and exits."""
+        """A run with any number of inputs and outputs; `feed` and `poll` number its entries and exits."""
         flow = cls.__new__(cls)
         flow._begin(run, threads)
         return flow
@@ -156,6 +156,7 @@ class NativeFilters(Flow):
         self._over = [False] * len(run.exits)  # the exit has given all it will ever give
         self._sources: list[_Source | None] = [None] * len(run.entries)
         self._dry = [False] * len(run.exits)  # it gives nothing before more is fed: asking costs an exception
+        self._asked = [False] * len(run.exits)  # it gave nothing since the last frame went in or came out
         self._raw: list[tuple[Any, ...] | None] = [None] * len(run.entries)
         self._drop_graph()
 
@@ -215,7 +216,10 @@ class NativeFilters(Flow):
 
     def pull(self) -> Any:
         """Give the next filtered frame. Raises OptionError when the filters refuse the frame's size or format."""
-        return self.take(0)
+        frame = self.poll(0)
+        if frame is None:
+            raise more_input_needed()
+        return frame
 
     def feed(self, item: Item | None, pad: int) -> None:
         if item is None:
@@ -230,7 +234,7 @@ class NativeFilters(Flow):
         if not all(self._over):
             self._waiting[pad].append(item)
 
-    def take(self, pad: int) -> Any:
+    def poll(self, pad: int) -> Any:
         drained = self._drained[pad]
         while True:
             if drained:
@@ -238,20 +242,22 @@ class NativeFilters(Flow):
             if self._over[pad]:
                 raise end_of_stream()
             if self._exits is not None and not self._dry[pad]:
-                if len(self._dry) > 1:
-                    self._dry[:] = [False] * len(self._dry)  # what one exit asks for may come out of another
                 try:
                     frame = self._exits[pad].pull()
                 except av.error.BlockingIOError:
+                    if not self._asked[pad]:
+                        self._asked[pad] = True
+                        self._dry = [False] * len(self._dry)  # what it made the filters do may come out elsewhere
                     self._dry[pad] = True
                 except av.error.EOFError:
                     self._over[pad] = True
                     self._finish()
                     continue
                 else:
+                    self._wet()
                     return self._described(frame, pad)
             if not self._advance():
-                raise more_input_needed()
+                return None
 
     def reset(self) -> None:
         """Forget all frames and the graph with its state."""
@@ -279,7 +285,7 @@ class NativeFilters(Flow):
         self._graph: av.filter.Graph | None = None
         self._entries: list[av.filter.context.FilterContext] = []
         self._exits: list[av.filter.context.FilterContext] | None = None
-        self._dry[:] = [False] * len(self._dry)
+        self._wet()
 
     def _finish(self) -> None:
         """Free the graph and what waits for it when no exit will give anything more."""
@@ -312,9 +318,13 @@ class NativeFilters(Flow):
         return True
 
     def _into_graph(self, pad: int, frame: Any) -> None:
-        for index in range(len(self._dry)):
-            self._dry[index] = False
+        self._wet()
         self._entries[pad].push(frame)
+
+    def _wet(self) -> None:
+        """Every exit may give something: a frame was put in, or one exit made the filters work, perhaps for others."""
+        for index in range(len(self._dry)):
+            self._dry[index] = self._asked[index] = False
 
     def _changed(self, pad: int, frame: Any) -> bool:
         """Whether a frame differs from those the graph was made for."""

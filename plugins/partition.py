@@ -2,8 +2,9 @@
 
 A run must know the properties of all its inputs before its first frame, so no path may leave it through a stage and
 come back into it. Filters are therefore put on levels: a stage lies one level above what feeds it, a native filter at
-least as high as what feeds it; linked native filters of one level are a run. Native filters lie as high as their readers
-allow, so that ``color`` is made by the run that reads it; not those with an open output, which would wait for nothing.
+least as high as what feeds it; linked native filters of one level are a run. Native filters lie as high as their
+readers allow, so that ``color`` is made by the run that reads it; not those with an open output, which would then have
+to wait for a stage that it has nothing to do with.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def native_runs(native: Sequence[bool], links: Sequence[PadLink], opened: Sequen
     return [members[index] for index in order_of(len(native), between) if index in members]
 
 
-def _levels(native: Sequence[bool], links: Sequence[PadLink], opened: Sequence[bool], order: Sequence[int]) -> list[int]:
+def _levels(
+    native: Sequence[bool], links: Sequence[PadLink], opened: Sequence[bool], order: Sequence[int]
+) -> list[int]:
     levels = [0] * len(native)
     for index in order:
         before = [levels[link.source] for link in links if link.target == index]

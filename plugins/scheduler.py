@@ -137,13 +137,13 @@ class Schedule:
         if edge.ended:
             return False
         try:
-            item = node.flow.take(edge.source_pad)
-        except av.error.BlockingIOError:
-            return False
+            item = node.flow.poll(edge.source_pad)
         except av.error.EOFError:
             edge.ended = True
             self._close_if_done(node)
             return True
+        if item is None:
+            return False
         node.fed_alone = 0
         if not edge.closed:
             edge.queue.append((item, node.flow.link_at(edge.source_pad)))

@@ -108,6 +108,12 @@ class Stage(Flow):
 
     def pull(self) -> Any:
         """Give the next item; the work is done here. An error raised by the stage drops the item it was raised for."""
+        item = self.poll(0)
+        if item is None:
+            raise more_input_needed()
+        return item
+
+    def poll(self, pad: int) -> Any:
         while True:
             if self._coming is not None:
                 try:
@@ -122,7 +128,7 @@ class Stage(Flow):
                 self._settle(item)
                 self._coming = iter(self.filter(item))
             elif not self._ended:
-                raise more_input_needed()
+                return None
             elif not self._drained:
                 self._drained = True
                 self._coming = iter(self.drain()) if self._seen is not None else None

@@ -61,6 +61,17 @@ def test_encoder_options_and_filters_reach_the_output(coded: Path, tmp_path: Pat
     assert [bool(frame.key_frame) for frame in frames[:4]] == [True, False, True, False]
 
 
+def test_filters_may_branch_join_and_bring_sources_and_a_rate_follows_them(coded: Path, tmp_path: Path) -> None:
+    graph = "color=white:s=8x8[c];[in]split[a][b];[a]scale=16:12[s];[b][s]overlay[o];[o][c]overlay=x=24:shortest=1[out]"
+    words = ["-vf", graph, "-r", "5", "-c:v", "ffv1", "-pix_fmt", "yuv444p"]
+    assert main(["decode", "-i", str(coded), *words, str(tmp_path / "out.nut")]) == 0
+    frames = frames_of(tmp_path / "out.nut")
+    assert {(frame.width, frame.height) for frame in frames} == {(64, 48)}
+    times = [frame.time for frame in frames]
+    assert times == pytest.approx([times[0] + index / 5 for index in range(len(frames))]) and len(frames) > 1
+    assert all((frame.to_ndarray(format="rgb24")[2:6, 26:30] > 240).all() for frame in frames)
+
+
 def test_the_human_view_tells_its_provenance_beside_it(coded: Path, tmp_path: Path) -> None:
     out = tmp_path / "human.mp4"
     words = ["-view", "human", "-steps", "2", "-seed", "7", "-frames:v", "3"]

@@ -1,4 +1,4 @@
-"""Generated filtergraphs give through our graphs what they give through libavfilter's own parser, or both refuse them."""
+"""Generated filtergraphs give through our graphs what they give through libavfilter's parser, or both refuse them."""
 
 from __future__ import annotations
 
@@ -97,6 +97,6 @@ def test_the_comparison_sees_other_frames_other_times_and_other_outputs() -> Non
     bench = BENCH.module("bench.filtergraphs")
     source = "testsrc=s=32x24:r=5:d=1"
     theirs = bench.by_libavfilter(source)
-    for other in (f"{source},hflip", f"{source},setpts=PTS+1", f"{source},split[out0][out1]", f"{source},trim=end_frame=4"):
-        assert not bench.agree(bench.by_graph(other), theirs)
+    for other in ("hflip", "setpts=PTS+1", "settb=1/50", "split[out0][out1]", "trim=end_frame=4", "format=gbrp"):
+        assert not bench.agree(bench.by_graph(f"{source},{other}"), theirs)
     assert not bench.agree(None, theirs) and not bench.agree(bench.by_graph(source), None)

@@ -1,4 +1,4 @@
-"""Graphs with several inputs and outputs: named pads, the order of work, sources of their own, audio, what they refuse."""
+"""Graphs with several inputs and outputs: named pads, the order of work, own sources, audio, what is refused."""
 
 from __future__ import annotations
 
@@ -113,10 +113,11 @@ def test_an_endless_source_is_made_only_as_far_as_it_is_pulled() -> None:
 
 
 def test_after_reset_a_graph_with_a_source_begins_again() -> None:
-    with Graph.parse("[in]split[a][b];color=white:s=8x8:r=10,format=gray[w];[a][w]vstack=shortest=1[x];[b]null[y]") as graph:
+    text = "[in]split[a][b];color=white:s=8x8:r=10,format=gray[w];[a][w]vstack=shortest=1[x];[b]null[y]"
+    with Graph.parse(text) as graph:
         for _ in range(2):
-            out = list(graph.run([grey(pts) for pts in range(3)]))
-            assert sorted((name, frame.pts) for name, frame in out) == [(name, pts) for name in "xy" for pts in range(3)]
+            out = [(name, frame.pts) for name, frame in graph.run([grey(pts) for pts in range(3)])]
+            assert sorted(out) == [(name, pts) for name in "xy" for pts in range(3)]
             graph.reset()
 
 
