@@ -128,7 +128,7 @@ def facts(frame: av.VideoFrame | av.AudioFrame) -> tuple[Any, ...]:
             samples = frame.to_ndarray()
         except (ValueError, AssertionError):  # PyAV knows no array for this pixel format, or not for an odd size
             samples = frame.reformat(format="gbrap16le").to_ndarray()
-    return (frame.pts, frame.time_base, *shape, hashlib.sha256(np.ascontiguousarray(samples)).hexdigest())
+    return (frame.pts, frame.time_base, *shape, hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest())
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int] | None:

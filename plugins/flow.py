@@ -102,11 +102,11 @@ class Flow(abc.ABC):
 
 def item_time(item: Item) -> float:
     """Time of an item in seconds, only ever to compare; without a time stamp before all others."""
+    if item.pts is None or not item.time_base:
+        return float("-inf")
     if isinstance(item, av.Packet):
-        known = item.pts is not None and item.time_base
-        return item.pts * float(item.time_base) if known else float("-inf")
-    time = item.time if item.time_base else None
-    return time if time is not None else float("-inf")
+        return item.pts * float(item.time_base)
+    return item.time or 0.0
 
 
 def more_input_needed() -> av.error.BlockingIOError:

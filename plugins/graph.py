@@ -271,9 +271,8 @@ class Graph(Flow):
         self._schedule.reset()
 
     def close(self) -> None:
-        """Release what the filters hold."""
-        for flow in self.flows:
-            flow.close()
+        """Release what the filters hold, and drop what waits between them."""
+        self._schedule.close()
 
     def dump(self, form: str = "text") -> str:
         """Describe filters, native runs and typed links, as ``text`` or, for graphviz, as ``dot``."""

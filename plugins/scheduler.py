@@ -118,6 +118,13 @@ class Schedule:
             for edge in (*node.inputs, *node.outputs):
                 edge.reset()
 
+    def close(self) -> None:
+        """Drop what waits and release what the flows hold."""
+        for node in self.nodes:
+            node.flow.close()
+            for edge in (*node.inputs, *node.outputs):
+                edge.queue.clear()
+
     def _fill(self, edge: Edge) -> bool:
         """Work until the edge has an item or its end; False when that needs more from outside."""
         node = edge.source
@@ -208,9 +215,12 @@ class Schedule:
             node.fed_alone += 1
             if node.fed_alone > self._limit:
                 edge.queue.appendleft((item, link))
+                remedy = "push items there, or None to end it"
+                if starving.source is not None:
+                    remedy = "feed that branch too, or raise queue= if its filters hold back that many"
                 raise QueueFullError(
-                    f"{node.flow.label} was fed {self._limit} items {self._where(edge)} and gives nothing: its input "
-                    f"{starving.name} gets none; push items there, or None to end it"
+                    f"{node.flow.label} was fed {self._limit} items {self._where(edge)} and gives nothing: "
+                    f"nothing comes on {starving.name}; {remedy}"
                 )
         node.flow.feed(item, pad)
 

@@ -139,6 +139,8 @@ class Stage(Flow):
         facts: tuple[Any, ...] = (self.before, item.time_base, item.duration)
         if isinstance(item, av.VideoFrame):
             facts += (item.width, item.height, item.format.name)
+        elif isinstance(item, av.AudioFrame):
+            facts += (item.sample_rate, item.layout.name, item.format.name)
         if facts == self._facts and self._seen is not None:
             return  # the usual case, which must not cost a Link for each frame
         self._facts = facts

@@ -139,7 +139,7 @@ def test_an_existing_output_stays_as_it_was_when_nothing_comes_to_be_written(wor
         (["decode", "-i", "good.nut", "-map", "0:a", "o.mp4"], ["-map 0:a", "matches no stream"]),
         (["encode", "-i", "video.mp4", "-vf", "scael=8", "o.nut"], ["column 1", "did you mean 'scale'"]),
         (["encode", "-i", "video.mp4", "-vf", "crop=900:9", "o.nut"], ["crop", "64x48"]),
-        (["encode", "-i", "video.mp4", "-vf", "split[a][b]", "o.nut"], ["-vf split", "one output", "[a]", "[b] of video"]),
+        (["encode", "-i", "video.mp4", "-vf", "split[a][b]", "o.nut"], ["-vf split", "one output", "[b] of video"]),
         (["encode", "-i", "video.mp4", "-vf", "null;hflip", "o.nut"], ["-vf null;hflip", "one input", "[hflip:0]"]),
         (["encode", "-i", "video.mp4", "-vf", "testsrc", "o.nut"], ["one input of video frames", "found none"]),
         (["encode", "-i", "video.mp4", "-vf", "anull", "o.nut"], ["one input of video", "[in] of audio frames"]),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import duoview
-from duoview.plugins.errors import OptionError
+from duoview.plugins.errors import OptionError, QueueFullError
 from duoview.plugins.filters.dv_detect import Detect
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import Link, LinkType, copy_properties
@@ -187,6 +187,26 @@ def test_a_stage_before_a_null_sink_works_on_every_frame() -> None:
     with Graph.parse("split[a][b];[a]test_count,nullsink;[b]select='not(mod(n,5))'", stages=STAGES) as graph:
         assert len(list(graph.process(lavfi(SOURCE)))) == 2
     assert Counter.seen == 10
+
+
+def test_a_branch_that_holds_back_more_than_the_limit_is_named() -> None:
+    text = "split[a][b];[a]test_pass=hold=9[c];[c][b]hstack"
+    with Graph.parse(text, stages=STAGES, queue=10) as graph:
+        assert len(list(graph.process(lavfi(SOURCE)))) == 10
+    with Graph.parse(text, stages=STAGES, queue=4) as graph, pytest.raises(QueueFullError) as caught:
+        list(graph.process(lavfi(SOURCE)))
+    assert "hstack was fed 4 items on the link from split to hstack" in str(caught.value)
+    assert "nothing comes on the link from test_pass to hstack" in str(caught.value)
+
+
+def test_closing_a_graph_drops_what_waits_in_it() -> None:
+    with Graph.parse("split[a][b];[a]test_pass[x];[b]test_pass[y]", stages=STAGES) as graph:
+        frames = lavfi(SOURCE)[:3]
+        for frame in frames:
+            graph.push(frame)
+        graph.pull("x")
+    with pytest.raises(av.error.BlockingIOError):
+        graph.pull("y")
 
 
 def test_a_branch_that_ends_early_does_not_stop_or_fill_the_others() -> None:
