@@ -16,7 +16,7 @@ import av.filter
 
 from .dump import describe_graph, dot_graph
 from .errors import LinkError, OptionError, suggestion
-from .flow import Flow, end_of_stream, item_time
+from .flow import Flow, end_of_stream, item_time, more_input_needed
 from .grammar import FilterText, OptionText, parse_text, split_options
 from .links import ITEM_TYPES, Item, Link, LinkType
 from .native import NativeFilters, Run
@@ -305,6 +305,8 @@ class Graph(Flow):
                 yield name, item
                 break
             else:
+                if not feeds:
+                    raise more_input_needed()  # a source of the graph's own has nothing yet
                 name = min(feeds, key=lambda name: fed[name])
                 given = next(feeds[name], None)
                 self.push(given, name)

@@ -36,6 +36,10 @@ def test_generated_graphs_are_read_as_libavfilter_reads_them(first: int) -> None
         "null[a];[a]hflip;",
         "split[a][b];[b][a]hstack",
         "split[a][a];[a][a]hstack",
+        "split[x][x];[x]hflip[l];[x]vflip[r];[l][r]hstack",
+        "[x]hflip[l];[x]vflip[r];[l][r]hstack[out];[in]extractplanes=r+g[x][x]",
+        "fps=50,select=n=2:e='1+mod(floor(n/7),2)'[out0][out1]",
+        "fps=50,split[a][b];[a]select='not(mod(n,9))'[out0];[b]fps=3,hflip[out1]",
         "split[x][out1];[x]hflip[out0]",
         "split[out0][b];[b]nullsink",
         "null[in];[in]hflip",
@@ -83,6 +87,7 @@ def test_labels_quotes_and_names_mean_what_they_mean_to_libavfilter(text: str) -
         "testsrc=s=32x24:r=5:d=1,format=yuv410p,format=rgb24",
         "testsrc=s=32x24:r=5:d=1,format=yuv410p[a];testsrc2=s=32x24:r=5:d=1[b];[a][b]hstack",
         "testsrc=s=32x24:r=5:d=1,split[a][b];[b][a]overlay=x=4",
+        "smptebars=s=16x16:r=5:d=0.8,select=1:e=n:outputs=2[a][b];[b][a]overlay,trim=end_frame=3",
     ],
 )
 def test_sws_flags_reach_scale_filters_and_those_that_libavfilter_inserts(text: str, flags: str) -> None:

@@ -206,6 +206,14 @@ def test_an_output_that_nobody_pulls_stops_the_graph_with_its_name() -> None:
         assert isinstance(QueueFullError("x"), BufferError)
 
 
+def test_what_waits_at_other_outputs_is_bounded_while_one_gives_nothing() -> None:
+    with Graph.parse("split[a][b];[a]select=0[never];[b]null[always]", queue=5) as graph:
+        for pts in range(20):
+            graph.push(grey(pts))
+        with pytest.raises(QueueFullError, match="on output always"):
+            graph.pull("never")
+
+
 def test_an_input_that_gets_nothing_stops_the_graph_with_its_name() -> None:
     with Graph.parse("[fed][hungry]hstack", queue=5) as graph:
         graph.push(grey(0), "fed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -187,6 +188,16 @@ def test_a_stage_before_a_null_sink_works_on_every_frame() -> None:
     with Graph.parse("split[a][b];[a]test_count,nullsink;[b]select='not(mod(n,5))'", stages=STAGES) as graph:
         assert len(list(graph.process(lavfi(SOURCE)))) == 2
     assert Counter.seen == 10
+
+
+def test_an_endless_source_is_not_driven_on_while_another_input_waits() -> None:
+    text = "[0:v]test_pass[x];testsrc=size=32x24:rate=10,format=gray,test_pass[y];[x][y]hstack"
+    with Graph.parse(text, stages=STAGES, queue=2) as graph:
+        for frame in lavfi(SOURCE):
+            graph.push(frame)
+            assert len(list(graph.ready())) <= 1
+        graph.push(None)
+        assert len(list(itertools.islice(graph.ready(), 3))) >= 0
 
 
 def test_a_branch_that_holds_back_more_than_the_limit_is_named() -> None:
