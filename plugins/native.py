@@ -24,11 +24,12 @@ from .errors import LinkError, OptionError
 from .flow import Flow, end_of_stream, item_time, more_input_needed
 from .grammar import FilterText, OptionText
 from .links import ITEM_TYPES, Item, Link, LinkType, link_of
-from .native_filter import DISCARDS, NativeFilter, join_options, logged, read_native
+from .native_filter import DISCARDS, SINK_OF_TYPE, NativeFilter, join_options, logged, read_native
 from .wiring import PadLink
 
 _LINEAR = "; a linear chain takes filters with one input and one output"
 _TIME_BASE = Fraction(1, 1000)  # stands in for frames without one
+_HIGHEST_RATE = 1000  # a finer time base without durations counts time, not frames
 _INSERTED = re.compile(r"auto-inserting filter 'auto_scale_\d+' between the filter '(.*)' and the filter '(.*)'")
 _SINKS = {LinkType.VIDEO: "buffersink", LinkType.AUDIO: "abuffersink"}
 
@@ -416,7 +417,11 @@ class NativeFilters(Flow):
             if item.output_types or (index, 0) not in run.exits
         }
         entries = [source.add(graph, link) for source, link in zip(self._sources, known, strict=True) if source]
-        exits = [graph.add(_SINKS[kind]) for kind in self.output_types]
+        # An exit that ended by itself before a change of the input stays ended: what it would give anew is not kept.
+        exits = [
+            graph.add(SINK_OF_TYPE[kind] if over else _SINKS[kind])
+            for kind, over in zip(self.output_types, self._over, strict=True)
+        ]
         sinks = {node: exits[index] for index, (node, _) in enumerate(run.exits) if node not in nodes}
         types = [run.filters[link.source].output_types[link.source_pad] for link in run.links]
         ends = [(nodes[link.source], link.source_pad, link.target, link.target_pad) for link in run.links]
@@ -468,11 +473,18 @@ class NativeFilters(Flow):
             rate = before.rate if before is not None else None
             if frame.time_base and (source is None or Fraction(frame.time_base) != source.time_base):
                 # A filter that makes its own rate (fps, minterpolate, framerate, ...) counts in frames.
-                rate = 1 / (Fraction(frame.time_base) * (frame.duration or 1))
+                rate = _rate(Fraction(frame.time_base), frame.duration)
             aspect = before.sample_aspect if before is not None else Fraction(1)
             fresh = dataclasses.replace(fresh, rate=rate, sample_aspect=aspect)
         self._links[pad] = fresh
         return frame
+
+
+def _rate(time_base: Fraction, duration: int) -> Fraction | None:
+    """Frames per second as a frame's duration tells, or its time base where that can be one."""
+    if duration:
+        return 1 / (time_base * duration)
+    return 1 / time_base if 1 / time_base <= _HIGHEST_RATE else None
 
 
 def _told_apart(graph: av.filter.Graph, joints: Sequence[_Joint]) -> list[_Joint]:

@@ -74,11 +74,11 @@ def read_native(text: FilterText, scale_options: Sequence[OptionText] = (), posi
                 f"read; give the value itself as {option.key[1:]}=..."
             )
     arguments = _with_scale_options(text, scale_options)
-    graph = av.filter.Graph()
+    graph = _scratch()
     try:
         native = graph.add(text.name, arguments)
     except (av.error.FFmpegError, ValueError) as error:
-        said = logged(lambda: av.filter.Graph().add(text.name, arguments)) or str(error)
+        said = logged(lambda: _scratch().add(text.name, arguments)) or str(error)
         if isinstance(error, OSError) and not isinstance(error, _TOLD_BY_THE_LOG):
             said = f"{said}: {error.strerror}"
         raise OptionError(_culprit(text, said)) from error
@@ -185,9 +185,15 @@ def _near_options(name: str, key: str) -> list[str]:
     )
 
 
+def _scratch() -> av.filter.Graph:
+    graph = av.filter.Graph()
+    graph.threads = 1  # threads for a graph that never runs would be waste
+    return graph
+
+
 def _refusal(name: str, arguments: str) -> Exception | None:
     try:
-        av.filter.Graph().add(name, arguments or None)
+        _scratch().add(name, arguments or None)
     except (av.error.FFmpegError, ValueError) as error:
         return error
     return None

@@ -170,6 +170,8 @@ def stage_help(stage: type[Stage]) -> str:
     """The generated help text of a stage: what it does, its pads, and each option with its limits and default."""
     lines = [f"Filter {stage.name}", f"  {stage_summary(stage)}"]
     lines += [f"    Input:  {stage.input.value}", f"    Output: {stage.output.value}"]
+    if stage.timeline:
+        lines.append("    Takes part in the timeline: enable=EXPRESSION")
     options = describe_options(stage.Options)
     lines.append(f"{stage.name} options, in positional order:" if options else f"{stage.name} has no options.")
     for item in options:

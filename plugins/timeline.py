@@ -43,7 +43,7 @@ class Timeline(Flow):
         # The filter metadata marks what is enabled: libavfilter has no other way to tell its answer.
         where = expression.column - 1
         token = Token(text, (where,) * len(text), where)
-        self._marker = NativeFilters([FilterText("metadata", None, token, expression.column)])
+        self._marker = NativeFilters([FilterText("metadata", None, token, expression.column)], threads=1)
         self._order: deque[av.VideoFrame | None] = deque()  # None: the next frame of the stage
         self._ended = False
 

@@ -38,6 +38,7 @@ def test_generated_graphs_are_read_as_libavfilter_reads_them(first: int) -> None
         "split[a][a];[a][a]hstack",
         "split[x][x];[x]hflip[l];[x]vflip[r];[l][r]hstack",
         "[x]hflip[l];[x]vflip[r];[l][r]hstack[out];[in]extractplanes=r+g[x][x]",
+        "[x]hflip[l];[x]vflip[r];[l][r]hstack[out];[in]split[p][q];[p]null[x];[q]negate[x]",
         "fps=50,select=n=2:e='1+mod(floor(n/7),2)'[out0][out1]",
         "fps=50,split[a][b];[a]select='not(mod(n,9))'[out0];[b]fps=3,hflip[out1]",
         "split[x][out1];[x]hflip[out0]",

@@ -143,6 +143,23 @@ def test_a_size_change_on_one_input_gives_each_part_as_it_would_be_alone() -> No
     assert out == [(pts, [1, 9]) for pts in range(3)] + [(pts, [2, 9]) for pts in range(3, 6)]
 
 
+def test_an_output_that_had_ended_stays_ended_after_a_size_change() -> None:
+    frames = [grey(pts) for pts in range(4)] + [grey(pts, size=(16, 16)) for pts in range(4, 8)]
+    with Graph.parse("split[a][b];[a]trim=end_frame=2[short];[b]null[long]") as graph:
+        out = [(name, frame.pts) for name, frame in graph.run(frames)]
+    assert [pts for name, pts in out if name == "short"] == [0, 1]
+    assert [pts for name, pts in out if name == "long"] == list(range(8))
+
+
+def test_a_time_base_that_counts_microseconds_is_no_rate() -> None:
+    frames = [grey(0), grey(1)]
+    for frame in frames:
+        frame.duration = 0
+    with Graph.parse("settb=1/1000000") as graph:
+        list(graph.process(frames))
+        assert graph.link is not None and graph.link.rate is None
+
+
 def test_a_size_change_beside_a_source_is_refused_since_the_source_would_begin_again() -> None:
     frames = [grey(0), grey(1, size=(16, 16))]
     with Graph.parse("color=s=8x8:r=10[c];[in][c]overlay") as graph:
