@@ -221,7 +221,7 @@ class Graph(Flow):
         if first.ended:
             raise end_of_stream()
         for edge in edges:
-            self._schedule.put(edge, item, edge.before)
+            edge.put(item, edge.before)
 
     def pull(self, pad: str | int | None = None) -> Any:
         """Give the next item of an output; av.BlockingIOError when more input is needed, av.EOFError when drained.

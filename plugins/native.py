@@ -20,6 +20,7 @@ import av.filter
 import av.filter.context
 import av.logging
 
+from .buffer_source import BufferSource
 from .errors import LinkError, OptionError
 from .flow import Flow, end_of_stream, item_time, more_input_needed
 from .grammar import FilterText, OptionText
@@ -28,7 +29,6 @@ from .native_filter import DISCARDS, SINK_OF_TYPE, NativeFilter, join_options, l
 from .wiring import PadLink
 
 _LINEAR = "; a linear chain takes filters with one input and one output"
-_TIME_BASE = Fraction(1, 1000)  # stands in for frames without one
 _HIGHEST_RATE = 1000  # a finer time base without durations counts time, not frames
 _INSERTED = re.compile(r"auto-inserting filter 'auto_scale_\d+' between the filter '(.*)' and the filter '(.*)'")
 _SINKS = {LinkType.VIDEO: "buffersink", LinkType.AUDIO: "abuffersink"}
@@ -62,53 +62,6 @@ class Run:
     def has_sources(self) -> bool:
         """Whether some filter makes frames of its own."""
         return any(not item.input_types for item in self.filters)
-
-
-@dataclass(frozen=True)
-class _Source:
-    """All that libavfilter's buffer must be told of an input, and whose change needs a new graph."""
-
-    type: LinkType
-    time_base: Fraction
-    format: str
-    width: int = 0
-    height: int = 0
-    colorspace: int = 0
-    color_range: int = 0
-    sample_rate: int = 0
-    layout: str = ""
-
-    @classmethod
-    def of(cls, frame: Any) -> Self:
-        """What the buffer for frames like this one is told."""
-        time_base = Fraction(frame.time_base) if frame.time_base else _TIME_BASE
-        if isinstance(frame, av.AudioFrame):
-            rate, layout = frame.sample_rate, frame.layout.name
-            return cls(LinkType.AUDIO, time_base, frame.format.name, sample_rate=rate, layout=layout)
-        size = (frame.width, frame.height)
-        return cls(LinkType.VIDEO, time_base, frame.format.name, *size, int(frame.colorspace), int(frame.color_range))
-
-    def add(self, graph: av.filter.Graph, link: Link | None) -> av.filter.context.FilterContext:
-        """Put the buffer into a graph; `link` knows the rate and the sample aspect."""
-        if self.type is LinkType.AUDIO:
-            return graph.add("abuffer", time_base=str(self.time_base), sample_rate=str(self.sample_rate),
-                             sample_fmt=self.format, channel_layout=self.layout)  # fmt: skip
-        arguments = {
-            "video_size": f"{self.width}x{self.height}",
-            "pix_fmt": self.format,
-            "time_base": str(self.time_base),
-            "pixel_aspect": str(link.sample_aspect if link is not None else 1),
-            "colorspace": str(self.colorspace),
-            "range": str(self.color_range),
-        }
-        if link is not None and link.rate:
-            arguments["frame_rate"] = str(link.rate)
-        return graph.add("buffer", **arguments)
-
-    def __str__(self) -> str:
-        if self.type is LinkType.AUDIO:
-            return f"{self.sample_rate} Hz {self.layout} {self.format}"
-        return f"{self.width}x{self.height} {self.format}"
 
 
 @dataclass(frozen=True)
@@ -155,7 +108,7 @@ class NativeFilters(Flow):
         self._ended = [False] * len(run.entries)
         self._told = [False] * len(run.entries)  # the graph has its end of stream
         self._over = [False] * len(run.exits)  # the exit has given all it will ever give
-        self._sources: list[_Source | None] = [None] * len(run.entries)
+        self._sources: list[BufferSource | None] = [None] * len(run.entries)
         self._dry = [False] * len(run.exits)  # it gives nothing before more is fed: asking costs an exception
         self._asked = [False] * len(run.exits)  # it gave nothing since the last frame went in or came out
         self._raw: list[tuple[Any, ...] | None] = [None] * len(run.entries)
@@ -336,7 +289,7 @@ class NativeFilters(Flow):
             raw = (frame.sample_rate, frame.layout.name, frame.format.name, frame.time_base)
         if raw == self._raw[pad]:
             return False
-        source = _Source.of(frame)
+        source = BufferSource.of(frame)
         if source == self._sources[pad]:
             self._raw[pad] = raw
             return False
@@ -365,10 +318,10 @@ class NativeFilters(Flow):
 
     def _start(self) -> bool:
         """Make the graph once the properties of all inputs are known; False while a first frame is missing."""
-        found: list[_Source | None] = []
+        found: list[BufferSource | None] = []
         for pad, queue in enumerate(self._waiting):
             if queue:
-                found.append(_Source.of(queue[0]))
+                found.append(BufferSource.of(queue[0]))
             elif self._sources[pad] is not None or self._ended[pad]:
                 found.append(self._sources[pad])
             else:

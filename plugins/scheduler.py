@@ -25,7 +25,7 @@ class Edge:
 
     __slots__ = (
         "before", "closed", "ended", "link", "name", "queue", "source", "source_pad", "sourced", "target", "target_pad",
-        "time", "told", "type",
+        "time", "timed", "told", "type",
     )  # fmt: skip
 
     def __init__(self, kind: LinkType, name: str) -> None:
@@ -36,21 +36,36 @@ class Edge:
         self.target: Node | None = None
         self.target_pad = 0
         self.sourced = False  # some filter upstream makes frames of its own, so more can always be had
+        self.timed = False  # times of its items decide something, and are worth reading
         self.before: Link | None = None  # of a graph's input: what was told of it
         self.reset()
 
     def reset(self) -> None:
         """Forget items and state, not what the edge joins."""
-        self.queue: deque[tuple[Any, Link | None]] = deque()
+        self.queue: deque[tuple[Any, Link | None, float]] = deque()  # with times in seconds
         self.ended = False  # nothing is put after this
         self.closed = False  # nobody reads any more: what is put is dropped
         self.told = False  # the target knows of the end
         self.time = _NEVER  # of the last item taken out, in seconds
         self.link: Link | None = None  # the properties that came with the last item taken out
 
+    def put(self, item: Item, link: Link | None) -> None:
+        """Queue an item; where nobody reads any more it is dropped."""
+        if not self.closed:
+            self.queue.append((item, link, item_time(item) if self.timed else _NEVER))
+
+    def get(self) -> tuple[Any, Link | None]:
+        """Take the next item out, with the properties of its link."""
+        item, link, self.time = self.queue.popleft()
+        return item, link
+
     def next_time(self) -> float:
         """Time of the next item as far as it is known."""
-        return item_time(self.queue[0][0]) if self.queue else self.time
+        return self.queue[0][2] if self.queue else self.time
+
+    def last_time(self) -> float:
+        """Time of the last item that was put."""
+        return self.queue[-1][2] if self.queue else self.time
 
 
 class Node:
@@ -77,13 +92,15 @@ class Schedule:
         self.nodes = tuple(nodes)
         self._discards = tuple(discards)
         self._limit = limit
-        # Times are read where they decide something: beside another output or a null sink.
-        self._timed = bool(discards) or sum(edge.target is None for node in nodes for edge in node.outputs) > 1
+        several_ends = sum(edge.target is None for node in nodes for edge in node.outputs) > 1  # null sinks too
         for node in self.nodes:
             makes = not node.inputs or node.flow.makes_items
             sourced = makes or any(edge.sourced for edge in node.inputs)
+            for edge in node.inputs:
+                edge.timed = edge.timed or len(node.inputs) > 1
             for edge in node.outputs:
                 edge.sourced = sourced
+                edge.timed = (sourced and len(node.outputs) > 1) or (several_ends and edge.target is None)
 
     def pull(self, edge: Edge) -> Any:
         """The next item of an output. av.BlockingIOError when more input is needed, av.EOFError at its end.
@@ -97,17 +114,10 @@ class Schedule:
             if not self._fill(edge):
                 self._discard(float("inf"))
                 raise more_input_needed()
-        item, edge.link = edge.queue.popleft()
-        if self._timed:
-            edge.time = item_time(item)
+        item, edge.link = edge.get()
+        if self._discards:
             self._discard(edge.time)
         return item
-
-    def put(self, edge: Edge, item: Item, link: Link | None) -> None:
-        """Queue an item on an edge; on one that nobody reads any more it is dropped."""
-        if edge.closed:
-            return
-        edge.queue.append((item, link))
 
     def reset(self) -> None:
         """Forget all items and the state of every flow."""
@@ -152,15 +162,14 @@ class Schedule:
         if item is None:
             return False
         node.fed_alone = 0
-        if not edge.closed:
-            edge.queue.append((item, node.flow.link_at(edge.source_pad)))
-            if len(edge.queue) > self._limit:
-                remedy = "pull it too, or end it with nullsink in the text"
-                remedy = self._lacking(edge) if edge.target is not None else remedy
-                where = self._where(edge)
-                raise QueueFullError(
-                    f"{len(edge.queue)} items wait {where}, more than the limit of {self._limit}; {remedy}"
-                )
+        edge.put(item, node.flow.link_at(edge.source_pad))
+        if len(edge.queue) > self._limit:
+            remedy = "pull it too, or end it with nullsink in the text"
+            remedy = self._lacking(edge) if edge.target is not None else remedy
+            where = self._where(edge)
+            raise QueueFullError(
+                f"{len(edge.queue)} items wait {where}, more than the limit of {self._limit}; {remedy}"
+            )
         return True
 
     def _take_others(self, node: Node, wanted: Edge) -> bool:
@@ -169,17 +178,11 @@ class Schedule:
         for edge in node.outputs:
             if edge is wanted:
                 continue
-            while not edge.ended and not (edge.sourced and self._leads(edge, wanted)):
+            while not edge.ended and not (edge.sourced and edge.last_time() >= wanted.last_time()):
                 if not self._take(node, edge):
                     break
                 moved = True
         return moved
-
-    @staticmethod
-    def _leads(edge: Edge, other: Edge) -> bool:
-        last = item_time(edge.queue[-1][0]) if edge.queue else edge.time
-        newest = item_time(other.queue[-1][0]) if other.queue else other.time
-        return last >= newest
 
     def _give(self, node: Node) -> bool:
         """Feed a node one item, or one end; False when nothing can be had for it."""
@@ -204,17 +207,9 @@ class Schedule:
         return False
 
     def _feed(self, node: Node, edge: Edge, starving: Edge | None) -> None:
-        item, link = edge.queue.popleft()
-        pad = edge.target_pad
-        if link is not node.known[pad]:
-            node.known[pad] = link
-            node.flow.describe(pad, link)
-        if len(node.inputs) > 1:
-            edge.time = item_time(item)
         if starving is not None:
             node.fed_alone += 1
             if node.fed_alone > self._limit:
-                edge.queue.appendleft((item, link))
                 remedy = "push items there, or None to end it"
                 if starving.source is not None:
                     remedy = "feed that branch too, or raise queue= if its filters hold back that many"
@@ -222,6 +217,11 @@ class Schedule:
                     f"{node.flow.label} was fed {self._limit} items {self._where(edge)} and gives nothing: "
                     f"nothing comes on {starving.name}; {remedy}"
                 )
+        item, link = edge.get()
+        pad = edge.target_pad
+        if link is not node.known[pad]:
+            node.known[pad] = link
+            node.flow.describe(pad, link)
         node.flow.feed(item, pad)
 
     def _lacking(self, edge: Edge) -> str:
@@ -253,4 +253,4 @@ class Schedule:
                 if not edge.queue and not self._fill(edge):
                     break
                 if edge.queue:
-                    edge.time = item_time(edge.queue.popleft()[0])
+                    edge.get()
