@@ -100,6 +100,7 @@ class NativeFilters(Flow):
         self.label = ",".join(item.label for item in run.filters)
         self._inputs = tuple(run.filters[node].input_types[pad] for node, pad in run.entries)
         self._outputs = tuple(self._exit_type(node, pad) for node, pad in run.exits)
+        self._item_types = [ITEM_TYPES[kind] for kind in self._inputs]
         self._threads = threads
         self._known: list[Link | None] = [None] * len(run.entries)
         self._links: list[Link | None] = [None] * len(run.exits)
@@ -110,6 +111,7 @@ class NativeFilters(Flow):
         self._over = [False] * len(run.exits)  # the exit has given all it will ever give
         self._sources: list[BufferSource | None] = [None] * len(run.entries)
         self._dry = [False] * len(run.exits)  # it gives nothing before more is fed: asking costs an exception
+        self._idle = False  # nothing waits, and nothing was fed since that was found
         self._asked = [False] * len(run.exits)  # it gave nothing since the last frame went in or came out
         self._raw: list[tuple[Any, ...] | None] = [None] * len(run.entries)
         self._drop_graph()
@@ -176,10 +178,11 @@ class NativeFilters(Flow):
         return frame
 
     def feed(self, item: Item | None, pad: int) -> None:
+        self._idle = False
         if item is None:
             self._ended[pad] = True
             return
-        if not isinstance(item, ITEM_TYPES[self.input_types[pad]]):
+        if not isinstance(item, self._item_types[pad]):
             kind = self.input_types[pad]
             taken = f"{kind.value} (av.{ITEM_TYPES[kind].__name__})"
             raise LinkError(f"{self.label}: its input takes {taken}, not a {type(item).__name__}")
@@ -189,6 +192,8 @@ class NativeFilters(Flow):
             self._waiting[pad].append(item)
 
     def poll(self, pad: int) -> Any:
+        if self._idle and self._dry[pad]:
+            return None  # the usual answer: a graph is asked more often than it is fed
         drained = self._drained[pad]
         while True:
             if drained:
@@ -239,6 +244,7 @@ class NativeFilters(Flow):
         self._graph: av.filter.Graph | None = None
         self._entries: list[av.filter.context.FilterContext] = []
         self._exits: list[av.filter.context.FilterContext] | None = None
+        self._idle = False
         self._wet()
 
     def _finish(self) -> None:
@@ -249,27 +255,28 @@ class NativeFilters(Flow):
                 queue.clear()
 
     def _advance(self) -> bool:
-        """Give the graph one thing that waits; False when nothing does."""
+        """Give the graph what waits, of each input one frame or its end; False when nothing does."""
+        if self._idle:
+            return False
         if self._exits is None:
             return self._start()
-        chosen = -1
+        changed = [pad for pad, queue in enumerate(self._waiting) if queue and self._changed(pad, queue[0])]
+        until = min((item_time(self._waiting[pad][0]) for pad in changed), default=None)
+        moved = False
         for pad, queue in enumerate(self._waiting):
             if queue:
-                if chosen < 0 or item_time(queue[0]) < item_time(self._waiting[chosen][0]):
-                    chosen = pad
+                if pad not in changed and (until is None or item_time(queue[0]) < until):
+                    self._into_graph(pad, queue.popleft())
+                    moved = True
             elif self._ended[pad] and not self._told[pad]:
                 self._told[pad] = True
                 self._into_graph(pad, None)
-                return True
-        if chosen < 0:
-            return False
-        frame = self._waiting[chosen][0]
-        if self._changed(chosen, frame):
+                moved = True
+        if changed and not moved:  # what lies before the change went in and comes out before
             self._drain()
-        else:
-            self._waiting[chosen].popleft()
-            self._into_graph(chosen, frame)
-        return True
+            moved = True
+        self._idle = not moved
+        return moved
 
     def _into_graph(self, pad: int, frame: Any) -> None:
         self._wet()

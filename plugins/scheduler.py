@@ -142,9 +142,9 @@ class Schedule:
         while True:
             if self._take(node, edge):
                 if len(node.outputs) > 1:
-                    self._take_others(node, edge)
+                    self._take_others(node, edge, all_there_is=edge.sourced)
                 return True
-            if len(node.outputs) > 1 and self._take_others(node, edge):
+            if len(node.outputs) > 1 and self._take_others(node, edge, all_there_is=True):
                 continue  # what made them may have made one for this edge as well
             if not self._give(node):
                 return False
@@ -172,8 +172,11 @@ class Schedule:
             )
         return True
 
-    def _take_others(self, node: Node, wanted: Edge) -> bool:
-        """Empty the node's other outputs, which must not pile up inside; a source is not driven on for them."""
+    def _take_others(self, node: Node, wanted: Edge, *, all_there_is: bool) -> bool:
+        """Empty the node's other outputs, which must not pile up inside; a source is not driven on for them.
+
+        Unless `all_there_is` is wanted, one item of each will do: the rest is fetched before the node is fed again.
+        """
         moved = False
         for edge in node.outputs:
             if edge is wanted:
@@ -182,29 +185,35 @@ class Schedule:
                 if not self._take(node, edge):
                     break
                 moved = True
+                if not all_there_is:
+                    break
         return moved
 
     def _give(self, node: Node) -> bool:
-        """Feed a node one item, or one end; False when nothing can be had for it."""
+        """Feed a node one item, and one of each input that lags behind it, or an end; False when nothing can be had."""
         edges: Sequence[Edge] = node.inputs
         if len(edges) > 1:
             edges = sorted(edges, key=Edge.next_time)
         starving: Edge | None = None
+        fed: Edge | None = None
         for edge in edges:
             if edge.told:
                 continue
+            if fed is not None and edge.next_time() >= fed.time:
+                break  # filters that join inputs give nothing before all have come to the same time
             # A source upstream could be driven for ever while another input lags: it waits for that one.
             if not edge.queue and not edge.ended and edge.source is not None and not (starving and edge.sourced):
                 self._fill(edge)
             if edge.queue:
                 self._feed(node, edge, starving)
-                return True
-            if edge.ended:
+                fed = edge
+            elif edge.ended:
                 edge.told = True
                 node.flow.feed(None, edge.target_pad)
                 return True
-            starving = starving or edge
-        return False
+            elif fed is None:
+                starving = starving or edge
+        return fed is not None
 
     def _feed(self, node: Node, edge: Edge, starving: Edge | None) -> None:
         if starving is not None:

@@ -134,12 +134,12 @@ def test_audio_goes_through_audio_filters() -> None:
     assert abs(max(int(np.abs(frame.to_ndarray()).max()) for frame in out) - peak / 2 ** 1.5) < peak / 50
 
 
-def test_a_size_change_on_one_input_gives_each_part_as_it_would_be_alone() -> None:
-    text = "[a]scale=8:8[s];[s][b]hstack"
-    first = {"a": [grey(pts, 1, (8, 8)) for pts in range(3)], "b": [grey(pts, 9) for pts in range(6)]}
-    first["a"] += [grey(pts, 2, (16, 16)) for pts in range(3, 6)]
+@pytest.mark.parametrize("text", ["[a]scale=8:8[s];[s][b]hstack", "[a]scale=8:8[s];[b][s]hstack"])
+def test_a_size_change_on_one_input_gives_each_part_as_it_would_be_alone(text: str) -> None:
+    items = {"a": [grey(pts, 1, (8, 8)) for pts in range(3)], "b": [grey(pts, 9) for pts in range(6)]}
+    items["a"] += [grey(pts, 2, (16, 16)) for pts in range(3, 6)]
     with Graph.parse(text) as graph:
-        out = [(frame.pts, values(frame)) for _, frame in graph.run(first)]
+        out = [(frame.pts, values(frame)) for _, frame in graph.run(items)]
     assert out == [(pts, [1, 9]) for pts in range(3)] + [(pts, [2, 9]) for pts in range(3, 6)]
 
 
