@@ -1,6 +1,6 @@
 """What a stage costs in a graph: microseconds of processor time a frame over libavfilter's own graph without it.
 
-    python -m bench.stage_overhead [--frames 5000] [--repeats 7] [--out bench/results/stage_overhead.json]
+    python -m bench.stage_overhead [--frames 2000] [--repeats 15] [--out bench/results/stage_overhead.json]
 
 The stage does nothing and the filters pass references on, so all that is measured is what carries frames to and fro. Of
 the repeats the fastest counts: other work on the machine only ever adds.
@@ -125,8 +125,8 @@ def _native(settings: Settings, frames: Sequence[av.VideoFrame], *, branches: bo
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.stage_overhead", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=5000)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out", type=Path, default=RESULTS / "stage_overhead.json")
     given = parser.parse_args(arguments)
     settings = Settings(given.frames, given.repeats)
