@@ -94,8 +94,10 @@ class Flow(abc.ABC):
         """Pull until more input is needed or the end is reached."""
         while True:
             try:
-                item = self.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
+                item = self.poll(0)
+            except av.error.EOFError:
+                return
+            if item is None:
                 return
             yield item
 

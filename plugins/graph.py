@@ -229,16 +229,21 @@ class Graph(Flow):
         Raises LinkError for an unknown pad and when a graph with several outputs is asked without one, QueueFullError
         when more waits in the graph than `queue`.
         """
-        return self._schedule.pull(self._output_edge(pad))
+        item = self._schedule.poll(self._output_edge(pad))
+        if item is None:
+            raise more_input_needed()
+        return item
+
+    def ready(self) -> Iterator[Any]:
+        """Pull the only output until more input is needed or its end is reached. LinkError where there are several."""
+        self._output_edge(None)
+        return super().ready()
 
     def feed(self, item: Item | None, pad: int) -> None:
         self.push(item, pad)
 
     def poll(self, pad: int) -> Any:
-        try:
-            return self.pull(pad)
-        except av.error.BlockingIOError:
-            return None
+        return self._schedule.poll(self._output_edge(pad))
 
     @property
     def makes_items(self) -> bool:
@@ -296,12 +301,12 @@ class Graph(Flow):
         while waiting:
             for name in sorted(waiting, key=lambda name: (waiting[name].next_time(), not waiting[name].queue)):
                 try:
-                    item = self._schedule.pull(waiting[name])
-                except av.error.BlockingIOError:
-                    continue
+                    item = self._schedule.poll(waiting[name])
                 except av.error.EOFError:
                     del waiting[name]
                     break
+                if item is None:
+                    continue
                 yield name, item
                 break
             else:

@@ -1,8 +1,8 @@
-"""Who works next: flows linked by bounded queues, driven by what is pulled.
+"""Who works next: flows linked by bounded queues, driven by what is polled.
 
-A pull asks the flow behind the wanted output; that flow gives what it has, else is fed. Of several inputs the one that
+A poll asks the flow behind the wanted output; that flow gives what it has, else is fed. Of several inputs the one that
 lags most in time is fed first, and what feeds it is asked in turn. An input that gets nothing from outside does not
-hold up others that wait already, since a filter may want those alone (concat does). Nothing runs outside of `pull`.
+hold up others that wait already, since a filter may want those alone (concat does). Nothing runs outside of `poll`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from .errors import QueueFullError
-from .flow import Flow, end_of_stream, item_time, more_input_needed
+from .flow import Flow, end_of_stream, item_time
 from .links import Item, Link, LinkType
 
 _NEVER = float("-inf")
@@ -102,8 +102,8 @@ class Schedule:
                 edge.sourced = sourced
                 edge.timed = (sourced and len(node.outputs) > 1) or (several_ends and edge.target is None)
 
-    def pull(self, edge: Edge) -> Any:
-        """The next item of an output. av.BlockingIOError when more input is needed, av.EOFError at its end.
+    def poll(self, edge: Edge) -> Any:
+        """The next item of an output, None when more input is needed. Raises av.EOFError at its end.
 
         Raises QueueFullError when a queue of the graph, or of an output that nobody pulls, is full.
         """
@@ -113,7 +113,7 @@ class Schedule:
                 raise end_of_stream()
             if not self._fill(edge):
                 self._discard(float("inf"))
-                raise more_input_needed()
+                return None
         item, edge.link = edge.get()
         if self._discards:
             self._discard(edge.time)

@@ -143,13 +143,13 @@ class Stage(Flow):
             facts += (item.sample_rate, item.layout.name, item.format.name)
         if facts == self._facts and self._seen is not None:
             return  # the usual case, which must not cost a Link for each frame
-        self._facts = facts
         seen = link_of(item, self.before)
         if self._seen is not None and seen.rate != self._seen.rate:
             seen = dataclasses.replace(seen, rate=self._seen.rate)  # a frame's own duration is no change of the link
         if seen != self._seen:
             self.link = self.configure(seen)
             self._seen = seen
+        self._facts = facts
 
     def __enter__(self) -> Self:
         return self

@@ -233,3 +233,24 @@ def test_copy_properties_keeps_opaque_alive_whichever_frame_is_freed_first(pixel
         del source, target, frames[first_freed]
         (left,) = frames.values()
         assert left.opaque is marker
+
+
+def test_a_change_that_a_stage_refuses_is_refused_for_every_frame_after_it() -> None:
+    class Narrow(Invert):
+        """Takes frames of 8 samples only."""
+
+        def configure(self, link: Link) -> Link:
+            if link.width != 8:
+                raise ArithmeticError(f"{link.width}")
+            return super().configure(link)
+
+    stage = Narrow()
+    for width in (8, 16, 16, 8):
+        stage.push(grey(width, width=width))
+    answers = []
+    for _ in range(4):
+        try:
+            answers.append(stage.pull().width)
+        except ArithmeticError as error:
+            answers.append(str(error))
+    assert answers == [8, "16", "16", 8]
