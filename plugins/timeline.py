@@ -11,7 +11,7 @@ from typing import Any
 
 import av
 
-from .errors import LinkError
+from .errors import LinkError, OptionError
 from .flow import Flow, end_of_stream, more_input_needed
 from .grammar import FilterText, OptionText, Token
 from .links import Item, Link, LinkType
@@ -43,7 +43,11 @@ class Timeline(Flow):
         # The filter metadata marks what is enabled: libavfilter has no other way to tell its answer.
         where = expression.column - 1
         token = Token(text, (where,) * len(text), where)
-        self._marker = NativeFilters([FilterText("metadata", None, token, expression.column)], threads=1)
+        try:
+            self._marker = NativeFilters([FilterText("metadata", None, token, expression.column)], threads=1)
+        except OptionError as error:
+            said = str(error).partition("enable=")[2]  # what comes before it names the filter metadata
+            raise OptionError(f"{stage.label} (column {expression.column}): enable={said}") from error
         self._order: deque[av.VideoFrame | None] = deque()  # None: the next frame of the stage
         self._ended = False
 

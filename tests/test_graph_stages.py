@@ -246,7 +246,7 @@ def test_enable_counts_frames_again_after_a_reset() -> None:
 
 
 def test_an_enable_expression_that_cannot_be_read_is_named_with_its_column() -> None:
-    with pytest.raises(OptionError, match=r"column 11.*foo\(t\)"):
+    with pytest.raises(OptionError, match=r"^test_pass \(column 11\): enable='foo\(t\)': .*foo"):
         Graph.parse("test_pass=enable='foo(t)'", stages=STAGES)
 
 
