@@ -276,7 +276,7 @@ class Graph(Flow):
         self._schedule.reset()
 
     def close(self) -> None:
-        """Release what the filters hold, and drop what waits between them."""
+        """Release what the filters hold, and drop what waits between them; the graph has ended, until a reset."""
         self._schedule.close()
 
     def dump(self, form: str = "text") -> str:
@@ -298,8 +298,11 @@ class Graph(Flow):
     def _run(self, feeds: dict[str, Iterator[Item]]) -> Iterator[tuple[str, Any]]:
         fed = dict.fromkeys(feeds, float("-inf"))
         waiting = dict(self._outputs)
+        moved: set[str] = set()  # outputs that gave something since an input was fed
         while waiting:
             for name in sorted(waiting, key=lambda name: (waiting[name].next_time(), not waiting[name].queue)):
+                if name in moved and feeds and _runs_ahead(waiting[name], min(fed[pad] for pad in feeds)):
+                    continue
                 try:
                     item = self._schedule.poll(waiting[name])
                 except av.error.EOFError:
@@ -307,9 +310,11 @@ class Graph(Flow):
                     break
                 if item is None:
                     continue
+                moved.add(name)
                 yield name, item
                 break
             else:
+                moved.clear()
                 if not feeds:
                     raise more_input_needed()  # a source of the graph's own has nothing yet
                 name = min(feeds, key=lambda name: fed[name])
@@ -399,6 +404,11 @@ def _flow(
     left = left or tuple((node, 0) for node, item in enumerate(filters) if item.text.name in DISCARDS)
     run = Run(filters, links, tuple(place for place in entries if place not in fed), left, scale_options)
     return NativeFilters.of_run(run, threads=threads)
+
+
+def _runs_ahead(output: Edge, fed: float) -> bool:
+    """Whether an output that a source could fill for ever is later already than what the inputs were fed up to."""
+    return output.sourced and not output.queue and output.time > fed
 
 
 def _group_of(groups: Sequence[Sequence[int]], index: int) -> int:

@@ -50,9 +50,12 @@ class Edge:
         self.link: Link | None = None  # the properties that came with the last item taken out
 
     def put(self, item: Item, link: Link | None) -> None:
-        """Queue an item; where nobody reads any more it is dropped."""
-        if not self.closed:
-            self.queue.append((item, link, item_time(item) if self.timed else _NEVER))
+        """Queue an item; where nobody reads any more it is dropped, as if it had been taken out."""
+        time = item_time(item) if self.timed else _NEVER
+        if self.closed:
+            self.time = time
+        else:
+            self.queue.append((item, link, time))
 
     def get(self) -> tuple[Any, Link | None]:
         """Take the next item out, with the properties of its link."""
@@ -114,9 +117,9 @@ class Schedule:
             if not self._fill(edge):
                 self._discard(float("inf"))
                 return None
-        item, edge.link = edge.get()
         if self._discards:
-            self._discard(edge.time)
+            self._discard(edge.next_time())  # may raise: the item must still be in its queue then
+        item, edge.link = edge.get()
         return item
 
     def reset(self) -> None:
@@ -129,11 +132,12 @@ class Schedule:
                 edge.reset()
 
     def close(self) -> None:
-        """Drop what waits and release what the flows hold."""
+        """Drop what waits and release what the flows hold; nothing goes in or comes out before a reset."""
         for node in self.nodes:
             node.flow.close()
             for edge in (*node.inputs, *node.outputs):
                 edge.queue.clear()
+                edge.ended = True
 
     def _fill(self, edge: Edge) -> bool:
         """Work until the edge has an item or its end; False when that needs more from outside."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
@@ -270,3 +271,27 @@ def test_time_bases_rates_and_sizes_of_each_output_are_told() -> None:
     assert links["x"] is not None and links["y"] is not None
     assert (links["x"].width, links["x"].time_base, links["x"].rate) == (4, Fraction(1, 5), Fraction(5))
     assert (links["y"].width, links["y"].time_base, links["y"].rate) == (8, Fraction(1, 10), Fraction(10))
+
+
+def test_an_endless_source_does_not_keep_run_from_feeding_the_inputs() -> None:
+    with Graph.parse("[in]null[x];testsrc=s=16x16:r=10[y]") as graph:
+        out = itertools.islice(graph.run([grey(pts) for pts in range(5)]), 12)
+        assert [frame.pts for name, frame in out if name == "x"] == [0, 1, 2, 3, 4]
+
+
+def test_a_closed_graph_has_ended_until_it_is_reset() -> None:
+    with Graph.parse("testsrc=s=16x16:r=5:d=1,hflip") as graph:
+        got = []
+        for frame in graph:
+            got.append(frame.pts)
+            if frame.pts == 2:
+                graph.close()
+        assert got == [0, 1, 2]
+        graph.reset()
+        assert [frame.pts for frame in graph] == [0, 1, 2, 3, 4]
+    with Graph.parse("split[a][b]") as graph:
+        graph.close()
+        with pytest.raises(av.error.EOFError):
+            graph.push(grey(0))
+        with pytest.raises(av.error.EOFError):
+            graph.pull("a")

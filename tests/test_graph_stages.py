@@ -216,7 +216,7 @@ def test_closing_a_graph_drops_what_waits_in_it() -> None:
         for frame in frames:
             graph.push(frame)
         graph.pull("x")
-    with pytest.raises(av.error.BlockingIOError):
+    with pytest.raises(av.error.EOFError):
         graph.pull("y")
 
 
@@ -298,3 +298,38 @@ def test_frames_that_several_branches_read_are_not_altered() -> None:
     with Graph.parse(text, stages=STAGES) as graph:
         out = list(graph.run(frames))
     assert total(frames) == before == total([frame for name, frame in out if name == "y"])
+
+
+class Fail(Stage):
+    """Fail at the frame with pts 2."""
+
+    name = "test_fail"
+
+    def filter(self, frame: av.VideoFrame) -> Iterable[av.VideoFrame]:
+        if frame.pts == 2:
+            raise RuntimeError("pts 2")
+        yield frame
+
+
+@pytest.mark.parametrize("text", ["split[a][b];[a]@,nullsink;[b]null[x]", "[b]@,nullsink;[b]null[x]"])
+def test_an_error_on_the_way_to_a_null_sink_costs_other_outputs_no_frame(text: str) -> None:
+    got: list[object] = []
+    with Graph.parse(text.replace("@", "test_fail"), stages={"test_fail": Fail}) as graph:
+        for frame in lavfi("testsrc=size=32x24:rate=10:duration=0.5"):
+            graph.push(frame)
+        graph.push(None)
+        with pytest.raises(av.error.EOFError):
+            while True:
+                try:
+                    got.append(graph.pull().pts)
+                except RuntimeError as error:
+                    got.append(str(error))
+    assert got == [0, 1, "pts 2", 2, 3, 4]
+
+
+def test_a_branch_of_an_endless_source_may_end_before_the_other() -> None:
+    text = "testsrc=s=16x16:r=10,split[a][b];[a]test_pass,trim=end_frame=3[x];[b]null[y]"
+    with Graph.parse(text, stages=STAGES) as graph:
+        out = [(name, frame.pts) for name, frame in itertools.islice(graph.run({}), 30)]
+    assert [pts for name, pts in out if name == "x"] == [0, 1, 2]
+    assert [pts for name, pts in out if name == "y"] == list(range(27))
