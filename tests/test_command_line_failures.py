@@ -198,8 +198,9 @@ def test_a_damaged_input_packet_alone_is_skipped_and_reported(
 
 
 def test_frames_written_before_the_disk_is_full_do_not_hide_the_error(coded: Path) -> None:
+    # Pictures so large that not one fits the pipe's buffer: the command is still writing when the reader is gone.
     with subprocess.Popen(
-        [*COMMAND, "decode", "-i", str(coded), "-f", "rawvideo", "-c:v", "rawvideo", "-"],
+        [*COMMAND, "decode", "-i", str(coded), "-vf", "scale=640:480", "-f", "rawvideo", "-c:v", "rawvideo", "-"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
