@@ -9,12 +9,14 @@ its labels lead to.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .errors import GraphSyntaxError
 
 WHITESPACE = " \n\t\r"
 _SCALE_OPTIONS = "sws_flags="
+_UNFIT = re.compile("[\\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,12 @@ def parse_text(text: str) -> GraphText:
 
     Raises GraphSyntaxError, with the column, for what libavfilter's parser refuses: no filter at all, a filter without
     name, a label that is empty or not closed, anything but ``,`` or ``;`` behind a filter, ``sws_flags`` without ``;``.
-    As there, a trailing ``,`` or ``;`` is allowed.
+    As there, a trailing ``,`` or ``;`` is allowed. What libavfilter cannot be given is refused too: NUL, with which its
+    texts end, and halves of surrogate pairs.
     """
+    if unfit := _UNFIT.search(text):
+        words = f"the character {unfit[0]!r} cannot be passed to libavfilter; leave it out"
+        raise GraphSyntaxError(words, unfit.start() + 1)
     position = _skip(text, 0)
     scale_options, position = _take_scale_options(text, position)
     chains: list[tuple[FilterText, ...]] = []

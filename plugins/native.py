@@ -25,7 +25,7 @@ from .errors import LinkError, OptionError
 from .flow import Flow, end_of_stream, item_time, more_input_needed
 from .grammar import FilterText, OptionText
 from .links import ITEM_TYPES, Item, Link, LinkType, link_of
-from .native_filter import DISCARDS, SINK_OF_TYPE, NativeFilter, join_options, logged, read_native
+from .native_filter import DISCARDS, SINK_OF_TYPE, NativeFilter, join_options, log_of, logged, read_native
 from .wiring import PadLink
 
 _LINEAR = "; a linear chain takes filters with one input and one output"
@@ -106,6 +106,7 @@ class NativeFilters(Flow):
         self._links: list[Link | None] = [None] * len(run.exits)
         self._waiting: list[deque[Any]] = [deque() for _ in run.entries]
         self._drained: list[deque[Any]] = [deque() for _ in run.exits]
+        self._outdated = [False] * len(run.exits)  # the link told last is that of a drained graph
         self._ended = [False] * len(run.entries)
         self._told = [False] * len(run.entries)  # the graph has its end of stream
         self._over = [False] * len(run.exits)  # the exit has given all it will ever give
@@ -197,7 +198,9 @@ class NativeFilters(Flow):
         drained = self._drained[pad]
         while True:
             if drained:
-                return self._described(drained.popleft(), pad)
+                frame, self._links[pad] = drained.popleft()
+                self._outdated[pad] = True
+                return frame
             if self._over[pad]:
                 raise end_of_stream()
             if self._exits is not None and not self._dry[pad]:
@@ -317,7 +320,8 @@ class NativeFilters(Flow):
         for pad, sink in enumerate(self._exits):
             while not self._over[pad]:
                 try:
-                    self._drained[pad].append(sink.pull())
+                    frame = self._described(sink.pull(), pad)
+                    self._drained[pad].append((frame, self._links[pad]))
                 except (av.error.EOFError, av.error.BlockingIOError):
                     break
         self._drop_graph()
@@ -410,21 +414,19 @@ class NativeFilters(Flow):
         """
         if not self.run.scale_options:
             return frozenset()
-        level = av.logging.get_level()
-        av.logging.set_level(av.logging.VERBOSE)
-        try:
-            with av.logging.Capture() as lines:
-                self._connect(known, frozenset())
-        finally:
-            av.logging.set_level(level)
+        with log_of(av.logging.VERBOSE) as lines:
+            self._connect(known, frozenset())
         found = (_INSERTED.search(line) for _, _, line in lines)
         return frozenset((match[1], match[2]) for match in found if match)
 
     def _described(self, frame: Any, pad: int) -> Any:
         link = self._links[pad]
         size = (0, 0) if isinstance(frame, av.AudioFrame) else (frame.width, frame.height)
+        if link is not None and self._outdated[pad]:
+            link = None
         if link is not None and link.format == frame.format.name and (link.width, link.height) == size:
             return frame
+        self._outdated[pad] = False
         fresh = link_of(frame)
         if fresh.type is LinkType.VIDEO:
             index = next((i for i, kind in enumerate(self.input_types) if kind is LinkType.VIDEO), None)

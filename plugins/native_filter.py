@@ -6,9 +6,11 @@ is read. Its messages are not in PyAV's errors: they are taken from its log.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import string
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,8 @@ SOURCE_OF_TYPE = {LinkType.VIDEO: "nullsrc", LinkType.AUDIO: "anullsrc"}
 SINK_OF_TYPE = {LinkType.VIDEO: "nullsink", LinkType.AUDIO: "anullsink"}
 _TOLD_BY_THE_LOG = (av.error.ArgumentError, av.error.OptionNotFoundError)
 _OPTION_LETTERS = string.ascii_lowercase + string.digits + "_"
+_MOST_OPTIONS, _LONGEST_OPTION = 64, 40  # of a refused filter no more is tried out: each takes a filter made anew
+_LOG_SETTINGS = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,32 @@ def read_native(text: FilterText, scale_options: Sequence[OptionText] = (), posi
     return NativeFilter(text, arguments, inputs, outputs, position)
 
 
-def logged(work: Callable[[], object], level: int = av.logging.ERROR) -> str:
+def logged(work: Callable[[], object]) -> str:
     """Do again what failed and return what libavfilter logs about it, in one line."""
-    before = av.logging.get_level()
-    av.logging.set_level(level)
-    try:
-        with av.logging.Capture() as lines:
-            try:
-                work()
-            except (av.error.FFmpegError, ValueError):
-                return "; ".join(line.strip() for _, _, line in lines)
-            return ""
-    finally:
-        av.logging.set_level(before)
+    with log_of(av.logging.ERROR) as lines:
+        try:
+            work()
+        except (av.error.FFmpegError, ValueError):
+            return "; ".join(line.strip() for _, _, line in lines)
+        return ""
+
+
+@contextlib.contextmanager
+def log_of(level: int) -> Iterator[list[tuple[int, str, str]]]:
+    """What libavfilter logs in this thread up to `level`, as level, name and line; a line as often as it comes.
+
+    Level and repetition are settings of the whole process: one thread at a time changes them, and puts them back.
+    """
+    with _LOG_SETTINGS:
+        before, once = av.logging.get_level(), av.logging.get_skip_repeated()
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(False)
+        try:
+            with av.logging.Capture() as lines:
+                yield lines
+        finally:
+            av.logging.set_skip_repeated(once)
+            av.logging.set_level(before)
 
 
 def join_options(options: Sequence[OptionText]) -> str:
@@ -145,6 +162,8 @@ def _type_of_output(native: av.filter.context.FilterContext, index: int) -> Link
 def _culprit(item: FilterText, said: str) -> str:
     """Name the option that libavfilter refuses, the one without which it takes the rest; `said` is its own message."""
     options = split_options(item.options)
+    if len(options) > _MOST_OPTIONS:
+        return f"{item.label} (column {item.column}): {len(options)} options: {said}"
     named = [option.key is not None for option in options]
     for index, option in enumerate(options):
         if option.key is None and any(named[:index]):
@@ -173,7 +192,7 @@ def _near_options(name: str, key: str) -> list[str]:
     They are tried with an empty value, which opens no file. Where the filter cannot be made without certain options
     libavfilter complains about those first, and nothing can be told.
     """
-    if not isinstance(_refusal(name, f"{key}="), av.error.OptionNotFoundError):
+    if len(key) > _LONGEST_OPTION or not isinstance(_refusal(name, f"{key}="), av.error.OptionNotFoundError):
         return []
     cuts = [(key[:index], key[index:]) for index in range(len(key) + 1)]
     tried = {left + right[1:] for left, right in cuts if right}

@@ -68,7 +68,8 @@ def wire(chains: Sequence[Sequence[FilterPads]]) -> Wiring:
     """Link the filters of all chains.
 
     Raises LinkError for more labels than pads, for pads of different types, for two open outputs of one name, for two
-    open inputs of one name and different types, and for filters in a circle.
+    open inputs of one name and different types, for a label that is the name of an open pad without one, and for
+    filters in a circle.
     """
     filters = [item for chain in chains for item in chain]
     follows = [index + 1 < len(chain) for chain in chains for index in range(len(chain))]
@@ -80,6 +81,8 @@ def wire(chains: Sequence[Sequence[FilterPads]]) -> Wiring:
     _check_types(filters, search.links)
     _refuse_circles(filters, search.links)
     names = unique_names([item.label for item in filters])
+    for opened in (search.open_inputs, search.open_outputs):
+        _refuse_taken_names(filters, names, opened)
     inputs = tuple(
         Pad(label or f"{names[node]}:{pad}", filters[node].inputs[pad], node, pad)
         for node, pad, label in search.open_inputs
@@ -108,12 +111,18 @@ def order_of(count: int, links: Sequence[PadLink]) -> list[int]:
 
 
 def unique_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels, numbered from the second of a kind on: ``null``, ``null#2``."""
+    """The labels, numbered from the second of a kind on: ``null``, ``null#2``; a label written so keeps its name."""
     seen: Counter[str] = Counter()
+    taken = set(labels)
     names = []
     for label in labels:
         seen[label] += 1
-        names.append(label if seen[label] == 1 else f"{label}#{seen[label]}")
+        name = label
+        while seen[label] > 1 and name in taken:
+            name = f"{label}#{seen[label]}"
+            seen[label] += name in taken
+        taken.add(name)
+        names.append(name)
     return tuple(names)
 
 
@@ -238,6 +247,19 @@ def _refuse_circles(filters: Sequence[FilterPads], links: Sequence[PadLink]) -> 
     circle = path[path.index(path[-1]) :][::-1]
     shown = " -> ".join(_place(filters[index]) for index in circle)
     raise LinkError(f"filters feed each other in a circle: {shown}; a link can only lead on")
+
+
+def _refuse_taken_names(
+    filters: Sequence[FilterPads], names: Sequence[str], opened: Sequence[tuple[int, int, str | None]]
+) -> None:
+    labelled = {label: node for node, _, label in opened if label is not None}
+    for node, pad, label in opened:
+        name = f"{names[node]}:{pad}"
+        if label is None and name in labelled:
+            raise LinkError(
+                f"the label [{name}] of {_place(filters[labelled[name]])} is also the name of a pad of "
+                f"{_place(filters[node])} that has no label; give one of them another label"
+            )
 
 
 def _check_open(filters: Sequence[FilterPads], inputs: Sequence[Pad], outputs: Sequence[Pad]) -> None:

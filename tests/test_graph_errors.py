@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from fractions import Fraction
 
 import av
@@ -26,6 +29,8 @@ from duoview.plugins.graph import Graph
         ("sws_flags=bilinear, null", GraphSyntaxError, ["column 1", "sws_flags", "';'"]),
         ("sws_flags=bilinear:1;scale=8:8", OptionError, ["sws_flags (column 5)", "needs a name"]),
         ("sws_flags=smooth;scale=8:8", OptionError, ["scale", "smooth"]),
+        ("scale=8:8\0:16", GraphSyntaxError, ["column 10", "'\\x00'", "leave it out"]),
+        ("null@a\ud800", GraphSyntaxError, ["column 7", "'\\ud800'", "leave it out"]),
         ("null, scael=2", FilterNotFoundError, ["column 7", "'scael'", "did you mean 'scale'"]),
         ("dv_encoder=q=2", FilterNotFoundError, ["column 1", "'dv_encoder'", "did you mean 'dv_encode'"]),
         ("null,scale=foo=1", OptionError, ["scale (column 12)", "no option 'foo'"]),
@@ -93,3 +98,43 @@ def test_parsing_leaves_the_logging_level_as_it_was() -> None:
     with pytest.raises(OptionError):
         Graph.parse("scale=foo=1")
     assert av.logging.get_level() == before
+
+
+def test_a_mistake_that_is_made_again_is_named_as_the_first_time() -> None:
+    said = []
+    for _ in range(3):
+        for text in ("scale=foo=3", "gblur=sigma=abc"):
+            with pytest.raises(OptionError) as caught:
+                Graph.parse(text)
+            said.append(str(caught.value))
+    assert said[2:4] == said[4:6] == said[:2]
+    assert "no option 'foo'" in said[0] and "repeated" not in said[1]
+
+
+def test_threads_that_make_mistakes_leave_the_logging_level_as_it_was() -> None:
+    def parse() -> None:
+        for _ in range(150):
+            with pytest.raises(OptionError):
+                Graph.parse("scale=foo=1")
+
+    before, interval = av.logging.get_level(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=parse) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+        after = av.logging.get_level()
+        av.logging.set_level(before)
+    assert after == before
+
+
+@pytest.mark.parametrize("options", [":" * 20_000, "q" * 1200 + "=1", ":".join(["w=8"] * 5000 + ["zork=1"])])
+def test_a_long_wrong_text_is_refused_at_once(options: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(OptionError, match="scale"):
+        Graph.parse(f"scale={options}")
+    assert time.process_time() - begun < 1

@@ -12,7 +12,9 @@ from duoview.plugins.errors import GraphSyntaxError
 from duoview.plugins.grammar import LabelText, parse_text, split_options
 
 SPECIAL = "\\':,;[]=@ \n\t\r"
-TEXTS = st.text(st.sampled_from(SPECIAL + "ab0") | st.characters(exclude_categories=["Cs"]), max_size=12)
+TEXTS = st.text(
+    st.sampled_from(SPECIAL + "ab0") | st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12
+)
 
 
 def escaped(value: str, special: str) -> str:

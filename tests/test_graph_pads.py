@@ -13,6 +13,7 @@ import pytest
 from duoview.plugins.errors import LinkError, OptionError, QueueFullError
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import LinkType
+from duoview.plugins.wiring import unique_names
 
 
 def lavfi(text: str) -> list[av.VideoFrame]:
@@ -295,3 +296,29 @@ def test_a_closed_graph_has_ended_until_it_is_reset() -> None:
             graph.push(grey(0))
         with pytest.raises(av.error.EOFError):
             graph.pull("a")
+
+
+def test_a_new_time_base_is_told_of_every_output_with_its_first_frame() -> None:
+    frames = [grey(pts) for pts in range(6)]
+    for frame in frames[3:]:
+        frame.pts, frame.time_base = frame.pts * 2, Fraction(1, 20)
+    with Graph.parse("split[a][b];[a]reverse[x];[b]null[y]") as graph:
+        told = []
+        for name, frame in graph.run(frames):
+            link = graph.link_at(name)
+            assert link is not None and link.time_base == frame.time_base
+            told.append((name, link.time_base))
+    for name in "xy":
+        assert [base for which, base in told if which == name] == [Fraction(1, 10)] * 3 + [Fraction(1, 20)] * 3
+
+
+def test_an_input_without_label_is_not_joined_with_a_label_that_is_its_name() -> None:
+    with pytest.raises(LinkError, match=r"the label \[overlay:1\] of null \(column 12\).*overlay \(column 23\)"):
+        Graph.parse("[overlay:1]null[x];[a]overlay[y]")
+    with pytest.raises(LinkError, match=r"the label \[split:1\] of hflip \(column 15\).*split \(column 1\)"):
+        Graph.parse("split[a];[a]  hflip[split:1]")
+
+
+def test_filters_of_one_label_get_names_that_no_other_has() -> None:
+    assert unique_names(["a", "a", "a"]) == ("a", "a#2", "a#3")
+    assert unique_names(["a", "a", "a#2"]) == ("a", "a#3", "a#2")
