@@ -40,8 +40,8 @@ _LUMA = {Colorspace.ITU709: (0.2126, 0.0722), Colorspace.FCC: (0.30, 0.11), Colo
 class Layout:
     """How a pixel format keeps its samples, without alpha.
 
-    planes: of each component, in the order of the format's description: Y, U, V, or red, green, blue. bits: of a sample.
-    shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB.
+    planes: of each component, in the order of the format's description: Y, U, V, or red, green, blue. bits: of a
+    sample. shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB.
     """
 
     planes: tuple[int, ...]
@@ -143,8 +143,8 @@ def _layout(name: str) -> Layout | None:
         return None
     if not one_each and bits != {8}:
         return None
-    if (len(parts) == 1 and name.startswith("ya")) or "msb" in name:  # grey beside alpha; samples shifted up
-        return None
+    if (len(parts) == 1 and name.startswith("ya")) or "msb" in name or "f16" in name:
+        return None  # grey beside alpha, samples that are shifted up, half floats
     shifts = tuple(((64 // part.width).bit_length() - 1, (64 // part.height).bit_length() - 1) for part in parts)
     wide = ">u2" if described.is_big_endian else "<u2"
     return Layout(planes, min(bits), shifts, described.is_rgb, np.dtype(np.uint8 if bits == {8} else wide))
