@@ -22,7 +22,7 @@ from duoview.plugins.references import References
 from duoview.plugins.samples import layout_of, parse_colour
 from duoview.plugins.selection import Selection
 from duoview.plugins.stage import Stage
-from duoview.plugins.zones import UNITS, check_inside, parse_lines, parse_zones
+from duoview.plugins.zones import UNITS, Line, Zone, check_inside, parse_lines, parse_zones
 
 #: What a label may tell.
 PARTS = ("class", "id", "score")
@@ -66,8 +66,10 @@ class Draw(Stage):
         self._parts = _parse_parts(options.text)
         self._colour = None if options.color == "auto" else parse_colour(self.name, "color", options.color)
         self._selection = Selection(self.name, options.classes, options.confidence, options.model)
-        self._shapes = (*parse_zones(self.name, "zones", options.zones, options.units),
-                        *parse_lines(self.name, "lines", options.lines, options.units))
+        self._shapes: tuple[Zone | Line, ...] = (
+            *parse_zones(self.name, "zones", options.zones, options.units),
+            *parse_lines(self.name, "lines", options.lines, options.units),
+        )
         self._lettering = Lettering(self.name, options.size) if self._parts else None
         self._references = References()
         self._strokes: list[NDArray[np.bool_]] = []

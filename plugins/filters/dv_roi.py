@@ -73,7 +73,7 @@ class Roi(Stage):
         for zone in self._zones:
             inside |= zone.mask(width, height)
         padded = np.pad(inside, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
-        self._still = padded.reshape(padded.shape[0] // _BLOCK, _BLOCK, -1, _BLOCK).any(axis=(1, 3))
+        self._still = _any_of(padded, _BLOCK)
         return super().configure(link)
 
     def filter(self, frame: av.VideoFrame) -> Iterable[av.VideoFrame]:
@@ -121,9 +121,14 @@ class Roi(Stage):
         side = _BLOCK
         while len(runs := merged_runs(blocks.astype(np.int64))) > _MOST:
             padded = np.pad(blocks, [(0, count % 2) for count in blocks.shape])
-            blocks, side = padded.reshape(padded.shape[0] // 2, 2, -1, 2).any(axis=(1, 3)), 2 * side
+            blocks, side = _any_of(padded, 2), 2 * side
         found = [Rectangle(x * side, y * side, across * side, down * side, self.options.qoffset)
                  for x, y, across, down, _ in runs]
         if self.options.outside:
             found.append(Rectangle(0, 0, width, height, self.options.outside))
         return found
+
+
+def _any_of(cells: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Squares of side x side cells (rows, columns), whole multiples of side: whether any cell is True."""
+    return np.asarray(cells.reshape(cells.shape[0] // side, side, -1, side).any(axis=(1, 3)))
