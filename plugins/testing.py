@@ -45,8 +45,13 @@ def picture(pts: int, width: int = 160, height: int = 96, *, pixel_format: str =
     """A frame of noise, in which every changed sample is seen. pts counts frames, of which `rate` make a second."""
     rng = np.random.default_rng(seed)
     frame = av.VideoFrame(width, height, pixel_format)
+    deep = frame.format.components[0].bits - 8  # samples of more than 8 bits take two bytes
     for plane in frame.planes:
-        plane.update(rng.integers(16, 236, plane.buffer_size, np.uint8).tobytes())
+        noise = rng.integers(16, 236, plane.buffer_size, np.uint8)
+        if deep > 0:
+            wide = rng.integers(16 << deep, 236 << deep, plane.buffer_size // 2)
+            noise = wide.astype(">u2" if frame.format.is_big_endian else "<u2").view(np.uint8)
+        plane.update(noise.tobytes())
     frame.pts, frame.time_base, frame.duration = pts, Fraction(1, rate), 1
     return frame
 
