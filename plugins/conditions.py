@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -71,7 +71,7 @@ class Crossing(Condition):
 
     def __init__(self, selection: Selection, lines: tuple[Line, ...], direction: str, point: str, lost: float) -> None:
         self._selection, self._lines, self._direction, self._point = selection, lines, direction, point
-        self._lost = Fraction(lost)
+        self._lost = exact(lost)
         #: By track: when it was seen last; and by line, where it was last beside it, as shares of the picture's sides.
         self._seen: dict[int, Fraction] = {}
         self._beside: dict[tuple[int, str], tuple[float, float]] = {}
@@ -117,21 +117,18 @@ class _Stay:
     label: str
 
 
-@dataclass
 class Dwelling(Condition):
     """A tracked object stays in a zone for so many seconds; not being seen for up to `lost` seconds is staying."""
 
-    selection: Selection
-    zones: tuple[Zone, ...]
-    seconds: float
-    point: str
-    lost: float
-    _stays: dict[tuple[str, int], _Stay] = field(default_factory=dict)
+    def __init__(self, selection: Selection, zones: tuple[Zone, ...], seconds: float, point: str, lost: float) -> None:
+        self._selection, self._zones, self._point = selection, zones, point
+        self._seconds, self._lost = exact(seconds), exact(lost)
+        self._stays: dict[tuple[str, int], _Stay] = {}
 
     def look(self, frame: av.VideoFrame, time: Fraction) -> list[Occurrence]:
-        found = tracked(self.selection, frame)
-        places = places_of(found, self.point)
-        for zone in self.zones:
+        found = tracked(self._selection, frame)
+        places = places_of(found, self._point)
+        for zone in self._zones:
             for item, inside in zip(found, zone.contains(places, frame.width, frame.height).tolist(), strict=True):
                 if item.track_id is None:
                     continue
@@ -139,21 +136,26 @@ class Dwelling(Condition):
                 stay = self._stays.get(key)
                 if not inside:
                     self._stays.pop(key, None)
-                elif stay is None or time - stay.seen > self.lost:
+                elif stay is None or time - stay.seen > self._lost:
                     self._stays[key] = _Stay(time, time, item.name)
                 else:
                     stay.seen, stay.label = time, item.name
-        self._stays = {key: stay for key, stay in self._stays.items() if time - stay.seen <= self.lost}
+        self._stays = {key: stay for key, stay in self._stays.items() if time - stay.seen <= self._lost}
         met = []
-        for zone in self.zones:
+        for zone in self._zones:
             long = {key[1]: stay.label for key, stay in self._stays.items()
-                    if key[0] == zone.name and time - stay.since >= self.seconds}
+                    if key[0] == zone.name and time - stay.since >= self._seconds}
             if long:
                 met.append(Occurrence(zone.name, "", frozenset(long), frozenset(long.values())))
         return met
 
     def reset(self) -> None:
         self._stays = {}
+
+
+def exact(seconds: float) -> Fraction:
+    """Seconds as they were written: 0.3 is 3/10, so that three frames of a tenth of a second are not longer."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def tracked(selection: Selection, frame: av.VideoFrame) -> Detections:

@@ -150,7 +150,7 @@ def test_without_pillow_text_says_what_to_install_and_boxes_are_still_drawn(monk
 
 
 def test_foreign_texts_and_very_long_ones_are_drawn_in_bounds() -> None:
-    found = looked_at(picture(0), [((20.0, 20.0, 60.0, 60.0), 0)]).opaque.detections[0]
+    found = FrameFindings.of(looked_at(picture(0), [((20.0, 20.0, 60.0, 60.0), 0)]).opaque).detections[0]
     for name in ("größte\nKatze", "x" * 100_000, "漢字", "\0"):
         frame = picture(0)
         named = type(found)(found.boxes, found.scores, found.classes, (name,), "m", 160, 96)

@@ -127,7 +127,7 @@ def test_other_classes_and_weak_scores_are_shown_where_that_is_asked_for() -> No
     frame = looked_at(picture(0), [OBJECT], score=0.3)
     for options, hidden in (({"classes": "face"}, True), ({"classes": "*"}, True), ({"classes": "person|car"}, False),
                             ({"classes": "face", "confidence": 0.4}, False)):
-        (out,) = Mask(**options).process([frame])  # type: ignore[arg-type]
+        (out,) = Mask(**options).process([frame])
         assert differing(frame, out).any() == hidden
 
 

@@ -106,10 +106,10 @@ def test_x264_spends_its_bits_in_the_region() -> None:
     errors = []
     for text in ("null", "dv_roi=regions=0 0 0.5 1:qoffset=-0.3:outside=0.3"):
         encoder = av.CodecContext.create("libx264", "w")
-        encoder.width, encoder.height, encoder.pix_fmt = 640, 272, "yuv420p"  # type: ignore[attr-defined]
+        encoder.width, encoder.height, encoder.pix_fmt = 640, 272, "yuv420p"
         encoder.time_base, encoder.options = Fraction(1, 25), {"crf": "30", "preset": "veryfast", "threads": "1"}
         marked_frames = list(Graph.parse(text).process(frames))
-        packets = [packet for frame in (*marked_frames, None) for packet in encoder.encode(frame)]  # type: ignore[attr-defined]
+        packets = [packet for frame in (*marked_frames, None) for packet in encoder.encode(frame)]
         errors.append([error_of(frames, packets, "h264", part) for part in (slice(0, 300), slice(340, 640))])
     assert errors[1][0] < 0.7 * errors[0][0] and errors[1][1] > 1.3 * errors[0][1]
 

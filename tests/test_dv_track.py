@@ -105,7 +105,7 @@ def test_all_else_of_the_findings_stays() -> None:
     frame.opaque = marker = object()
     looked_at(frame, [((10.0, 10.0, 40.0, 60.0), 0)], model="first")
     looked_at(frame, [((11.0, 10.0, 40.0, 60.0), 1)], model="second")
-    before = frame.opaque
+    before = FrameFindings.of(frame.opaque)
     (out,) = Track(model="first").process([frame])
     assert out.opaque.carried is marker and out.opaque.detections[1] is before.detections[1]
     assert out.opaque.detections[0].track_ids is not None and before.detections[0].track_ids is None

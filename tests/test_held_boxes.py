@@ -110,5 +110,5 @@ def test_a_blurred_picture_goes_straight_from_block_to_block() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_type_of_samples_stays(dtype: type) -> None:
-    samples = np.full((4, 4), 200, dtype)
+    samples: np.ndarray = np.full((4, 4), 200, dtype)
     assert pixelated(samples, 2, 2).dtype == blurred(samples, 2, 2).dtype == dtype

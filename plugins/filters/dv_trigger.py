@@ -14,7 +14,7 @@ import av
 
 from duoview.events import KINDS, Event
 from duoview.findings import FrameFindings, utc_of
-from duoview.plugins.conditions import POINTS, Condition, Crossing, Dwelling, Occurrence, Presence
+from duoview.plugins.conditions import POINTS, Condition, Crossing, Dwelling, Occurrence, Presence, exact
 from duoview.plugins.errors import FrameError, OptionError
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.motion import Motion
@@ -87,6 +87,7 @@ class Trigger(Stage):
         self._zones = parse_zones(self.name, "zones", options.zones, options.units)
         self._lines = parse_lines(self.name, "lines", options.lines, options.units)
         self._condition = self._make_condition()
+        self._pre, self._post = exact(options.pre), exact(options.post)
         self._references = References()
         self._open: dict[tuple[str, str], Event] = {}
         self._number = 0
@@ -127,6 +128,7 @@ class Trigger(Stage):
         ended += self._update(self._condition.look(frame, time), frame.pts, time, time_base, utc_of(frame))
         events = (*ended, *self._open.values())
         if self.options.emit == "all" or events:
+            self._drop_before(time - self._pre)
             while self._kept:
                 yield self._references.reference(self._kept.popleft().frame)
             self._kept_bytes = 0
@@ -186,7 +188,7 @@ class Trigger(Stage):
                 labels=tuple(sorted({*before.labels, *one.labels})))
         still = {(one.zone, one.direction) for one in met}
         over = [key for key, event in self._open.items()
-                if key not in still and time - event.end > self.options.post]
+                if key not in still and time - event.end > self._post]
         return [replace(self._open.pop(key), ongoing=False) for key in over]
 
     def _begun(self, one: Occurrence, pts: int, time_base: Fraction, utc_us: int | None) -> Event:
@@ -199,9 +201,12 @@ class Trigger(Stage):
         size = sum(plane.buffer_size for plane in frame.planes)
         self._kept.append(_Kept(frame, time, size))
         self._kept_bytes += size
-        options = self.options
-        while self._kept and (time - self._kept[0].time > options.pre or len(self._kept) > options.pre_frames
-                              or self._kept_bytes > options.pre_bytes):
+        self._drop_before(time - self._pre)
+        while len(self._kept) > self.options.pre_frames or self._kept_bytes > self.options.pre_bytes:
+            self._kept_bytes -= self._kept.popleft().size
+
+    def _drop_before(self, time: Fraction) -> None:
+        while self._kept and self._kept[0].time < time:
             self._kept_bytes -= self._kept.popleft().size
 
     def _drop_kept(self) -> None:
