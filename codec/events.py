@@ -71,7 +71,7 @@ class Event:
             "end_pts": self.end_pts, "time_base": str(self.time_base), "ongoing": self.ongoing, "zone": self.zone,
             "direction": self.direction, "track_ids": list(self.track_ids), "labels": list(self.labels),
             "start_utc_us": self.start_utc_us, "end_utc_us": self.end_utc_us}
-        return {key: value for key, value in content.items() if value not in ("", [], None)}
+        return {key: value for key, value in content.items() if _FIELDS[key][1] or value not in ("", [], None)}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
