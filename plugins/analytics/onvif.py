@@ -1,0 +1,158 @@
+"""ONVIF metadata: scene description and events as XML (ONVIF Analytics Service Specification, metadatastream.xsd).
+
+Boxes are in the scene's normalised coordinates, -1 to 1 both ways, y upwards. Frames are told apart by UTC, not by pts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, BinaryIO
+
+from duoview.detections import Detection
+from duoview.events import Event
+from duoview.plugins.errors import FrameError
+
+from .record import Record, utc_text
+from .sink import Sink, TextFile
+from .xml import element, text
+
+#: Prefixes of the namespaces in use.
+NAMESPACES = {"tt": "http://www.onvif.org/ver10/schema", "wsnt": "http://docs.oasis-open.org/wsn/b-2",
+              "tns1": "http://www.onvif.org/ver10/topics"}
+_DIALECT = "http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet"
+#: tt:ObjectType of the labels that have one; any other label is written as it is.
+OBJECT_TYPES = {
+    "person": "Human", "face": "HumanFace", "bicycle": "Bicycle", "license plate": "LicensePlate",
+    **dict.fromkeys(("car", "truck", "bus", "motorcycle", "vehicle", "train", "boat", "airplane"), "Vehicle"),
+    **dict.fromkeys(("animal", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"),
+                    "Animal"),
+}
+#: tt:VehicleType of the labels that have one.
+VEHICLE_TYPES = {"car": "Car", "truck": "Truck", "bus": "Bus", "motorcycle": "Motorcycle", "bicycle": "Bicycle"}
+#: Topic of each kind of event, and the property that says whether it goes on; a crossing is a moment and has none.
+TOPICS = {
+    "present": ("tns1:RuleEngine/FieldDetector/ObjectsInside", "IsInside"),
+    "cross": ("tns1:RuleEngine/LineDetector/Crossed", ""),
+    "dwell": ("tns1:RuleEngine/LoiteringDetector/ObjectIsLoitering", "IsLoitering"),
+    "motion": ("tns1:RuleEngine/CellMotionDetector/Motion", "IsMotion"),
+}
+
+
+class OnvifSink(Sink):
+    """Writes one tt:MetadataStream: a tt:Frame for every frame, and notifications of events.
+
+    Each object of an event is told of when it comes to it, and when the event ends; an event without objects once, and
+    at its end. The file is one XML document, whose end is written by `close`; all before it is in the file at once.
+    Every frame needs UTC, its own or by start_utc_us: without, FrameError.
+    """
+
+    def __init__(self, target: str | os.PathLike[str] | BinaryIO, **options: Any) -> None:
+        super().__init__(**options)
+        self._file: TextFile | None = TextFile(target)
+        self._file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{_OPENING}\n')
+        #: Of every event that goes on, by trigger and number, the objects that were told of; None for the event itself.
+        self._told: dict[tuple[str, int], set[int | None]] = {}
+
+    def write_record(self, record: Record) -> None:
+        parts = [video_analytics(record)]
+        for event in record.events:
+            objects: set[int | None] = set(event.track_ids)
+            objects = objects or {None}
+            told = self._told.setdefault((event.trigger, event.number), set())
+            new, known = objects - told, set(told)
+            if new:
+                utc_us = event.end_utc_us if known else event.start_utc_us
+                parts += notifications(event, record.source, _sorted(new), utc_us, begin=True)
+                told |= new
+            if not event.ongoing:
+                parts += notifications(event, record.source, _sorted(told), event.end_utc_us, begin=False)
+                del self._told[event.trigger, event.number]
+        self._writable().write("".join(part + "\n" for part in parts))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.write("</tt:MetadataStream>\n")
+            self._file.close()
+            self._file = None
+
+    def _writable(self) -> TextFile:
+        if self._file is None:
+            raise FrameError("ONVIF metadata: a frame was written after close()")
+        return self._file
+
+
+def metadata_stream(record: Record) -> bytes:
+    """One frame's tt:MetadataStream, a whole document, as it goes into an RTP packet. Raises FrameError without UTC."""
+    document = f'<?xml version="1.0" encoding="UTF-8"?>\n{_OPENING}{video_analytics(record)}</tt:MetadataStream>'
+    return document.encode()
+
+
+def video_analytics(record: Record) -> str:
+    """tt:VideoAnalytics with the frame's objects. Raises FrameError without UTC."""
+    if record.utc is None:
+        raise FrameError(f"ONVIF metadata: the frame of pts {record.pts} has no UTC: give start_utc_us, the UTC of the "
+                         "stream's time 0")
+    attributes = {"UtcTime": record.utc}
+    if record.source or record.model:
+        attributes["Source"] = record.source or record.model
+    objects = (_object(item, record.width, record.height) for item in record.objects)
+    return element("tt:VideoAnalytics", {}, element("tt:Frame", attributes, *objects))
+
+
+def notifications(event: Event, source: str, objects: Iterable[int | None], utc_us: int | None, *, begin: bool
+                  ) -> list[str]:
+    """A tt:Event with a notification for every one of these objects of an event: it begins or ends for them.
+
+    objects: track ids; None is the event itself. A crossing is a moment: it has a begin only. FrameError without UTC.
+    """
+    topic, name = TOPICS[event.kind]
+    if not begin and not name:
+        return []
+    if utc_us is None:
+        raise FrameError(f"ONVIF metadata: event {event.number} of {event.trigger} has no UTC: give start_utc_us")
+    attributes = {"UtcTime": utc_text(utc_us)}
+    if name:
+        attributes["PropertyOperation"] = "Initialized" if begin else "Changed"
+    data = {name: "true" if begin else "false"} if name else {}
+    if event.direction:
+        data["Direction"] = event.direction
+    made = []
+    for track_id in objects:
+        key = [] if track_id is None else [_items("tt:Key", {"ObjectId": str(track_id)})]
+        rule = {"VideoSourceConfigurationToken": source or "1", "Rule": event.zone or event.trigger}
+        message = element("tt:Message", attributes, _items("tt:Source", rule), *key, _items("tt:Data", data))
+        made.append(element("tt:Event", {}, element(
+            "wsnt:NotificationMessage", {}, element("wsnt:Topic", {"Dialect": _DIALECT}, text(topic)),
+            element("wsnt:Message", {}, message))))
+    return made
+
+
+def _object(item: Detection, width: int, height: int) -> str:
+    (left, top), (right, bottom) = (_normalised(x, y, width, height) for x, y in (item.box[:2], item.box[2:]))
+    x, y = _normalised(*item.centre, width, height)
+    shape = element("tt:Shape", {},
+                    element("tt:BoundingBox", {"left": left, "top": top, "right": right, "bottom": bottom}),
+                    element("tt:CenterOfGravity", {"x": x, "y": y}))
+    likelihood, label = {"Likelihood": f"{item.score:.4f}"}, item.name.lower()
+    parts = [shape, element("tt:Class", {}, element("tt:Type", likelihood, text(OBJECT_TYPES.get(label, item.name))))]
+    if label in VEHICLE_TYPES:
+        parts.append(element("tt:VehicleInfo", {}, element("tt:Type", likelihood, text(VEHICLE_TYPES[label]))))
+    attributes = {} if item.track_id is None else {"ObjectId": str(item.track_id)}
+    return element("tt:Object", attributes, element("tt:Appearance", {}, *parts))
+
+
+def _items(name: str, items: dict[str, str]) -> str:
+    return element(name, {}, *(element("tt:SimpleItem", {"Name": key, "Value": value}) for key, value in items.items()))
+
+
+def _normalised(x: float, y: float, width: int, height: int) -> tuple[str, str]:
+    """A point in pixels as shares of the scene: -1, -1 is its lower left corner, 1, 1 its upper right one."""
+    return f"{2 * x / width - 1:.5f}", f"{1 - 2 * y / height:.5f}"
+
+
+def _sorted(objects: set[int | None]) -> list[int | None]:
+    return sorted(objects, key=lambda track_id: track_id or 0)
+
+
+_OPENING = "<tt:MetadataStream" + "".join(f' xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items()) + ">"
