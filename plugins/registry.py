@@ -26,6 +26,7 @@ OURS = {
     "dv_trigger": "duoview.plugins.filters.dv_trigger:Trigger",
     "dv_roi": "duoview.plugins.filters.dv_roi:Roi",
     "dv_mask": "duoview.plugins.filters.dv_mask:Mask",
+    "dv_metadata": "duoview.plugins.filters.dv_metadata:Metadata",
     "dv_draw": "duoview.plugins.filters.dv_draw:Draw",
 }
 

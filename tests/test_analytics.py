@@ -178,7 +178,11 @@ def test_onvif_boxes_are_normalised_with_y_upwards() -> None:
     assert second.findtext("tt:Appearance/tt:VehicleInfo/tt:Type", namespaces=NAMESPACES) == "Car"
 
 
-def test_onvif_events_begin_and_end_once_for_every_object() -> None:
+def items_of(message: etree._Element, part: str) -> dict[str, str]:
+    return {item.get("Name"): item.get("Value") for item in message.findall(f"tt:{part}/tt:SimpleItem", NAMESPACES)}
+
+
+def test_onvif_events_are_told_when_they_begin_change_and_end() -> None:
     def at(end: int, ids: tuple[int, ...], ongoing: bool = True) -> tuple[Event, ...]:
         return (dataclasses.replace(EVENT, end_pts=end, track_ids=ids, ongoing=ongoing),)
 
@@ -187,24 +191,25 @@ def test_onvif_events_begin_and_end_once_for_every_object() -> None:
     told = [(item.findtext("wsnt:Topic", namespaces=NAMESPACES), item.find(".//tt:Message", NAMESPACES))
             for item in root.findall("tt:Event/wsnt:NotificationMessage", NAMESPACES)]
     assert {topic for topic, _ in told} == {"tns1:RuleEngine/LoiteringDetector/ObjectIsLoitering"}
-    states = [(message.get("UtcTime")[18:22], message.get("PropertyOperation"),
-               message.find("tt:Key/tt:SimpleItem", NAMESPACES).get("Value"),
-               message.find("tt:Data/tt:SimpleItem", NAMESPACES).get("Value")) for _, message in told]
-    assert states == [("0.00", "Initialized", "3", "true"), ("0.20", "Initialized", "5", "true"),
-                      ("0.20", "Changed", "3", "false"), ("0.20", "Changed", "5", "false")]
-    rule = {item.get("Name"): item.get("Value") for item in told[0][1].findall("tt:Source/tt:SimpleItem", NAMESPACES)}
-    assert rule == {"VideoSourceConfigurationToken": "1", "Rule": "gate"}
+    states = [(message.get("UtcTime")[18:22], message.get("PropertyOperation"), *items_of(message, "Data").values())
+              for _, message in told]
+    since = "2023-11-14T22:13:20.000000Z"
+    assert states == [("0.00", "Initialized", "3", since), ("0.20", "Changed", "3 5", since),
+                      ("0.20", "Deleted", "3 5", since)]
+    assert items_of(told[0][1], "Source") == {"VideoSource": "1", "Rule": "gate"}
 
 
-@pytest.mark.parametrize(("kind", "topic", "count"), [
-    ("present", "FieldDetector/ObjectsInside", 2), ("cross", "LineDetector/Crossed", 1),
-    ("motion", "CellMotionDetector/Motion", 2),
+@pytest.mark.parametrize(("kind", "topic", "data"), [
+    ("present", "FieldDetector/ObjectsInside", [{"IsInside": "true"}, {"IsInside": "false"}]),
+    ("cross", "LineDetector/Crossed", [{"duoview:Direction": "left"}]),
+    ("motion", "CellMotionDetector/Motion", [{"IsMotion": "true"}, {"IsMotion": "false"}]),
 ])
-def test_onvif_has_a_topic_for_every_kind(kind: str, topic: str, count: int) -> None:
+def test_onvif_has_a_topic_and_a_state_for_every_kind(kind: str, topic: str, data: list[dict[str, str]]) -> None:
     event = dataclasses.replace(EVENT, kind=kind, track_ids=(), direction="left" if kind == "cross" else "")
     root = onvif([seen(2, events=(event,)), seen(3, events=(dataclasses.replace(event, ongoing=False),))])
     topics = [item.text for item in root.findall(".//wsnt:Topic", NAMESPACES)]
-    assert topics == [f"tns1:RuleEngine/{topic}"] * count and not root.findall(".//tt:Key", NAMESPACES)
+    assert topics == [f"tns1:RuleEngine/{topic}"] * len(data)
+    assert [items_of(message, "Data") for message in root.findall(".//tt:Message", NAMESPACES)] == data
 
 
 @given(st.text(min_size=1, max_size=20))

@@ -6,7 +6,7 @@ Boxes are in the scene's normalised coordinates, -1 to 1 both ways, y upwards. F
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from duoview.detections import Detection
@@ -30,44 +30,56 @@ OBJECT_TYPES = {
 }
 #: tt:VehicleType of the labels that have one.
 VEHICLE_TYPES = {"car": "Car", "truck": "Truck", "bus": "Bus", "motorcycle": "Motorcycle", "bicycle": "Bicycle"}
-#: Topic of each kind of event, and the property that says whether it goes on; a crossing is a moment and has none.
-TOPICS = {
-    "present": ("tns1:RuleEngine/FieldDetector/ObjectsInside", "IsInside"),
-    "cross": ("tns1:RuleEngine/LineDetector/Crossed", ""),
-    "dwell": ("tns1:RuleEngine/LoiteringDetector/ObjectIsLoitering", "IsLoitering"),
-    "motion": ("tns1:RuleEngine/CellMotionDetector/Motion", "IsMotion"),
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a kind of event is told: its topic, its source's token, and its state, None where it is no property.
+
+    state: the data item that is true while the event goes on; empty where the property is there or not.
+    """
+
+    topic: str
+    token: str = "VideoSource"
+    state: str | None = None
+
+
+#: The specified rules of Annex A of the Analytics Service Specification, and the cell motion detector's.
+RULES = {
+    "present": Rule("tns1:RuleEngine/FieldDetector/ObjectsInside", state="IsInside"),
+    "cross": Rule("tns1:RuleEngine/LineDetector/Crossed"),
+    "dwell": Rule("tns1:RuleEngine/LoiteringDetector/ObjectIsLoitering", state=""),
+    "motion": Rule("tns1:RuleEngine/CellMotionDetector/Motion", "VideoSourceConfigurationToken", "IsMotion"),
 }
 
 
 class OnvifSink(Sink):
-    """Writes one tt:MetadataStream: a tt:Frame for every frame, and notifications of events.
+    """Writes one tt:MetadataStream: a tt:Frame for every frame, and a notification where an event changes.
 
-    Each object of an event is told of when it comes to it, and when the event ends; an event without objects once, and
-    at its end. The file is one XML document, whose end is written by `close`; all before it is in the file at once.
-    Every frame needs UTC, its own or by start_utc_us: without, FrameError.
+    That is where it begins, where another object comes to it, and where it ends; a crossing is told when it happens and
+    when another object crosses too. The file is one XML document, whose end is written by `close`; all before it is in
+    the file at once. Every frame needs UTC, its own or by start_utc_us: without, FrameError.
     """
 
     def __init__(self, target: str | os.PathLike[str] | BinaryIO, **options: Any) -> None:
         super().__init__(**options)
         self._file: TextFile | None = TextFile(target)
         self._file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{_OPENING}\n')
-        #: Of every event that goes on, by trigger and number, the objects that were told of; None for the event itself.
-        self._told: dict[tuple[str, int], set[int | None]] = {}
+        #: Of every event that goes on, by trigger and number, the objects that were told of.
+        self._told: dict[tuple[str, int], tuple[int, ...]] = {}
 
     def write_record(self, record: Record) -> None:
         parts = [video_analytics(record)]
         for event in record.events:
-            objects: set[int | None] = set(event.track_ids)
-            objects = objects or {None}
-            told = self._told.setdefault((event.trigger, event.number), set())
-            new, known = objects - told, set(told)
-            if new:
-                utc_us = event.end_utc_us if known else event.start_utc_us
-                parts += notifications(event, record.source, _sorted(new), utc_us, begin=True)
-                told |= new
+            key = event.trigger, event.number
+            begins = key not in self._told
+            if begins or self._told[key] != event.track_ids:
+                parts.append(notification(event, record.source, "begin" if begins else "change"))
+                self._told[key] = event.track_ids
             if not event.ongoing:
-                parts += notifications(event, record.source, _sorted(told), event.end_utc_us, begin=False)
-                del self._told[event.trigger, event.number]
+                if RULES[event.kind].state is not None:
+                    parts.append(notification(event, record.source, "end"))
+                del self._told[key]
         self._writable().write("".join(part + "\n" for part in parts))
 
     def close(self) -> None:
@@ -100,32 +112,31 @@ def video_analytics(record: Record) -> str:
     return element("tt:VideoAnalytics", {}, element("tt:Frame", attributes, *objects))
 
 
-def notifications(event: Event, source: str, objects: Iterable[int | None], utc_us: int | None, *, begin: bool
-                  ) -> list[str]:
-    """A tt:Event with a notification for every one of these objects of an event: it begins or ends for them.
+def notification(event: Event, source: str, change: str) -> str:
+    """The tt:Event that tells that an event begins, changes (has another object) or ends.
 
-    objects: track ids; None is the event itself. A crossing is a moment: it has a begin only. FrameError without UTC.
+    change: ``begin``, ``change`` or ``end``. Raises FrameError without UTC.
     """
-    topic, name = TOPICS[event.kind]
-    if not begin and not name:
-        return []
-    if utc_us is None:
+    rule = RULES[event.kind]
+    utc_us = event.start_utc_us if change == "begin" else event.end_utc_us
+    if utc_us is None or event.start_utc_us is None:
         raise FrameError(f"ONVIF metadata: event {event.number} of {event.trigger} has no UTC: give start_utc_us")
-    attributes = {"UtcTime": utc_text(utc_us)}
-    if name:
-        attributes["PropertyOperation"] = "Initialized" if begin else "Changed"
-    data = {name: "true" if begin else "false"} if name else {}
+    attributes, data = {"UtcTime": utc_text(utc_us)}, {}
+    if event.track_ids:
+        data["ObjectId"] = " ".join(str(track_id) for track_id in event.track_ids)  # a tt:StringList
+    if rule.state:
+        attributes["PropertyOperation"] = "Changed"
+        data[rule.state] = "false" if change == "end" else "true"
+    elif rule.state is not None:
+        attributes["PropertyOperation"] = {"begin": "Initialized", "change": "Changed", "end": "Deleted"}[change]
+        data["Since"] = utc_text(event.start_utc_us)
     if event.direction:
-        data["Direction"] = event.direction
-    made = []
-    for track_id in objects:
-        key = [] if track_id is None else [_items("tt:Key", {"ObjectId": str(track_id)})]
-        rule = {"VideoSourceConfigurationToken": source or "1", "Rule": event.zone or event.trigger}
-        message = element("tt:Message", attributes, _items("tt:Source", rule), *key, _items("tt:Data", data))
-        made.append(element("tt:Event", {}, element(
-            "wsnt:NotificationMessage", {}, element("wsnt:Topic", {"Dialect": _DIALECT}, text(topic)),
-            element("wsnt:Message", {}, message))))
-    return made
+        data["duoview:Direction"] = event.direction  # the standard has none, and wants a prefix for what is ours
+    told_by = {rule.token: source or "1", "Rule": event.zone or event.trigger}
+    message = element("tt:Message", attributes, _items("tt:Source", told_by), _items("tt:Data", data))
+    return element("tt:Event", {}, element(
+        "wsnt:NotificationMessage", {}, element("wsnt:Topic", {"Dialect": _DIALECT}, text(rule.topic)),
+        element("wsnt:Message", {}, message)))
 
 
 def _object(item: Detection, width: int, height: int) -> str:
@@ -149,10 +160,6 @@ def _items(name: str, items: dict[str, str]) -> str:
 def _normalised(x: float, y: float, width: int, height: int) -> tuple[str, str]:
     """A point in pixels as shares of the scene: -1, -1 is its lower left corner, 1, 1 its upper right one."""
     return f"{2 * x / width - 1:.5f}", f"{1 - 2 * y / height:.5f}"
-
-
-def _sorted(objects: set[int | None]) -> list[int | None]:
-    return sorted(objects, key=lambda track_id: track_id or 0)
 
 
 _OPENING = "<tt:MetadataStream" + "".join(f' xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items()) + ">"
