@@ -74,7 +74,10 @@ class TextFile:
         try:
             while rest:
                 count = self._file.write(rest)
-                rest = rest[count if count is not None else 0:]
+                if count is None:
+                    raise ContainerError(f"{self.name}: it takes nothing now: expected a file that blocks",
+                                         name=self.name)
+                rest = rest[count:]
             self._file.flush()
         except OSError as error:
             raise translate(error, self.name, "write") from error
