@@ -12,6 +12,7 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -96,7 +97,7 @@ def run(settings: Settings) -> StageTimes:
             for _ in stage.process(frames):
                 pass
 
-        times = take_turns({name: lambda stage=stage: through(stage) for name, stage in made.items()}, settings.rounds)
+        times = take_turns({name: partial(through, stage) for name, stage in made.items()}, settings.rounds)
         for stage in made.values():
             stage.close()
     per_frame = 1000 / len(frames)
