@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
 
-#: What an event may be about: objects that are there, that cross a line, that stay in a zone; or motion.
+#: What dv_trigger tells of: objects that are there, that cross a line, that stay in a zone; or motion.
 KINDS = ("present", "cross", "dwell", "motion")
+_KIND = re.compile("[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,13 @@ class Event:
     trigger: the filter that tells of it. number: from 1 on, in the order in which the events of that trigger began;
     both together name an event, and what a later frame says of it takes the place of what an earlier one said.
     start_pts, end_pts: of the first and the last frame so far that met the condition, in units of time_base, seconds.
+    kind: one of KINDS, or a word of another filter's own, in small letters.
     ongoing: False at the one frame that ends it. zone: the zone or line it is about, empty for all of the picture.
     direction: of a crossing, ``left`` or ``right``, else empty. track_ids, labels: of the objects that met the
     condition up to now, sorted. start_utc_us, end_utc_us: microseconds since 1970 at start_pts and end_pts, None where
     unknown.
 
-    Raises ValueError for an unknown kind, an end before the start, or a time base that is not positive.
+    Raises ValueError for a kind that is no such word, an end before the start, or a time base that is not positive.
     """
 
     trigger: str
@@ -41,8 +44,8 @@ class Event:
     end_utc_us: int | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"event kind {self.kind!r}: expected one of {', '.join(KINDS)}")
+        if not _KIND.fullmatch(self.kind):
+            raise ValueError(f"event kind {self.kind!r}: expected {', '.join(KINDS)} or another word in small letters")
         if self.time_base <= 0:
             raise ValueError(f"event time base {self.time_base}: expected seconds above 0")
         if self.end_pts < self.start_pts:

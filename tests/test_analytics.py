@@ -200,15 +200,16 @@ def test_onvif_events_are_told_when_they_begin_change_and_end() -> None:
 
 
 @pytest.mark.parametrize(("kind", "topic", "data"), [
-    ("present", "FieldDetector/ObjectsInside", [{"IsInside": "true"}, {"IsInside": "false"}]),
-    ("cross", "LineDetector/Crossed", [{"duoview:Direction": "left"}]),
-    ("motion", "CellMotionDetector/Motion", [{"IsMotion": "true"}, {"IsMotion": "false"}]),
+    ("present", "tns1:RuleEngine/FieldDetector/ObjectsInside", [{"IsInside": "true"}, {"IsInside": "false"}]),
+    ("cross", "tns1:RuleEngine/LineDetector/Crossed", [{"duoview:Direction": "left"}]),
+    ("motion", "tns1:RuleEngine/CellMotionDetector/Motion", [{"IsMotion": "true"}, {"IsMotion": "false"}]),
+    ("tamper", "duoview:Event/tamper", [{"duoview:State": "true"}, {"duoview:State": "false"}]),
 ])
 def test_onvif_has_a_topic_and_a_state_for_every_kind(kind: str, topic: str, data: list[dict[str, str]]) -> None:
     event = dataclasses.replace(EVENT, kind=kind, track_ids=(), direction="left" if kind == "cross" else "")
     root = onvif([seen(2, events=(event,)), seen(3, events=(dataclasses.replace(event, ongoing=False),))])
     topics = [item.text for item in root.findall(".//wsnt:Topic", NAMESPACES)]
-    assert topics == [f"tns1:RuleEngine/{topic}"] * len(data)
+    assert topics == [topic] * len(data)
     assert [items_of(message, "Data") for message in root.findall(".//tt:Message", NAMESPACES)] == data
 
 

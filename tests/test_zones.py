@@ -32,6 +32,17 @@ def test_what_is_written_is_read(shapes: list[list[tuple[float, float]]]) -> Non
     assert [zone.points for zone in found] == [tuple(shape) for shape in usable]
 
 
+@given(st.text(alphabet=" ,|=.-+e019xz\n", max_size=60), st.sampled_from(("relative", "pixels")))
+def test_any_text_is_read_or_refused_by_the_stages_name(text: str, units: str) -> None:
+    for parse in (parse_zones, parse_lines):
+        try:
+            found = parse("dv_x", "zones", text, units)
+        except OptionError as error:
+            assert str(error).startswith("dv_x: zones: ")
+        else:
+            assert len(found) == sum(1 for part in text.split("|") if part.strip())
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("0.1 0.2 0.5", "dv_x: zones: zone 'zone1': 3 numbers: expected x and y of every point"),
     ("gate=0.1 zwei", "zone 'gate': 'zwei': expected numbers"),

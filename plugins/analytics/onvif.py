@@ -19,7 +19,7 @@ from .xml import element, text
 
 #: Prefixes of the namespaces in use.
 NAMESPACES = {"tt": "http://www.onvif.org/ver10/schema", "wsnt": "http://docs.oasis-open.org/wsn/b-2",
-              "tns1": "http://www.onvif.org/ver10/topics"}
+              "tns1": "http://www.onvif.org/ver10/topics", "duoview": "urn:x-duoview:topics"}
 _DIALECT = "http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet"
 #: tt:ObjectType of the labels that have one; any other label is written as it is.
 OBJECT_TYPES = {
@@ -53,6 +53,11 @@ RULES = {
 }
 
 
+def rule_of(kind: str) -> Rule:
+    """How a kind of event is told; one that the standard does not know has a topic and a state of ours."""
+    return RULES.get(kind) or Rule(f"duoview:Event/{kind}", state="duoview:State")
+
+
 class OnvifSink(Sink):
     """Writes one tt:MetadataStream: a tt:Frame for every frame, and a notification where an event changes.
 
@@ -77,7 +82,7 @@ class OnvifSink(Sink):
                 parts.append(notification(event, record.source, "begin" if begins else "change"))
                 self._told[key] = event.track_ids
             if not event.ongoing:
-                if RULES[event.kind].state is not None:
+                if rule_of(event.kind).state is not None:
                     parts.append(notification(event, record.source, "end"))
                 del self._told[key]
         self._writable().write("".join(part + "\n" for part in parts))
@@ -117,7 +122,7 @@ def notification(event: Event, source: str, change: str) -> str:
 
     change: ``begin``, ``change`` or ``end``. Raises FrameError without UTC.
     """
-    rule = RULES[event.kind]
+    rule = rule_of(event.kind)
     utc_us = event.start_utc_us if change == "begin" else event.end_utc_us
     if utc_us is None or event.start_utc_us is None:
         raise FrameError(f"ONVIF metadata: event {event.number} of {event.trigger} has no UTC: give start_utc_us")
