@@ -83,14 +83,22 @@ def stroke(corners: NDArray[np.float64], closed: bool, thickness: int, size: tup
     thickness: in pixels; lines are at least as thick as a unit, so that none has gaps.
     """
     (width, height), (across, down) = size, unit
-    rows, columns = -(-height // down), -(-width // across)
-    y, x = (np.arange(rows)[:, None] + 0.5) * down, (np.arange(columns)[None, :] + 0.5) * across
+    found = np.zeros((-(-height // down), -(-width // across)), np.bool_)
     reach = max(thickness / 2, math.hypot(across, down) / 2)
-    found = np.zeros((rows, columns), np.bool_)
     ends = np.roll(corners, -1, axis=0) if closed else corners[1:]
     for (x0, y0), (x1, y1) in zip(corners.tolist(), ends.tolist(), strict=False):
+        top, bottom = _around(y0, y1, reach, down)
+        left, right = _around(x0, x1, reach, across)
+        near = found[top:bottom, left:right]
+        y = (np.arange(near.shape[0])[:, None] + top + 0.5) * down
+        x = (np.arange(near.shape[1])[None, :] + left + 0.5) * across
         along_x, along_y = x1 - x0, y1 - y0
         length = along_x * along_x + along_y * along_y
         share = np.clip(((x - x0) * along_x + (y - y0) * along_y) / length, 0, 1) if length else np.zeros((1, 1))
-        found |= (x - x0 - share * along_x) ** 2 + (y - y0 - share * along_y) ** 2 <= reach * reach
+        near |= (x - x0 - share * along_x) ** 2 + (y - y0 - share * along_y) ** 2 <= reach * reach
     return found
+
+
+def _around(start: float, end: float, reach: float, unit: int) -> tuple[int, int]:
+    """The units that anything between two coordinates reaches."""
+    return (max(0, math.floor((min(start, end) - reach) / unit)), max(0, math.ceil((max(start, end) + reach) / unit)))

@@ -56,6 +56,19 @@ class Zone:
         """(height, width) which pixels of a picture of this size have their middle inside."""
         return _rasterised(self, width, height)
 
+    def touched(self, width: int, height: int) -> NDArray[np.bool_]:
+        """(height, width) which pixels of a picture of this size have any part inside, however small."""
+        mask, corners = _rasterised(self, width, height), self.corners(width, height)
+        for (x0, y0), (x1, y1) in zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True):
+            # A side goes through a pixel where all three separating axes overlap: both of the pixel's, and its own.
+            left, right = max(0, math.floor(min(x0, x1))), max(0, math.ceil(max(x0, x1)))
+            top, bottom = max(0, math.floor(min(y0, y1))), max(0, math.ceil(max(y0, y1)))
+            part = mask[top:bottom, left:right]
+            y, x = np.ogrid[top:top + part.shape[0], left:left + part.shape[1]]
+            beside = (x1 - x0) * (y + 0.5 - y0) - (y1 - y0) * (x + 0.5 - x0)
+            part |= np.abs(beside) < (abs(x1 - x0) + abs(y1 - y0)) / 2
+        return mask
+
     def bounds(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The rectangle around it, x0 y0 x1 y1 in pixels of a picture of this size."""
         corners = self.corners(width, height)

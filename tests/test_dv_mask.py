@@ -103,6 +103,11 @@ def test_a_zone_is_hidden_in_every_frame_whether_or_not_anybody_looked() -> None
     assert (luma[24, 42:118] == 16).all() and (luma[70, 80] == 16) and not where[60, 42:50].any()
 
 
+def test_a_zone_that_is_thinner_than_a_pixel_is_hidden_where_it_lies() -> None:
+    (out,) = Mask(zones="40.6 20 40.9 20 40.9 60 40.6 60", units="pixels").process([picture(0)])
+    assert (samples_of("s", out)[0][20:60, 40] == 16).all()
+
+
 @given(st.lists(st.tuples(st.integers(0, 160), st.integers(0, 96)), min_size=3, max_size=6, unique=True))
 def test_every_pixel_of_a_zone_is_hidden_and_none_beyond_its_units(points: list[tuple[int, int]]) -> None:
     if np.linalg.matrix_rank(np.array(points) - points[0]) < 2:
@@ -111,7 +116,7 @@ def test_every_pixel_of_a_zone_is_hidden_and_none_beyond_its_units(points: list[
     stage = Mask(zones=text, units="pixels")
     frame = picture(0)
     (out,) = stage.process([frame])
-    inside = stage._zones[0].mask(160, 96)
+    inside = stage._zones[0].touched(160, 96)
     near = inside.reshape(48, 2, 80, 2).any(axis=(1, 3)).repeat(2, axis=0).repeat(2, axis=1)
     assert (samples_of("s", out)[0][near] == 16).all() and not differing(frame, out)[~near].any()
 

@@ -44,7 +44,7 @@ def test_regions_move_with_the_objects() -> None:
 def test_a_polygon_is_covered_by_disjoint_rectangles() -> None:
     stage = Roi(regions="0.1 0.1 0.9 0.3 0.4 0.95")
     (out,) = stage.process([picture(0, 320, 240)])
-    mask = stage._zones[0].mask(320, 240)
+    mask = stage._zones[0].touched(320, 240)
     count = np.zeros((240, 320), int)
     for one in told_regions(out):
         count[one.y:one.y + one.height, one.x:one.x + one.width] += 1

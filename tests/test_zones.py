@@ -89,6 +89,26 @@ def test_the_mask_holds_the_pixels_whose_middle_is_inside(points: tuple[tuple[fl
     assert np.array_equal(zone.mask(width, height), inside.reshape(height, width))
 
 
+@given(POLYGON, SIZE)
+def test_touched_is_every_pixel_of_which_any_part_is_inside(points: tuple[tuple[float, float], ...],
+                                                            size: tuple[int, int]) -> None:
+    zone, (width, height) = Zone("z", points), size
+    fine = 16  # points of a grid in every pixel: where one is inside, the pixel is touched
+    x, y = np.meshgrid((np.arange(width * fine) + 0.5) / fine, (np.arange(height * fine) + 0.5) / fine)
+    inside = zone.contains(np.stack([x.ravel(), y.ravel()], axis=1), width, height)
+    some = inside.reshape(height, fine, width, fine).any(axis=(1, 3))
+    touched = zone.touched(width, height)
+    assert touched[some].all() and touched[zone.mask(width, height)].all()
+    x0, y0, x1, y1 = zone.bounds(width, height)
+    rows, columns = np.nonzero(touched)
+    assert ((columns + 1 > x0) & (columns < x1) & (rows + 1 > y0) & (rows < y1)).all()
+
+
+def test_a_zone_that_ends_between_pixels_touches_none_beyond() -> None:
+    zone = parse_zones("s", "zones", "3 2 7 5", "pixels")[0]
+    assert np.array_equal(zone.touched(10, 10), zone.mask(10, 10)) and zone.mask(10, 10).sum() == 12
+
+
 @given(st.tuples(POINT, POINT, POINT), POINT)
 def test_in_a_triangle_is_where_opencv_says_it_is(points: tuple[tuple[float, float], ...],
                                                   point: tuple[float, float]) -> None:

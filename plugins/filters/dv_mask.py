@@ -20,7 +20,7 @@ from duoview.plugins.references import References
 from duoview.plugins.samples import colour_in, layout_of, parse_colour, samples_of
 from duoview.plugins.selection import Selection
 from duoview.plugins.stage import Stage
-from duoview.plugins.zones import UNITS, check_inside, parse_zones
+from duoview.plugins.zones import UNITS, Zone, check_inside, parse_zones
 
 MODES = ("fill", "pixelate", "blur")
 #: Least side in pixels of a block of which one value is left, and its share of the longer side of what is masked.
@@ -84,7 +84,7 @@ class Mask(Stage):
         assert link.format is not None  # frames have one
         self._unit = layout_of(self.label, link.format).unit
         check_inside(self.label, self._zones, link.width, link.height)
-        self._still = tuple(cover for cover in (self._cover_zone(zone.mask(link.width, link.height))
+        self._still = tuple(cover for cover in (self._cover_zone(zone, link.width, link.height)
                                                 for zone in self._zones) if cover is not None)
         return super().configure(link)
 
@@ -116,9 +116,9 @@ class Mask(Stage):
         self._held.reset()
         self._references.close()
 
-    def _cover_zone(self, mask: NDArray[np.bool_]) -> _Cover | None:
-        """The zone with all pixels that share a sample with it."""
-        height, width = mask.shape
+    def _cover_zone(self, zone: Zone, width: int, height: int) -> _Cover | None:
+        """All pixels that the zone touches, and those that share a sample with one."""
+        mask = zone.touched(width, height)
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             return None

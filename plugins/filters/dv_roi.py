@@ -71,7 +71,7 @@ class Roi(Stage):
         check_inside(self.label, self._zones, width, height)
         inside = np.zeros((height, width), np.bool_)
         for zone in self._zones:
-            inside |= zone.mask(width, height)
+            inside |= zone.touched(width, height)
         padded = np.pad(inside, ((0, -height % _BLOCK), (0, -width % _BLOCK)))
         self._still = _any_of(padded, _BLOCK)
         return super().configure(link)
