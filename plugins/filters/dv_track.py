@@ -33,8 +33,8 @@ class Track(Stage):
 
     By ByteTrack (Zhang et al., 2022) of the package `trackers`: boxes are predicted by a Kalman filter and matched by
     overlap, those of high scores first; one tracker for every class unless told otherwise. An object gets its number
-    when it was seen in enough consecutive frames; numbers count up from 1 and never come again. Where times go back, or
-    the detector's picture or model changes, all tracks end.
+    when it was seen in enough consecutive frames; numbers count up from 1 and never come again. Where times do not
+    rise, or the detector's picture or model changes, all tracks end.
     """
 
     name = "dv_track"
