@@ -53,7 +53,7 @@ class Presence(Condition):
         places = places_of(found, self._point)
         met = []
         for zone in self._zones or (None,):
-            inside = np.ones(len(found), np.bool_) if zone is None else zone.contains(places, frame.width, frame.height)
+            inside = np.ones(len(found), np.bool_) if zone is None else _inside(zone, places, frame)
             if inside.sum() >= self._count:
                 met.append(_occurrence("" if zone is None else zone.name, "", found.keep(inside)))
         return met
@@ -66,12 +66,13 @@ class Crossing(Condition):
     """A tracked object goes over a line.
 
     An object that steps on the line and back again did not cross it. lost: seconds after which a track that was not
-    seen is forgotten, and with it the side on which it was.
+    in the frames between is forgotten, and with it the side on which it was.
     """
 
     def __init__(self, selection: Selection, lines: tuple[Line, ...], direction: str, point: str, lost: float) -> None:
         self._selection, self._lines, self._direction, self._point = selection, lines, direction, point
         self._lost = exact(lost)
+        self._before: Fraction | None = None
         #: By track: when it was seen last; and by line, where it was last beside it, as shares of the picture's sides.
         self._seen: dict[int, Fraction] = {}
         self._beside: dict[tuple[int, str], tuple[float, float]] = {}
@@ -79,6 +80,7 @@ class Crossing(Condition):
     def look(self, frame: av.VideoFrame, time: Fraction) -> list[Occurrence]:
         found, size = tracked(self._selection, frame), (frame.width, frame.height)
         self._forget(time)
+        self._before = time
         over: dict[tuple[str, str], list[int]] = {}
         for index, (x, y) in enumerate(places_of(found, self._point).tolist()):
             track_id = found[index].track_id
@@ -99,10 +101,10 @@ class Crossing(Condition):
         return [_occurrence(*key, found.keep(which)) for key, which in over.items()]
 
     def reset(self) -> None:
-        self._seen, self._beside = {}, {}
+        self._seen, self._beside, self._before = {}, {}, None
 
     def _forget(self, time: Fraction) -> None:
-        gone = {track_id for track_id, seen in self._seen.items() if time - seen > self._lost}
+        gone = {track_id for track_id, seen in self._seen.items() if time - seen > self._lost and seen != self._before}
         if gone:
             self._seen = {key: seen for key, seen in self._seen.items() if key not in gone}
             self._beside = {key: place for key, place in self._beside.items() if key[0] not in gone}
@@ -118,29 +120,35 @@ class _Stay:
 
 
 class Dwelling(Condition):
-    """A tracked object stays in a zone for so many seconds; not being seen for up to `lost` seconds is staying."""
+    """A tracked object stays in a zone for so many seconds.
+
+    Not being in the frames of up to `lost` seconds is staying; who is in two frames in a row stays however far apart
+    they are.
+    """
 
     def __init__(self, selection: Selection, zones: tuple[Zone, ...], seconds: float, point: str, lost: float) -> None:
         self._selection, self._zones, self._point = selection, zones, point
         self._seconds, self._lost = exact(seconds), exact(lost)
         self._stays: dict[tuple[str, int], _Stay] = {}
+        self._before: Fraction | None = None
 
     def look(self, frame: av.VideoFrame, time: Fraction) -> list[Occurrence]:
         found = tracked(self._selection, frame)
         places = places_of(found, self._point)
         for zone in self._zones:
-            for item, inside in zip(found, zone.contains(places, frame.width, frame.height).tolist(), strict=True):
+            for item, inside in zip(found, _inside(zone, places, frame).tolist(), strict=True):
                 if item.track_id is None:
                     continue
                 key = zone.name, item.track_id
                 stay = self._stays.get(key)
                 if not inside:
                     self._stays.pop(key, None)
-                elif stay is None or time - stay.seen > self._lost:
+                elif stay is None or (time - stay.seen > self._lost and stay.seen != self._before):
                     self._stays[key] = _Stay(time, time, item.name)
                 else:
                     stay.seen, stay.label = time, item.name
         self._stays = {key: stay for key, stay in self._stays.items() if time - stay.seen <= self._lost}
+        self._before = time
         met = []
         for zone in self._zones:
             long = {key[1]: stay.label for key, stay in self._stays.items()
@@ -150,7 +158,7 @@ class Dwelling(Condition):
         return met
 
     def reset(self) -> None:
-        self._stays = {}
+        self._stays, self._before = {}, None
 
 
 def exact(seconds: float) -> Fraction:
@@ -172,6 +180,12 @@ def places_of(found: Detections, point: str) -> NDArray[np.float64]:
     boxes = found.boxes.astype(np.float64)
     x, y = boxes[:, 0::2].mean(axis=1), boxes[:, 1::2].mean(axis=1)
     return np.stack([x, boxes[:, 3] if point == "foot" else y], axis=1)
+
+
+def _inside(zone: Zone, places: NDArray[np.float64], frame: av.VideoFrame) -> NDArray[np.bool_]:
+    """(N,) which places are in a zone; who stands on the picture's edge or beyond it counts where it cuts them off."""
+    last = np.nextafter(np.array([frame.width, frame.height], np.float64), 0)
+    return zone.contains(np.clip(places, 0, last), frame.width, frame.height)
 
 
 def _occurrence(zone: str, direction: str, found: Detections) -> Occurrence:

@@ -85,6 +85,13 @@ def test_every_zone_has_its_own_events() -> None:
     assert [(event.zone, event.start_pts, event.end_pts) for event in found] == [("left", 0, 5), ("right", 6, 12)]
 
 
+@pytest.mark.parametrize("box", [(20, 20, 40, 96), (20, 20, 40, 99.5), (150, 20, 176, 60), (-30, 20, 8, 60)])
+def test_an_object_that_the_pictures_edge_cuts_off_is_in_the_zone_there(box: tuple[float, float, float, float]) -> None:
+    assert spans(Trigger(on="present", zones="0 0 1 1").process(standing(4, range(3), box=box))) == [(0, 2, False)]
+    stays = Trigger(on="dwell", zones="0 0 1 1", seconds=0.2, lost=0).process(standing(5, range(4), box=box))
+    assert spans(stays) == [(2, 3, False)]
+
+
 def test_where_an_object_is_can_be_its_foot_or_its_centre() -> None:
     frames = standing(3, range(3), box=(20, 10, 40, 50))  # foot at 50, centre at 30, of 96
     assert spans(Trigger(on="present", zones="0 0.5 1 1").process(frames)) == [(0, 2, True)]
@@ -117,6 +124,15 @@ def test_who_is_not_seen_while_crossing_crosses_if_found_soon_enough() -> None:
     frames = walking([40, 60, nan, nan, nan, 100])
     assert len(last_states(Trigger(on="cross", lines="0.5 0 0.5 1", lost=0.5).process(frames))) == 1
     assert len(last_states(Trigger(on="cross", lines="0.5 0 0.5 1", lost=0.2).process(frames))) == 0
+
+
+def test_who_is_in_two_frames_in_a_row_is_not_lost_between_them() -> None:
+    crossing = Trigger(on="cross", lines="0.5 0 0.5 1", lost=0).process(walking([60.0, 70, 90, 100]))
+    assert spans(crossing) == [(2, 2, False)]
+    gone = Trigger(on="cross", lines="0.5 0 0.5 1", lost=0).process(walking([60.0, 70, float("nan"), 90]))
+    assert spans(gone) == []
+    stays = Trigger(on="dwell", zones=LEFT_HALF, seconds=0.3, lost=0.05).process(standing(8, [0, 1, 2, 4, 5, 6, 7]))
+    assert spans(stays) == [(7, 7, True)]
 
 
 def test_two_tracks_are_told_apart() -> None:
@@ -172,6 +188,18 @@ def test_motion_counts_in_its_zone_alone() -> None:
     frames = moving(12, 0)[:5] + moving(12, 2)[5:]
     found = last_states(Trigger(on="motion", share=0.1, zones="a=0 0.2 0.4 0.7|b=0.6 0.2 1 0.7").process(frames))
     assert [event.zone for event in found] == ["a"]
+
+
+def test_motion_is_seen_in_a_zone_that_is_smaller_than_a_pixel_of_the_small_picture() -> None:
+    frames = []
+    for pts in range(5):
+        grey = np.full((1080, 1920), 50, np.uint8)
+        grey[500:580, 500:580] = 200 if pts == 3 else 50
+        frame = av.VideoFrame.from_ndarray(grey, format="gray")
+        frame.pts, frame.time_base = pts, Fraction(1, 10)
+        frames.append(frame)
+    zone = "538 538 543 543"  # between the middles of blocks of 12 x 12 pixels
+    assert spans(Trigger(on="motion", zones=zone, units="pixels").process(frames)) == [(3, 3, False)]
 
 
 def test_what_stays_becomes_background() -> None:
