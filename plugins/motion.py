@@ -71,6 +71,8 @@ class Motion(Condition):
         return plane_rows(plane)[:height, :width].astype(np.float32)
 
     def _mask(self, zone: Zone, rows: int, columns: int) -> NDArray[np.bool_]:
-        """The zone in the small picture."""
+        """The zone in the small picture; one that holds the middle of no pixel there is all pixels that it touches."""
         corners = zone.corners(*self._size) / self._size
-        return Zone(zone.name, tuple((x, y) for x, y in corners.tolist())).mask(columns, rows)
+        small = Zone(zone.name, tuple((x, y) for x, y in corners.tolist()))
+        mask = small.mask(columns, rows)
+        return mask if mask.any() else small.touched(columns, rows)
