@@ -51,8 +51,24 @@ def test_an_object_that_is_found_again_moved_in_all_the_frames_between() -> None
     held = HeldBoxes(5)
     held.update(np.array([[0.0, 0, 20, 20]]))
     held.update(NONE)
-    held.update(np.array([[8.0, 0, 28, 20]]))
-    assert held.update(NONE).tolist() == [[8, 0, 32, 20]]
+    held.update(np.array([[4.0, 0, 24, 20]]))
+    assert held.update(NONE).tolist() == [[4, 0, 26, 20]]
+
+
+def test_an_object_that_comes_in_front_of_a_lost_one_does_not_take_its_place() -> None:
+    held = HeldBoxes(5)
+    held.update(np.array([[40.0, 30, 80, 70]]))
+    cover = held.update(np.array([[60.0, 30, 100, 70]]))
+    assert covered(cover, 41, 50) and covered(cover, 99, 50)
+
+
+def test_tracks_say_which_box_takes_whose_place() -> None:
+    held = HeldBoxes(5)
+    held.update(np.array([[40.0, 30, 80, 70]]), np.array([1]))
+    assert len(held.update(np.array([[42.0, 30, 82, 70]]), np.array([2]))) == 2
+    held = HeldBoxes(5)
+    held.update(np.array([[40.0, 30, 80, 70]]), np.array([1]))
+    assert held.update(np.array([[90.0, 30, 130, 70]]), np.array([1])).tolist() == [[90, 30, 130, 70]]
 
 
 def test_nothing_is_held_where_nothing_is_to_be() -> None:
