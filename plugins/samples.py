@@ -38,10 +38,11 @@ _LUMA = {Colorspace.ITU709: (0.2126, 0.0722), Colorspace.FCC: (0.30, 0.11), Colo
 
 @dataclass(frozen=True)
 class Layout:
-    """How a pixel format keeps its samples, without alpha.
+    """How a pixel format keeps its samples.
 
-    planes: of each component, in the order of the format's description: Y, U, V, or red, green, blue. bits: of a
-    sample. shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB.
+    Alpha is not among them but where it is named. planes: of each component, in the order of the format's description: Y, U, V, or red, green, blue. bits: of a
+    sample. shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB. alpha: the plane
+    that holds it, None where there is none.
     """
 
     planes: tuple[int, ...]
@@ -49,6 +50,7 @@ class Layout:
     shifts: tuple[tuple[int, int], ...]
     rgb: bool
     dtype: np.dtype[Any]
+    alpha: int | None = None
 
     @property
     def unit(self) -> tuple[int, int]:
@@ -86,6 +88,20 @@ def samples_of(stage: str, frame: av.VideoFrame) -> list[NDArray[Any]]:
             view = rows[:height].view(layout.dtype)[:, :width]
         views.append(view)
     return views
+
+
+def alpha_of(stage: str, frame: av.VideoFrame) -> NDArray[Any] | None:
+    """(height, width) how opaque each pixel is, a view as those of `samples_of`; None for a format without it."""
+    layout = layout_of(stage, frame.format.name)
+    if layout.alpha is None:
+        return None
+    raw = frame.planes[layout.alpha]
+    rows = np.frombuffer(memoryview(raw), np.uint8).reshape(-1, raw.line_size)[:frame.height]
+    if frame.format.name in _PACKED:
+        step, places = _PACKED[frame.format.name]
+        (place,) = {*range(step)} - {*places}
+        return rows[:, place:step * frame.width:step]
+    return rows.view(layout.dtype)[:, :frame.width]
 
 
 def parse_colour(stage: str, option: str, text: str) -> tuple[int, int, int]:
@@ -147,4 +163,6 @@ def _layout(name: str) -> Layout | None:
         return None  # grey beside alpha, samples that are shifted up, half floats
     shifts = tuple(((64 // part.width).bit_length() - 1, (64 // part.height).bit_length() - 1) for part in parts)
     wide = ">u2" if described.is_big_endian else "<u2"
-    return Layout(planes, min(bits), shifts, described.is_rgb, np.dtype(np.uint8 if bits == {8} else wide))
+    alpha = [part.plane for part in described.components if part.is_alpha]
+    return Layout(planes, min(bits), shifts, described.is_rgb, np.dtype(np.uint8 if bits == {8} else wide),
+                  alpha[0] if alpha else None)

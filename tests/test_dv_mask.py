@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from duoview.plugins.errors import FrameError, OptionError
 from duoview.plugins.filters.dv_mask import Mask
 from duoview.plugins.graph import Graph
-from duoview.plugins.samples import colour_in, layout_of, samples_of
+from duoview.plugins.samples import alpha_of, colour_in, layout_of, samples_of
 from duoview.plugins.testing import looked_at, picture
 
 FORMATS = ("yuv420p", "yuv422p", "nv12", "gray", "rgb24", "gbrp", "yuv420p10le", "yuv410p")
@@ -72,6 +72,37 @@ def test_by_default_a_face_is_left_with_six_blocks_at_most_each_way() -> None:
     rows = samples_of("s", out)[0][100:290, 100:300]
     assert (np.diff(rows.astype(int), axis=0) != 0).any(axis=1).sum() <= 5
     assert (np.diff(rows.astype(int), axis=1) != 0).any(axis=0).sum() <= 5
+
+
+@pytest.mark.parametrize("pixel_format", ["yuva420p", "yuva444p10le", "rgba", "argb", "gbrap"])
+@pytest.mark.parametrize("options", [{"classes": "face", "padding": 0}, {"zones": "40 30 80 70", "units": "pixels"}])
+def test_what_is_hidden_is_opaque_so_that_alpha_shows_no_outline(pixel_format: str, options: dict[str, object]) -> None:
+    frame = looked_at(picture(0, pixel_format=pixel_format), [OBJECT])
+    (out,) = Mask(**options).process([frame])
+    before, after = alpha_of("s", frame), alpha_of("s", out)
+    assert before is not None and after is not None
+    assert (after[30:70, 40:80] == (1023 if "10" in pixel_format else 255)).all()
+    outside = np.ones(after.shape, bool)
+    outside[30:70, 40:80] = False
+    assert np.array_equal(before[outside], after[outside])
+
+
+def test_blocks_are_never_smaller_in_chroma_than_told() -> None:
+    frame = looked_at(picture(0), [OBJECT])
+    (out,) = Mask(classes="face", padding=0, mode="pixelate", block=3).process([frame])
+    chroma = samples_of("s", out)[1][15:35, 20:40]
+    assert (chroma[:, ::2] == chroma[:, 1::2]).all() and (chroma[::2] == chroma[1::2]).all()
+
+
+def test_a_box_that_is_turned_inside_out_is_hidden_too() -> None:
+    (out,) = Mask(classes="face", padding=0).process([looked_at(picture(0), [((80.0, 70.0, 40.0, 30.0), 2)])])
+    assert (samples_of("s", out)[0][30:70, 40:80] == 16).all()
+
+
+def test_a_face_that_was_lost_behind_another_one_stays_hidden() -> None:
+    frames = [looked_at(picture(0), [OBJECT]), looked_at(picture(1), [((60.0, 30.0, 100.0, 70.0), 2)])]
+    out = list(Mask(classes="face", padding=0).process(frames))[1]
+    assert (samples_of("s", out)[0][30:70, 40:100] == 16).all()
 
 
 def test_a_missed_detection_does_not_show_a_face() -> None:
@@ -147,6 +178,7 @@ def test_odd_sizes_and_boxes_beyond_the_edge_are_hidden_to_the_last_pixel() -> N
     ("dv_mask=classes=face:mode=smear", "expected one of fill, pixelate, blur"),
     ("dv_mask=classes=face:color=nocolour", "dv_mask: color='nocolour'"),
     ("dv_mask=zones=0 0 1", "3 numbers"),
+    ("dv_mask=classes=face:mode=blur:block=1", "a block of one pixel hides nothing"),
 ])
 def test_wrong_options_are_said_when_the_graph_is_read(text: str, message: str) -> None:
     with pytest.raises(OptionError) as caught:

@@ -11,13 +11,14 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from duoview.detections import Detections
 from duoview.plugins.errors import OptionError
 from duoview.plugins.held_boxes import HeldBoxes
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.mosaic import blurred, pixelated
 from duoview.plugins.options import option
 from duoview.plugins.references import References
-from duoview.plugins.samples import colour_in, layout_of, parse_colour, samples_of
+from duoview.plugins.samples import alpha_of, colour_in, layout_of, parse_colour, samples_of
 from duoview.plugins.selection import Selection
 from duoview.plugins.stage import Stage
 from duoview.plugins.zones import UNITS, Zone, check_inside, parse_zones
@@ -42,7 +43,7 @@ class Mask(Stage):
     """Hide zones and objects: fill, pixelate or blur them.
 
     Samples outside stay as they are. What is hidden is gone: filled parts hold one colour, pixelated and blurred ones
-    nothing but the mean of every block, from which a blurred picture is interpolated. Blocks can still tell who is who
+    nothing but the mean of every block, from which a blurred picture is interpolated; all are opaque. Blocks can still tell who is who
     to somebody who compares them with pictures of the few that it may be; fill where that matters. A box stays for some
     frames after its object was lost. Frames that no detector looked at are an error, not shown.
     """
@@ -69,6 +70,8 @@ class Mask(Stage):
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         options = self.options
+        if options.block == 1:
+            raise OptionError("dv_mask: block=1: expected 2 or more, or 0 for by size: a block of one pixel hides nothing")
         self._zones = parse_zones(self.name, "zones", options.zones, options.units)
         if not self._zones and not options.classes:
             raise OptionError("dv_mask: expected zones, classes or both")
@@ -92,17 +95,20 @@ class Mask(Stage):
         """A copy of the frame with its zones and objects hidden. Raises FrameError where no detector looked."""
         covers = list(self._still)
         if self.options.classes:
-            covers += self._cover_objects(self._selection.of(frame).boxes, frame.width, frame.height)
+            covers += self._cover_objects(self._selection.of(frame), frame.width, frame.height)
         if not covers:
             yield self._references.reference(frame)
             return
         hidden = self._references.copy(frame)
-        samples = samples_of(self.label, hidden)
+        samples, alpha = samples_of(self.label, hidden), alpha_of(self.label, hidden)
         layout = layout_of(self.label, hidden.format.name)
         colour = colour_in(self.label, hidden, self._colour)
         for cover in covers:
             for component, (across, down), value in zip(samples, layout.shifts, colour, strict=True):
                 self._hide(component, cover, across, down, value)
+            if alpha is not None:  # a matte has the shape of what it was cut out for
+                part = alpha[cover.y0:cover.y1, cover.x0:cover.x1]
+                part[True if cover.inside is None else cover.inside] = (1 << layout.bits) - 1
         yield hidden
 
     def reset(self) -> None:
@@ -130,9 +136,11 @@ class Mask(Stage):
         whole = units.repeat(down, axis=0).repeat(across, axis=1)[:y1 - y0, :x1 - x0]
         return _Cover(x0, y0, x1, y1, None if whole.all() else whole)
 
-    def _cover_objects(self, boxes: NDArray[np.float32], width: int, height: int) -> list[_Cover]:
+    def _cover_objects(self, found: Detections, width: int, height: int) -> list[_Cover]:
+        # A box that is turned inside out is one too.
+        corners = np.sort(found.boxes.astype(np.float64).reshape(-1, 2, 2), axis=1).reshape(-1, 4)
         # As shares of the picture, so that a change of its size moves no box that is held.
-        shares = self._held.update(boxes / np.array([width, height] * 2, np.float64))
+        shares = self._held.update(corners / np.array([width, height] * 2), found.track_ids)
         covers = []
         for x0, y0, x1, y1 in (shares * np.array([width, height] * 2)).tolist():
             around = self.options.padding * max(x1 - x0, y1 - y0)
@@ -156,6 +164,6 @@ class Mask(Stage):
             return
         side = self.options.block or max(_LEAST_BLOCK,
                                          math.ceil(_SHARE * max(cover.x1 - cover.x0, cover.y1 - cover.y0)))
-        blocks = max(1, side >> across), max(1, side >> down)
+        blocks = -(-side >> across), -(-side >> down)
         new = (pixelated if self.options.mode == "pixelate" else blurred)(part, *blocks)
         part[...] = np.where(inside, new, part)
