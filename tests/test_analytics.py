@@ -120,6 +120,20 @@ def test_any_text_stays_one_line_and_is_read_back(source: str, label: str) -> No
     assert content.get("source", "") == source and content["objects"][0]["label"] == label
 
 
+def test_a_name_that_is_no_unicode_is_written_as_jsons_escape(tmp_path: Path) -> None:
+    frame = seen(0)
+    found = FrameFindings.of(frame.opaque).detections[0]
+    frame.opaque = FrameFindings(detections=(dataclasses.replace(found, names=("half \ud800", "car", "face")),))
+    for name in ("a.jsonl", "a.vtt", "a.ts"):
+        with open_sink(tmp_path / name) as sink:
+            sink.write(frame)
+    line = json.loads((tmp_path / "a.jsonl").read_bytes())
+    cue = json.loads((tmp_path / "a.vtt").read_text().splitlines()[3])
+    ((_, record),) = read_records(tmp_path / "a.ts")
+    for content in (line, cue, record):
+        assert content["objects"][0]["label"] == "half \ud800"
+
+
 def test_webvtt_is_read_by_libavformat_with_its_times_and_payload(tmp_path: Path) -> None:
     path = tmp_path / "out.vtt"
     with WebVttSink(path, source="a --> b") as sink:
@@ -197,6 +211,19 @@ def test_onvif_events_are_told_when_they_begin_change_and_end() -> None:
     assert states == [("0.00", "Initialized", "3", since), ("0.20", "Changed", "3 5", since),
                       ("0.20", "Deleted", "3 5", since)]
     assert items_of(told[0][1], "Source") == {"VideoSource": "1", "Rule": "gate"}
+
+
+def test_onvif_events_of_a_trigger_that_was_reset_begin_again() -> None:
+    later = dataclasses.replace(EVENT, start_pts=50, end_pts=50)
+    root = onvif([seen(0, events=(EVENT,)), seen(50, events=(later,)), seen(51, events=(later,))])
+    operations = [item.get("PropertyOperation") for item in root.findall(".//tt:Message", NAMESPACES)]
+    assert operations == ["Initialized", "Initialized"]
+
+
+def test_an_event_gets_each_of_its_utc_times_where_it_has_none() -> None:
+    event = dataclasses.replace(EVENT, start_utc_us=START + 7)  # the camera told its clock when it began only
+    (found,) = Record.of(seen(2, events=(event,)), start_utc_us=START).events
+    assert (found.start_utc_us, found.end_utc_us) == (START + 7, START + 200_000)
 
 
 @pytest.mark.parametrize(("kind", "topic", "data"), [

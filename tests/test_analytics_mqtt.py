@@ -133,6 +133,46 @@ def test_user_and_password_go_to_the_broker_and_into_no_error(broker: Broker) ->
     assert "secret" not in str(caught.value) and "expected mqtt://host[:port]" in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["mqtt://cam:sec#ret@host", "mqtt://cam:sec/ret@host", "mqtt://cam:sec?ret@host:1",
+                                 "mqtt://cam#sec:ret@host", "mqtt://cam:sec@ret@host:99999", "mqtt://[sec@ret",
+                                 "mqtt:/cam:sec@ret"])
+def test_a_url_that_cannot_be_read_is_a_limit_error_that_shows_no_password(url: str) -> None:
+    with pytest.raises(LimitError, match=r"expected mqtt://host\[:port\]") as caught:
+        MqttSink(url, timeout=0.1)
+    assert "sec" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+def test_events_of_a_trigger_that_was_reset_begin_again(broker: Broker) -> None:
+    later = dataclasses.replace(EVENT, start_pts=50, end_pts=50)
+    with MqttSink(f"mqtt://127.0.0.1:{broker.port}") as sink:
+        for frame in (frame_of(0, EVENT), frame_of(50, later), frame_of(51, later), frame_of(52)):
+            sink.write(frame)  # type: ignore[arg-type]
+        assert not sink._told  # nor is what never ended kept for ever
+    broker.close()
+    events = [json.loads(payload) for topic, *_, payload in broker.messages if topic.endswith("event")]
+    assert [event["start_pts"] for event in events] == [0, 50]
+
+
+def test_an_event_whose_begin_could_not_be_sent_is_told_with_the_next_frame(broker: Broker,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PublishError("it took too long")
+
+    with MqttSink(f"mqtt://127.0.0.1:{broker.port}") as sink:
+        with monkeypatch.context() as failing:
+            failing.setattr(sink, "_publish", fail)
+            with pytest.raises(PublishError):
+                sink.write(frame_of(0, EVENT))  # type: ignore[arg-type]
+            failing.undo()
+            failing.setattr(sink, "_wait", fail)
+            with pytest.raises(PublishError):
+                sink.write(frame_of(1, EVENT))  # type: ignore[arg-type]
+        sink.write(frame_of(2, EVENT))  # type: ignore[arg-type]
+    broker.close()
+    assert [topic for topic, *_ in broker.messages].count("duoview/event") == 2
+
+
 def test_no_thread_is_started(broker: Broker) -> None:
     before = threading.active_count()
     with MqttSink(f"mqtt://127.0.0.1:{broker.port}") as sink:

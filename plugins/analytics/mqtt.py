@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from duoview.errors import BackendUnavailableError, LimitError
 from duoview.plugins.errors import PublishError
 
-from .record import Record
+from .record import AS_ESCAPE, Record
 from .sink import Sink
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -40,19 +40,18 @@ class MqttSink(Sink):
         except ImportError as error:
             raise BackendUnavailableError(f"MQTT needs the package paho-mqtt, which cannot be imported ({error}): "
                                           "pip install 'duoview[live]'") from error
-        parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise LimitError(f"MQTT url {_without_password(url)!r}: expected mqtt://host[:port] or mqtts://host[:port]")
+        parts, host, port = _parsed(url)
         if qos not in (0, 1, 2):
             raise LimitError(f"MQTT qos={qos}: expected 0, 1 or 2")
         if not topic or any(sign in topic + self._source for sign in "+#\0"):
             raise LimitError(f"MQTT topic {topic!r} and source {self._source!r}: expected a topic, and no +, # or NUL")
-        self._where = f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
-        self._address = parts.hostname, parts.port or _PORTS[parts.scheme]
+        self._where = f"{host}:{port}"
+        self._address = host, port
         self._topic = "/".join(part for part in (topic.strip("/"), self._source) if part)
         self._qos, self._retain, self._timeout = qos, retain, timeout
         self._refused = ""
-        self._told: set[tuple[str, int]] = set()
+        #: The events that go on, by trigger, number and start: numbers begin again where a trigger is reset.
+        self._told: set[tuple[str, int, int]] = set()
         self._client: Any = client.Client(client.CallbackAPIVersion.VERSION2)
         self._client.on_connect = self._on_connect
         self._client.connect_timeout = timeout
@@ -68,20 +67,19 @@ class MqttSink(Sink):
         if not self._client.is_connected():
             self._connect()
         sent = [self._publish("frame", record.to_json())]
-        for event in record.events:
-            key = event.trigger, event.number
+        keys = [(event.trigger, event.number, event.start_pts) for event in record.events]
+        for event, key in zip(record.events, keys, strict=True):
             if key not in self._told or not event.ongoing:
                 sent.append(self._publish("event", event.to_json()))
-            self._told.add(key)
-            if not event.ongoing:
-                self._told.discard(key)
         self._wait(lambda: all(message.is_published() for message in sent), "to take a message")
+        # Those that no frame tells of any more are over too, and what could not be sent was not told.
+        self._told = {key for event, key in zip(record.events, keys, strict=True) if event.ongoing}
 
     def close(self) -> None:
         self._client.disconnect()
 
     def _publish(self, kind: str, payload: str) -> Any:
-        message = self._client.publish(f"{self._topic}/{kind}", payload.encode(), qos=self._qos, retain=self._retain)
+        message = self._client.publish(f"{self._topic}/{kind}", payload.encode(errors=AS_ESCAPE), qos=self._qos, retain=self._retain)
         if message.rc != 0:
             raise PublishError(f"MQTT broker {self._where}: a message could not be queued (code {message.rc}): it may "
                                "have taken none for a while")
@@ -115,6 +113,16 @@ class MqttSink(Sink):
             self._refused = str(reason)
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url if parts.password is None else url.replace(f":{parts.password}@", ":***@")
+def _parsed(url: str) -> tuple[SplitResult, str, int]:
+    """The url in parts, its host and its port. Raises LimitError that shows nothing of what may be a password."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if parts.scheme not in _PORTS or not host or "@" in parts.path + parts.query + parts.fragment:
+        # A password may hold what ends a host's name: nothing up to the last @ is shown.
+        shown = f"{url.partition(':')[0]}://***@{url.rpartition('@')[2]}" if "@" in url else url
+        raise LimitError(f"MQTT url {shown!r}: expected mqtt://host[:port] or mqtts://host[:port], ports up to 65535, and "
+                         "user:password@ before the host, with %23 for # and so on")
+    return parts, host, port or _PORTS[parts.scheme]

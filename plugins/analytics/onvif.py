@@ -70,22 +70,22 @@ class OnvifSink(Sink):
         super().__init__(**options)
         self._file: TextFile | None = TextFile(target)
         self._file.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{_OPENING}\n')
-        #: Of every event that goes on, by trigger and number, the objects that were told of.
-        self._told: dict[tuple[str, int], tuple[int, ...]] = {}
+        #: Of every event that goes on, by trigger, number and start, the objects that were told of. Numbers begin again
+        #: where a trigger is reset.
+        self._told: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
     def write_record(self, record: Record) -> None:
         parts = [video_analytics(record)]
         for event in record.events:
-            key = event.trigger, event.number
-            begins = key not in self._told
-            if begins or self._told[key] != event.track_ids:
-                parts.append(notification(event, record.source, "begin" if begins else "change"))
-                self._told[key] = event.track_ids
-            if not event.ongoing:
-                if rule_of(event.kind).state is not None:
-                    parts.append(notification(event, record.source, "end"))
-                del self._told[key]
+            before = self._told.get((event.trigger, event.number, event.start_pts))
+            if before != event.track_ids:
+                parts.append(notification(event, record.source, "begin" if before is None else "change"))
+            if not event.ongoing and rule_of(event.kind).state is not None:
+                parts.append(notification(event, record.source, "end"))
         self._writable().write("".join(part + "\n" for part in parts))
+        # Those that no frame tells of any more are over too, and what could not be written was not told.
+        self._told = {(event.trigger, event.number, event.start_pts): event.track_ids
+                      for event in record.events if event.ongoing}
 
     def close(self) -> None:
         if self._file is not None:

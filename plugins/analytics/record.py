@@ -16,6 +16,8 @@ from duoview.events import Event
 from duoview.findings import FrameFindings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How bytes are made of JSON: half a surrogate pair in a name, which UTF-8 has no way to write, becomes JSON's escape.
+AS_ESCAPE = "backslashreplace"
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,12 @@ class Record:
         record, time = self, self.time
         if self.utc_us is None and time is not None:
             record = replace(record, utc_us=start_utc_us + round(time * 1_000_000))
-        events = tuple(event if event.start_utc_us is not None else replace(
-            event, start_utc_us=start_utc_us + round(event.start * 1_000_000),
-            end_utc_us=start_utc_us + round(event.end * 1_000_000)) for event in self.events)
-        return replace(record, events=events)
+        events = []
+        for event in self.events:
+            start, end = (start_utc_us + round(at * 1_000_000) for at in (event.start, event.end))
+            events.append(replace(event, start_utc_us=start if event.start_utc_us is None else event.start_utc_us,
+                                  end_utc_us=end if event.end_utc_us is None else event.end_utc_us))
+        return replace(record, events=tuple(events))
 
 
 def utc_text(utc_us: int) -> str:

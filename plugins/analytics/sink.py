@@ -12,7 +12,7 @@ import av
 from duoview.errors import ContainerError
 from duoview.plugins.containers.failure import translate
 
-from .record import Record
+from .record import AS_ESCAPE, Record
 
 
 class Sink(abc.ABC):
@@ -70,7 +70,7 @@ class TextFile:
         """Write all of a text. Raises ContainerError."""
         if self._file is None:
             raise ContainerError(f"{self.name}: written to after close()", name=self.name)
-        rest = memoryview(text.encode())
+        rest = memoryview(text.encode(errors=AS_ESCAPE))
         try:
             while rest:
                 count = self._file.write(rest)

@@ -20,7 +20,7 @@ from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFou
 from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.errors import FrameError
 
-from .record import Record
+from .record import AS_ESCAPE, Record
 from .sink import Sink
 
 #: What containers call themselves that take the stream.
@@ -61,7 +61,7 @@ class TimedDataSink(Sink):
         if self._last is not None and time <= self._last:
             raise FrameError(f"timed data: a frame of {float(time):.3f} s after one of {float(self._last):.3f} s: "
                              "expected times that rise")
-        content = record.to_json().encode()
+        content = record.to_json().encode(errors=AS_ESCAPE)
         if len(content) > MAX_BYTES:
             raise FrameError(f"timed data: {len(content)} bytes for the frame of pts {record.pts}: expected at most "
                              f"{MAX_BYTES}; give fewer objects, by a higher confidence")
