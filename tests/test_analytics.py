@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import random
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -159,6 +162,14 @@ def test_a_cue_without_duration_lasts_to_the_next_frame(tmp_path: Path) -> None:
     assert "00:00:00.000 --> 00:00:00.300\n" in path.read_text() and "00:00:00.300 --> 00:00:00.340" in path.read_text()
 
 
+def test_a_cue_never_ends_where_it_starts() -> None:
+    file, frame = io.BytesIO(), picture(0)
+    frame.time_base, frame.pts, frame.duration = Fraction(1, 90000), 90000, 1
+    with WebVttSink(file) as sink:
+        sink.write(frame)
+    assert "00:00:01.000 --> 00:00:01.001" in file.getvalue().decode()
+
+
 def test_webvtt_has_no_times_before_zero_and_none_without() -> None:
     for pts in (-1, None):
         frame = seen(0)
@@ -273,6 +284,53 @@ def test_timed_data_comes_back_at_its_times(tmp_path: Path, name: str) -> None:
     assert found[3][1]["utc"] == "2023-11-14T22:13:20.300000Z" and found[3][1]["source"] == "cam1"
 
 
+@pytest.mark.parametrize(("name", "kept"), [("a.ts", 20), ("a.mp4", 19)])
+def test_timed_data_that_nobody_closed_is_read_up_to_its_end(tmp_path: Path, name: str, kept: int) -> None:
+    code = ("import os\nfrom duoview.plugins.analytics import open_sink\n"
+            "from duoview.plugins.testing import looked_at, picture\n"
+            f"sink = open_sink({str(tmp_path / name)!r})\n"
+            "for pts in range(20):\n    sink.write(looked_at(picture(pts), []))\n"
+            "os._exit(0)")
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert [record["pts"] for _, record in read_records(tmp_path / name)] == list(range(kept))
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
+def test_timed_data_that_is_damaged_gives_records_or_a_container_error(tmp_path: Path, name: str) -> None:
+    with open_sink(tmp_path / name) as sink:
+        for pts in range(20):
+            sink.write(seen(pts))
+    whole, broken = (tmp_path / name).read_bytes(), 0
+    for seed in range(300):
+        rng, damaged = random.Random(seed), bytearray(whole)
+        for _ in range(8):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            list(read_records(tmp_path / name))
+        except ContainerError:
+            broken += 1
+    assert broken
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mp4"])
+def test_timed_data_that_is_cut_off_gives_records_or_a_container_error(tmp_path: Path, name: str) -> None:
+    with open_sink(tmp_path / name) as sink:
+        for pts in range(12):
+            sink.write(seen(pts))
+    whole = (tmp_path / name).read_bytes()
+    for size in range(0, len(whole), 97):
+        (tmp_path / name).write_bytes(whole[:size])
+        found = []
+        try:
+            for _, record in read_records(tmp_path / name):
+                found.append(record["pts"])
+        except ContainerError:
+            pass
+        assert found == list(range(len(found)))
+    assert len(found) >= 10
+
+
 @pytest.mark.parametrize("name", ["out.ts", "out.mp4"])
 def test_timed_data_goes_beside_the_pictures_at_the_same_times(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -309,6 +367,16 @@ def test_what_timed_data_cannot_hold_is_refused(tmp_path: Path) -> None:
             sink.write_record(dataclasses.replace(big, pts=None))
     with pytest.raises(ContainerError, match="written to after close"):
         sink.write(seen(5))
+
+
+def test_timed_data_that_is_no_record_says_so(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.ts"), "w") as container:
+        stream: Any = container.add_data_stream("bin_data")
+        packet: av.Packet[Any] = av.Packet(b"[1]")
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 90000)
+        container.mux(packet)
+    with pytest.raises(ContainerError, match="is no record: it is list, expected an object"):
+        list(read_records(tmp_path / "a.ts"))
 
 
 def test_a_file_without_timed_data_says_so(tmp_path: Path) -> None:

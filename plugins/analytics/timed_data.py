@@ -27,10 +27,15 @@ from .sink import Sink
 FORMATS = ("mpegts", "mp4")
 #: libavformat cuts a packet in MPEG-TS that is larger than this, and its second half has no time.
 MAX_BYTES = 200_000
+#: Every record is in the file at once; in MP4 when the next one comes, as a fragment of its own.
+_AT_ONCE = {"mpegts": {"flush_packets": "1"},
+            "mp4": {"flush_packets": "1", "movflags": "frag_every_frame+empty_moov+default_base_moof"}}
 
 
 class TimedDataSink(Sink):
     """Writes the records of frames into a file of their own, or into a container that is being written.
+
+    A file of their own can be read up to the last record, MP4 up to the one before it, when nobody closed it.
 
     Args:
         target: path of a .ts or .mp4 file, or an open av.container.OutputContainer in which nothing was muxed yet; that
@@ -103,14 +108,24 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[Fraction, dict[
         streams = [stream for stream in container.streams if stream.type == "data"]
         if not streams:
             raise ContainerFormatError(f"{name}: it has no stream of timed data", name=name)
-        for packet in container.demux(streams[0]):
-            if packet.size == 0 or packet.pts is None:
+        packets = container.demux(streams[0])
+        while True:
+            try:
+                packet = next(packets, None)
+            except FAILURES as error:
+                raise translate(error, name, "read") from error
+            if packet is None:
+                return
+            if packet.size == 0 or packet.pts is None or packet.time_base is None:
                 continue  # the end of the stream
             try:
                 content = json.loads(bytes(packet))
             except ValueError as error:
                 raise ContainerError(f"{name}: the data at {packet.pts * packet.time_base} s is no JSON: {error}",
                                      name=name) from error
+            if not isinstance(content, dict):
+                raise ContainerError(f"{name}: the data at {packet.pts * packet.time_base} s is no record: it is "
+                                     f"{type(content).__name__}, expected an object", name=name)
             yield Fraction(packet.pts) * Fraction(packet.time_base), content
 
 
@@ -122,6 +137,6 @@ def _open(target: str | os.PathLike[str]) -> OutputContainer:
     if not Path(name).parent.is_dir():  # PyAV opens the file when the first packet comes
         raise ContainerNotFoundError(f"{name}: its folder does not exist", name=name)
     try:
-        return av.open(name, "w", format=form)
+        return av.open(name, "w", format=form, container_options=_AT_ONCE[form])
     except FAILURES as error:
         raise translate(error, name, "open") from error

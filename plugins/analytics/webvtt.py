@@ -49,6 +49,7 @@ class WebVttSink(Sink):
         end = start + record.duration * record.time_base
         if end <= start:
             end = following if following is not None and following > start else start + _LAST
+        end = max(end, start + Fraction(1, 1000))  # stamps are in thousandths, and a cue must not end where it starts
         # A cue must not hold an arrow; in JSON, > stands in texts only, where its escape is the same.
         self._file.write(f"{_stamp(start)} --> {_stamp(end)}\n{record.to_json().replace('>', _ESCAPED)}\n\n")
 
