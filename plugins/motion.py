@@ -64,7 +64,8 @@ class Motion(Condition):
         scale = min(1.0, _SIDE / max(frame.width, frame.height))
         width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
         # Never the frame itself, even where it is grey and small: its lines may be upside down.
-        small = self._reformatter.reformat(frame, width, height, format="gray", interpolation=Interpolation.AREA)
+        small = self._reformatter.reformat(frame, width, height, format="gray", interpolation=Interpolation.AREA,
+                                           threads=1)  # libswscale would start one for every core
         (plane,) = small.planes
         if plane.line_size < 0:
             return small.to_ndarray().astype(np.float32)

@@ -69,6 +69,13 @@ def test_wrong_options_are_said_when_the_graph_is_read(text: str, message: str) 
     assert message in str(caught.value)
 
 
+def test_no_message_shows_a_password() -> None:
+    assert repr(Metadata(url="mqtt://cam:se'cret@host")).count("mqtt://***@host") == 1
+    with pytest.raises(OptionError) as caught:
+        Metadata(url="mqqt://cam:secret@host")
+    assert "'mqqt://***@host'" in str(caught.value) and "secret" not in str(caught.value)
+
+
 def test_a_file_that_cannot_be_written_is_said_at_the_first_frame(tmp_path: Path) -> None:
     with pytest.raises(ContainerNotFoundError, match="nowhere"):
         list(Metadata(url=str(tmp_path / "nowhere" / "a.vtt")).process(frames(1)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import subprocess
 import sys
 from collections.abc import Iterable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -200,6 +202,17 @@ def test_motion_is_seen_in_a_zone_that_is_smaller_than_a_pixel_of_the_small_pict
         frames.append(frame)
     zone = "538 538 543 543"  # between the middles of blocks of 12 x 12 pixels
     assert spans(Trigger(on="motion", zones=zone, units="pixels").process(frames)) == [(3, 3, False)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_motion_starts_no_thread_of_libswscales_either() -> None:
+    code = ("import os\nfrom duoview.plugins.filters.dv_trigger import Trigger\n"
+            "from duoview.plugins.testing import picture\n"
+            "frames = [picture(pts, 640, 360) for pts in range(3)]\n"
+            "before = len(os.listdir('/proc/self/task'))\n"
+            "stage = Trigger(on='motion')\nassert len(list(stage.process(frames))) == 3\n"
+            "assert len(os.listdir('/proc/self/task')) == before")
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_stays_becomes_background() -> None:

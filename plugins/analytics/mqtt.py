@@ -10,7 +10,7 @@ from duoview.errors import BackendUnavailableError, LimitError
 from duoview.plugins.errors import PublishError
 
 from .record import AS_ESCAPE, Record
-from .sink import Sink
+from .sink import Sink, without_password
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 #: Messages that wait for a broker that does not answer.
@@ -121,8 +121,6 @@ def _parsed(url: str) -> tuple[SplitResult, str, int]:
     except ValueError:
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in _PORTS or not host or "@" in parts.path + parts.query + parts.fragment:
-        # A password may hold what ends a host's name: nothing up to the last @ is shown.
-        shown = f"{url.partition(':')[0]}://***@{url.rpartition('@')[2]}" if "@" in url else url
-        raise LimitError(f"MQTT url {shown!r}: expected mqtt://host[:port] or mqtts://host[:port], ports up to 65535, and "
-                         "user:password@ before the host, with %23 for # and so on")
+        raise LimitError(f"MQTT url {without_password(url)!r}: expected mqtt://host[:port] or mqtts://host[:port], ports "
+                         "up to 65535, and user:password@ before the host, with %23 for # and so on")
     return parts, host, port or _PORTS[parts.scheme]

@@ -48,6 +48,12 @@ class Sink(abc.ABC):
         self.close()
 
 
+def without_password(url: str) -> str:
+    """A url as messages may show it: nothing up to the last @, as a password may hold what ends a host's name."""
+    scheme, colon, _ = url.partition(":")
+    return f"{scheme}://***@{url.rpartition('@')[2]}" if colon and "@" in url else url
+
+
 class TextFile:
     """A file, or a binary file object of the caller's, that text is written to; what is written is there at once.
 

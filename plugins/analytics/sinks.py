@@ -11,7 +11,7 @@ from duoview.plugins.errors import OptionError, suggestion
 from .json_lines import JsonLinesSink
 from .mqtt import MqttSink
 from .onvif import OnvifSink
-from .sink import Sink
+from .sink import Sink, without_password
 from .timed_data import TimedDataSink
 from .webvtt import WebVttSink
 
@@ -30,7 +30,7 @@ def format_of(url: str, form: str = "") -> str:
         return "mqtt"
     extension = Path(url).suffix.lower()
     if extension not in _EXTENSIONS:
-        raise OptionError(f"analytics output {url!r}: expected mqtt://, a name that ends in {', '.join(_EXTENSIONS)}, "
+        raise OptionError(f"analytics output {without_password(url)!r}: expected mqtt://, a name that ends in {', '.join(_EXTENSIONS)}, "
                           f"or a format, one of {', '.join(SINKS)}")
     return _EXTENSIONS[extension]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 
-from duoview.plugins.analytics.sink import Sink
+from duoview.plugins.analytics.sink import Sink, without_password
 from duoview.plugins.analytics.sinks import SINKS, format_of, open_sink
 from duoview.plugins.errors import OptionError
 from duoview.plugins.links import LinkType
@@ -77,6 +77,10 @@ class Metadata(Stage):
         """Finish the file, or leave the broker."""
         self._finish()
         self._references.close()
+
+    def __repr__(self) -> str:
+        url = self.options.url
+        return super().__repr__().replace(repr(url), repr(without_password(url)))
 
     def _finish(self) -> None:
         sink, self._sink = self._sink, None
