@@ -33,8 +33,8 @@ class RestorationTraining:
     """Options of the stage: wall time, batch, crop in pixels, learning rate, seed.
 
     qualities: least and greatest q; ``strays``: share of clips of any q, so that no stream is outside of what was seen.
-    rates: frames per second that clips are brought to, 0 for their own. scales: of the coded pictures to the source's, None for the
-    encoder's choice.
+    rates: frames per second that clips are brought to, 0 for their own. scales: of the coded pictures to the source's,
+    None for the encoder's choice.
     clips: how many coded clips are drawn from at a time; ``renew``: steps after which one of them is replaced.
     codec, preset: of the inner encoder.
     picture, features, answers: weights of the three losses. outside: weight of pixels away from all objects.

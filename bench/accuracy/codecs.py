@@ -14,7 +14,8 @@ from duoview.inner.settings import InnerSettings
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
     # As it comes. "plain" is it without guidance, "alone" with key frames that refer to no background, "unscaled" never
-    # smaller, "unrestored" without the restoration network; "bare" is neither guided nor with a background. Cuts of the scene start no key frames, as with the peers.
+    # smaller, "unrestored" without the restoration network; "bare" is neither guided nor with a background. Cuts of the
+    # scene start no key frames, as with the peers.
     "inner": lambda variant, setup: _inner("inner", variant, setup),
     "inner-plain": lambda variant, setup: _inner("inner-plain", variant, setup, simplify="off"),
     "inner-alone": lambda variant, setup: _inner("inner-alone", variant, setup, background=0.0),
