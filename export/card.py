@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from duoview.models.coded_pairs import Scene
 from duoview.models.data import Material
 from duoview.models.fixed_point import ACCUMULATOR_LIMIT
 from duoview.models.labelled_pictures import LabelledPicture
-from duoview.models.coded_pairs import Scene
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
@@ -135,8 +135,8 @@ def restoration_section(options: RestorationTraining, scenes: Sequence[Scene], h
     return f"""{RESTORATION_TITLE}
 `{json.dumps(asdict(options))}`. Pairs are frames of clips before and after our inner encoder and decoder, guided by the
 saliency network of profile {guide}, brought back to the source's size. Loss: {options.picture} times the absolute error
-(what is in no box weighs {options.outside}), {options.features} times the distance of the features and {options.answers}
-times that of the answers of {' and '.join(detectors)} on restored and on source pictures. Muon for pointwise
+(what is in no box weighs {options.outside}), {options.features} times the distance of the features and
+{options.answers} times that of the answers of {' and '.join(detectors)} on restored and on source pictures. Muon for pointwise
 convolutions, Adam for the rest, bfloat16 autocast.
 
 {len(scenes)} scenes of {len(counts)} videos ({shown}), of {sum(len(scene.frames) for scene in scenes)} frames. Held
