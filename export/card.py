@@ -136,8 +136,8 @@ def restoration_section(options: RestorationTraining, scenes: Sequence[Scene], h
 `{json.dumps(asdict(options))}`. Pairs are frames of clips before and after our inner encoder and decoder, guided by the
 saliency network of profile {guide}, brought back to the source's size. Loss: {options.picture} times the absolute error
 (what is in no box weighs {options.outside}), {options.features} times the distance of the features and
-{options.answers} times that of the answers of {' and '.join(detectors)} on restored and on source pictures. Muon for pointwise
-convolutions, Adam for the rest, bfloat16 autocast.
+{options.answers} times that of the answers of {' and '.join(detectors)} on restored and on source pictures. Muon for
+pointwise convolutions, Adam for the rest, bfloat16 autocast.
 
 {len(scenes)} scenes of {len(counts)} videos ({shown}), of {sum(len(scene.frames) for scene in scenes)} frames. Held
 back: {', '.join(sorted({scene.source for scene in held})) or 'none'}.
