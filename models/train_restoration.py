@@ -54,9 +54,9 @@ class RestorationTraining:
     renew: int = 20
     codec: str = "hevc"
     preset: str = ""
-    picture: float = 4.0
+    picture: float = 20.0
     features: float = 1.0
-    answers: float = 0.5
+    answers: float = 0.25
     outside: float = 0.2
     aimed: float = 0.85
     device: str = "cpu"
