@@ -21,7 +21,7 @@ from duoview.machine import MAX_Q
 from .importance import CELL, Map
 
 #: How much coarser what no detector needs is quantised: this share of the codec's 51 quantisers.
-COARSER = 0.14
+COARSER = 0.08
 #: Up to this quality; towards the best one all of the picture counts more and more.
 FULL_UNTIL = 40
 
