@@ -40,9 +40,9 @@ _LUMA = {Colorspace.ITU709: (0.2126, 0.0722), Colorspace.FCC: (0.30, 0.11), Colo
 class Layout:
     """How a pixel format keeps its samples.
 
-    Alpha is not among them but where it is named. planes: of each component, in the order of the format's description: Y, U, V, or red, green, blue. bits: of a
-    sample. shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB. alpha: the plane
-    that holds it, None where there is none.
+    planes: of each component but alpha, in the order of the format's description: Y, U, V, or red, green, blue. bits:
+    of a sample. shifts: log2 of how many pixels share a sample, across and down, by component. rgb: whether it is RGB.
+    alpha: the plane that holds it, None where there is none.
     """
 
     planes: tuple[int, ...]

@@ -302,7 +302,7 @@ class StageConformance:
             _same(found[0], first, "the outputs beside another stage")
 
     def test_no_thread_is_left_running(self) -> None:
-        """All work happens in the caller's thread, inside of pull. Threads of Python's are seen; a library's are not."""
+        """All work happens in the caller's thread, inside of pull; what is seen here are Python's threads."""
         before = set(threading.enumerate())
         with self.stage() as stage:
             for item in self.items():

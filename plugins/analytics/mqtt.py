@@ -79,7 +79,8 @@ class MqttSink(Sink):
         self._client.disconnect()
 
     def _publish(self, kind: str, payload: str) -> Any:
-        message = self._client.publish(f"{self._topic}/{kind}", payload.encode(errors=AS_ESCAPE), qos=self._qos, retain=self._retain)
+        message = self._client.publish(f"{self._topic}/{kind}", payload.encode(errors=AS_ESCAPE), qos=self._qos,
+                                       retain=self._retain)
         if message.rc != 0:
             raise PublishError(f"MQTT broker {self._where}: a message could not be queued (code {message.rc}): it may "
                                "have taken none for a while")
@@ -120,7 +121,8 @@ def _parsed(url: str) -> tuple[SplitResult, str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         parts, host, port = urlsplit(""), None, None
-    if parts.scheme not in _PORTS or not host or "@" in parts.path + parts.query + parts.fragment:
-        raise LimitError(f"MQTT url {without_password(url)!r}: expected mqtt://host[:port] or mqtts://host[:port], ports "
-                         "up to 65535, and user:password@ before the host, with %23 for # and so on")
+    behind = parts.path + parts.query + parts.fragment
+    if parts.scheme not in _PORTS or not host or "@" in behind:
+        raise LimitError(f"MQTT url {without_password(url)!r}: expected mqtt://host[:port] or mqtts://host[:port], "
+                         "ports up to 65535, and user:password@ before the host, with %23 for # and so on")
     return parts, host, port or _PORTS[parts.scheme]

@@ -30,8 +30,8 @@ def format_of(url: str, form: str = "") -> str:
         return "mqtt"
     extension = Path(url).suffix.lower()
     if extension not in _EXTENSIONS:
-        raise OptionError(f"analytics output {without_password(url)!r}: expected mqtt://, a name that ends in {', '.join(_EXTENSIONS)}, "
-                          f"or a format, one of {', '.join(SINKS)}")
+        raise OptionError(f"analytics output {without_password(url)!r}: expected mqtt://, a name that ends in "
+                          f"{', '.join(_EXTENSIONS)}, or a format, one of {', '.join(SINKS)}")
     return _EXTENSIONS[extension]
 
 

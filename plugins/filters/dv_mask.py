@@ -43,9 +43,9 @@ class Mask(Stage):
     """Hide zones and objects: fill, pixelate or blur them.
 
     Samples outside stay as they are. What is hidden is gone: filled parts hold one colour, pixelated and blurred ones
-    nothing but the mean of every block, from which a blurred picture is interpolated; all are opaque. Blocks can still tell who is who
-    to somebody who compares them with pictures of the few that it may be; fill where that matters. A box stays for some
-    frames after its object was lost. Frames that no detector looked at are an error, not shown.
+    nothing but the mean of every block, from which a blurred picture is interpolated; all are opaque. Blocks can still
+    tell who is who to somebody who compares them with pictures of the few that it may be; fill where that matters. A
+    box stays for some frames after its object was lost. Frames that no detector looked at are an error, not shown.
     """
 
     name = "dv_mask"
@@ -71,7 +71,8 @@ class Mask(Stage):
         super().__init__(*positional, **named)
         options = self.options
         if options.block == 1:
-            raise OptionError("dv_mask: block=1: expected 2 or more, or 0 for by size: a block of one pixel hides nothing")
+            raise OptionError("dv_mask: block=1: expected 2 or more, or 0 for by size: a block of one pixel hides "
+                              "nothing")
         self._zones = parse_zones(self.name, "zones", options.zones, options.units)
         if not self._zones and not options.classes:
             raise OptionError("dv_mask: expected zones, classes or both")
