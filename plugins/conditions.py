@@ -76,6 +76,8 @@ class Crossing(Condition):
         #: By track: when it was seen last; and by line, where it was last beside it, as shares of the picture's sides.
         self._seen: dict[int, Fraction] = {}
         self._beside: dict[tuple[int, str], tuple[float, float]] = {}
+        #: The same for where it was on the line or its extension since then.
+        self._on: dict[tuple[int, str], tuple[float, float]] = {}
 
     def look(self, frame: av.VideoFrame, time: Fraction) -> list[Occurrence]:
         found, size = tracked(self._selection, frame), (frame.width, frame.height)
@@ -89,25 +91,29 @@ class Crossing(Condition):
             self._seen[track_id] = time
             for line in self._lines:
                 side = line.side(x, y, *size)
+                key, place = (track_id, line.name), (x / size[0], y / size[1])
                 if side == 0:
+                    self._on[key] = place
                     continue
-                before = self._beside.get((track_id, line.name))
-                self._beside[track_id, line.name] = x / size[0], y / size[1]
+                before, on = self._beside.get(key), self._on.pop(key, None)
+                self._beside[key] = place
                 if before is None:
                     continue
-                way = line.crossed((before[0] * size[0], before[1] * size[1]), (x, y), *size)
+                way = line.crossed((before[0] * size[0], before[1] * size[1]), (x, y), *size,
+                                   None if on is None else (on[0] * size[0], on[1] * size[1]))
                 if way is not None and self._direction in ("any", way):
                     over.setdefault((line.name, way), []).append(index)
         return [_occurrence(*key, found.keep(which)) for key, which in over.items()]
 
     def reset(self) -> None:
-        self._seen, self._beside, self._before = {}, {}, None
+        self._seen, self._beside, self._on, self._before = {}, {}, {}, None
 
     def _forget(self, time: Fraction) -> None:
         gone = {track_id for track_id, seen in self._seen.items() if time - seen > self._lost and seen != self._before}
         if gone:
             self._seen = {key: seen for key, seen in self._seen.items() if key not in gone}
             self._beside = {key: place for key, place in self._beside.items() if key[0] not in gone}
+            self._on = {key: place for key, place in self._on.items() if key[0] not in gone}
 
 
 @dataclass

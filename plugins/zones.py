@@ -97,13 +97,21 @@ class Line:
         turn = (x1 - x0) * (y - y0) - (y1 - y0) * (x - x0)
         return int(np.sign(turn))
 
-    def crossed(self, before: tuple[float, float], now: tuple[float, float], width: int, height: int) -> str | None:
-        """To which side, ``left`` or ``right``, who walked straight between two points went over it; else None."""
+    def crossed(self, before: tuple[float, float], now: tuple[float, float], width: int, height: int,
+                on: tuple[float, float] | None = None) -> str | None:
+        """To which side, ``left`` or ``right``, who walked straight between two points went over it; else None.
+
+        on: a place on the line or its extension, over which they went.
+        """
         sides = self.side(*before, width, height), self.side(*now, width, height)
         if 0 in sides or sides[0] == sides[1]:
             return None
-        path = Line("", (before, now), relative=False)
-        ends = [path.side(x, y, width, height) for x, y in self.corners(width, height).tolist()]
+        if on is None:
+            path = Line("", (before, now), relative=False)
+            ends = [path.side(x, y, width, height) for x, y in self.corners(width, height).tolist()]
+        else:
+            first, last = self.corners(width, height)
+            ends = np.sign([(last - first) @ (corner - on) for corner in (first, last)]).tolist()
         if ends[0] == ends[1] != 0:
             return None  # passed the line's extension
         return "right" if sides[1] > 0 else "left"

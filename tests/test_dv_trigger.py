@@ -121,6 +121,18 @@ def test_a_line_ends_where_it_ends() -> None:
     assert spans(Trigger(**line).process(walking([40, 120], y=80))) == [(1, 1, True)]
 
 
+@pytest.mark.parametrize(("places", "crossed"), [
+    ([(60, 30), (60, 48), (140, 70)], [(2, 2, True)]), ([(60, 30), (110, 48), (60, 70)], []),
+    ([(60, 30), (60, 48), (60, 30)], []), ([(60, 30), (60, 48), (60, 70)], [(2, 2, True)]),
+])
+def test_who_steps_on_a_line_crosses_it_there_or_goes_round_its_end(places: list[tuple[float, float]],
+                                                                   crossed: list[tuple[int, int, bool]]) -> None:
+    frames = [frame for x, y in places for frame in walking([float(x)], y=y)]
+    for pts, frame in enumerate(frames):
+        frame.pts = pts
+    assert spans(Trigger(on="cross", lines="0 0.5 0.5 0.5").process(frames)) == crossed
+
+
 def test_who_is_not_seen_while_crossing_crosses_if_found_soon_enough() -> None:
     nan = float("nan")
     frames = walking([40, 60, nan, nan, nan, 100])
