@@ -411,6 +411,21 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path, make: Callable[[P
         make(tmp_path / "nowhere" / "out")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
+@pytest.mark.parametrize("name", ["a.xml", "a.vtt"])
+def test_a_file_whose_end_cannot_be_written_is_closed_all_the_same(tmp_path: Path, name: str) -> None:
+    sink: Any = open_sink(tmp_path / name, start_utc_us=START)
+    sink.write(seen(0))
+    text_file = sink._file
+    text_file._file.close()
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        text_file._file = full
+        with pytest.raises(ContainerError, match="no space left"):
+            sink.close()
+        assert full.closed
+    sink.close()
+
+
 def test_sinks_may_be_closed_twice(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.vtt", "a.xml", "a.ts"):
         sink = open_sink(tmp_path / name, start_utc_us=START)

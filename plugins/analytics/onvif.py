@@ -88,10 +88,12 @@ class OnvifSink(Sink):
                       for event in record.events if event.ongoing}
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.write("</tt:MetadataStream>\n")
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.write("</tt:MetadataStream>\n")
+            finally:
+                file.close()
 
     def _writable(self) -> TextFile:
         if self._file is None:

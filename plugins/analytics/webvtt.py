@@ -37,8 +37,10 @@ class WebVttSink(Sink):
         self._held = record
 
     def close(self) -> None:
-        self._finish(None)
-        self._file.close()
+        try:
+            self._finish(None)
+        finally:
+            self._file.close()
 
     def _finish(self, following: Fraction | None) -> None:
         record, self._held = self._held, None
