@@ -32,6 +32,14 @@ class QueueFullError(Error, BufferError):
     """More items wait in a graph than its limit allows, because an input gets none or an output is not pulled."""
 
 
+class FrameError(Error, ValueError):
+    """A frame lacks what a filter needs: times, what a detector or tracker finds, a pixel format it can write to."""
+
+
+class PublishError(Error, ConnectionError):
+    """A broker cannot be reached, refuses, or does not answer."""
+
+
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest of the allowed words, or an empty text."""
     near = nearest(word, allowed)
