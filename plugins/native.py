@@ -275,8 +275,8 @@ class NativeFilters(Flow):
                 self._told[pad] = True
                 self._into_graph(pad, None)
                 moved = True
-        if changed and not moved:  # what lies before the change went in and comes out before
-            self._drain()
+        if changed and not moved and all(queue or self._ended[pad] for pad, queue in enumerate(self._waiting)):
+            self._drain()  # what lies before the change went in and comes out before, on every input
             moved = True
         self._idle = not moved
         return moved
@@ -348,7 +348,7 @@ class NativeFilters(Flow):
                 found[pad] = next((item for item in found if item is not None and item.type is kind), None)
                 if found[pad] is None:
                     raise LinkError(f"{self.label}: input pad {pad} ended before its first frame")
-        self._sources = found
+        before, self._sources = self._sources, found
         self._raw = [None] * len(found)
         known = [self._linked(pad) for pad in range(len(found))]
         try:
@@ -359,6 +359,7 @@ class NativeFilters(Flow):
                 if queue:
                     queue.popleft()
             self._drop_graph()
+            self._sources = before  # with what was refused no later frame would ever be asked for
             shown = " and ".join(f"{source}" for source in found) or "what its sources give"
             raise OptionError(
                 f"{self.label} (column {self.run.filters[0].text.column}): cannot take frames of {shown}: {said}"

@@ -333,3 +333,32 @@ def test_a_branch_of_an_endless_source_may_end_before_the_other() -> None:
         out = [(name, frame.pts) for name, frame in itertools.islice(graph.run({}), 30)]
     assert [pts for name, pts in out if name == "x"] == [0, 1, 2]
     assert [pts for name, pts in out if name == "y"] == list(range(27))
+
+
+@pytest.mark.parametrize("hold", [0, 2])
+@pytest.mark.parametrize("widths", [[8, 16, 24, 32], [8, 16, 8, 16], [8, 8, 16, 16]])
+def test_branches_whose_frames_change_size_meet_with_their_own(widths: list[int], hold: int) -> None:
+    frames = [av.VideoFrame(width, 8, "gray") for width in widths]
+    for pts, frame in enumerate(frames):
+        frame.pts, frame.time_base, frame.duration = pts, Fraction(1, 10), 1
+    with Graph.parse(f"split[a][b];[a]test_pass=hold={hold}[c];[c][b]vstack", stages=STAGES) as graph:
+        assert [(frame.pts, frame.width) for frame in graph.process(frames)] == list(enumerate(widths))
+
+
+@pytest.mark.parametrize("text", ["crop=12:8", "split[a][b];[a]test_pass,crop=12:8[x];[b]nullsink"])
+def test_a_frame_that_a_run_refuses_costs_that_frame_alone(text: str) -> None:
+    got: list[object] = []
+    with Graph.parse(text, stages=STAGES) as graph:
+        for pts, width in enumerate([8, 16, 16, 8, 16]):
+            frame = av.VideoFrame(width, 8, "gray")
+            frame.pts, frame.time_base = pts, Fraction(1, 10)
+            graph.push(frame)
+        graph.push(None)
+        for _ in range(5):
+            try:
+                got.append(graph.pull().pts)
+            except OptionError:
+                got.append("refused")
+        with pytest.raises(av.error.EOFError):
+            graph.pull()
+    assert got == ["refused", 1, 2, "refused", 4]
