@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from fractions import Fraction
@@ -13,6 +12,7 @@ import pytest
 from duoview.errors import Error
 from duoview.plugins.errors import FilterNotFoundError, GraphSyntaxError, LinkError, OptionError
 from duoview.plugins.graph import Graph
+from duoview.plugins.native_filter import logged
 
 
 @pytest.mark.parametrize(
@@ -111,25 +111,25 @@ def test_a_mistake_that_is_made_again_is_named_as_the_first_time() -> None:
     assert "no option 'foo'" in said[0] and "repeated" not in said[1]
 
 
-def test_graphs_in_several_threads_leave_the_logging_level_as_it_was() -> None:
-    def work() -> None:
-        for _ in range(100):
-            frame = av.VideoFrame(16, 16, "rgb24")
-            frame.pts, frame.time_base = 0, Fraction(1, 25)
-            list(Graph.parse("sws_flags=area;format=yuv444p,vflip,format=yuv420p", threads=1).process([frame]))
+def test_two_threads_that_read_the_log_leave_its_level_as_it_was() -> None:
+    before = av.logging.get_level()
+    first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
 
-    before, interval = av.logging.get_level(), sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
-        after = av.logging.get_level()
-        av.logging.set_level(before)
+    def first() -> None:
+        logged(lambda: first_in.set() or second_in.wait(0.2))
+        first_out.set()
+
+    def second() -> None:
+        first_in.wait(5)
+        logged(lambda: second_in.set() or first_out.wait(5))
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = av.logging.get_level()
+    av.logging.set_level(before)
     assert after == before
 
 
