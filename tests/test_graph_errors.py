@@ -116,12 +116,12 @@ def test_two_threads_that_read_the_log_leave_its_level_as_it_was() -> None:
     first_in, second_in, first_out = threading.Event(), threading.Event(), threading.Event()
 
     def first() -> None:
-        logged(lambda: first_in.set() or second_in.wait(0.2))
+        logged(lambda: (first_in.set(), second_in.wait(0.2)))  # type: ignore[func-returns-value]
         first_out.set()
 
     def second() -> None:
         first_in.wait(5)
-        logged(lambda: second_in.set() or first_out.wait(5))
+        logged(lambda: (second_in.set(), first_out.wait(5)))  # type: ignore[func-returns-value]
 
     threads = [threading.Thread(target=first), threading.Thread(target=second)]
     for thread in threads:
