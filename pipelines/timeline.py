@@ -77,16 +77,19 @@ class Timeline:
         The offset before the last jump is tried too: of two streams that jump together, one does so first.
         """
         track = self._tracks.get(stream)
+        newest = max((one.place for one in self._tracks.values()), default=0)
         for offset in self._offsets:
-            if track is None:
-                return offset, False
+            if track is None:  # its first packet: near the others, or by a clock of its own
+                if abs(time + offset - newest) <= MAX_STEP * _NANO:
+                    return offset, False
+                continue
             step = (time + offset - track.place) / _NANO
             if -_JITTER <= step <= MAX_STEP + max(0.0, arrival - track.arrival):
                 return offset, False
         jump = bool(self._offsets)
         # At the end of all streams at the earliest: no packet of any is pushed behind another.
         elapsed = round((arrival - (self._zero or 0.0)) * _NANO)
-        place = max(elapsed, max((track.place + 1 for track in self._tracks.values()), default=0))
+        place = max(elapsed, newest + 1) if self._tracks else elapsed
         self._offsets = [place - time, *self._offsets[:1]]
         return self._offsets[0], jump
 

@@ -1,0 +1,64 @@
+"""Credentials are in nothing that is printed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duoview.pipelines.credentials import Credentials, redact
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://admin:pa55@10.0.0.2:554/s0", "rtsp://***@10.0.0.2:554/s0"),
+        ("rtsp://admin@10.0.0.2/s0", "rtsp://***@10.0.0.2/s0"),
+        ("rtsp://admin:p@ss:w@rd@cam/s0", "rtsp://***@cam/s0"),
+        ("rtsp://cam/s0?channel=1&subtype=0", "rtsp://cam/s0?channel=1&subtype=0"),
+        ("http://cam/video.cgi?user=admin&pwd=x&channel=2", "http://cam/video.cgi?user=***&pwd=***&channel=2"),
+        ("srt://host:9000?mode=caller&passphrase=0123456789", "srt://host:9000?mode=caller&passphrase=***"),
+        ("rtmp://host/live?sign=ab%2Fcd", "rtmp://host/live?sign=***"),
+        ("/data/clips/a@b.mp4", "/data/clips/a@b.mp4"),
+        ("cannot open rtsp://u:p@a/ nor rtsp://v:q@b/", "cannot open rtsp://***@a/ nor rtsp://***@b/"),
+    ],
+)
+def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+WORD = st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters="/?#'\"&;=*"), min_size=3, max_size=12)
+
+
+@given(user=WORD, password=WORD)
+def test_neither_user_nor_password_is_left_in_a_url(user: str, password: str) -> None:
+    assert redact(f"rtsp://{user}:{password}@cam.local/s0") == "rtsp://***@cam.local/s0"
+
+
+@given(user=WORD.filter(lambda word: ":" not in word), password=WORD)
+def test_what_a_library_quotes_of_them_is_masked_too(user: str, password: str) -> None:
+    credentials = Credentials(f"rtsp://{user}:{password}@cam/", {})
+    mark = "\x00"
+    said = credentials.scrub(f"{mark}{password}{mark}{user}{mark}")
+    assert said == f"{mark}***{mark}***{mark}"
+
+
+def test_escaped_passwords_are_masked_as_sent_and_as_meant() -> None:
+    credentials = Credentials("http://u:p%40ss%2Fw@cam/", {})
+    assert credentials.scrub("401 for p%40ss%2Fw, that is p@ss/w") == "401 for ***, that is ***"
+
+
+def test_secrets_in_options_are_masked() -> None:
+    options = {"headers": "Authorization: Bearer abcdef", "passphrase": "0123456789", "rtsp_transport": "tcp"}
+    credentials = Credentials("srt://h:1", options)
+    said = credentials.scrub("sent Authorization: Bearer abcdef and 0123456789 by tcp")
+    assert said == "sent *** and *** by tcp"
+
+
+def test_a_url_without_secrets_leaves_texts_as_they_are() -> None:
+    said = "cam:554 refused channel=1"
+    assert Credentials("rtsp://cam:554/s0?channel=1", {}).scrub(said) == said
+
+
+def test_the_object_itself_shows_nothing() -> None:
+    assert "hunter2" not in repr(Credentials("rtsp://me:hunter2@cam/", {}))
