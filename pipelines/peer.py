@@ -207,4 +207,5 @@ def _open(settings: PeerSettings) -> av.container.InputContainer:
     format_ = settings.format
     if format_ is None and settings.url.startswith("/dev/video"):
         format_ = "v4l2"
-    return av.open(settings.url, format=format_, options=options, timeout=settings.timeout)
+    url = "pipe:0" if settings.url == "-" else settings.url
+    return av.open(url, "r", format=format_, options=options, timeout=settings.timeout)
