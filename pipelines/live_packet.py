@@ -7,6 +7,8 @@ from typing import Any
 
 import av
 
+from duoview.findings import FrameFindings
+
 from .stream_layout import StreamInfo, StreamLayout
 
 
@@ -26,6 +28,14 @@ class Capture:
     utc: int
     connection: int
     discontinuity: bool
+
+
+def capture_of(frame: av.VideoFrame) -> Capture | None:
+    """Where and when a frame was taken, also after detectors looked at it; None where no live source gave it."""
+    opaque = frame.opaque
+    if isinstance(opaque, FrameFindings):
+        opaque = opaque.carried
+    return opaque if isinstance(opaque, Capture) else None
 
 
 @dataclass(frozen=True)

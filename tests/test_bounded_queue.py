@@ -27,13 +27,13 @@ def test_a_full_queue_refuses_and_says_so() -> None:
 def test_a_producer_waits_until_there_is_room() -> None:
     queue: BoundedQueue[int] = BoundedQueue(1, Overflow.WAIT)
     queue.put(0)
-    done = threading.Event()
-    thread = threading.Thread(target=lambda: (queue.put(1), done.set()), daemon=True)
+    thread = threading.Thread(target=queue.put, args=(1,), daemon=True)
     thread.start()
-    assert not done.wait(0.05)
-    assert queue.get(1) == 0
-    assert done.wait(10) and queue.get(1) == 1
+    thread.join(0.05)
+    assert thread.is_alive() and len(queue) == 1
+    assert (queue.get(1), queue.get(10)) == (0, 1)
     thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_closing_frees_a_waiting_producer_and_takes_nothing_more() -> None:

