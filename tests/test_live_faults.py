@@ -134,11 +134,11 @@ def test_nonsense_between_packets_costs_no_connection(camera: Any) -> None:
 def test_damaged_packets_are_counted_and_the_rest_is_decoded(camera: Any) -> None:
     camera.flips = 0.5
     with watch(camera, mode="every_frame") as source:
-        frames = [until(source, lambda frame: True) for _ in range(150)]
+        frames = [until(source, lambda frame: True) for _ in range(90)]
         status = source.status()
     times = [frame.pts for frame in frames]
     assert times == sorted(set(times))
-    assert status.frames >= 150
+    assert status.frames >= 90
     assert status.corrupt + status.dropped[DropCause.DAMAGED] > 0
     assert status.dropped[DropCause.REPLACED] == status.dropped[DropCause.BEHIND] == 0
 
@@ -149,13 +149,13 @@ def test_other_cameras_are_not_disturbed(camera: Any) -> None:
         until(steady, lambda frame: True)
         until(source, lambda frame: True)
         camera.frozen.set()  # loses, and fails to open, over and over
-        end = time.monotonic() + 2
+        end = time.monotonic() + 1.5
         while time.monotonic() < end:
             arrivals.append(until(steady, lambda frame: True).opaque.utc)
         assert source.status().losses > 2 and steady.status().losses == 0
         camera.frozen.clear()
     gaps = [(b - a) / 1e6 for a, b in itertools.pairwise(arrivals)]
-    assert len(arrivals) > 25 and sorted(gaps)[len(gaps) * 9 // 10] < 0.2  # a busy machine may hold up a few
+    assert len(arrivals) > 18 and sorted(gaps)[len(gaps) * 9 // 10] < 0.2  # a busy machine may hold up a few
 
 
 def test_closing_while_the_camera_is_frozen_takes_no_longer_than_the_read_timeout(camera: Any) -> None:
@@ -171,7 +171,7 @@ def test_closing_while_the_camera_is_frozen_takes_no_longer_than_the_read_timeou
 def test_reconnects_leave_no_descriptor_and_no_thread_behind(camera: Any) -> None:
     with watch(camera, stall_after=5.0) as source:
         counts = []
-        for n in range(1, 13):
+        for n in range(1, 9):
             until(source, lambda frame, n=n: frame.opaque.connection >= n)  # type: ignore[misc]
             counts.append((sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count()))
             camera.hang_up(reset=True)

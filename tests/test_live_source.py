@@ -10,7 +10,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 
 from duoview.detections import Detections
@@ -319,7 +318,7 @@ def test_the_capture_is_found_behind_detections_too() -> None:
     (frame,) = take(Street([group(0, 1)]).watch(frames=True, packets=False, reconnect=limited(1)), LiveSource.frames)
     capture = capture_of(frame)
     assert capture is not None and capture is frame.opaque
-    nothing = Detections(np.zeros((0, 4)), [], [], ("person",), "a", 64, 48)
+    nothing = Detections.none(("person",), "a", 64, 48)
     frame.opaque = FrameFindings.over(FrameFindings.over(capture, nothing), nothing)
     assert capture_of(frame) == capture
     assert capture_of(av.VideoFrame(64, 48)) is None

@@ -96,7 +96,7 @@ def test_segments_begin_with_key_frames_and_hold_every_picture(
     for segment in segments:
         with av.open(str(folder / segment.file)) as container:
             first = next(packet for packet in container.demux(video=0) if packet.size)
-            assert first.is_keyframe and 0 <= float(first.pts * first.time_base) < 0.2
+            assert first.is_keyframe and first.pts is not None and 0 <= first.pts * first.time_base < 0.2
 
 
 def test_times_and_counts_are_listed(tmp_path: Path, packets: list[LivePacket]) -> None:
@@ -308,8 +308,8 @@ def test_an_event_is_recorded_with_what_came_before_it(tmp_path: Path, packets: 
             events.write(packet)
             assert events.recording == (29 <= number < 40)
     (segment,) = read_segments(tmp_path, "cam1")
-    assert (segment.frames, segment.start) == (20, pytest.approx(packets[20].seconds))
-    assert segment.gap
+    assert segment.start == pytest.approx(packets[20].seconds)
+    assert segment.frames == 20 and segment.gap
 
 
 def test_events_that_follow_one_another_share_no_packet_and_miss_none(
