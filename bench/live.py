@@ -59,7 +59,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Fault:
-    """What one fault did. Seconds; `again`: from its end to the next frame of the camera that had it."""
+    """What one fault did, in seconds.
+
+    `noticed`: from its begin to the loss of the connection. `again`: from its end to the next frame of the camera that
+    had it. `largest_stall_of_machine`: by which another process, that only sleeps for a frame's time over and over, was
+    woken too late; gaps of frames are to be seen against it.
+    """
 
     kind: str
     losses: int
@@ -70,6 +75,7 @@ class Fault:
     frames_of_others: int
     largest_gap_of_others: float
     gaps_of_others_over_200_ms: int
+    largest_stall_of_machine: float
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Calm:
     frames: int
     largest_gap: float
     gaps_over_200_ms: int
+    largest_stall_of_machine: float
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,44 @@ class Watcher:
         raise RuntimeError(f"no frame within {within:g} s: {self.source.status()}")
 
 
+_SLEEPER = """
+import sys, time
+last = time.monotonic()
+while True:
+    time.sleep(0.04)
+    now = time.monotonic()
+    if now - last > 0.06:
+        print(now, now - last - 0.04, flush=True)
+    last = now
+"""
+
+
+class Sleeper:
+    """A process that sleeps, and tells when the machine let it sleep for too long."""
+
+    def __init__(self) -> None:
+        self._late: list[tuple[float, float]] = []
+        self._process = subprocess.Popen([sys.executable, "-c", _SLEEPER], stdout=subprocess.PIPE, text=True)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            at, late = line.split()
+            self._late.append((float(at), float(late)))
+
+    def largest(self, begin: float, end: float) -> float:
+        """Seconds by which a wake-up in a span of time was late at most; below 0.02 counts as 0."""
+        return max((late for at, late in self._late if begin <= at <= end), default=0.0)
+
+    def __enter__(self) -> Sleeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 @contextlib.contextmanager
 def street(settings: Settings, folder: Path) -> Iterator[tuple[list[Any], Any, list[Watcher]]]:
     """Four cameras, the line to the first one, and a watcher of each."""
@@ -188,12 +233,13 @@ def street(settings: Settings, folder: Path) -> Iterator[tuple[list[Any], Any, l
 
 def faults(settings: Settings, folder: Path) -> tuple[Calm, tuple[Fault, ...]]:
     """One fault after the other, each between two calm spans."""
-    with street(settings, folder) as (cameras, line, watchers):
+    with street(settings, folder) as (cameras, line, watchers), Sleeper() as sleeper:
         time.sleep(settings.calm_seconds)
         began = time.monotonic()
         time.sleep(2 * settings.calm_seconds)
-        gaps = [gap for watcher in watchers for gap in watcher.gaps(began, time.monotonic())]
-        calm = Calm(len(gaps), max(gaps), sum(gap > 0.2 for gap in gaps))
+        ended = time.monotonic()
+        gaps = [gap for watcher in watchers for gap in watcher.gaps(began, ended)]
+        calm = Calm(len(gaps), max(gaps), sum(gap > 0.2 for gap in gaps), sleeper.largest(began, ended))
 
         def throttle(rate: float | None) -> None:
             line.bytes_per_second = rate
@@ -209,11 +255,16 @@ def faults(settings: Settings, folder: Path) -> tuple[Calm, tuple[Fault, ...]]:
             ("a fifth of its data nonsense", lambda: noise(0.2), lambda: noise(0.0)),
             ("nothing but nonsense", lambda: noise(1.0), lambda: noise(0.0)),
         ]
-        return calm, tuple(_fault(settings, watchers, *kind) for kind in kinds)
+        return calm, tuple(_fault(settings, watchers, sleeper, *kind) for kind in kinds)
 
 
 def _fault(
-    settings: Settings, watchers: list[Watcher], kind: str, begin: Callable[[], None], end: Callable[[], None]
+    settings: Settings,
+    watchers: list[Watcher],
+    sleeper: Sleeper,
+    kind: str,
+    begin: Callable[[], None],
+    end: Callable[[], None],
 ) -> Fault:
     hit, *others = watchers
     before = hit.source.status()
@@ -233,7 +284,7 @@ def _fault(
         kind, status.losses - before.losses,
         new[0].loss.cause.value if new and new[0].loss is not None else None,
         new[0].at - began if new else None,
-        again, again <= twice, len(gaps), max(gaps), sum(gap > 0.2 for gap in gaps),
+        again, again <= twice, len(gaps), max(gaps), sum(gap > 0.2 for gap in gaps), sleeper.largest(began, span),
     )  # fmt: skip
     print(json.dumps(asdict(fault)), flush=True)
     return fault
@@ -248,8 +299,7 @@ def resident_mib() -> float:
 def _memory(reconnects: int) -> Memory:
     descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
     memory = Memory(reconnects, resident_mib(), descriptors, threading.active_count())
-    print(f"after {reconnects:5d} reconnects {memory.mib:7.1f} MiB, {descriptors} descriptors, {memory.threads} threads",
-          flush=True)
+    print(f"after {reconnects:5d} reconnects {memory.mib:7.1f} MiB, {descriptors} descriptors", flush=True)
     return memory
 
 

@@ -7,6 +7,7 @@ its own polling is not timed: name look-ups and V4L2 devices.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -117,6 +118,7 @@ class MediaPeer:
             self._container.close()
             raise
         self._packets = self._demux()
+        self._expired = False
 
     def _adopt(self) -> None:
         settings, videos = self._settings, self._container.streams.video
@@ -140,12 +142,18 @@ class MediaPeer:
         self.layout = layout_of(chosen)
         self._video = video
         self._infos = {stream.index: info for stream, info in zip(chosen, self.layout.streams, strict=True)}
+        # A device that sleeps may be slow to wake; only libavformat's protocols look at the time.
+        self._timed = "://" in settings.url
         self.finite = settings.live is False or (settings.live is None and self._container.duration is not None)
 
     def read(self) -> PeerPacket | None:
         errors = 0
+        silent = Loss(Cause.TIMEOUT, f"{self.name}: nothing came for {self._settings.timeout[1]:g} s")
+        if self._expired:
+            raise PeerError(silent)
         while True:
             failure: Loss
+            began = time.monotonic()
             try:
                 packet = next(self._packets, None)
             except av.error.InvalidDataError as error:
@@ -156,12 +164,15 @@ class MediaPeer:
                     continue
                 failure = self._loss(Cause.DAMAGE, f"{errors} reads failed in a row, the last", error)
             except _TIMED_OUT:
-                failure = Loss(Cause.TIMEOUT, f"{self.name}: nothing came for {self._settings.timeout[1]:g} s")
+                failure = silent
             except FAILURES as error:
                 failure = self._loss(Cause.READ, "cannot read", error)
             else:
                 if packet is None:
                     return None
+                # When a read times out, libavformat first gives the packet its parser still held. It came long before,
+                # and the next read would wait for another timeout.
+                self._expired = self._timed and time.monotonic() - began >= self._settings.timeout[1]
                 if packet.size:  # PyAV ends with an empty packet for each decoder
                     return PeerPacket(packet, self._infos.get(packet.stream_index))
                 continue
