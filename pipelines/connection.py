@@ -42,7 +42,8 @@ class Event(enum.Enum):
     OPENED = "opened"  # the peer answered and its streams are known
     LISTEN = "listen"  # the reader begins to wait for the peer
     PACKET = "packet"  # the peer sent something
-    TICK = "tick"  # time has passed
+    TICK = "tick"  # somebody looks at the time: the reader may sit in a read, and silence has to be noticed
+    RETRY = "retry"  # the owner has waited
     FAILED = "failed"  # opening or reading failed, or the end of a live source
     RELEASED = "released"  # what the connection held is closed
     END = "end"  # the end of a source that is not live
@@ -68,7 +69,7 @@ class Action(enum.Enum):
     OPEN = "open"
     READ = "read"
     RELEASE = "release"  # close what is open, then report RELEASED
-    WAIT = "wait"  # until `retry_at`, then report TICK
+    WAIT = "wait"  # until `retry_at`, then report RETRY
     FINISH = "finish"  # close what is open; no event matters any more
 
 
@@ -140,7 +141,9 @@ class Connection:
         if self.state in FINAL:
             return Action.FINISH
         if event is Event.TICK:
-            return self._tick(now)
+            # Whoever looks gets nothing to do: attempts are begun by the owner alone.
+            self._notice_silence(now)
+            return Action.NONE
         if event is Event.START and self.state is State.IDLE:
             return self._connect(now)
         if event is Event.OPENED and self.state is State.CONNECTING:
@@ -150,6 +153,8 @@ class Connection:
             return Action.READ
         if event is Event.FAILED and loss is not None and self.state in CONNECTED | {State.CONNECTING}:
             return self._lose(loss, now)
+        if event is Event.RETRY and self.state is State.BACKOFF:
+            return self._connect(now) if now >= self.retry_at else Action.WAIT
         if event is Event.RELEASED and self.state is State.LOST:
             return self._back_off(now)
         if self.state in CONNECTED:
@@ -168,14 +173,11 @@ class Connection:
                 return Action.FINISH
         raise RuntimeError(f"connection: {event.value} cannot happen while {self.state.value}")
 
-    def _tick(self, now: float) -> Action:
-        if self.state is State.BACKOFF:
-            return self._connect(now) if now >= self.retry_at else Action.WAIT
+    def _notice_silence(self, now: float) -> None:
         silent = self._listening_since is not None and now - self._listening_since >= self._stall_after
         if self.state is State.RUNNING and silent:
             self.stalls += 1
             self._enter(State.STALLED, now)
-        return Action.NONE
 
     def _connect(self, now: float) -> Action:
         self._enter(State.CONNECTING, now)

@@ -11,6 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
@@ -158,8 +159,8 @@ class LiveSource:
         self._timeline = Timeline()
         self._decode_times: DecodeTimes[PeerPacket] = DecodeTimes()
         self._lag = Lag()
-        self._arrivals: dict[int, int] = {}  # pts of video packets to the time they arrived at
-        self._last_pts: int | None = None
+        self._arrivals: dict[int, tuple[int, int]] = {}  # by pts of video packets: when they came, and their epoch
+        self._last_time: Fraction | None = None  # of the last frame, in seconds
         self._frame_epoch = self._packet_epoch = 0
         self._waiting_for_key = self._undecoded = self._refused = self._skips = False
         self._heard_at = self._key_awaited_since = 0.0
@@ -315,7 +316,7 @@ class LiveSource:
             return self._report(Event.RELEASED)
         if action is Action.WAIT:
             self._clock.wait(self._stop, self._connection.retry_at - self._clock.monotonic())
-            return self._report(Event.TICK)
+            return self._report(Event.RETRY)
         raise RuntimeError(f"{self.name}: nothing to do while {self._connection.state.value}")
 
     def _open(self) -> Action:
@@ -435,7 +436,7 @@ class LiveSource:
             self._undecoded = False
             self._frame_epoch += 1
         assert packet.pts is not None
-        self._arrivals[packet.pts] = utc
+        self._arrivals[packet.pts] = utc, self._frame_epoch
         if len(self._arrivals) > _REORDERED:
             del self._arrivals[next(iter(self._arrivals))]
         try:
@@ -461,13 +462,16 @@ class LiveSource:
     def _put_frames(self, frames: list[av.VideoFrame], utc: int) -> None:
         assert self._frames is not None
         for frame in frames:
-            arrived = self._arrivals.pop(frame.pts, utc) if frame.pts is not None else utc
-            if self._last_pts is not None and (frame.pts is None or frame.pts <= self._last_pts):
-                frame.pts = self._last_pts + 1
-            self._last_pts = frame.pts
+            arrived, epoch = utc, self._frame_epoch
+            if frame.pts is not None:
+                arrived, epoch = self._arrivals.pop(frame.pts, (arrived, epoch))
+            base = Fraction(frame.time_base or 1)
+            if self._last_time is not None and (frame.pts is None or frame.pts * base <= self._last_time):
+                frame.pts = self._last_time // base + 1
+            self._last_time = frame.pts * base if frame.pts is not None else None
             with self._lock:
                 self._frame_count += 1
-            self._frames.put(_Taken(frame, arrived, self._connection.connections, self._frame_epoch))
+            self._frames.put(_Taken(frame, arrived, self._connection.connections, epoch))
 
     def _release(self) -> None:
         if self._peer is not None:

@@ -139,7 +139,10 @@ class MediaPeer:
         context.thread_count = settings.threads
         audios = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
         chosen: list[Any] = [video, *(audios if settings.audio else [])]
-        self.layout = layout_of(chosen)
+        try:
+            self.layout = layout_of(chosen)
+        except FAILURES as error:
+            raise self._unusable(self._credentials.scrub(reason(error))) from None
         self._video = video
         self._infos = {stream.index: info for stream, info in zip(chosen, self.layout.streams, strict=True)}
         # A device that sleeps may be slow to wake; only libavformat's protocols look at the time.

@@ -71,8 +71,15 @@ def test_a_loss_is_released_before_the_wait_begins() -> None:
     assert (machine.handle(Event.FAILED, 5, LOSS), machine.state, machine.loss) == (Action.RELEASE, State.LOST, LOSS)
     assert (machine.handle(Event.RELEASED, 6), machine.state) == (Action.WAIT, State.BACKOFF)
     assert machine.retry_at == 7
-    assert machine.handle(Event.TICK, 6.9) is Action.WAIT
-    assert (machine.handle(Event.TICK, 7), machine.state) == (Action.OPEN, State.CONNECTING)
+    assert machine.handle(Event.RETRY, 6.9) is Action.WAIT
+    assert (machine.handle(Event.RETRY, 7), machine.state) == (Action.OPEN, State.CONNECTING)
+
+
+def test_somebody_who_only_looks_begins_no_attempt() -> None:
+    machine = running()
+    lose(machine, 1)
+    assert (machine.handle(Event.TICK, 100), machine.state) == (Action.NONE, State.BACKOFF)
+    assert machine.handle(Event.RETRY, 100) is Action.OPEN
 
 
 def test_delays_grow_while_connections_die_young() -> None:
@@ -83,14 +90,14 @@ def test_delays_grow_while_connections_die_young() -> None:
         lose(machine, now)
         delays.append(machine.retry_at - now)
         now = machine.retry_at
-        machine.handle(Event.TICK, now)
+        machine.handle(Event.RETRY, now)
     assert delays == [1, 2, 4, 8, 8]
 
 
 def test_delays_start_over_after_a_connection_that_lasted() -> None:
     machine = running()
     lose(machine, 1)
-    machine.handle(Event.TICK, 100)
+    machine.handle(Event.RETRY, 100)
     machine.handle(Event.OPENED, 100)
     lose(machine, 110)
     assert machine.retry_at == 111
@@ -103,7 +110,7 @@ def test_a_live_source_tries_for_ever_and_a_limited_one_ends() -> None:
         for _ in range(3 if attempts else 1000):
             lose(machine, now)
             if machine.state is State.BACKOFF:
-                machine.handle(Event.TICK, now)
+                machine.handle(Event.RETRY, now)
         assert machine.lost_for_good == (attempts is not None)
         if attempts is None:
             lose(machine, now)
@@ -126,7 +133,7 @@ def test_the_end_of_a_live_source_is_no_end() -> None:
         running().handle(Event.END, 3)
 
 
-@pytest.mark.parametrize("event", [Event.PACKET, Event.OPENED, Event.RELEASED, Event.LISTEN])
+@pytest.mark.parametrize("event", [Event.PACKET, Event.OPENED, Event.RELEASED, Event.LISTEN, Event.RETRY])
 def test_an_event_that_cannot_happen_is_named(event: Event) -> None:
     with pytest.raises(RuntimeError, match=f"{event.value} cannot happen while idle"):
         connection().handle(event, 0)
@@ -176,9 +183,17 @@ class Life(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, 30))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        action = self.machine.handle(Event.TICK, self.now)
-        if action is not Action.NONE:
-            self.do(action)
+        before = self.machine.state
+        answer = self.machine.handle(Event.TICK, self.now)
+        assert answer is (Action.FINISH if before in FINAL else Action.NONE)
+        assert self.machine.state is before or (before, self.machine.state) == (State.RUNNING, State.STALLED)
+
+    @precondition(lambda self: self.action is Action.WAIT)
+    @rule()
+    def the_wait_ends(self) -> None:
+        due = self.now >= self.machine.retry_at
+        self.do(self.machine.handle(Event.RETRY, self.now))
+        assert self.action is (Action.OPEN if due else Action.WAIT)
 
     @precondition(lambda self: self.action is Action.OPEN)
     @rule(answers=st.booleans())
