@@ -59,6 +59,7 @@ class Cause(enum.Enum):
     READ = "read"  # reading failed
     DAMAGE = "damage"  # nothing but errors, packet after packet
     NO_KEY_FRAME = "no_key_frame"  # no picture to begin with for as long as the key frame timeout
+    UNSUPPORTED = "unsupported"  # no such protocol or format here: no attempt will ever succeed
     STREAMS = "streams"  # connected, but without the video stream that was asked for, or one that cannot be decoded
 
 
@@ -195,7 +196,8 @@ class Connection:
         return Action.RELEASE
 
     def _back_off(self, now: float) -> Action:
-        if self.finite or self._backoff.exhausted(self.failures):
+        hopeless = self.loss is not None and self.loss.cause is Cause.UNSUPPORTED
+        if self.finite or hopeless or self._backoff.exhausted(self.failures):
             self.lost_for_good = True
             self._enter(State.ENDED, now)
             return Action.FINISH

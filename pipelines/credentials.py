@@ -10,6 +10,8 @@ MASK = "***"
 # The user part ends at the last @ before the path: passwords may hold an @ that nobody escaped.
 _USER_INFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*://)[^/\s?#'\"]*@")
 _QUERY = re.compile(r"(?P<lead>[?&;])(?P<name>[^=&;\s'\"?#]+)=(?P<value>[^&;\s'\"#]*)")
+# Whoever knows the last part of an RTMP address may play it, and often publish to it.
+_STREAM_KEY = re.compile(r"(?P<lead>rtmp[a-z]*://[^/\s?#'\"]+/[^\s?#'\"]+/)(?P<key>[^/\s?#'\"]+)")
 # What cameras take in a query and is no secret. All else is masked: nobody can list every name of a password.
 # fmt: off
 _OPEN_PARAMETERS = frozenset((
@@ -25,8 +27,9 @@ _SHORTEST = 3  # shorter secrets cannot be told from ordinary text outside of a 
 
 
 def redact(text: str) -> str:
-    """A URL, or a text with URLs in it, without user names, passwords and unknown query values."""
+    """A URL, or a text with URLs in it, without user names, passwords, stream keys and unknown query values."""
     text = _USER_INFO.sub(lambda found: f"{found['scheme']}{MASK}@", text)
+    text = _STREAM_KEY.sub(lambda found: f"{found['lead']}{MASK}", text)
     return _QUERY.sub(_mask_parameter, text)
 
 
@@ -48,6 +51,7 @@ class Credentials:
             secrets |= {user_info, *user_info.split(":", 1)}
             query = urlsplit(url.replace(user_info + "@", "", 1) if user_info else url).query
             secrets |= {value for name, value in parse_qsl(query) if name.lower() not in _OPEN_PARAMETERS}
+        secrets |= {found["key"] for found in _STREAM_KEY.finditer(url)}
         secrets |= {value for name, value in options.items() if any(word in name.lower() for word in _SECRET_OPTIONS)}
         secrets |= {unquote(secret) for secret in secrets}
         # The longest first, or a secret that begins with another would be left in part.

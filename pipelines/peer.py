@@ -24,6 +24,7 @@ from .stream_layout import StreamInfo, StreamLayout, layout_of
 
 MAX_SIDE = 16384  # pixels; what the stream syntax holds
 _MAX_ERRORS = 50  # failed reads without a packet between them
+_PROBED = 5.0  # seconds of a stream, and megabytes, FFmpeg looks at by itself
 _TIMED_OUT = av.error.ExitError
 
 
@@ -109,7 +110,7 @@ class MediaPeer:
         try:
             self._container = _open(settings)
         except FAILURES as error:
-            failure = self._loss(Cause.OPEN, "cannot open", error)
+            failure = self._loss(Cause.UNSUPPORTED if _unsupported(error) else Cause.OPEN, "cannot open", error)
         if failure is not None:  # outside of the handler: the context of the new error would print the URL
             raise PeerError(failure)
         try:
@@ -213,11 +214,26 @@ class MediaPeer:
         return PeerError(Loss(Cause.STREAMS, f"{self.name}: {why}"))
 
 
+def _unsupported(error: BaseException) -> bool:
+    """Whether PyAV lacks the protocol or format: FFmpeg says so itself, of a format's name PyAV does."""
+    if isinstance(error, av.error.ProtocolNotFoundError | av.error.DemuxerNotFoundError):
+        return True
+    return isinstance(error, ValueError) and not isinstance(error, av.error.FFmpegError)
+
+
 def _open(settings: PeerSettings) -> av.container.InputContainer:
     options = dict(settings.options)
-    if settings.url.startswith(("rtsp://", "rtsps://")):
+    scheme = settings.url.partition("://")[0].lower() if "://" in settings.url else ""
+    if scheme in ("rtsp", "rtsps"):
         # UDP loses packets without a word, and passes few firewalls.
         options.setdefault("rtsp_transport", "tcp")
+    if scheme.startswith("rtmp"):
+        # Parameters come before the first packet; FFmpeg would go on for five seconds to see whether there is sound.
+        options.setdefault("analyzeduration", "1000000")
+    elif settings.live is not False and settings.timeout[0] > _PROBED:
+        # Who waits longer for an answer also waits longer for a key frame, which alone tells the size of the pictures.
+        options.setdefault("analyzeduration", str(round(settings.timeout[0] * 1e6)))
+        options.setdefault("probesize", str(round(1e6 * min(settings.timeout[0], 32))))
     format_ = settings.format
     if format_ is None and settings.url.startswith("/dev/video"):
         format_ = "v4l2"

@@ -117,6 +117,12 @@ def test_a_live_source_tries_for_ever_and_a_limited_one_ends() -> None:
         assert machine.state is last
 
 
+def test_what_can_never_succeed_is_not_tried_again() -> None:
+    machine = running()
+    machine.handle(Event.FAILED, 1, Loss(Cause.UNSUPPORTED, "cam: no such protocol"))
+    assert (machine.handle(Event.RELEASED, 1), machine.lost_for_good) == (Action.FINISH, True)
+
+
 def test_a_file_ends_at_its_end_and_has_no_second_attempt() -> None:
     machine = running()
     machine.finite = True

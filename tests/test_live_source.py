@@ -11,6 +11,8 @@ from typing import Any
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from duoview.detections import Detections
 from duoview.errors import LimitError
@@ -280,6 +282,43 @@ def test_every_frame_waits_for_a_slow_consumer() -> None:
     packets = take(source)
     assert [packet.packet.pts // 3600 for packet in packets] == list(range(200))
     assert not any(source.status().dropped.values())
+
+
+READS = st.lists(
+    st.builds(
+        Step,
+        seconds=st.floats(0, 1),
+        number=st.integers(0, 1 << 30),
+        key=st.booleans(),
+        size=st.integers(1, 400),
+        sound=st.booleans(),
+    )
+    | st.builds(Step, loss=st.just(Loss(Cause.READ, "cam: cannot read: reset"))),
+    max_size=30,
+)
+
+
+@given(st.lists(READS | st.just(REFUSED), max_size=6), st.sampled_from(("every_frame", "freshest")))
+def test_every_packet_is_handed_out_in_order_or_counted(script: list[list[Step] | Loss], mode: str) -> None:
+    street = Street(script)
+    source = street.watch(mode=mode, audio=True, packet_queue_bytes=1000, reconnect=limited(len(script) + 1))
+    packets = take(source)
+    status = source.status()
+    dropped = status.dropped
+    assert status.packets == len(packets) + dropped[DropCause.BEFORE_KEY] + dropped[DropCause.QUEUE_FULL]
+    assert mode == "freshest" or dropped[DropCause.QUEUE_FULL] == 0
+    last: dict[int, int] = {}
+    connection = 0
+    for packet in packets:
+        index, dts = packet.stream.index, packet.packet.dts
+        assert index not in last or dts > last[index]
+        assert packet.packet.pts >= dts
+        last[index] = dts
+        if packet.capture.discontinuity and packet.capture.connection != connection:
+            assert packet.is_video_key
+        assert packet.capture.connection >= connection
+        connection = packet.capture.connection
+    assert all(peer.closed for peer in street.peers)
 
 
 def test_freshest_leaves_packets_undecoded_while_decoding_is_behind() -> None:
