@@ -17,7 +17,7 @@ class Lag:
         self.seconds = 0.0
 
     def reset(self) -> None:
-        """Forget, as after a reconnect or a jump of the camera's clock."""
+        """Forget, as after a reconnect."""
         self._current = None
         self.seconds = 0.0
 

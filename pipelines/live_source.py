@@ -405,7 +405,6 @@ class LiveSource:
         if stamp.jump:
             self._frame_epoch += 1
             self._packet_epoch += 1
-            self._lag.reset()
         utc = self._clock.utc()
         if self._packets is not None:
             self._put_packet(detached(packet, stamp.pts, stamp.dts), stream, peer.layout, utc)

@@ -19,6 +19,7 @@ from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.connection import Cause, State
 from duoview.pipelines.errors import SourceLostError
 from duoview.pipelines.live_source import LiveSource
+from duoview.pipelines.peer import MediaPeer, PeerError, PeerSettings
 from duoview.pipelines.source_status import DropCause
 
 CAMERA = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("camera_server.py"))))
@@ -204,6 +205,37 @@ def test_packets_of_a_live_source_are_what_the_camera_sent(camera: Any) -> None:
     assert len(frames) >= 29 and min(sizes) > 0
     pairs = [(a, b) for a, b in itertools.pairwise(taken) if not b.capture.discontinuity]
     assert {round((b.seconds - a.seconds) * 90000) for a, b in pairs} == {3600}
+
+
+def test_a_packet_that_comes_only_with_the_timeout_is_the_last_one(camera: Any) -> None:
+    peer = MediaPeer(PeerSettings(camera.url, timeout=(OPEN, 0.1), options=QUICK))
+    kept = peer.read()
+    assert kept is not None
+
+    def late() -> Iterator[Any]:  # as libavformat gives what its parser held when a read has timed out
+        time.sleep(0.15)
+        yield kept.packet
+
+    peer._packets = late()
+    assert peer.read() is not None
+    with pytest.raises(PeerError, match=r"nothing came for 0\.1 s"):
+        peer.read()
+    peer.close()
+
+
+def test_a_damaged_read_is_tried_again_until_there_is_nothing_but_damage(camera: Any) -> None:
+    def damaged() -> Iterator[Any]:
+        raise av.error.InvalidDataError(1, "Invalid data found when processing input")
+        yield
+
+    peer = MediaPeer(PeerSettings(camera.url, timeout=(OPEN, READ), options=QUICK))
+    peer._packets = damaged()
+    assert peer.read() is not None
+    peer._packets, peer._demux = damaged(), damaged  # type: ignore[method-assign]
+    with pytest.raises(PeerError, match="50 reads failed in a row, the last: Invalid data") as error:
+        peer.read()
+    assert error.value.loss.cause is Cause.DAMAGE
+    peer.close()
 
 
 def test_a_file_gives_every_frame_with_its_own_times() -> None:

@@ -78,9 +78,11 @@ class Peer:
     steps: deque[Step]
     finite: bool = False
     decode_seconds: float = 0.0
+    reorder: int = 0  # frames the decoder holds back
     layout: StreamLayout = LAYOUT
     closed: bool = field(default=False, init=False)
     decoded: list[int | None] = field(default_factory=list, init=False)
+    held: list[av.VideoFrame] = field(default_factory=list, init=False)
 
     def read(self) -> PeerPacket | None:
         step = self.steps.popleft() if self.steps else END
@@ -98,12 +100,14 @@ class Peer:
 
     def decode(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
         if packet is None:
-            return []
+            held, self.held = self.held, []
+            return held
         self.clock.now += self.decode_seconds
         self.decoded.append(packet.pts)
         frame = av.VideoFrame(64, 48, "yuv420p")
         frame.pts, frame.time_base = packet.pts, packet.time_base
-        return [frame]
+        self.held.append(frame)
+        return [self.held.pop(0)] if len(self.held) > self.reorder else []
 
     def flush(self) -> None:
         self.decoded.append(None)
@@ -351,6 +355,16 @@ def test_frames_tell_where_they_come_from() -> None:
         ("cam", 1, True), ("cam", 1, False), ("cam", 1, False), ("cam", 2, True), ("cam", 2, False)
     ]  # fmt: skip
     assert captures[1].utc - captures[0].utc == pytest.approx(40_000, abs=2)
+
+
+def test_frames_that_a_decoder_holds_back_keep_their_own_arrival_and_their_own_marks() -> None:
+    jump = [Step(number=1_000_003, key=True), Step(number=1_000_004), Step(number=1_000_005)]
+    street = Street([[*group(0, 3), *jump]], reorder=2)
+    frames = take(street.watch(frames=True, packets=False, reconnect=limited(1)), LiveSource.frames)
+    captures = [frame.opaque for frame in frames]
+    assert [capture.discontinuity for capture in captures] == [True, False, False, True, False, False]
+    arrivals = [(capture.utc - captures[0].utc) / 1e6 for capture in captures]
+    assert arrivals == pytest.approx([0, 0.04, 0.08, 0.12, 0.16, 0.2], abs=1e-5)
 
 
 def test_the_capture_is_found_behind_detections_too() -> None:

@@ -128,6 +128,11 @@ def test_numbers_go_on_over_reconnects_and_gaps_are_marked(tmp_path: Path, packe
     assert (segments[1].start or 0) - (segments[0].start or 0) == pytest.approx(30)
 
 
+def test_a_gap_within_a_connection_begins_a_segment_too(tmp_path: Path, packets: list[LivePacket]) -> None:
+    segments = record(tmp_path, [*packets[:15], *later(packets[:10], 1, 3)], seconds=60)
+    assert [(segment.frames, segment.gap) for segment in segments] == [(15, True), (10, True)]
+
+
 def test_numbers_go_on_in_the_next_run(tmp_path: Path, packets: list[LivePacket]) -> None:
     record(tmp_path, packets)
     segments = record(tmp_path, packets)
@@ -276,6 +281,25 @@ def test_a_full_disk_is_an_error_that_keeps_what_was_written_and_the_next_segmen
     assert all(segment.gap or segment.recovered for segment in segments)
 
 
+@pytest.mark.usefixtures("small_disk")
+def test_what_could_not_be_listed_in_need_is_listed_before_the_next_segment(
+    tmp_path: Path, packets: list[LivePacket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(index: SegmentIndex) -> list[Segment]:
+        raise OSError(28, "No space left on device")
+
+    with Recorder(tmp_path, "cam1", seconds=60, format="ts", sync=False) as recorder:
+        with monkeypatch.context() as patch, pytest.raises(MediaError):
+            patch.setattr(SegmentIndex, "recover", refuse)
+            for packet in packets:
+                recorder.write(packet)
+        for packet in later(packets[:10], 2, 10):
+            recorder.write(packet)
+    segments = read_segments(tmp_path, "cam1")
+    assert [(segment.number, segment.recovered) for segment in segments] == [(1, True), (2, False)]
+    assert segments[1].frames == 10 and not any(name.endswith(".part") for name in names(tmp_path))
+
+
 def test_sound_that_a_format_cannot_hold_is_a_clear_error(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "telephone.mov"), "w") as out:
         video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"})
@@ -324,6 +348,17 @@ def test_events_that_follow_one_another_share_no_packet_and_miss_none(
     segments = read_segments(tmp_path, "cam1")
     assert [segment.frames for segment in segments] == [10, 10, 20]
     assert [segment.gap for segment in segments] == [True, False, False]
+
+
+def test_an_event_right_after_another_has_no_gap_before_it(tmp_path: Path, packets: list[LivePacket]) -> None:
+    recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
+    with recorder, EventRecorder(recorder, PacketRing(0.1), after=0) as events:
+        for number, packet in enumerate(packets):
+            if number in (25, 33, 49):  # up to 30, from 30 to 40, from 40 to the end
+                events.trigger()
+            events.write(packet)
+    segments = read_segments(tmp_path, "cam1")
+    assert [(segment.frames, segment.gap) for segment in segments] == [(10, True), (10, False), (10, False)]
 
 
 @pytest.mark.parametrize(
