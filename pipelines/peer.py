@@ -227,6 +227,9 @@ def _open(settings: PeerSettings) -> av.container.InputContainer:
     if scheme in ("rtsp", "rtsps"):
         # UDP loses packets without a word, and passes few firewalls.
         options.setdefault("rtsp_transport", "tcp")
+    # A transport stream whose tables change goes on under the numbers its streams had: PyAV passes over packets of
+    # streams that come up after opening, and does not return while there are no others. Other formats ignore this.
+    options.setdefault("merge_pmt_versions", "1")
     if scheme.startswith("rtmp"):
         # Parameters come before the first packet; FFmpeg would go on for five seconds to see whether there is sound.
         options.setdefault("analyzeduration", "1000000")

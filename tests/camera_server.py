@@ -30,14 +30,15 @@ _HEADER = b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n"
 
 
 @functools.cache
-def clip(frames: int = 50, sound: bool = False) -> tuple[bytes, ...]:
+def clip(frames: int = 50, sound: bool = False, first_pid: int = 256) -> tuple[bytes, ...]:
     """Transport stream packets of each frame of a street scene: 320x136, 25 fps, a key frame every 10, no reordering.
 
-    The first piece also holds the tables; they are repeated before each key frame. With `sound`, a tone goes along.
+    Tables come before each frame. With `sound`, silence goes along. Streams are numbered from `first_pid` on.
     """
     sink = io.BytesIO()
     pieces: list[bytes] = []
-    with av.open(sink, "w", format="mpegts", options={"mpegts_flags": "pat_pmt_at_frames"}) as out:
+    muxer = {"mpegts_flags": "pat_pmt_at_frames", "mpegts_start_pid": str(first_pid)}
+    with av.open(sink, "w", format="mpegts", options=muxer) as out:
         options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "30"}
         stream = out.add_stream("libx264", rate=RATE, options=options)
         stream.width, stream.height, stream.gop_size = 320, 136, GOP

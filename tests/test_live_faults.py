@@ -145,6 +145,24 @@ def test_damaged_packets_are_counted_and_the_rest_is_decoded(camera: Any) -> Non
     assert status.dropped[DropCause.REPLACED] == status.dropped[DropCause.BEHIND] == 0
 
 
+def test_a_transport_stream_whose_streams_get_other_numbers_goes_on() -> None:
+    pieces = (*CAMERA.clip(), *CAMERA.clip(first_pid=512), *CAMERA.clip(first_pid=768))
+    with CAMERA.Camera(speed=4, pieces=pieces, loop=False) as camera, watch(camera, mode="every_frame") as source:
+        for _ in range(130):
+            until(source, lambda frame: frame.opaque.connection == 1)
+
+
+def test_sound_goes_with_the_packets_when_it_is_asked_for() -> None:
+    with CAMERA.Camera(speed=4, pieces=CAMERA.clip(sound=True)) as camera:
+        source = watch(camera, frames=False, packets=True, audio=True)
+        with source:
+            taken: list[Any] = [source.read_packet(10) for _ in range(60)]
+    assert {packet.stream.type for packet in taken} == {"video", "audio"}
+    for kind in ("video", "audio"):
+        times = [packet.seconds for packet in taken if packet.stream.type == kind]
+        assert times == sorted(set(times)) and len(times) > 10
+
+
 def test_other_cameras_are_not_disturbed(camera: Any) -> None:
     arrivals: list[int] = []
     with CAMERA.Camera(speed=1) as other, watch(other) as steady, watch(camera, timeout=(0.2, 0.2)) as source:
