@@ -24,6 +24,8 @@ from .stream_layout import StreamInfo, StreamLayout, layout_of
 
 MAX_SIDE = 16384  # pixels; what the stream syntax holds
 _MAX_ERRORS = 50  # failed reads without a packet between them
+_GROWTH = 4  # by which pictures may grow within a connection, in pixels, ...
+_ANY_CAMERA = 4096 * 2304  # ... or up to this
 _PROBED = 5.0  # seconds of a stream, and megabytes, FFmpeg looks at by itself
 _TIMED_OUT = av.error.ExitError
 
@@ -138,6 +140,9 @@ class MediaPeer:
         # Not a thread per frame: each would add a frame of delay, and tell an error only with a later packet.
         video.thread_type = "SLICE"
         context.thread_count = settings.threads
+        # A damaged header may claim pictures of gigabytes; a camera may change to another resolution, within reason.
+        limit = max(_GROWTH * context.width * context.height, _ANY_CAMERA)
+        context.options = {**context.options, "max_pixels": str(limit)}
         audios = [stream for stream in self._container.streams.audio if stream.codec_context is not None]
         chosen: list[Any] = [video, *(audios if settings.audio else [])]
         try:

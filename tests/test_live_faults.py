@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import runpy
 import threading
@@ -152,6 +153,26 @@ def test_a_transport_stream_whose_streams_get_other_numbers_goes_on() -> None:
             until(source, lambda frame: frame.opaque.connection == 1)
 
 
+def test_pictures_do_not_grow_beyond_what_a_camera_may_send(tmp_path: Path) -> None:
+    path = tmp_path / "growing.ts"
+    with path.open("wb") as file:
+        for width, height, count in ((64, 48, 50), (4096, 2304, 2), (5120, 2880, 2)):
+            part = io.BytesIO()
+            with av.open(part, "w", format="mpegts") as out:
+                stream = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"})
+                stream.width, stream.height = width, height
+                frame = av.VideoFrame(width, height, "yuv420p")
+                for number in range(count):
+                    frame.pts = number
+                    out.mux(stream.encode(frame))
+                out.mux(stream.encode(None))
+            file.write(part.getvalue())
+    with LiveSource(str(path), options={"probesize": "5000"}) as source:  # before the first large picture
+        sizes = [(frame.width, frame.height) for frame in source.frames()]
+    assert sizes == [(64, 48)] * 50 + [(4096, 2304)] * 2
+    assert source.status().dropped[DropCause.DAMAGED] >= 1
+
+
 def test_sound_goes_with_the_packets_when_it_is_asked_for() -> None:
     with CAMERA.Camera(speed=4, pieces=CAMERA.clip(sound=True)) as camera:
         source = watch(camera, frames=False, packets=True, audio=True)
@@ -243,8 +264,10 @@ def test_a_packet_that_comes_only_with_the_timeout_is_the_last_one(camera: Any) 
 
 def test_a_damaged_read_is_tried_again_until_there_is_nothing_but_damage(camera: Any) -> None:
     def damaged() -> Iterator[Any]:
-        raise av.error.InvalidDataError(1, "Invalid data found when processing input")
-        yield
+        def fail(_: int) -> None:
+            raise av.error.InvalidDataError(1, "Invalid data found when processing input")
+
+        return map(fail, range(1))
 
     peer = MediaPeer(PeerSettings(camera.url, timeout=(OPEN, READ), options=QUICK))
     peer._packets = damaged()
