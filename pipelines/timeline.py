@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MAX_STEP = 10.0  # seconds of video between two packets of a stream, beyond what passed meanwhile; more is a jump
+_MAX_DELAY = 5.0  # seconds from decoding a frame to showing it; more is a damaged time
 _JITTER = 0.5  # seconds a time may lie before its predecessor and still be no jump
 _NANO = 1_000_000_000
 
@@ -26,18 +27,23 @@ class Stamp:
 
 @dataclass
 class _Track:
-    """Where a stream was last: its dts in nanoseconds and in ticks on the line, and when that packet arrived."""
+    """Where a stream was last: its dts in nanoseconds and in ticks on the line, and when that packet arrived.
+
+    `delay`: ticks from its dts to its pts.
+    """
 
     place: int
     dts: int
     time_base: Fraction
     arrival: float
+    delay: int
 
 
 class Timeline:
     """Turns the times of packets into times of one line that begins at 0 with the first packet ever.
 
-    Per stream, dts rise strictly, and pts are never before dts.
+    Per stream, dts rise strictly; pts are never before dts, nor so long after it that only damage explains it: one such
+    time would push all frames after it there, too.
     """
 
     def __init__(self) -> None:
@@ -65,10 +71,12 @@ class Timeline:
             ticks = raw + _ticks(offset, time_base)
             delay = max(pts - raw, 0) if pts is not None else 0
         track = self._tracks.get(stream)
+        if delay * time_base > _MAX_DELAY:
+            delay = track.delay if track is not None and track.time_base == time_base else 0
         if track is not None:
             floor = track.dts if track.time_base == time_base else (track.dts * track.time_base / time_base).__ceil__()
             ticks, place = max(ticks, floor + 1), max(place, track.place)
-        self._tracks[stream] = _Track(place, ticks, time_base, arrival)
+        self._tracks[stream] = _Track(place, ticks, time_base, arrival, delay)
         return Stamp(ticks + delay, ticks, jump)
 
     def _offset(self, stream: int, time: int, arrival: float) -> tuple[int, bool]:

@@ -100,6 +100,12 @@ def test_packets_without_times_get_the_time_they_came_at() -> None:
     assert [place(line, None, arrival) for arrival in (7.0, 7.04, 7.04)] == [0, 3600, 3601]
 
 
+def test_a_damaged_pts_does_not_carry_its_frame_hours_away() -> None:
+    line = Timeline()
+    stamps = [line.place(0, TS, 3600 * n + 7200 + (n == 3) * (1 << 32), 3600 * n, n / 25) for n in range(6)]
+    assert [stamp.pts - stamp.dts for stamp in stamps] == [7200] * 6
+
+
 STEP = st.tuples(
     st.sampled_from(("packet", "packet", "packet", "connect")),
     st.integers(0, 1),  # stream
