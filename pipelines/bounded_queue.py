@@ -6,6 +6,7 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from duoview.errors import LimitError
@@ -47,6 +48,7 @@ class BoundedQueue(Generic[ItemT]):
         self._changed = threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
         self.configure(items, overflow)
 
     def configure(self, items: int, overflow: Overflow) -> None:
@@ -89,7 +91,8 @@ class BoundedQueue(Generic[ItemT]):
                 self._changed.notify_all()
                 return item
             if self._error is not None:
-                raise self._error
+                # As it was raised: each call would add its own lines to those of all calls before.
+                raise self._error.with_traceback(self._traceback)
             return None
 
     def close(self, error: BaseException | None = None, *, discard: bool = False) -> None:
@@ -97,6 +100,7 @@ class BoundedQueue(Generic[ItemT]):
         with self._changed:
             if not self._closed:
                 self._closed, self._error = True, error
+                self._traceback = error.__traceback__ if error is not None else None
             if discard:
                 self._items.clear()
                 self._bytes = 0

@@ -91,3 +91,14 @@ def test_neither_limit_is_ever_exceeded_and_order_is_kept(steps: list[int | None
 def test_a_queue_for_nothing_is_refused() -> None:
     with pytest.raises(LimitError, match="queue of 0 items: expected 1 or more"):
         BoundedQueue(0, Overflow.WAIT)
+
+
+def test_an_error_that_every_call_raises_does_not_grow() -> None:
+    queue: BoundedQueue[int] = BoundedQueue(1, Overflow.WAIT)
+    queue.close(ValueError("gone"))
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(ValueError, match="gone") as raised:
+            queue.get()
+        lengths.add(len(raised.traceback))
+    assert len(lengths) == 1
