@@ -24,7 +24,7 @@ from .backoff import Backoff
 from .bounded_queue import BoundedQueue, Overflow
 from .clock import Clock, SystemClock
 from .connection import Action, Cause, Connection, Event, Loss
-from .credentials import redact
+from .credentials import redact_url
 from .decode_times import DecodeTimes
 from .errors import SourceLostError
 from .lag import Lag
@@ -122,7 +122,7 @@ class LiveSource:
         )  # fmt: skip
         if not frames and not packets:
             raise LimitError("live source: frames and packets are both off; expected at least one")
-        self.name = name or redact(url)
+        self.name = name or redact_url(url)
         self._peer_settings = PeerSettings(url, format, dict(options or {}), timeout, video, audio, threads)
         self._live = live if live is not None else self._peer_settings.live
         self._mode = mode

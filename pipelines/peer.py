@@ -18,7 +18,7 @@ from duoview.errors import Error
 from duoview.plugins.containers.failure import FAILURES
 
 from .connection import Cause, Loss
-from .credentials import Credentials, redact
+from .credentials import Credentials, redact_url
 from .errors import reason
 from .stream_layout import StreamInfo, StreamLayout, layout_of
 
@@ -203,7 +203,7 @@ class MediaPeer:
     @property
     def name(self) -> str:
         """The URL without credentials."""
-        return redact(self._settings.url)
+        return redact_url(self._settings.url)
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
         # All streams, not only those asked for: each packet restarts the read timeout, and a camera that sends nothing

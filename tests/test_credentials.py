@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duoview.pipelines.credentials import Credentials, redact
+from duoview.pipelines.credentials import Credentials, redact, redact_url
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,41 @@ from duoview.pipelines.credentials import Credentials, redact
 )
 def test_a_url_is_shown_without_what_is_secret(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://us er:pa ss@host/x", "rtsp://***@host/x"),
+        ("rtsp://u:p/w@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://u:12/34@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://u:p?w=1@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://u:p#w@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://u:p'q\"z@cam/s", "rtsp://***@cam/s"),
+        ("rtsp://\u00fc:p\u00e4ss w\u00f6rd@[fe80::1%25eth0]:554/s", "rtsp://***@[fe80::1%25eth0]:554/s"),
+        ("rtsp://[::1]:554/s?token=a@b", "rtsp://[::1]:554/s?token=***"),
+        ("http://cam/v?hunter2", "http://cam/v?***"),
+        ("http://cam/v#token=hunter2", "http://cam/v#***"),
+        ("srt://h:1?passphrase=hello world&mode=caller", "srt://h:1?passphrase=***&mode=caller"),
+        ("srt://h:1?streamid=#!::s=hunter2", "srt://h:1?streamid=#***"),
+        (
+            "rtsp://h/user=admin_password=tlJwpbo6_channel=1_stream=0.sdp",
+            "rtsp://h/user=***_password=***_channel=1_stream=0.sdp",
+        ),
+        ("rtsp://h/user=admin&password=hunter2&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+        ("file:///data/a@b/clip#1.mp4", "file:///data/a@b/clip#1.mp4"),
+        ("http://[bad/x?token=abc", "http://[bad/x?token=***"),
+    ],
+)
+def test_a_whole_url_is_shown_without_what_nobody_escaped(url: str, shown: str) -> None:
+    assert redact_url(url) == shown
+    scrubbed = Credentials(url, {}).scrub(f"cannot open {url}: refused")
+    assert not any(secret in scrubbed for secret in ("hunter2", "p/w", "p?w", "p#w", "pa ss", "tlJw", "hello world"))
+
+
+def test_each_user_of_a_list_of_urls_is_masked() -> None:
+    said = Credentials("concat:http://u:first@h/a|http://u:second@h/b", {}).scrub("first and second")
+    assert said == "*** and ***"
 
 
 WORD = st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters="/?#'\"&;=*"), min_size=3, max_size=12)
