@@ -125,10 +125,11 @@ class Recorder:
         return self._first is not None and packet.seconds - self._first.seconds >= self._seconds
 
     def _begin(self, packet: LivePacket) -> None:
-        if self._unlisted:
-            self._recover()
-        path = self._index.part_path(packet.capture.utc, self._format)
+        path = self._index.path
         try:
+            if self._unlisted:
+                self._recover()
+            path = self._index.part_path(packet.capture.utc, self._format)
             self._file = SegmentFile(path, self._format, packet.layout)
         except ContainerFormatError:
             raise

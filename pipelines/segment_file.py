@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -25,6 +26,9 @@ FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     "ts": ("mpegts", {}),
     "nut": ("nut", {}),
 }
+
+# Errors that say nothing about what a file holds.
+_NOT_ITS_FAULT = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
 
 
 @dataclass
@@ -111,7 +115,10 @@ def format_of(ending: str) -> tuple[str, dict[str, str]]:
 
 
 def content_of(path: Path) -> Content:
-    """What can be read of a file, to the first packet that cannot. Empty for a file that is no media file."""
+    """What can be read of a file, to the first packet that cannot. Empty for a file that is no media file.
+
+    Raises OSError for one that cannot be opened: that says nothing about what it holds.
+    """
     content = Content()
     try:
         with av.open(str(path), "r") as container:
@@ -120,7 +127,10 @@ def content_of(path: Path) -> Content:
                     begin = float(packet.pts * packet.time_base)
                     end = begin + float((packet.duration or 0) * packet.time_base)
                     content.count(packet.stream.type == "video", packet.size, begin, end)
-    except (av.error.FFmpegError, ValueError, IndexError):
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        number = getattr(error, "errno", None)
+        if number in _NOT_ITS_FAULT and not content.packets:
+            raise OSError(number, f"cannot look into it: {os.strerror(number)}", str(path)) from error
         return content  # cut off: what came before it counts
     return content
 

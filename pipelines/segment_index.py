@@ -6,6 +6,7 @@ finds at most files that are not listed yet, and lists them. One JSON object a l
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -69,7 +70,7 @@ class SegmentIndex:
         self.path = index_path(folder, name)
         self._sync = sync
         self.last: Segment | None = None
-        self._file = self.path.open("a+b")
+        self._file = self.path.open("a+b", buffering=0)
         try:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,10 +79,11 @@ class SegmentIndex:
                     f"{self.path}: another recorder writes here; record under another name", name=str(self.path)
                 ) from error
             self._file.seek(0)
-            data = self._file.read()
+            data = self._file.readall()
             whole = data.rfind(b"\n") + 1
             if whole < len(data):
                 self._file.truncate(whole)
+            self._size = whole
             for segment in _parse(data[:whole], self.path):
                 self.last = segment
             self.recover()
@@ -107,7 +109,8 @@ class SegmentIndex:
     def recover(self) -> list[Segment]:
         """List the files that no one listed: unfinished ones, and one that was finished a moment before a crash.
 
-        A file without a single readable frame holds nothing, and is removed; its number is given to the next.
+        A file without a single readable frame holds nothing, and is removed; its number is given to the next. Raises
+        OSError where a file cannot be opened (permissions, too many open files): then nobody knows what it holds.
         """
         recovered = []
         for _, path in sorted(self._unlisted()):
@@ -154,12 +157,24 @@ class SegmentIndex:
             gap,
             recovered,
         )
-        self._file.write(json.dumps(asdict(segment)).encode() + b"\n")
-        self._file.flush()
-        if self._sync:
-            os.fsync(self._file.fileno())
+        self._append(json.dumps(asdict(segment)).encode() + b"\n")
         self.last = segment
         return segment
+
+    def _append(self, line: bytes) -> None:
+        """Add a line, or nothing of it: half a line, or one that is written again later, would damage all after it."""
+        self._file.truncate(self._size)
+        try:
+            rest = line
+            while rest:
+                rest = rest[self._file.write(rest) or 0 :]
+            if self._sync:
+                os.fsync(self._file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise
+        self._size += len(line)
 
     def _unlisted(self) -> Iterator[tuple[int, Path]]:
         """Files beyond the last number, and unfinished ones whatever their number."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import resource
@@ -10,7 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -300,6 +301,60 @@ def test_what_could_not_be_listed_in_need_is_listed_before_the_next_segment(
     assert segments[1].frames == 10 and not any(name.endswith(".part") for name in names(tmp_path))
 
 
+def test_a_list_that_cannot_grow_is_whole_and_goes_on_once_it_can(tmp_path: Path, packets: list[LivePacket]) -> None:
+    record(tmp_path, packets)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    full = index_path(tmp_path, "cam1").stat().st_size + 100  # within the next line
+    failures = 0
+    with Recorder(tmp_path, "cam1", seconds=0.5, sync=False, format="nut") as recorder:
+        for number, packet in enumerate(later(packets, 2, 10)):
+            # The segment itself is written; only the list may not grow, for the first segment.
+            limit = full if number == 20 else soft
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+            try:
+                recorder.write(packet)
+            except MediaError:
+                failures += 1
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    segments = read_segments(tmp_path, "cam1")
+    assert failures == 1
+    assert [(segment.number, segment.recovered) for segment in segments[3:]] == [(4, True), (5, False)]
+    assert {segment.file for segment in segments} == {name for name in names(tmp_path) if name.endswith(("mkv", "nut"))}
+    Recorder(tmp_path, "cam1", sync=False).close()
+
+
+def test_a_list_that_cannot_be_mended_yet_is_the_error_that_is_promised(
+    tmp_path: Path, packets: list[LivePacket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(index: SegmentIndex) -> list[Segment]:
+        raise OSError(28, "No space left on device")
+
+    with Recorder(tmp_path, "cam1", sync=False) as recorder:
+        monkeypatch.setattr(SegmentIndex, "recover", refuse)
+        recorder._unlisted = True
+        with pytest.raises(MediaError, match="cannot record: No space left"):
+            recorder.write(packets[0])
+        monkeypatch.undo()
+        recorder.write(packets[0])
+
+
+def test_a_file_that_cannot_be_opened_is_not_taken_for_an_empty_one(
+    tmp_path: Path, packets: list[LivePacket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash(tmp_path, packets, "written")
+    before = names(tmp_path)
+
+    def refuse(number: int) -> Callable[..., None]:
+        return lambda *args, **values: av.error.err_check(-number)
+
+    for number in (errno.EACCES, errno.EMFILE):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match=r"cannot look into it: .*mkv\.part"):
+            patch.setattr(av, "open", refuse(number))
+            Recorder(tmp_path, "cam1", sync=False)
+        assert names(tmp_path) == before
+
+
 def test_sound_that_a_format_cannot_hold_is_a_clear_error(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "telephone.mov"), "w") as out:
         video = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"})
@@ -359,6 +414,42 @@ def test_an_event_right_after_another_has_no_gap_before_it(tmp_path: Path, packe
             events.write(packet)
     segments = read_segments(tmp_path, "cam1")
     assert [(segment.frames, segment.gap) for segment in segments] == [(10, True), (10, False), (10, False)]
+
+
+def test_an_event_goes_on_where_its_beginning_cannot_be_written(
+    tmp_path: Path, packets: list[LivePacket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
+    begin, refused = recorder._begin, []
+
+    def refuse_once(packet: LivePacket) -> None:
+        if not refused:
+            refused.append(packet)
+            raise MediaError("cam1: cannot record: No space left on device")
+        begin(packet)
+
+    monkeypatch.setattr(recorder, "_begin", refuse_once)
+    with recorder, EventRecorder(recorder, PacketRing(5), after=60) as events:
+        for packet in packets[:25]:
+            events.write(packet)
+        events.trigger()
+        with pytest.raises(MediaError):
+            events.write(packets[25])
+        assert events.recording
+        for packet in packets[26:]:
+            events.write(packet)
+    (segment,) = read_segments(tmp_path, "cam1")
+    assert segment.start == pytest.approx(packets[10].seconds) and segment.frames == 40
+
+
+def test_an_event_after_the_last_packet_is_recorded(tmp_path: Path, packets: list[LivePacket]) -> None:
+    recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
+    with recorder, EventRecorder(recorder, PacketRing(5)) as events:
+        for packet in packets:
+            events.write(packet)
+        events.trigger()
+    (segment,) = read_segments(tmp_path, "cam1")
+    assert segment.frames == 50
 
 
 @pytest.mark.parametrize(
