@@ -174,8 +174,13 @@ class LiveSource:
         """Start the reader's thread. A source starts once."""
         if self._thread is not None:
             raise RuntimeError(f"{self.name}: started already; a closed source is not started again, make another")
-        self._thread = threading.Thread(target=self._run, name=f"live source {self.name}", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name=f"live source {self.name}", daemon=True)
+        self._thread = thread  # before it runs: whoever closes meanwhile waits for it
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            self._thread = None
+            raise
         return self
 
     def close(self, timeout: float | None = None) -> bool:

@@ -399,6 +399,17 @@ def test_closing_does_not_wait_for_the_next_attempt() -> None:
     assert source.close()
 
 
+def test_a_source_for_which_the_system_has_no_thread_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    source = LiveSource(URL)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="can't start new thread"):
+        patch.setattr(threading.Thread, "start", refuse)
+        source.start()
+    assert source.close()
+
+
 def test_a_source_is_started_once_and_before_it_is_read() -> None:
     source = Street([]).watch()
     with pytest.raises(RuntimeError, match="not started; use it in a with statement"):
