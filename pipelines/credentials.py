@@ -47,7 +47,7 @@ class _Parts:
 
 
 def _parts(url: str) -> _Parts:
-    """Take a URL apart. What may be part of a password that nobody escaped counts as one, up to the last @ it can be."""
+    """Take a URL apart. What may be part of a password that nobody escaped counts as one, up to its last @."""
     scheme, found, rest = url.partition("://")
     if not found or scheme.lower() == "file":
         return _Parts("", "", url, "", "")

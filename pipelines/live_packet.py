@@ -63,9 +63,9 @@ class LivePacket:
         return float(self.packet.dts * self.stream.time_base)
 
 
-def detached(packet: av.Packet[Any], pts: int, dts: int) -> av.Packet[Any]:
-    """A copy of a packet that no longer refers to its stream, with other times."""
-    copy = av.Packet(bytes(packet))
+def detached(packet: av.Packet[Any], pts: int, dts: int, data: bytes | None = None) -> av.Packet[Any]:
+    """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload."""
+    copy = av.Packet(bytes(packet) if data is None else data)
     copy.time_base = packet.time_base
     copy.pts, copy.dts, copy.duration = pts, dts, packet.duration or 0
     copy.is_keyframe = packet.is_keyframe

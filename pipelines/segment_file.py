@@ -13,6 +13,7 @@ import av
 
 from duoview.errors import ContainerFormatError, LimitError
 
+from .adts import low_complexity_config, without_header
 from .live_packet import LivePacket, detached
 from .stream_layout import StreamLayout
 
@@ -27,6 +28,8 @@ FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     "nut": ("nut", {}),
 }
 
+# They take no ADTS headers, and libavformat cannot remove them once their own header is written.
+_BARE_AAC = ("mp4", "mov")
 # Errors that say nothing about what a file holds.
 _NOT_ITS_FAULT = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
 
@@ -59,6 +62,7 @@ class SegmentFile:
         self.path = path
         self.content = Content()
         self._zero: Fraction | None = None
+        self._aac: dict[int, bytes] = {}  # configuration, by stream, of those whose ADTS headers have to go
         name, options = format_of(format)
         # Every packet reaches the file when it is muxed; what the format holds back is bounded above.
         self._container = av.open(str(path), "w", format=name, options={"flush_packets": "1", **options})
@@ -84,6 +88,10 @@ class SegmentFile:
                         name=str(self.path),
                     ) from error
                 streams[-1].time_base = info.time_base
+                if info.codec == "aac" and format in _BARE_AAC and not stream.codec_context.extradata:
+                    context = stream.codec_context
+                    config = low_complexity_config(context.sample_rate, context.layout.nb_channels)
+                    streams[-1].codec_context.extradata = self._aac[info.index] = config
         return streams
 
     def write(self, packet: LivePacket) -> None:
@@ -93,7 +101,9 @@ class SegmentFile:
         if self._zero is None:
             self._zero = source.dts * base
         shift = round(self._zero / base)
-        copy = detached(source, source.pts - shift, source.dts - shift)
+        config = self._aac.get(packet.stream.index)
+        data = without_header(bytes(source), config) if config is not None else None
+        copy = detached(source, source.pts - shift, source.dts - shift, data)
         copy.stream = self._streams[packet.stream.index]
         begin = float((source.pts - shift) * base)
         end = begin + float((source.duration or 0) * base)

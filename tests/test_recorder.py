@@ -378,6 +378,22 @@ def test_sound_that_a_format_cannot_hold_is_a_clear_error(tmp_path: Path) -> Non
     assert (segment.number, segment.frames, segment.packets) == (1, 10, len(taken))
 
 
+@pytest.mark.parametrize("format_", ["mkv", "mp4", "mov", "ts", "nut"])
+def test_sound_of_a_transport_stream_is_kept_in_every_format(tmp_path: Path, format_: str) -> None:
+    path = tmp_path / "talking.ts"
+    path.write_bytes(b"".join(CAMERA.clip(sound=True)))
+    taken = packets_of(path, audio=True)
+    segments = record(tmp_path, taken, format=format_)
+    assert sum(segment.frames for segment in segments) == 50 and not any(segment.recovered for segment in segments)
+    samples = 0
+    for segment in segments:
+        with av.open(str(tmp_path / segment.file)) as container:
+            assert container.streams.audio[0].rate == 16000
+            samples += sum(frame.samples for frame in container.decode(audio=0))
+    first = next(n for n, packet in enumerate(taken) if packet.is_video_key)
+    assert samples == 1024 * sum(packet.stream.type == "audio" for packet in taken[first:])
+
+
 def test_an_event_is_recorded_with_what_came_before_it(tmp_path: Path, packets: list[LivePacket]) -> None:
     recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
     with recorder, EventRecorder(recorder, PacketRing(0.3), after=0.1) as events:
