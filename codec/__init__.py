@@ -22,7 +22,8 @@ from duoview.errors import (
     LimitError,
     ProfileError,
 )
-from duoview.findings import FrameFindings, detections_of
+from duoview.events import Event
+from duoview.findings import FrameFindings, detections_of, events_of
 from duoview.inner import InnerSettings
 from duoview.profile import Profile
 
@@ -42,6 +43,7 @@ __all__ = [
     "DetectorError",
     "Encoder",
     "Error",
+    "Event",
     "FrameFindings",
     "FrameOrigin",
     "Graph",
@@ -51,6 +53,7 @@ __all__ = [
     "ProfileError",
     "Stage",
     "detections_of",
+    "events_of",
     "open",
 ]
 

@@ -18,12 +18,16 @@ MAX_SIDE = 16384
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: box (x0, y0, x1, y1) in pixels of its frame, score 0 to 1, class id and its name."""
+    """One object: box (x0, y0, x1, y1) in pixels of its frame, score 0 to 1, class id and its name.
+
+    track_id: the number of its track, from 1 on; None where no tracker looked, or none has a track of it yet.
+    """
 
     box: tuple[float, float, float, float]
     score: float
     class_id: int
     name: str
+    track_id: int | None = None
 
     @property
     def width(self) -> float:
@@ -48,9 +52,11 @@ class Detections:
     boxes: (N, 4) float32, x0 y0 x1 y1 in pixels of the frame, which reaches from 0, 0 to width, height.
     scores: (N,) float32, 0 to 1. classes: (N,) int32, each an index of `names`.
     names: the class names of the model, all of them. model: its name. width, height: the frame's size in pixels.
+    track_ids: (N,) int64, the number of each object's track from 1 on, no number twice, 0 for an object without one;
+    None where no tracker looked.
 
     Any array or list is taken and copied; the arrays here cannot be written to. Two are equal when all of this is.
-    Raises ValueError for shapes that do not agree, values that are not finite, scores or class ids out of range.
+    Raises ValueError for shapes that do not agree, values that are not finite, scores, class or track ids out of range.
     """
 
     boxes: NDArray[np.float32]
@@ -60,6 +66,7 @@ class Detections:
     model: str
     width: int
     height: int
+    track_ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for side, value in (("width", self.width), ("height", self.height)):
@@ -89,6 +96,8 @@ class Detections:
         if len(classes) and (classes.min() < 0 or classes.max() >= len(names)):
             wrong = classes[(classes < 0) | (classes >= len(names))][0]
             raise ValueError(f"class id {wrong}: expected 0 to {len(names) - 1}, an index of the {len(names)} names")
+        if self.track_ids is not None:
+            object.__setattr__(self, "track_ids", _checked_tracks(self.track_ids, len(boxes)))
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "boxes", _frozen(boxes, np.float32))
         object.__setattr__(self, "scores", _frozen(scores, np.float32))
@@ -110,7 +119,8 @@ class Detections:
         """One object; negative indices count from the end. Raises IndexError."""
         x0, y0, x1, y1 = self.boxes[index].tolist()
         class_id = int(self.classes[index])
-        return Detection((x0, y0, x1, y1), float(self.scores[index]), class_id, self.names[class_id])
+        track_id = int(self.track_ids[index]) or None if self.track_ids is not None else None
+        return Detection((x0, y0, x1, y1), float(self.scores[index]), class_id, self.names[class_id], track_id)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Detections):
@@ -132,7 +142,8 @@ class Detections:
             index = index.astype(np.intp)
         if index.dtype == np.bool_ and index.shape != (len(self),):
             raise ValueError(f"mask of shape {index.shape}: expected ({len(self)},)")
-        return replace(self, boxes=self.boxes[index], scores=self.scores[index], classes=self.classes[index])
+        return replace(self, boxes=self.boxes[index], scores=self.scores[index], classes=self.classes[index],
+                       track_ids=None if self.track_ids is None else self.track_ids[index])
 
     def above(self, score: float) -> Self:
         """Those with at least this score."""
@@ -163,6 +174,10 @@ class Detections:
         ]
         content = {"model": self.model, "width": self.width, "height": self.height, "names": list(self.names),
                    "objects": objects}
+        if self.track_ids is not None:
+            content["tracked"] = True
+            for item, track_id in zip(objects, self.track_ids.tolist(), strict=True):
+                item["track"] = track_id
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -172,7 +187,8 @@ class Detections:
         if not isinstance(content, dict):
             raise ValueError(f"detections in JSON: expected an object, found {type(content).__name__}")
         objects, names = _field(content, "objects", list), _field(content, "names", list)
-        boxes, scores, classes = [], [], []
+        boxes, scores, classes, tracks = [], [], [], []
+        tracked = "tracked" in content and _field(content, "tracked", bool)
         for index, item in enumerate(objects):
             if not isinstance(item, dict):
                 raise ValueError(f"detections in JSON: object {index} is {type(item).__name__}, expected an object")
@@ -182,18 +198,20 @@ class Detections:
             boxes.append(box)
             scores.append(_field(item, "score", (int, float), f"object {index}: "))
             classes.append(_field(item, "class", int, f"object {index}: "))
+            tracks.append(_field(item, "track", int, f"object {index}: ") if tracked else 0)
         try:
             arrays: tuple[Any, Any, Any] = (np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64),
                                             np.array(classes, np.int64))
             return cls(boxes=arrays[0], scores=arrays[1], classes=arrays[2], names=tuple(names),
                        model=_field(content, "model", str), width=_field(content, "width", int),
-                       height=_field(content, "height", int))
+                       height=_field(content, "height", int),
+                       track_ids=np.array(tracks, np.int64) if tracked else None)
         except (ValueError, OverflowError) as error:
             raise ValueError(f"detections in JSON: {error}") from None
 
     def _identity(self) -> tuple[Any, ...]:
         return (self.model, self.names, self.width, self.height, self.boxes.tobytes(), self.scores.tobytes(),
-                self.classes.tobytes())
+                self.classes.tobytes(), None if self.track_ids is None else self.track_ids.tobytes())
 
 
 def class_ids(classes: str | int | Iterable[str | int], names: tuple[str, ...]) -> list[int]:
@@ -210,6 +228,20 @@ def class_ids(classes: str | int | Iterable[str | int], names: tuple[str, ...]) 
     return found
 
 
+def _checked_tracks(track_ids: NDArray[Any], count: int) -> NDArray[np.int64]:
+    ids: NDArray[Any] = np.asarray(track_ids)
+    if ids.shape != (count,):
+        raise ValueError(f"track_ids of shape {ids.shape} beside {count} boxes: expected ({count},)")
+    if count and not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"track_ids of dtype {ids.dtype}: expected integers")
+    numbers, times = np.unique(ids[ids != 0], return_counts=True)
+    if len(numbers) and (numbers[0] < 0 or times.max() > 1):
+        wrong = numbers[0] if numbers[0] < 0 else numbers[np.argmax(times)]
+        raise ValueError(f"track id {wrong}{'' if wrong < 0 else ' twice'}: expected each from 1 on once, or 0 for no "
+                         "track")
+    return _frozen(ids, np.int64)
+
+
 def _frozen(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
     # Over bytes: nobody can make such an array writeable again. Adding 0 makes -0.0 and 0.0 one value.
     copy = np.asarray(array, dtype) + dtype(0)
@@ -223,7 +255,7 @@ def _shortest(value: np.float32) -> float:
 
 def _field(content: dict[str, Any], key: str, kind: Any, where: str = "") -> Any:
     value = content.get(key)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         shown = "is missing" if key not in content else f"is {value!r}"
         raise ValueError(f"detections in JSON: {where}{key!r} {shown}")
     return value

@@ -10,17 +10,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from duoview.models.coded_pairs import Scene
 from duoview.models.data import Material
 from duoview.models.fixed_point import ACCUMULATOR_LIMIT
 from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
+from duoview.models.train_restoration import RestorationTraining
 from duoview.models.train_saliency import CELL, SaliencyTraining
 from duoview.models.train_still import StillTraining
 
 COLUMNS = ("step", "minutes", "loss")
 SALIENCY_TITLE = "## The saliency network"
+RESTORATION_TITLE = "## The restoration network"
 
 
 def _curve(path: Path) -> str:
@@ -116,6 +119,35 @@ the n % of all cells with the highest answers; cover_n the share of the cells th
 objects are.
 
 {_curve(work / "saliency.jsonl")}"""
+
+
+def restoration_section(options: RestorationTraining, scenes: Sequence[Scene], held: Sequence[Scene],
+                        detectors: Sequence[str], guide: str, sources: str, work: Path) -> str:
+    """Section of a card on the restoration network, for `put_section`.
+
+    ``scenes`` are what was trained on with ``options``, ``held`` those held back, ``detectors`` the ones to be pleased,
+    ``guide`` the profile whose saliency network guided the encoder, ``sources`` a text on the data and its licences;
+    ``work`` is the folder of the log.
+    """
+    counts = Counter(scene.source for scene in scenes)
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    return f"""{RESTORATION_TITLE}
+`{json.dumps(asdict(options))}`. Pairs are frames of clips before and after our inner encoder and decoder, guided by the
+saliency network of profile {guide}, brought back to the source's size. Loss: {options.picture} times the absolute error
+(what is in no box weighs {options.outside}), {options.features} times the distance of the features and
+{options.answers} times that of the answers of {' and '.join(detectors)} on restored and on source pictures. Muon for
+pointwise convolutions, Adam for the rest, bfloat16 autocast.
+
+{len(scenes)} scenes of {len(counts)} videos ({shown}), of {sum(len(scene.frames) for scene in scenes)} frames. Held
+back: {', '.join(sorted({scene.source for scene in held})) or 'none'}.
+{told}
+Validation: held-back clips at 10 frames a second, averaged weights: weighted PSNR; distances of features and answers
+relative to those of pictures that were not restored; agreement (AP75) of what each detector finds with what it finds in
+the source, by quality index, and how much more that is than without restoration. The detectors named are the ones that
+were trained against, so that other judges gain less.
+
+{_curve(work / "restoration.jsonl")}"""
 
 
 def put_section(card: str, section: str) -> str:

@@ -133,24 +133,18 @@ def every(scene: Scene, rate: float) -> list[int]:
     return list(range(0, len(scene.frames), step))
 
 
-def scaled(frames: Sequence[av.VideoFrame], scale: float) -> list[av.VideoFrame]:
-    """Frames of a scaled, even size; with a scale of 1 the same frames."""
-    if scale == 1:
-        return list(frames)
-    return [f.reformat(max(2, round(f.width * scale / 2) * 2), max(2, round(f.height * scale / 2) * 2),
-                       interpolation="BICUBIC") for f in frames]
-
-
 def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fraction, profile: Profile | None = None
-         ) -> Iterator[tuple[int, bool, int, av.VideoFrame]]:
-    """Encode and decode frames: (number, whether it is a key frame, bytes of its packet, decoded frame), as shown.
+         ) -> Iterator[tuple[int, bool, int, av.VideoFrame, tuple[int, int]]]:
+    """Encode and decode frames: (number, whether it is a key frame, bytes of its packet, decoded frame, coded size).
+
+    In the order in which they are shown; the coded size (width, height) is without what extends the picture.
 
     profile: its saliency network guides the encoder, where the settings say so; None for no guidance.
     """
     first = frames[0]
     guide = Guide(settings, profile, threads=1, rate=float(rate)) if profile is not None else None
     encoder = InnerEncoder(settings, first.width, first.height, rate=rate, colour=coded_colour(first))
-    decoder = InnerDecoder(CODEC_NAMES[settings.codec], first.width, first.height, threads=1)
+    decoder = InnerDecoder(CODEC_NAMES[settings.codec], *encoder.size, threads=1)
     packets = []
     for ticket, frame in enumerate(frames):
         packets += encoder.encode(frame, ticket, key=ticket == 0, importance=guide.look(frame) if guide else None)
@@ -159,19 +153,19 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
     for packet in packets:
         if packet.background is not None:  # what it refers to comes first, and is not shown
             shown = decoder.decode(packet.background.packet, -1 - packet.ticket)
-            yield from ((ticket, *told[ticket], frame) for ticket, frame in shown if ticket in told)
+            yield from ((ticket, *told[ticket], frame, encoder.size) for ticket, frame in shown if ticket in told)
         for ticket, frame in decoder.decode(packet.data, packet.ticket):
             if ticket in told:
-                yield ticket, *told[ticket], frame
-    yield from ((ticket, *told[ticket], frame) for ticket, frame in decoder.flush() if ticket in told)
+                yield ticket, *told[ticket], frame, encoder.size
+    yield from ((ticket, *told[ticket], frame, encoder.size) for ticket, frame in decoder.flush() if ticket in told)
 
 
-def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, scale: float = 1.0,
+def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, scale: float | None = None,
                codec: str = "hevc", preset: str = "", simplify: Simplify | None = None,
                profile: Profile | None = None) -> CodedClip:
-    """The chosen frames of a scene, simplified and scaled, encoded and decoded, scaled back.
+    """The chosen frames of a scene, simplified, encoded and decoded, at the size of the source.
 
-    profile: as for `code`.
+    scale: of the coded pictures to the source's, None for the encoder's choice. profile: as for `code`.
     Raises ValueError when ``simplify`` or the codec gives another number of frames.
     """
     frames = [scene.frames[at] for at in chosen]
@@ -179,8 +173,8 @@ def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, s
     rate = scene.rate / step
     size = (frames[0].width, frames[0].height)
     settings = InnerSettings(codec=codec, preset=preset, q=q, gop=max(1, round(KEY_SECONDS * rate)), threads=1,
-                             scale=1.0)  # they are scaled here
-    given = scaled(simplify(frames, q) if simplify is not None else frames, scale)
+                             scale=scale)
+    given = simplify(frames, q) if simplify is not None else frames
     if len(given) != len(frames):
         raise ValueError(f"simplify gave {len(given)} frames for {len(frames)}")
     reader = PictureReader()
@@ -191,9 +185,9 @@ def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, s
     for at, frame in enumerate(frames):
         source[at] = reader.read(frame)[0, :, :size[1], :size[0]]
     shown = 0
-    for ticket, key, length, frame in code(given, settings, rate, profile):
+    for ticket, key, length, frame, coded_size in code(given, settings, rate, profile):
         starts.append(ticket if key or not starts else starts[-1])
-        picture = scaled_picture(reader, frame, (given[0].width, given[0].height), size)
+        picture = scaled_picture(reader, frame, coded_size, size)
         coded[ticket] = picture[0, :, :size[1], :size[0]]
         spent += length
         shown += 1

@@ -68,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--report", type=float, default=600.0, help="seconds from one measurement to the next")
     p.add_argument("--threads", type=int, default=0, help="default: all cores")
     p.add_argument("--device", default="cpu", help="of training: cpu or cuda (default: cpu)")
-    p.add_argument("--profile", type=Path, metavar="FOLDER", help="profile that gets the network at the end")
+    p.add_argument("--profile", type=Path, metavar="FOLDER",
+                   help="profile that gets the network, and its model card a section, at the end")
+    p.add_argument("--sources", type=Path, help="text file on the data and its licences, for the model card")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint and log")
     return p
 
@@ -90,9 +92,11 @@ def _run(given: argparse.Namespace) -> None:
     threads = given.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     device = torch.device(given.device)
+    # What can fail for want of a file fails now, not after hours.
     guide = Profile(given.guide)
+    told = given.sources.read_text() if given.sources else ""
     if given.profile is not None:
-        Profile(given.profile)  # what can fail for want of a file fails now, not after hours
+        Profile(given.profile)
     options = RestorationTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, codec=given.codec,
                                   preset=given.preset, qualities=tuple(given.qualities), device=given.device)
     eyes = [DetectorEye(given.yolox, YoloX(), _YOLOX_SCALE, device=device),
@@ -115,9 +119,14 @@ def _run(given: argparse.Namespace) -> None:
         print("held back: " + ", ".join(f"{key} {value}" for key, value in validation(network).items()))
     if given.profile is not None:
         # Not above: the exporter imports the networks, and they are imported with this module.
+        from duoview.export.card import put_section, restoration_section
         from duoview.export.profile import add_restoration
 
-        print(f"{given.profile}: sha256 {add_restoration(network.cpu().eval(), given.profile)}")
+        digest = add_restoration(network.cpu().eval(), given.profile)
+        card = given.profile / "MODEL_CARD.md"
+        section = restoration_section(options, scenes, held, list(judges), guide.name, told, given.out)
+        card.write_text(put_section(card.read_text() if card.is_file() else "", section))
+        print(f"{given.profile}: sha256 {digest}")
 
 
 def _one_of_each(scenes: Sequence[Scene]) -> list[Scene]:

@@ -33,7 +33,8 @@ class RestorationTraining:
     """Options of the stage: wall time, batch, crop in pixels, learning rate, seed.
 
     qualities: least and greatest q; ``strays``: share of clips of any q, so that no stream is outside of what was seen.
-    rates: frames per second that clips are brought to, 0 for their own. scales: of the coded pictures to the source's.
+    rates: frames per second that clips are brought to, 0 for their own. scales: of the coded pictures to the source's,
+    None for the encoder's choice.
     clips: how many coded clips are drawn from at a time; ``renew``: steps after which one of them is replaced.
     codec, preset: of the inner encoder.
     picture, features, answers: weights of the three losses. outside: weight of pixels away from all objects.
@@ -48,14 +49,14 @@ class RestorationTraining:
     qualities: tuple[int, int] = (8, 40)
     strays: float = 0.15
     rates: tuple[float, ...] = (10.0, 0.0)
-    scales: tuple[float, ...] = (1.0, 1.0, 1.0, 0.75, 0.5)
+    scales: tuple[float | None, ...] = (None, None, None, None, 0.6)
     clips: int = 32
     renew: int = 20
     codec: str = "hevc"
     preset: str = ""
-    picture: float = 4.0
+    picture: float = 20.0
     features: float = 1.0
-    answers: float = 0.5
+    answers: float = 0.25
     outside: float = 0.2
     aimed: float = 0.85
     device: str = "cpu"

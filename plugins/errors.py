@@ -28,6 +28,14 @@ class LinkError(Error, TypeError):
     """What one pad gives is not what the next pad takes, or an item of the wrong kind was pushed."""
 
 
+class FrameError(Error, ValueError):
+    """A frame lacks what a filter needs: times, what a detector or tracker finds, a pixel format it can write to."""
+
+
+class PublishError(Error, ConnectionError):
+    """A broker cannot be reached, refuses, or does not answer."""
+
+
 def suggestion(word: str, allowed: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest of the allowed words, or an empty text."""
     near = nearest(word, allowed)

@@ -22,6 +22,12 @@ OURS = {
     "dv_machine": "duoview.plugins.filters.dv_machine:Machine",
     "dv_human": "duoview.plugins.filters.dv_human:Human",
     "dv_detect": "duoview.plugins.filters.dv_detect:Detect",
+    "dv_track": "duoview.plugins.filters.dv_track:Track",
+    "dv_trigger": "duoview.plugins.filters.dv_trigger:Trigger",
+    "dv_roi": "duoview.plugins.filters.dv_roi:Roi",
+    "dv_mask": "duoview.plugins.filters.dv_mask:Mask",
+    "dv_metadata": "duoview.plugins.filters.dv_metadata:Metadata",
+    "dv_draw": "duoview.plugins.filters.dv_draw:Draw",
 }
 
 

@@ -16,6 +16,7 @@ table = BENCH.module("bench.accuracy.table")
 plot = BENCH.module("bench.accuracy.plot")
 metric = BENCH.module("bench.accuracy.metric")
 within = BENCH.module("bench.accuracy.within")
+kept = BENCH.module("bench.accuracy.kept")
 
 OURS = "neural, key 2s, zero latency"
 
@@ -133,6 +134,40 @@ def test_ours_is_not_ahead_where_a_peer_is_as_good() -> None:
     verdicts = comparison.Verdicts([*BENCH.sweep(100), *BENCH.sweep(90, base="inner", ours=True)])
     shown = table.within(within.best_within(verdicts, 150, "ap75"))
     assert "ahead of every other on 0 of 1 clips" in shown.note
+
+
+def source(value: float | None, **given: Any) -> Any:
+    return BENCH.verdict(codec="source", base="source", ap75=value, **given)
+
+
+def test_the_rate_that_keeps_the_sources_accuracy_is_read_from_the_envelope() -> None:
+    verdicts = comparison.Verdicts([source(0.63), *BENCH.sweep(100), *BENCH.sweep(60, base="inner", ours=True)])
+    found = {item.codec: item for item in kept.kept(verdicts, "x265-medium", "ap75")}
+    # 0.62 is the third point of every sweep, at 1.3 ** 2 times the rate of the first.
+    assert found["x265-medium, key 2s"].bytes_per_frame == pytest.approx(169, rel=1e-3)
+    ours = found["inner, key 2s"]
+    assert ours.bytes_per_frame == pytest.approx(101.4, rel=0.01) and ours.percent == pytest.approx(-40, abs=0.5)
+    assert ours.ours and ours.wanted == pytest.approx(0.62) and not ours.cheapest
+    shown = table.kept(list(found.values()))
+    assert "lose 1 points" in shown.title and ("0.620", "101 B", "-40.0 %") in {row[3:] for row in shown.rows}
+
+
+def test_a_coder_that_never_keeps_the_sources_accuracy_has_no_rate_for_it() -> None:
+    verdicts = comparison.Verdicts([source(1.0), *BENCH.sweep(100), *BENCH.sweep(60, base="inner", ours=True)])
+    for item in kept.kept(verdicts, "x265-medium", "ap75"):
+        assert item.bytes_per_frame is None and item.percent is None
+    assert all(row[4:] == ("-", "-") for row in table.kept(kept.kept(verdicts, "x265-medium", "ap75")).rows)
+
+
+def test_a_coder_whose_cheapest_point_keeps_it_is_told_apart() -> None:
+    verdicts = comparison.Verdicts([source(0.4), *BENCH.sweep(100)])
+    (item,) = kept.kept(verdicts, "x265-medium", "ap75")
+    assert item.cheapest and item.bytes_per_frame == pytest.approx(100)
+    assert table.kept([item]).rows[0][4] == "at most 100 B"
+
+
+def test_nothing_is_kept_where_the_source_has_nothing_to_judge_by() -> None:
+    assert kept.kept(comparison.Verdicts([source(None), *BENCH.sweep(100)]), "x265-medium", "ap75") == []
 
 
 def test_judges_of_other_tasks_are_compared_by_their_own_accuracy() -> None:

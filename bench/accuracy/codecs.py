@@ -14,12 +14,14 @@ from duoview.inner.settings import InnerSettings
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
     # As it comes. "plain" is it without guidance, "alone" with key frames that refer to no background, "unscaled" never
-    # smaller; "bare" is neither guided nor with a background. Cuts of the scene start no key frames, as with the peers.
+    # smaller, "unrestored" without the restoration network; "bare" is neither guided nor with a background. Cuts of the
+    # scene start no key frames, as with the peers.
     "inner": lambda variant, setup: _inner("inner", variant, setup),
     "inner-plain": lambda variant, setup: _inner("inner-plain", variant, setup, simplify="off"),
     "inner-alone": lambda variant, setup: _inner("inner-alone", variant, setup, background=0.0),
     "inner-bare": lambda variant, setup: _inner("inner-bare", variant, setup, simplify="off", background=0.0),
     "inner-unscaled": lambda variant, setup: _inner("inner-unscaled", variant, setup, scale=1.0),
+    "inner-unrestored": lambda variant, setup: _inner("inner-unrestored", variant, setup, restore=False),
     "inner-h264": lambda variant, setup: _inner("inner-h264", variant, setup, codec="h264"),
     "inner-av1": lambda variant, setup: _inner("inner-av1", variant, setup, codec="av1"),
     "x264-veryfast": lambda variant, setup: Peer("x264-veryfast", X264, "veryfast", variant, setup),
@@ -36,9 +38,9 @@ USUAL = tuple(name for name in CODECS if name != "hyperprior" and not name.start
 ANCHOR = "x265-medium"
 
 
-def _inner(name: str, variant: Variant, setup: Setup, **settings: Any) -> Codec:
+def _inner(name: str, variant: Variant, setup: Setup, *, restore: bool | None = None, **settings: Any) -> Codec:
     inner = InnerSettings(latency=variant.latency, threads=setup.threads, scene_cuts=False, **settings)
-    return Ours(name, always(variant, scale=1.0), setup, machine="inner", inner=inner)
+    return Ours(name, always(variant, scale=1.0), setup, restore=restore, machine="inner", inner=inner)
 
 
 def _learned(name: str, variant: Variant, setup: Setup) -> Codec:

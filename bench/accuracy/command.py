@@ -24,6 +24,7 @@ from bench.accuracy.curve import LEAST_POINTS
 from bench.accuracy.detection import ABOVE
 from bench.accuracy.judge import Judge, SourceFindings
 from bench.accuracy.judges import NETWORKS, open_named
+from bench.accuracy.kept import Kept, kept
 from bench.accuracy.ledger import Ledger, Verdict
 from bench.accuracy.metric import METRICS
 from bench.accuracy.page import page
@@ -61,10 +62,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Results:
-    """Mean BD-rates, the best within so many bytes, every BD-rate, and every point."""
+    """Mean BD-rates, the best within so many bytes, what keeps the source's accuracy, every BD-rate and point."""
 
     means: tuple[Mean, ...]
     within: tuple[Best, ...]
+    kept: tuple[Kept, ...]
     comparisons: tuple[Entry, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -183,7 +185,9 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
     entries = [entry for metric in metrics for entry in comparison.compare(looked, settings.anchor, metric)]
     averages = comparison.means(entries, looked)
     best = [best_within(looked, limit, metric) for metric in metrics for limit in settings.span.below]
+    keep = [kept(looked, settings.anchor, metric) for metric in metrics]
     result = measured(WHAT, profile, settings, Results(tuple(averages), tuple(item for group in best for item in group),
+                                                       tuple(item for group in keep for item in group),
                                                        tuple(entries), tuple(verdicts)))
     write(json_path, result)
     remarks: list[str] = []
@@ -195,6 +199,7 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
     for name, data in plots.items():
         _write(out / "plots" / f"{name}.png", data)
     short = [table.summary(averages, looked), *(table.within(group) for group in best if group),
+             *(table.kept(group) for group in keep if group),
              *(table.at_rates(looked, rates, metric) for metric in metrics)]
     tables = [*short, table.comparisons(entries), table.skipped(looked), table.points(looked)]
     where = _where(result.machine, profile, result.date)

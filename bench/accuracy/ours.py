@@ -18,18 +18,24 @@ from duoview import Decoder, Encoder, Profile
 
 
 class Ours(Codec):
-    """duoview's Encoder and Decoder. options: further arguments of the Encoder, which make the coders differ."""
+    """duoview's Encoder and Decoder.
+
+    restore: as of Decoder; None for what it does by itself. options: further arguments of the Encoder, which make the
+    coders differ.
+    """
 
     ours: ClassVar[bool] = True
 
-    def __init__(self, name: str, variant: Variant, setup: Setup, **options: Any) -> None:
+    def __init__(self, name: str, variant: Variant, setup: Setup, *, restore: bool | None = None,
+                 **options: Any) -> None:
         super().__init__(name, variant, range(64))
         self.profile = Profile(setup.profile)
-        self._threads, self._options = setup.threads, options
+        self._threads, self._restore, self._options = setup.threads, restore, options
 
     @property
     def version(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in sorted(self._options.items()))
+        told = self._options if self._restore is None else {**self._options, "restore": self._restore}
+        options = "".join(f", {name}={value!r}" for name, value in sorted(told.items()))
         return (f"duoview {duoview.__version__}, profile {self.profile.sha256.hex()[:12]}, code {_code_sha256()[:12]}"
                 f"{options}")
 
@@ -47,7 +53,7 @@ class Ours(Codec):
         return file.getvalue()
 
     def _decode(self, data: bytes) -> list[av.VideoFrame]:
-        decoder = Decoder(profile=self.profile, threads=self._threads, strict=True)
+        decoder = Decoder(profile=self.profile, threads=self._threads, strict=True, restore=self._restore)
         with duoview.open(io.BytesIO(data)) as source:
             frames = [frame for packet in source.demux() for frame in decoder.decode(packet)]
         return frames + decoder.decode(None)

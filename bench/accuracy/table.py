@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.accuracy.comparison import Entry, Mean, Verdicts
+from bench.accuracy.kept import Kept
 from bench.accuracy.metric import HEADLINE, METRICS
 from bench.accuracy.sweep import SOURCE
 from bench.accuracy.within import Best
@@ -106,6 +107,19 @@ def within(found: Sequence[Best]) -> Table:
                  "Of every coder its best measured point over all settings, mean over the judges that decide. "
                  "No point: the cheapest of any setting has more bytes, and stands there."
                  + (f" Ours is ahead of every other on {ahead} of {len(clips)} clips." if ours else ""))
+
+
+def kept(found: Sequence[Kept]) -> Table:
+    """The bytes a frame that keep the source's accuracy, or almost. found: of one metric."""
+    rows = []
+    for item in found:
+        rate = "-" if item.bytes_per_frame is None else f"{item.bytes_per_frame:.0f} B"
+        rows.append((item.clip, item.judge, item.codec, f"{item.wanted:.3f}",
+                     f"at most {rate}" if item.cheapest else rate, _percent(item.percent)))
+    metric, loss = (found[0].metric, found[0].loss) if found else ("ap75", 0.0)
+    return Table(f"Bytes a frame that lose {100 * loss:g} points of the source's accuracy ({METRICS[metric].title})",
+                 ("clip", "judge", "codec", "accuracy", "from", "against the anchor"), tuple(rows),
+                 "The least rate on the envelope, linear in log rate. -: no measured point is so good.")
 
 
 def points(verdicts: Verdicts) -> Table:

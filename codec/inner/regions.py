@@ -21,7 +21,7 @@ from duoview.machine import MAX_Q
 from .importance import CELL, Map
 
 #: How much coarser what no detector needs is quantised: this share of the codec's 51 quantisers.
-COARSER = 0.14
+COARSER = 0.08
 #: Up to this quality; towards the best one all of the picture counts more and more.
 FULL_UNTIL = 40
 
@@ -60,7 +60,7 @@ def rectangles(importance: Map, coarser: float, *, finer: float = 0.0, where: Ma
     there = np.zeros_like(importance) if where is None else np.minimum(where, 1)
     while True:
         labels = 2 * _levels(importance, side, _STEPS) + _levels(255 * there, side, 1)
-        found = _merged(labels)
+        found = merged_runs(labels)
         if len(found) <= _MOST:
             break
         side *= 2
@@ -81,8 +81,11 @@ def _levels(importance: Map, side: int, steps: int) -> NDArray[np.int64]:
     return (most * steps + 254) // 255
 
 
-def _merged(levels: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
-    """Runs of equal levels above 0 in every row, joined with the same run of the row before."""
+def merged_runs(levels: NDArray[np.int64]) -> list[tuple[int, int, int, int, int]]:
+    """Runs of equal levels above 0 in every row, joined with the same run of the row before.
+
+    levels: (rows, columns). Rectangles as (x, y, width, height, level), disjoint.
+    """
     found: list[tuple[int, int, int, int, int]] = []
     above: dict[tuple[int, int, int], int] = {}
     for y, row in enumerate(levels):
@@ -144,16 +147,17 @@ class RegionMarker:
                 cells = rectangles(importance, coarser, finer=finer - everywhere, where=where)
                 found += [replace(one, offset=one.offset - everywhere) for one in cells]
             whole = Rectangle(0, 0, picture.width, picture.height, coarser - everywhere)
-            self._key, self._graph = key, _graph(picture, [*found, whole])
+            self._key, self._graph = key, region_graph(picture, [*found, whole])
         self._graph.push(picture)
         marked = self._graph.pull()
         assert isinstance(marked, av.VideoFrame)
         return marked
 
 
-def _graph(picture: av.VideoFrame, found: Sequence[Rectangle]) -> Graph:
+def region_graph(picture: av.VideoFrame, found: Sequence[Rectangle]) -> Graph:
     """A graph that marks frames like this one. The first region that holds a block counts."""
     graph = Graph()
+    graph.threads = 1  # nothing is computed in it; starting threads would cost more than all of it
     last: FilterContext = graph.add_buffer(width=picture.width, height=picture.height, format=picture.format,
                             time_base=picture.time_base)
     for one in found:

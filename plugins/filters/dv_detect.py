@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import av
 
 from duoview.detectors import Detector, load
 from duoview.findings import FrameFindings
-from duoview.plugins.grammar import FilterText
 from duoview.plugins.links import LinkType
-from duoview.plugins.native import NativeFilters
 from duoview.plugins.options import option
+from duoview.plugins.references import References
 from duoview.plugins.stage import Stage
 
 
@@ -48,7 +46,7 @@ class Detect(Stage):
         super().__init__(*positional, **named)
         self.detector: Detector | None = self.load_detector()
         self._held: list[av.VideoFrame] = []
-        self._references = _same_frames()
+        self._references = References()
 
     def load_detector(self) -> Detector:
         """The detector for the options. Raises DetectorError or BackendUnavailableError."""
@@ -91,15 +89,6 @@ class Detect(Stage):
             self.detector = self.load_detector()
         for frame, found in zip(frames, self.detector(frames), strict=True):
             findings = FrameFindings.over(frame.opaque, found)
-            self._references.push(frame)
-            passed = self._references.pull()
-            if not frame.time_base:
-                passed.time_base = Fraction(0)  # none, as before
+            passed = self._references.reference(frame)
             passed.opaque = findings
-            passed.pict_type = 0  # left on a frame it would dictate the next encoder's choice
             yield passed
-
-
-def _same_frames() -> NativeFilters:
-    # PyAV has no call for a second reference to a frame's samples; libavfilter's null filter gives one.
-    return NativeFilters([FilterText("null", None, None, 1)], threads=1)

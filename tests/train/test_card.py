@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from duoview.export.card import model_card, put_section, saliency_section
+from duoview.export.card import model_card, put_section, restoration_section, saliency_section
+from duoview.models.coded_pairs import Scene
 from duoview.models.data import Material
 from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.network import Shape
 from duoview.models.sequences import SequenceMix
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
+from duoview.models.train_restoration import RestorationTraining
 from duoview.models.train_saliency import SaliencyTraining
 from duoview.models.train_still import StillTraining
 
@@ -77,6 +81,18 @@ def test_a_section_on_saliency_tells_data_detectors_and_curve(tmp_path: Path) ->
     assert "background of 1 sources is known, and shown to the network in 75%" in text
     assert "Held back: b, night." in text and "Made up." in text
     assert "| step | minutes | cover_98 |\n|-|-|-|\n| 9 | 1.5 | 0.3 |\n" in text
+
+
+def test_a_section_on_restoration_tells_clips_losses_and_curve(tmp_path: Path) -> None:
+    (tmp_path / "restoration.jsonl").write_text(json.dumps({"step": 7, "minutes": 2.5, "final": True, "wpsnr": 31.0}))
+    frames = [av.VideoFrame(16, 16, "yuv420p")] * 3
+    scenes = [Scene("yard", Fraction(10), frames), Scene("yard", Fraction(10), frames), Scene("town", Fraction(25), [])]
+    text = " ".join(restoration_section(RestorationTraining(qualities=(0, 9)), scenes, [Scene("road", Fraction(5), [])],
+                                        ["one", "two"], "s", "Made up.\n", tmp_path).split())
+    assert text.startswith("## The restoration network") and '"qualities": [0, 9]' in text
+    assert "answers of one and two on restored" in text and "saliency network of profile s" in text
+    assert "3 scenes of 2 videos (town 1, yard 2), of 6 frames. Held back: road. Made up." in text
+    assert "| 7 | 2.5 | 31.0 |" in text
 
 
 def test_a_section_goes_to_the_end_of_a_card_and_later_in_place_of_itself() -> None:
