@@ -18,14 +18,14 @@ class Capture:
 
     Attributes:
         source: the name of the source.
-        utc: microseconds since 1970-01-01 UTC, by our clock, when its data arrived.
+        utc_us: microseconds since 1970-01-01 UTC, by our clock, when its data arrived; `utc_of` and analytics find it.
         connection: number of the connection it came by, 1 for the first.
         discontinuity: it does not follow the frame given before it: the first of a connection, after a jump of the
             camera's clock, or after frames that were not decoded.
     """
 
     source: str
-    utc: int
+    utc_us: int
     connection: int
     discontinuity: bool
 
@@ -70,6 +70,6 @@ def detached(packet: av.Packet[Any], pts: int, dts: int, data: bytes | None = No
     copy.pts, copy.dts, copy.duration = pts, dts, packet.duration or 0
     copy.is_keyframe = packet.is_keyframe
     copy.is_corrupt = packet.is_corrupt
-    for data in packet.iter_sidedata():
-        copy.set_sidedata(data)
+    for side_data in packet.iter_sidedata():
+        copy.set_sidedata(side_data)
     return copy

@@ -95,7 +95,7 @@ class Recorder:
             return self._index.add(
                 file.path,
                 file.content,
-                utc=first.capture.utc,
+                utc=first.capture.utc_us,
                 start=first.seconds,
                 connection=first.capture.connection,
                 gap=self._first_gap,
@@ -129,7 +129,7 @@ class Recorder:
         try:
             if self._unlisted:
                 self._recover()
-            path = self._index.part_path(packet.capture.utc, self._format)
+            path = self._index.part_path(packet.capture.utc_us, self._format)
             self._file = SegmentFile(path, self._format, packet.layout)
         except ContainerFormatError:
             raise

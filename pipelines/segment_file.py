@@ -88,8 +88,9 @@ class SegmentFile:
                         name=str(self.path),
                     ) from error
                 streams[-1].time_base = info.time_base
-                if info.codec == "aac" and format in _BARE_AAC and not stream.codec_context.extradata:
-                    context = stream.codec_context
+                context = stream.codec_context
+                bare = format in _BARE_AAC and info.codec == "aac" and not context.extradata
+                if bare and isinstance(context, av.AudioCodecContext):
                     config = low_complexity_config(context.sample_rate, context.layout.nb_channels)
                     streams[-1].codec_context.extradata = self._aac[info.index] = config
         return streams

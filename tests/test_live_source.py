@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from duoview.detections import Detections
 from duoview.errors import LimitError
-from duoview.findings import FrameFindings
+from duoview.findings import FrameFindings, utc_of
 from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.connection import Cause, Loss, State
 from duoview.pipelines.errors import SourceLostError
-from duoview.pipelines.live_packet import capture_of
+from duoview.pipelines.live_packet import Capture, capture_of
 from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.peer import PeerError, PeerPacket, PeerSettings
 from duoview.pipelines.source_status import DropCause
 from duoview.pipelines.stream_layout import StreamInfo, StreamLayout
+from duoview.plugins.analytics.record import Record
 
 TIME_BASE = Fraction(1, 90000)
 VIDEO = StreamInfo(0, "video", "h264", TIME_BASE, Fraction(25), 64, 48)
@@ -193,7 +194,7 @@ def test_times_go_on_over_a_reconnect_with_the_gap_there_was() -> None:
     times = [packet.seconds for packet in packets]
     # 0.5 s of waiting and one frame's time to read lie between.
     assert times == pytest.approx([0, 0.04, 0.58, 0.62], abs=1e-4)
-    assert packets[2].capture.utc - packets[0].capture.utc == pytest.approx(580_000, abs=2)
+    assert packets[2].capture.utc_us - packets[0].capture.utc_us == pytest.approx(580_000, abs=2)
 
 
 def test_the_end_of_a_file_ends_the_iteration() -> None:
@@ -354,7 +355,7 @@ def test_frames_tell_where_they_come_from() -> None:
     assert [(c.source, c.connection, c.discontinuity) for c in captures] == [
         ("cam", 1, True), ("cam", 1, False), ("cam", 1, False), ("cam", 2, True), ("cam", 2, False)
     ]  # fmt: skip
-    assert captures[1].utc - captures[0].utc == pytest.approx(40_000, abs=2)
+    assert captures[1].utc_us - captures[0].utc_us == pytest.approx(40_000, abs=2)
 
 
 def test_frames_that_a_decoder_holds_back_keep_their_own_arrival_and_their_own_marks() -> None:
@@ -363,7 +364,7 @@ def test_frames_that_a_decoder_holds_back_keep_their_own_arrival_and_their_own_m
     frames = take(street.watch(frames=True, packets=False, reconnect=limited(1)), LiveSource.frames)
     captures = [frame.opaque for frame in frames]
     assert [capture.discontinuity for capture in captures] == [True, False, False, True, False, False]
-    arrivals = [(capture.utc - captures[0].utc) / 1e6 for capture in captures]
+    arrivals = [(capture.utc_us - captures[0].utc_us) / 1e6 for capture in captures]
     assert arrivals == pytest.approx([0, 0.04, 0.08, 0.12, 0.16, 0.2], abs=1e-5)
 
 
@@ -397,6 +398,12 @@ def test_closing_does_not_wait_for_the_next_attempt() -> None:
     assert source.close(timeout=10)
     assert source.status().state is State.CLOSED and source.ended
     assert source.close()
+
+
+def test_analytics_are_told_when_a_frame_was_taken() -> None:
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    frame.opaque = Capture("cam", 1_700_000_000_000_000, 1, False)
+    assert utc_of(frame) == Record.of(frame).utc_us == 1_700_000_000_000_000
 
 
 def test_a_source_for_which_the_system_has_no_thread_is_closed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

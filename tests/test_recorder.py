@@ -103,7 +103,7 @@ def test_segments_begin_with_key_frames_and_hold_every_picture(
 def test_times_and_counts_are_listed(tmp_path: Path, packets: list[LivePacket]) -> None:
     first, second, third = record(tmp_path, packets)
     assert (second.start or 0) - (first.start or 0) == pytest.approx(0.8)
-    assert first.utc == packets[0].capture.utc and third.utc == packets[40].capture.utc
+    assert first.utc == packets[0].capture.utc_us and third.utc == packets[40].capture.utc_us
     assert first.bytes == sum(packet.packet.size for packet in packets[:20])
     assert not any(segment.recovered for segment in (first, second, third))
     assert names(tmp_path) == sorted([first.file, second.file, third.file, "cam1.segments.jsonl"])
@@ -208,7 +208,7 @@ def test_a_crash_at_any_step_costs_no_segment_and_no_number(
     segments = record(tmp_path, packets[:20])
     assert [(segment.number, segment.frames) for segment in segments] == [(1, 20), (2, 20), (3, 20)]
     assert [segment.recovered for segment in segments] == [False, step != "listed", False]
-    assert segments[1].utc // 1000 == packets[20].capture.utc // 1000
+    assert segments[1].utc // 1000 == packets[20].capture.utc_us // 1000
     assert names(tmp_path) == sorted([*(segment.file for segment in segments), "cam1.segments.jsonl"])
 
 
