@@ -345,7 +345,7 @@ def test_a_file_that_cannot_be_opened_is_not_taken_for_an_empty_one(
     crash(tmp_path, packets, "written")
     before = names(tmp_path)
 
-    def refuse(number: int) -> Callable[..., None]:
+    def refuse(number: int) -> Callable[..., int]:
         return lambda *args, **values: av.error.err_check(-number)
 
     for number in (errno.EACCES, errno.EMFILE):
@@ -436,7 +436,8 @@ def test_an_event_goes_on_where_its_beginning_cannot_be_written(
     tmp_path: Path, packets: list[LivePacket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Recorder(tmp_path, "cam1", seconds=60, sync=False)
-    begin, refused = recorder._begin, []
+    begin = recorder._begin
+    refused: list[LivePacket] = []
 
     def refuse_once(packet: LivePacket) -> None:
         if not refused:
