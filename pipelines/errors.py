@@ -15,6 +15,10 @@ class MediaError(Error, OSError):
     """An input cannot be read or an output cannot be written. Exit code 1."""
 
 
+class SourceLostError(Error, ConnectionError):
+    """A source is gone for good: a file broke off, or a live source used up the attempts it was given."""
+
+
 def reason(error: BaseException) -> str:
     """What an error says, without the numbers and repeated names that libav and the system put around it."""
     if isinstance(error, av.error.FFmpegError):
