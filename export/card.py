@@ -143,9 +143,9 @@ pointwise convolutions, Adam for the rest, bfloat16 autocast.
 back: {', '.join(sorted({scene.source for scene in held})) or 'none'}.
 {told}
 Validation: held-back clips at 10 frames a second, averaged weights: weighted PSNR; distances of features and answers
-relative to those of pictures that were not restored; agreement (AP75) of what each detector finds with what it finds in
-the source, by quality index, and how much more that is than without restoration. The detectors named are the ones that
-were trained against, so that other judges gain less.
+relative to those of pictures that were not restored; by quality index, the share of the source's objects that each
+detector finds again with .75 of intersection over union, and how much more that is than without restoration. Those
+detectors were trained against: what they gain, others need not.
 
 {_curve(work / "restoration.jsonl")}"""
 

@@ -239,7 +239,7 @@ class InnerSettings:
             # by side without them.
             # Without cutree: with it, the same picture would not be the same packet. It also takes bits from what moves
             # for what stays: at equal AP75 20 to 25 % of two clips; in two crowds it is worth 3 to 8 %. Of those a
-            # greater difference between P and B frames brings back 3 to 5 %.
+            # greater difference between P and B frames brings back 3 to 10 %.
             own = ["log-level=none", "info=0", "open-gop=0", "repeat-headers=1", "wpp=0", "cutree=0",
                    "lookahead-slices=0", "qcomp=1", "psy-rdoq=0", "pbratio=1.5"]
             own += ["aq-mode=1", "aq-strength=1"] if bare else []
