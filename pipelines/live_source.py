@@ -156,6 +156,7 @@ class LiveSource:
             )
         # Of the reader's thread alone, from here on.
         self._peer: Peer | None = None
+        self._layout: StreamLayout | None = None
         self._timeline = Timeline()
         self._decode_times: DecodeTimes[PeerPacket] = DecodeTimes()
         self._lag = Lag()
@@ -252,6 +253,20 @@ class LiveSource:
         """Whether nothing more comes: all queues are closed and empty."""
         return all(queue is None or queue.finished for queue in (self._frames, self._packets))
 
+    @property
+    def layout(self) -> StreamLayout | None:
+        """The streams of the last connection: their sizes and nominal rates; None before the first."""
+        return self._layout
+
+    @property
+    def finite(self) -> bool:
+        """Whether the source has an end of its own, as a file has; of some this is known once they are open."""
+        return self._connection.finite
+
+    def waiting(self) -> tuple[int, int]:
+        """Frames and packets that nobody took yet."""
+        return len(self._frames or ()), len(self._packets or ())
+
     def status(self) -> SourceStatus:
         """The present state and all counters."""
         self._report(Event.TICK)
@@ -329,7 +344,7 @@ class LiveSource:
             peer = self._opener(self._peer_settings)
         except PeerError as error:
             return self._report(Event.FAILED, error.loss)
-        self._peer = peer
+        self._peer, self._layout = peer, peer.layout
         finite = peer.finite if self._live is None else not self._live
         self._connection.finite = finite
         waits = finite or self._mode == "every_frame"

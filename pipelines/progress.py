@@ -32,6 +32,7 @@ class Progress:
     ) -> None:
         self.frames = 0
         self.size = 0
+        self.dropped = 0
         self.time = Fraction(0)
         self.expected = expected
         self._console = console
@@ -98,7 +99,7 @@ class Progress:
             f"out_time_ms={microseconds}",  # ffmpeg's own name for microseconds
             f"out_time={clock(self.time)}",
             "dup_frames=0",
-            "drop_frames=0",
+            f"drop_frames={self.dropped}",
             f"speed={speed:.3g}x",
             f"progress={'end' if last else 'continue'}",
         ]

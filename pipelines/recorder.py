@@ -13,7 +13,7 @@ from duoview.plugins.containers.failure import FAILURES
 
 from .errors import media_error
 from .live_packet import LivePacket
-from .segment_file import SegmentFile, format_of
+from .segment_file import RecordedFile, SegmentFile, format_of
 from .segment_index import Segment, SegmentIndex, read_segments
 
 
@@ -43,10 +43,10 @@ class Recorder:
         """
         if not (math.isfinite(seconds) and seconds > 0):
             raise LimitError(f"recording {name!r}: seconds={seconds:g}: expected more than 0")
-        format_of(format)
+        self._check_format(format)
         self._seconds, self._format, self._sync = seconds, format, sync
         self._index = SegmentIndex(Path(folder), name, sync=sync)
-        self._file: SegmentFile | None = None
+        self._file: RecordedFile | None = None
         self._first: LivePacket | None = None
         self._gap = self._first_gap = self._unlisted = False
         self.skipped = 0
@@ -63,13 +63,11 @@ class Recorder:
         disk lets us, and recording goes on with the next key frame.
         """
         done = None
-        first = self._first
-        other = first is not None and packet.capture.connection != first.capture.connection
+        other = self._other_connection(packet)
+        begins = self.begins_with(packet)
         self._gap = self._gap or packet.capture.discontinuity or other
-        if self._file is not None and other and not packet.is_video_key:
-            done = self.cut()  # its streams may be others: nothing of it belongs into this file
-        elif self._file is not None and packet.is_video_key and (self._gap or self._full(packet)):
-            done = self.cut()
+        if self._file is not None and (begins or other):
+            done = self.cut()  # of another connection the streams may be others: nothing of it belongs into this file
         if self._file is None:
             if not packet.is_video_key:
                 self.skipped += 1
@@ -83,6 +81,13 @@ class Recorder:
             self._give_up(file)
             raise media_error(str(file.path), "cannot record", error) from error
         return done
+
+    def begins_with(self, packet: LivePacket) -> bool:
+        """Whether `write` would begin a segment with this packet."""
+        if not packet.is_video_key:
+            return False
+        gap = self._gap or packet.capture.discontinuity or self._other_connection(packet)
+        return self._file is None or gap or self._full(packet)
 
     def cut(self) -> Segment | None:
         """End the segment here; return it, or None where none was begun. Raises MediaError."""
@@ -121,6 +126,18 @@ class Recorder:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
+    # What another kind of file overrides.
+
+    def _check_format(self, format: str) -> None:
+        format_of(format)
+
+    def _create(self, path: Path, packet: LivePacket) -> RecordedFile:
+        """The file that begins with this packet."""
+        return SegmentFile(path, self._format, packet.layout)
+
+    def _other_connection(self, packet: LivePacket) -> bool:
+        return self._first is not None and packet.capture.connection != self._first.capture.connection
+
     def _full(self, packet: LivePacket) -> bool:
         return self._first is not None and packet.seconds - self._first.seconds >= self._seconds
 
@@ -130,14 +147,14 @@ class Recorder:
             if self._unlisted:
                 self._recover()
             path = self._index.part_path(packet.capture.utc_us, self._format)
-            self._file = SegmentFile(path, self._format, packet.layout)
+            self._file = self._create(path, packet)
         except ContainerFormatError:
             raise
         except FAILURES as error:
             raise media_error(str(path), "cannot record", error) from error
         self._first, self._first_gap, self._gap = packet, self._gap, False
 
-    def _give_up(self, file: SegmentFile) -> None:
+    def _give_up(self, file: RecordedFile) -> None:
         self._file, self._gap = None, True
         # The end may not fit either; the file is readable without it.
         with contextlib.suppress(*FAILURES):

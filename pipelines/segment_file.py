@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 
@@ -52,6 +52,19 @@ class Content:
             self.frames += 1
             self._begin = begin if self._begin is None else min(self._begin, begin)
             self.seconds = max(self.seconds, end - self._begin)
+
+
+class RecordedFile(Protocol):
+    """What a recorder writes to."""
+
+    path: Path
+    content: Content
+
+    def write(self, packet: LivePacket) -> None:
+        """Add a packet. Raises what PyAV raises."""
+
+    def close(self, *, sync: bool) -> None:
+        """Write the end; `sync`: and see it onto the disk. Raises what PyAV and the system raise."""
 
 
 class SegmentFile:

@@ -7,7 +7,7 @@ native filters inside one av.filter.Graph and our stages between them; nothing r
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Self
 
@@ -270,6 +270,10 @@ class Graph(Flow):
             raise LinkError(f"the graph has inputs ({names}): use process(items), run(items) or push and pull")
         edge = self._output_edge(None)
         return (item for name, item in self._run({}) if name == edge.name)
+
+    def observe(self, told: Callable[[str, float], None] | None) -> None:
+        """Have every filter's work told: its label (native filters' together), and the seconds of one step of it."""
+        self._schedule.observe = told
 
     def reset(self) -> None:
         """Forget all items and state of every filter, as after a seek; a graph's own sources begin again."""

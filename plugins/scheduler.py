@@ -8,7 +8,8 @@ hold up others that wait already, since a filter may want those alone (concat do
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import av
@@ -95,6 +96,8 @@ class Schedule:
         self.nodes = tuple(nodes)
         self._discards = tuple(discards)
         self._limit = limit
+        #: Told of the work of each flow: its label, and the seconds that one item, or the want of more, took.
+        self.observe: Callable[[str, float], None] | None = None
         several_ends = sum(edge.target is None for node in nodes for edge in node.outputs) > 1  # null sinks too
         for node in self.nodes:
             makes = not node.inputs or node.flow.makes_items
@@ -158,7 +161,7 @@ class Schedule:
         if edge.ended:
             return False
         try:
-            item = node.flow.poll(edge.source_pad)
+            item = node.flow.poll(edge.source_pad) if self.observe is None else self._observed(node, edge)
         except av.error.EOFError:
             edge.ended = True
             self._close_if_done(node)
@@ -175,6 +178,14 @@ class Schedule:
                 f"{len(edge.queue)} items wait {where}, more than the limit of {self._limit}; {remedy}"
             )
         return True
+
+    def _observed(self, node: Node, edge: Edge) -> Any:
+        assert self.observe is not None
+        began = perf_counter()
+        try:
+            return node.flow.poll(edge.source_pad)
+        finally:
+            self.observe(node.flow.label, perf_counter() - began)
 
     def _take_others(self, node: Node, wanted: Edge, *, all_there_is: bool) -> bool:
         """Empty the node's other outputs, which must not pile up inside; a source is not driven on for them.

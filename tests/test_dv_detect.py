@@ -15,6 +15,7 @@ import pytest
 
 import duoview
 from duoview.decoder import FrameOrigin
+from duoview.detectors import Detector
 from duoview.errors import BackendUnavailableError, DetectorError, DetectorNotFoundError
 from duoview.findings import FrameFindings, detections_of
 from duoview.pipelines.filters import filter_help
@@ -216,7 +217,7 @@ def test_what_is_wrong_with_the_model_is_said_when_the_graph_is_read(model: str,
 
 def test_outputs_of_another_shape_at_run_time_are_refused_and_the_next_frame_comes(model: str) -> None:
     stage = Detect(model)
-    assert stage.detector is not None
+    assert isinstance(stage.detector, Detector)
     network = stage.detector._network
     stage.detector._network = lambda **inputs: [np.zeros((1, 6, 5), np.float32)]  # type: ignore[assignment]
     stage.push(coloured(0))

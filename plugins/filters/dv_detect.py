@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 
-from duoview.detectors import Detector, load
+from duoview.detections import Detections
+from duoview.detectors import load
 from duoview.findings import FrameFindings
 from duoview.plugins.links import LinkType
 from duoview.plugins.options import option
 from duoview.plugins.references import References
 from duoview.plugins.stage import Stage
+
+#: What finds objects: a Detector, or something in front of one that several graphs share.
+Finder: TypeAlias = Callable[[Sequence[av.VideoFrame]], list[Detections]]
 
 
 class Detect(Stage):
@@ -45,11 +49,11 @@ class Detect(Stage):
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
-        self.detector: Detector | None = self.load_detector()
+        self.detector: Finder | None = self.load_detector()
         self._held: list[av.VideoFrame] = []
         self._references = References()
 
-    def load_detector(self) -> Detector:
+    def load_detector(self) -> Finder:
         """The detector for the options. Raises DetectorError or BackendUnavailableError."""
         options = self.options
         names = [word for word in options.classes.split("|") if word]

@@ -1,0 +1,196 @@
+"""One recording as retention sees it: which of its segments are there, what each is worth, and how one is removed.
+
+The index of segments (`SegmentIndex`) is the recorder's and is only read here. What was removed stands in a file beside
+it, ``NAME.removed.jsonl``: a segment is noted there, and only then is its file removed. Whatever a pass dies of, each
+segment that is listed and not noted has its file; a file that is left of one that was noted goes with the next pass.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from duoview.errors import ContainerFormatError
+from duoview.pipelines.segment_index import Segment, index_path
+
+from .journal import JournalReader, JournalWriter
+
+_MARGIN = 5_000_000  # microseconds around an event that belong to it
+
+
+class Kind(enum.Enum):
+    """What a recording holds."""
+
+    CAMERA = "camera"  # the camera's packets, as they came
+    CLIPS = "clips"  # the same, around events only
+    MACHINE = "machine"  # the machine layer
+
+
+class Tier(enum.Enum):
+    """What a segment is worth, from the least on: in this order they go when the disk is full."""
+
+    CONTINUOUS = "continuous"  # a camera's packets while nothing happened
+    MOTION = "motion"  # while something moved
+    EVENTS = "events"  # around an event of objects
+    MACHINE_ONLY = "machine_only"  # the machine layer while nothing happened
+    MACHINE_OF_EVENTS = "machine_of_events"  # the machine layer of an event: goes by its own age, or never
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A segment that is there. `bytes`: of its file; `end`: of its last frame, in microseconds since 1970."""
+
+    archive: Archive
+    segment: Segment
+    tier: Tier
+    bytes: int
+
+    @property
+    def end(self) -> int:
+        return self.segment.utc + round(self.segment.seconds * 1e6)
+
+
+class Archive:
+    """A recording and the events of its camera."""
+
+    def __init__(self, folder: Path, name: str, kind: Kind, *, events: Path | None = None) -> None:
+        """`events`: the journal of the camera's events, as `EventJournal` writes it."""
+        self.folder, self.name, self.kind = folder, name, kind
+        self._index = JournalReader(index_path(folder, name))
+        self._notes = JournalReader(removed_path(folder, name))
+        self._events = JournalReader(events) if events is not None else None
+        self._segments: dict[int, Segment] = {}
+        self._sizes: dict[int, int] = {}
+        self._removed: set[int] = set()
+        self._spans: dict[tuple[Any, ...], tuple[int, int, bool]] = {}  # begin, end, and whether it is only motion
+        self._begun = False
+        self._writer: JournalWriter | None = None
+
+    def refresh(self) -> None:
+        """Read what is new, and finish what an earlier pass left undone. Raises OSError, ContainerFormatError."""
+        # The notes first: what they name was listed before, while a segment may be listed and noted in between.
+        fresh = {int(note["number"]) for note in self._notes.new()}
+        for line in self._index.new():
+            try:
+                segment = Segment(**line)
+            except TypeError as error:
+                raise ContainerFormatError(f"{self._index.path}: {error}", name=str(self._index.path)) from error
+            self._segments[segment.number] = segment
+        self._removed |= fresh
+        if not self._begun:
+            self._finish_earlier_pass()
+            self._begun = True
+        for number in fresh:
+            self._segments.pop(number, None)
+        for line in self._events.new() if self._events is not None else ():
+            key = (line["trigger"], line["number"], line["start_utc_us"])
+            self._spans[key] = (line["start_utc_us"], line["end_utc_us"], line["kind"] == "motion")
+
+    def _finish_earlier_pass(self) -> None:
+        there = {entry.name for entry in os.scandir(self.folder)}
+        gone = []
+        for number, segment in list(self._segments.items()):
+            if number in self._removed:
+                if segment.file in there:
+                    (self.folder / segment.file).unlink(missing_ok=True)
+                del self._segments[number]
+            elif segment.file not in there:
+                gone.append(segment)  # removed by hand, or a pass on a full disk died before its note was written
+        if gone:
+            self._note(gone, "missing")
+
+    def stored(self) -> list[Stored]:
+        """The segments that are there, oldest first."""
+        motion, objects = self._intervals(motion=True), self._intervals(motion=False)
+        return [Stored(self, one, self._tier(one, motion, objects), self._size(one)) for one in self._segments.values()]
+
+    def remove(self, segments: Sequence[Segment], why: str) -> int:
+        """Note and remove segments; returns the bytes of their files. Raises OSError."""
+        size = sum(self._size(segment) for segment in segments)
+        try:
+            self._note(segments, why)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not segments:
+                raise
+            # Not even the note fits: the first file goes before its note. Dying here leaves a segment without a file,
+            # which the next process notes as missing.
+            (self.folder / segments[0].file).unlink(missing_ok=True)
+            self._note(segments, why)
+        for segment in segments:
+            (self.folder / segment.file).unlink(missing_ok=True)
+        return size
+
+    def close(self) -> None:
+        """Let go of the notes. May be called more than once."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _note(self, segments: Iterable[Segment], why: str) -> None:
+        if self._writer is None:
+            self._writer = JournalWriter(removed_path(self.folder, self.name))
+        numbers = [segment.number for segment in segments]
+        self._writer.add(({"number": number, "why": why} for number in numbers), sync=True)
+        for number in numbers:
+            self._segments.pop(number, None)
+            self._sizes.pop(number, None)
+        self._removed.update(numbers)
+
+    def _size(self, segment: Segment) -> int:
+        size = self._sizes.get(segment.number)
+        if size is None:
+            try:
+                size = (self.folder / segment.file).stat().st_size
+            except FileNotFoundError:
+                size = 0
+            self._sizes[segment.number] = size
+        return size
+
+    def _intervals(self, *, motion: bool) -> list[tuple[int, int]]:
+        """Begin and end of the events of one sort, without overlaps, in order."""
+        merged: list[tuple[int, int]] = []
+        for begin, end, only_motion in sorted(self._spans.values()):
+            if only_motion != motion:
+                continue
+            begin, end = begin - _MARGIN, end + _MARGIN
+            if merged and begin <= merged[-1][1]:
+                merged[-1] = merged[-1][0], max(merged[-1][1], end)
+            else:
+                merged.append((begin, end))
+        return merged
+
+    def _tier(self, segment: Segment, motion: list[tuple[int, int]], objects: list[tuple[int, int]]) -> Tier:
+        end = segment.utc + round(segment.seconds * 1e6)
+        of_objects = _overlaps(objects, segment.utc, end)
+        if self.kind is Kind.MACHINE:
+            event = of_objects or _overlaps(motion, segment.utc, end)
+            return Tier.MACHINE_OF_EVENTS if event else Tier.MACHINE_ONLY
+        if self.kind is Kind.CLIPS or of_objects:
+            return Tier.EVENTS
+        return Tier.MOTION if _overlaps(motion, segment.utc, end) else Tier.CONTINUOUS
+
+
+def _overlaps(intervals: list[tuple[int, int]], begin: int, end: int) -> bool:
+    after = bisect_right(intervals, (end, end))
+    return after > 0 and intervals[after - 1][1] >= begin
+
+
+def removed_path(folder: Path, name: str) -> Path:
+    """Where a recording's removed segments are noted."""
+    return folder / f"{name}.removed.jsonl"
+
+
+def present_segments(folder: Path, name: str) -> list[Segment]:
+    """The listed segments of a recording that were not removed. Raises OSError, ContainerFormatError."""
+    removed = {int(note["number"]) for note in JournalReader(removed_path(folder, name)).new()}
+    return [one for one in map(_segment, JournalReader(index_path(folder, name)).new()) if one.number not in removed]
+
+
+def _segment(line: dict[str, Any]) -> Segment:
+    return Segment(**line)

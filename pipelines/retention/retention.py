@@ -1,0 +1,113 @@
+"""A pass over recordings: what is too old or too much goes, and so much more that the disk keeps its reserve."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from duoview.errors import Error, LimitError
+
+from .archive import Archive, Stored, Tier
+
+#: The order in which tiers go for room on the disk. The machine layer of an event is not among them.
+FIRST_TO_GO = (Tier.CONTINUOUS, Tier.MOTION, Tier.EVENTS, Tier.MACHINE_ONLY)
+_AT_ONCE = 64  # segments removed between two looks at the disk
+
+
+class DiskFullError(Error, OSError):
+    """The disk has less than its reserve free, and nothing may be removed."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much of a tier is kept: to an age in seconds, to a size in bytes; None for no such limit."""
+
+    age: float | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("age", self.age), ("size", self.size)):
+            if value is not None and not value >= 0:
+                raise LimitError(f"retention: {name}={value}: expected 0 or more")
+
+
+@dataclass
+class Removed:
+    """What a pass removed: segments and bytes by tier, and by why: age, size, disk."""
+
+    segments: dict[tuple[Tier, str], int] = field(default_factory=lambda: defaultdict(int))
+    bytes: int = 0
+
+
+class Retention:
+    """Limits for the recordings of one folder; passive, one pass a call."""
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: Mapping[Tier, Limit],
+        *,
+        reserve: int = 0,
+        free: Callable[[Path], int] | None = None,
+        now: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """`reserve`: bytes to keep free on the folder's disk.
+
+        `free` tells the free bytes, `now` the microseconds since 1970; both for tests.
+        """
+        self.folder, self.limits, self.reserve = folder, dict(limits), reserve
+        self._free = free or (lambda path: shutil.disk_usage(path).free)
+        self._now = now
+
+    def run(self, archives: Sequence[Archive], *, delete_for_room: bool = True) -> Removed:
+        """One pass. Raises OSError, ContainerFormatError, and DiskFullError when the reserve cannot be had.
+
+        Without `delete_for_room` a lack of it removes nothing and raises at once, after ages and sizes were seen to.
+        """
+        removed = Removed()
+        for archive in archives:
+            archive.refresh()
+        stored = sorted((one for archive in archives for one in archive.stored()), key=lambda one: one.end)
+        tiers: dict[Tier, list[Stored]] = {tier: [] for tier in Tier}
+        for one in stored:
+            tiers[one.tier].append(one)
+        for tier, limit in self.limits.items():
+            if limit.age is not None:
+                oldest = self._now() - round(limit.age * 1e6)
+                self._remove(tiers[tier], sum(one.end < oldest for one in tiers[tier]), "age", removed)
+            if limit.size is not None:
+                over, count = sum(one.bytes for one in tiers[tier]) - limit.size, 0
+                while over > 0:
+                    over, count = over - tiers[tier][count].bytes, count + 1
+                self._remove(tiers[tier], count, "size", removed)
+        self._make_room(tiers, removed, delete_for_room)
+        return removed
+
+    def _make_room(self, tiers: dict[Tier, list[Stored]], removed: Removed, delete: bool) -> None:
+        while (free := self._free(self.folder)) < self.reserve:
+            tier = next((tier for tier in FIRST_TO_GO if tiers[tier]), None)
+            if not delete or tier is None:
+                left = "the policy removes nothing for it" if not delete else (
+                    "only the machine layer of events is left, which is not removed for room")
+                raise DiskFullError(f"{self.folder}: {free} bytes free, the reserve is {self.reserve}; {left}; free "
+                                    "space, lower storage.reserve, or set ages and sizes under storage.retention")
+            lacking, count = self.reserve - free, 0
+            while lacking > 0 and count < min(len(tiers[tier]), _AT_ONCE):
+                lacking, count = lacking - tiers[tier][count].bytes, count + 1
+            self._remove(tiers[tier], max(1, count), "disk", removed)
+
+    @staticmethod
+    def _remove(stored: list[Stored], count: int, why: str, removed: Removed) -> None:
+        """Remove the first of a tier, which are its oldest."""
+        taken = stored[:count]
+        del stored[:count]
+        by_archive: dict[int, list[Stored]] = defaultdict(list)
+        for one in taken:
+            by_archive[id(one.archive)].append(one)
+        for group in by_archive.values():
+            removed.bytes += group[0].archive.remove([one.segment for one in group], why)
+            removed.segments[group[0].tier, why] += len(group)

@@ -1,0 +1,1 @@
+"""``duoview run``: cameras and files through filtergraphs into files, recordings and analytics."""

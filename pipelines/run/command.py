@@ -1,0 +1,274 @@
+"""``duoview run``: cameras and files through filtergraphs into files, recordings and analytics.
+
+With ``-i`` it has ffmpeg's ear; with ``-c`` it runs the cameras of a pipelines.yaml.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from duoview.errors import Error
+from duoview.pipelines.console import LEVELS, Console
+from duoview.pipelines.destination import claim
+from duoview.pipelines.errors import MediaError, UsageError
+from duoview.pipelines.interrupt import EXIT_CODE, Interrupt
+from duoview.pipelines.observability.log import FORMS, open_log
+from duoview.pipelines.options import (
+    ANYWHERE,
+    FILES,
+    GLOBAL_OPTIONS,
+    CommandLine,
+    CommandOption,
+    Scope,
+    help_lines,
+    integer,
+    one_of,
+    positive_duration,
+    split,
+)
+from duoview.pipelines.progress import INTERVAL, Progress
+
+from .configuration_file import ConfigurationError, json_schema, read_configuration
+from .job import Job
+from .plan import Planner
+from .shared_detectors import LARGEST_BATCH, DetectorPool
+from .supervisor import Supervisor
+
+_INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
+_TICK = 0.1  # seconds between two looks at what happens
+# fmt: off
+TABLE = (
+    *GLOBAL_OPTIONS,
+    CommandOption("filter_complex", "graph", "a filtergraph over inputs, [0:v] [1:v]; each one that shares no input "
+                  "with others runs in a thread of its own", ANYWHERE, repeat=True, aliases=("lavfi",)),
+    CommandOption("detect_batch", "n", "frames of several graphs in one run of a detector, at most (8)", ANYWHERE,
+                  integer(1, LARGEST_BATCH)),
+    CommandOption("detect_window", "time", "to wait for other graphs' frames (20ms)", ANYWHERE, positive_duration),
+    CommandOption("f", "format", "input: libavformat's name; output: the same, segment, or of analytics: jsonl, mqtt, "
+                  "onvif, webvtt, data", FILES),
+    CommandOption("rtsp_transport", "protocol", "tcp, udp, udp_multicast or http (tcp)", _INPUT,
+                  one_of("tcp", "udp", "udp_multicast", "http")),
+    CommandOption("timeout", "us", "microseconds without data after which a connection is lost (10000000)", _INPUT,
+                  integer(1000)),
+    CommandOption("mode", "mode", "when we are slower than the camera: auto, every_frame, freshest", _INPUT,
+                  one_of("auto", "every_frame", "freshest")),
+    CommandOption("framerate", "rate", "of a device, or of raw video", _INPUT),
+    CommandOption("video_size", "WxH", "of a device, or of raw video", _INPUT),
+    CommandOption("map", "[label]|0[:v]", "what goes into the output: an output of a graph, or an input", _OUTPUT,
+                  repeat=True),
+    CommandOption("vf", "graph", "filters for an input that is mapped itself", _OUTPUT, aliases=("filter",),
+                  specifiers=("v",)),
+    CommandOption("c", "codec", "duoview (the default), an encoder of libavcodec, copy: packets as they are", _OUTPUT,
+                  specifiers=("v",), aliases=("codec",)),
+    CommandOption("q", "0..63", "duoview: quality (24)", _OUTPUT, integer(0, 63)),
+    CommandOption("g", "frames", "duoview: from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
+    CommandOption("machine", "codec", "duoview: neural or inner", _OUTPUT, one_of("neural", "inner")),
+    CommandOption("profile", "name", "duoview: bundled profile or folder", _OUTPUT),
+    CommandOption("segment_time", "time", "copy: segments of this length, FOLDER/NAME as the output (60)", _OUTPUT,
+                  positive_duration),
+    CommandOption("segment_format", "format", "copy: mkv, mp4, mov, ts or nut (mkv)", _OUTPUT),
+    CommandOption("t", "time", "stop after this long, by the times of the frames", _OUTPUT, positive_duration),
+)
+CONFIGURED = (
+    *GLOBAL_OPTIONS,
+    CommandOption("c", "file", "the configuration; SIGHUP reads it again", ANYWHERE, aliases=("config",)),
+    CommandOption("check", "", "check the configuration and its graphs, and do nothing", ANYWHERE),
+    CommandOption("schema", "", "print the configuration's JSON Schema, and do nothing", ANYWHERE),
+    CommandOption("t", "time", "stop after this long", ANYWHERE, positive_duration),
+    CommandOption("log", "form", "text or json, on stderr (text)", ANYWHERE, one_of(*FORMS)),
+)
+# fmt: on
+
+
+def usage() -> str:
+    """The help of the command."""
+    return "\n".join((
+        "duoview run -i URL [-i URL ...] [-filter_complex graph] [output options] output [[output options] output ...]",
+        "", *help_lines(TABLE), "",
+        "duoview run -c pipelines.yaml [-check]      duoview run -schema", "", *help_lines(CONFIGURED)))  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    if any(word in ("-i", "--input") for word in arguments):
+        return run_line(split(arguments, TABLE, codec_options=True))
+    if not {word.lstrip("-") for word in arguments} & {"c", "config", "check", "schema"}:
+        split(arguments, TABLE, codec_options=True)
+        raise UsageError("run needs an input: -i URL, or a configuration: -c pipelines.yaml")
+    line = split(arguments, CONFIGURED)
+    if line.outputs:
+        raise UsageError(f"{line.outputs[0].url}: with -c the outputs stand in the configuration")
+    if line.globals.get("schema"):
+        print(json_schema())
+        return 0
+    if "c" not in line.globals:
+        raise UsageError("-check: expected the configuration with it: -c pipelines.yaml")
+    return run_configuration(line)
+
+
+def run_line(line: CommandLine) -> int:
+    """Run what a command line with inputs says."""
+    console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    pool = DetectorPool(batch=line.globals.get("detect_batch", 8),
+                        window=float(line.globals.get("detect_window", Fraction(1, 50))))
+    plan = Planner(line, pool.stages).plan()
+    try:
+        for output in line.outputs:
+            segments = output.get("f") == "segment" or output.get("segment_time") is not None
+            for item in line.inputs:
+                if not segments and not output.url.startswith("mqtt"):
+                    claim(output.url, item.url, line.globals, console)
+        job = Job(plan, console)
+    except BaseException:
+        for graph in plan.graphs:
+            graph.graph.close()
+        raise
+    progress = Progress(console, url=line.globals.get("progress"), stats=_stats(line))
+    with Interrupt() as interrupt:
+        try:
+            job.start()
+            told = Told(job, progress)
+            while not job.finished and not interrupt.requested:
+                time.sleep(_TICK)
+                told.tell()
+        finally:
+            try:
+                job.stop()
+                told.tell()
+            finally:
+                progress.finish()
+        for status in job.statuses():
+            dropped = sum(status.dropped.values())
+            if status.reconnects or dropped:
+                console.info(f"{status.name}: {status.reconnects} reconnects, {dropped} dropped")
+        return EXIT_CODE if interrupt.requested else 0
+
+
+class Told:
+    """What a job has done since it was told the last time, for `Progress`."""
+
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self._job, self._progress = job, progress
+        self._items = self._bytes = 0
+
+    def tell(self) -> None:
+        """Tell."""
+        items, size, at = self._job.counts()
+        self._progress.dropped = sum(sum(one.dropped.values()) for one in self._job.statuses())
+        self._progress.advance(items - self._items, size - self._bytes, Fraction(at))
+        self._items, self._bytes = items, size
+
+
+def _stats(line: CommandLine) -> bool | None:
+    return True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
+
+
+def run_configuration(line: CommandLine) -> int:
+    """Run, or only check, a configuration."""
+    path = Path(line.globals["c"])
+    console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
+    chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
+    log = open_log(line.globals.get("log", "text"), chosen)
+    configuration = read_configuration(path)
+    supervisor = _supervisor(configuration, path, log)
+    if line.globals.get("check"):
+        supervisor.stop()
+        console.info(f"{path}: {len(configuration.cameras)} cameras; nothing is wrong with it")
+        return 0
+    duration = line.globals.get("t")
+    with Interrupt() as interrupt, Hangup() as hangup:
+        status = _StatusLine(console, supervisor, _stats(line))
+        try:
+            supervisor.start()
+            end = None if duration is None else time.monotonic() + float(duration)
+
+            def over() -> bool:
+                if hangup.taken():
+                    _reload(supervisor, path, log)
+                status.show()
+                return interrupt.requested or (end is not None and time.monotonic() >= end)
+
+            supervisor.wait(over)
+        finally:
+            supervisor.stop()
+            status.show(last=True)
+        return EXIT_CODE if interrupt.requested else 0
+
+
+def _supervisor(configuration: Any, path: Path, log: logging.Logger) -> Supervisor:
+    try:
+        return Supervisor(configuration, log)
+    except Error as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        raise MediaError(f"{path}: {error}") from error
+
+
+def _reload(supervisor: Supervisor, path: Path, log: logging.Logger) -> None:
+    """Read the configuration again; one that is wrong changes nothing."""
+    try:
+        supervisor.reload(read_configuration(path))
+    except (Error, OSError) as error:
+        log.error(f"not reloaded, all goes on as it was: {error}",
+                  extra={"fields": {"event": "reload_failed", "reason": str(error)}})
+
+
+class Hangup:
+    """While entered, SIGHUP is noted instead of ending the process."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before: Any = None
+
+    def __enter__(self) -> Hangup:
+        self._before = signal.signal(signal.SIGHUP, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGHUP, self._before)
+
+    def taken(self) -> bool:
+        """Whether it came since the last call."""
+        came, self._came = self._came, False
+        return came
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+
+
+class _StatusLine:
+    """``-stats``: one line about all cameras, twice a second."""
+
+    def __init__(self, console: Console, supervisor: Supervisor, wanted: bool | None) -> None:
+        self._console, self._supervisor = console, supervisor
+        self._wanted = (console.is_terminal if wanted is None else wanted) and console.shows("info")
+        self._begun = time.monotonic()
+        self._shown = 0.0
+        self._frames = 0
+
+    def show(self, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if not self._wanted or (now - self._shown < INTERVAL and not last):
+            return
+        snapshot = self._supervisor.snapshot()
+        sources = [source for camera in snapshot.cameras for source in camera.sources]
+        frames = sum(source.frames for source in sources)
+        rate = max(0, frames - self._frames) / max(now - max(self._shown, self._begun), 1e-6)
+        self._shown, self._frames = now, frames
+        well = sum(not camera.problem for camera in snapshot.cameras)
+        recorded = sum(one.bytes for camera in snapshot.cameras for one in camera.recordings)
+        layers = sum(one.bytes for camera in snapshot.cameras for one in camera.outputs)
+        dropped = sum(sum(source.dropped.values()) for source in sources)
+        reconnects = sum(source.reconnects for source in sources)
+        events = sum(camera.events for camera in snapshot.cameras)
+        self._console.status(
+            f"cameras={well}/{len(snapshot.cameras)} fps={rate:5.1f} drop={dropped} reconnects={reconnects} "
+            f"events={events} recorded={recorded / (1 << 20):.1f}MiB layers={layers / 1024:.1f}KiB", last=last)

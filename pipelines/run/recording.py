@@ -1,0 +1,168 @@
+"""Recordings that outlive what goes wrong with them: a full disk, a folder that is gone, a policy that says stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from duoview.errors import Error
+from duoview.pipelines.event_recorder import EventRecorder
+from duoview.pipelines.live_packet import Capture, LivePacket
+from duoview.pipelines.packet_ring import PacketRing
+from duoview.pipelines.recorder import Recorder
+from duoview.pipelines.segment_index import Segment
+from duoview.pipelines.unit_recorder import unit_packet
+from duoview.plugins.containers.failure import FAILURES
+from duoview.plugins.links import Link, LinkType
+
+from .graph_output import GraphOutput
+
+_TELL_AGAIN = 60.0  # seconds after which a failure that goes on is told again
+
+
+@dataclass(frozen=True)
+class RecordingStatus:
+    """A moment of a recording.
+
+    segments, seconds, bytes: of complete segments, by this process. lost: packets that were not recorded because of
+    failures or a pause. failures: how often writing failed. failure: why it does not record now, empty where it does.
+    """
+
+    name: str
+    segments: int
+    seconds: float
+    bytes: int
+    lost: int
+    failures: int
+    failure: str
+
+
+class Recording:
+    """A recorder of one thread that may be paused by another.
+
+    `close` ends the last segment. Attributes: name: of the recording, as in its files.
+    """
+
+    def __init__(
+        self, name: str, recorder: Recorder, *, failed: Callable[[str, str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`failed` is told of the recording's name and of what went wrong, once a minute where it goes on."""
+        self.name = name
+        self._recorder = recorder
+        self._told = failed or (lambda name, words: None)
+        self._clock = clock
+        self._paused = ""  # why; set by other threads
+        self._failure = ""
+        self._told_at = float("-inf")
+        self._segments = self._bytes = self._lost = self._failures = 0
+        self._seconds = 0.0
+
+    def write(self, packet: LivePacket) -> None:
+        """Record a packet, or count it as lost."""
+        if self._paused:
+            self._lost += 1
+            self._guard(self._interrupt)
+            return
+        if not self._guard(lambda: self._count(self._put(packet))):
+            self._lost += 1
+
+    def pause(self, reason: str) -> None:
+        """Record nothing until `resume`. From any thread."""
+        self._paused = reason
+
+    def resume(self) -> None:
+        """Record again, from the next key frame on. From any thread."""
+        self._paused = ""
+
+    def status(self) -> RecordingStatus:
+        """Counters, and what is wrong."""
+        return RecordingStatus(self.name, self._segments, self._seconds, self._bytes, self._lost, self._failures,
+                               self._paused or self._failure)
+
+    def close(self) -> None:
+        """End the last segment and let go of the index; a failure is told."""
+        self._guard(lambda: self._count(self._finish()))
+        self._guard(self._recorder.close)
+
+    def _put(self, packet: LivePacket) -> list[Segment]:
+        done = self._recorder.write(packet)
+        return [done] if done is not None else []
+
+    def _finish(self) -> list[Segment]:
+        done = self._recorder.cut()
+        return [done] if done is not None else []
+
+    def _interrupt(self) -> None:
+        self._count(self._finish())
+        self._recorder.mark_gap()
+
+    def _count(self, done: list[Segment]) -> None:
+        for segment in done:
+            self._segments += 1
+            self._seconds += segment.seconds
+            self._bytes += segment.bytes
+
+    def _guard(self, action: Callable[[], Any]) -> bool:
+        try:
+            action()
+        except (Error, *FAILURES) as error:
+            self._failures += 1
+            self._failure = str(error)
+            if self._clock() - self._told_at >= _TELL_AGAIN:
+                self._told_at = self._clock()
+                self._told(self.name, self._failure)
+            return False
+        self._failure = ""
+        return True
+
+
+class ClipRecording(Recording):
+    """Recordings around events: `trigger` may be called from any thread."""
+
+    def __init__(self, name: str, recorder: Recorder, ring: PacketRing, *, after: float, **settings: Any) -> None:
+        """As Recording; `after`: seconds to go on after the last trigger."""
+        super().__init__(name, recorder, **settings)
+        self._events = EventRecorder(recorder, ring, after=after)
+        self._wanted = threading.Event()
+
+    def trigger(self) -> None:
+        """Something happened: keep what the ring holds, and go on."""
+        self._wanted.set()
+
+    def _put(self, packet: LivePacket) -> list[Segment]:
+        if self._wanted.is_set():
+            self._wanted.clear()
+            self._events.trigger()
+        return self._events.write(packet)
+
+    def _finish(self) -> list[Segment]:
+        if self._wanted.is_set():
+            self._events.trigger()
+        done = self._events.close()
+        return [done] if done is not None else []
+
+
+class UnitRecording(GraphOutput):
+    """The access units of a graph into a recording; what a failure costs is counted there."""
+
+    takes = LinkType.ACCESS_UNITS
+
+    def __init__(self, recording: Recording, origin: Callable[[], tuple[Capture | None, int]]) -> None:
+        """`origin` tells of the graph's last frame, as an access unit tells no UTC, and how often it began anew."""
+        super().__init__(recording.name)
+        self.recording, self._origin = recording, origin
+
+    def write(self, item: Any, link: Link) -> None:
+        last, generation = self._origin()
+        utc = last.utc_us if last is not None else time.time_ns() // 1000
+        # A reconnect is no gap here unless the graph began anew for it: only then does a key unit come.
+        capture = Capture(self.name, utc, generation, False)
+        self.recording.write(unit_packet(item, link, capture))
+        self.count(item, item.size)
+
+    def close(self) -> None:
+        self.recording.close()
