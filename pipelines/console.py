@@ -38,8 +38,12 @@ class Console:
     def say(self, level: str, text: str) -> None:
         """Write one line of a level."""
         if self.shows(level):
-            self._write("\n" * bool(self._status) + text + "\n")
-            self._status = 0
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Write a line of somebody who has looked at the level already, such as a log."""
+        self._write("\n" * bool(self._status) + text + "\n")
+        self._status = 0
 
     def error(self, text: str) -> None:
         """Write ``duoview: what: where: what would be right``."""

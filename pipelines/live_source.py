@@ -77,6 +77,7 @@ class LiveSource:
         queue_size: int = 8,
         packet_queue_bytes: int = 32 << 20,
         max_staleness: float = 0.5,
+        rate: float | None = None,
         threads: int = 1,
         clock: Clock | None = None,
         opener: Callable[[PeerSettings], Peer] = MediaPeer,
@@ -108,6 +109,7 @@ class LiveSource:
             queue_size: frames held for the consumer where none is replaced.
             packet_queue_bytes: bytes of packets held.
             max_staleness: seconds decoding may be behind in ``freshest``.
+            rate: frames a second to hand out at most; the others are decoded, and are no drops. None: all.
             threads: of the decoder; 0 for as many as there are cores.
             clock: the time; for tests.
             opener: what connects; for tests.
@@ -120,6 +122,8 @@ class LiveSource:
             video=video, key_frame_timeout=key_frame_timeout, max_staleness=max_staleness,
             packet_queue_bytes=packet_queue_bytes,
         )  # fmt: skip
+        if rate is not None and not rate > 0:
+            raise LimitError(f"live source: rate={rate:g}: expected more than 0 frames a second")
         if not frames and not packets:
             raise LimitError("live source: frames and packets are both off; expected at least one")
         self.name = name or redact_url(url)
@@ -129,6 +133,8 @@ class LiveSource:
         self._queue_size = queue_size
         self._key_frame_timeout = key_frame_timeout
         self._max_staleness = max_staleness
+        self._interval = 1 / Fraction(rate).limit_denominator(1000) if rate is not None else None
+        self._next_time: Fraction | None = None  # of the next frame to hand out, where there is a rate
         self._clock = clock or SystemClock()
         self._opener = opener
         self._connection = Connection(
@@ -488,9 +494,20 @@ class LiveSource:
             if self._last_time is not None and (frame.pts is None or frame.pts * base <= self._last_time):
                 frame.pts = self._last_time // base + 1
             self._last_time = frame.pts * base if frame.pts is not None else None
+            if not self._is_due(frame):
+                continue
             with self._lock:
                 self._frame_count += 1
             self._frames.put(_Taken(frame, arrived, self._connection.connections, epoch))
+
+    def _is_due(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame is handed out at the rate that was asked for."""
+        if self._interval is None or self._last_time is None:
+            return True
+        if self._next_time is not None and self._last_time < self._next_time <= self._last_time + self._interval:
+            return False
+        self._next_time = (self._last_time // self._interval + 1) * self._interval
+        return True
 
     def _release(self) -> None:
         if self._peer is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import UTC, datetime
-from typing import TextIO
+
+from duoview.pipelines.console import Console
 
 FORMS = ("text", "json")
 
@@ -29,10 +29,21 @@ class TextFormatter(logging.Formatter):
         return f"{moment:%Y-%m-%dT%H:%M:%SZ} {record.levelname.lower()}: {record.getMessage()}"
 
 
-def open_log(form: str, level: int = logging.INFO, stream: TextIO | None = None) -> logging.Logger:
-    """A logger of its own, which no other part of the process sees or changes."""
+class _ConsoleHandler(logging.Handler):
+    """Lines beside a status line, which is left whole."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.line(self.format(record))
+
+
+def open_log(form: str, level: int = logging.INFO, console: Console | None = None) -> logging.Logger:
+    """A logger of its own, which no other part of the process sees or changes; it writes to stderr."""
     log = logging.Logger("duoview.run", level)
-    handler = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    handler = _ConsoleHandler(console or Console())
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     log.addHandler(handler)
     return log

@@ -225,7 +225,8 @@ class Camera:
     ) -> LiveSource:
         return LiveSource(
             stream.url.get_secret_value(), name=name, format=stream.format, options=stream.options,
-            timeout=(stream.timeout.open, stream.timeout.read), frames=frames, packets=packets, audio=audio,
+            timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, frames=frames, packets=packets,
+            audio=audio,
         )  # fmt: skip
 
     def _open_packet_recordings(self) -> list[Recording]:

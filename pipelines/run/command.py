@@ -176,7 +176,7 @@ def run_configuration(line: CommandLine) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
     chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
-    log = open_log(line.globals.get("log", "text"), chosen)
+    log = open_log(line.globals.get("log", "text"), chosen, console)
     configuration = read_configuration(path)
     supervisor = _supervisor(configuration, path, log)
     if line.globals.get("check"):

@@ -82,6 +82,8 @@ class Stream(Section):
     format: str | None = Field(None, description="libavformat's name of the format, where the URL does not tell it")
     options: dict[str, str] = Field({}, description="libavformat's options, such as rtsp_transport")
     timeout: Timeouts = Field(Timeouts(), description="seconds")
+    rate: float | None = Field(
+        None, gt=0, description="frames a second for the graph at most, thinned before they wait for it; else all")
 
     @field_validator("options", mode="before")
     @classmethod

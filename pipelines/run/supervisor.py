@@ -97,13 +97,13 @@ class Supervisor:
         self._lock = threading.Lock()  # guards the table of cameras
         self._pass = threading.Lock()  # held by a pass of retention, and by who closes archives
         self._cameras: dict[str, _Kept] = {}
-        self._made = self._make_cameras(configuration, set(configuration.cameras))
         self._removed: Counter[tuple[str, str]] = Counter()
         self._storage_problem = ""
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._keeper: threading.Thread | None = None
         self._server: HealthServer | None = None
+        self._made = self._make_cameras(configuration, set(configuration.cameras))
 
     @property
     def address(self) -> tuple[str, int] | None:
