@@ -44,7 +44,7 @@ class Tier(enum.Enum):
 
 @dataclass(frozen=True)
 class Stored:
-    """A segment that is there. `bytes`: of its file; `end`: of its last frame, in microseconds since 1970."""
+    """A segment that is there. `bytes`: that its file takes on the disk; `end`: of its last frame, in microseconds since 1970."""
 
     archive: Archive
     segment: Segment
@@ -146,7 +146,8 @@ class Archive:
         size = self._sizes.get(segment.number)
         if size is None:
             try:
-                size = (self.folder / segment.file).stat().st_size
+                found = (self.folder / segment.file).stat()
+                size = max(found.st_size, found.st_blocks * 512)
             except FileNotFoundError:
                 size = 0
             self._sizes[segment.number] = size
