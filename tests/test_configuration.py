@@ -144,8 +144,9 @@ def test_any_text_is_a_configuration_or_a_clear_error(text: str) -> None:
 _TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(("rtsp://a:b@c/d", "3d", "2GiB", "mkv", "x")),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(("cameras", "gate", "url", "record", "segment", "graph", "outputs", "storage", "folder", "clips",
-                         "analysis", "timeout", "http", "detection", "retention", "events", "age", "encode", "options")),
+        st.sampled_from((
+            "cameras", "gate", "url", "record", "segment", "graph", "outputs", "storage", "folder", "clips", "analysis",
+            "timeout", "http", "detection", "retention", "events", "age", "encode", "options")),
         inner, max_size=5), max_leaves=30)  # fmt: skip
 
 

@@ -72,8 +72,8 @@ def test_two_inputs_are_joined_by_one_graph(tmp_path: Path) -> None:
 
 
 def test_a_time_ends_graphs_and_copies(tmp_path: Path) -> None:
-    words = ("-t", "2", "-vf", "scale=64:-2", tmp_path / "a.nut", "-t", "2", "-map", "0:v", "-c", "copy", tmp_path / "a.mkv")
-    assert run("-i", BIKES, *words) == 0
+    copy = ("-t", "2", "-map", "0:v", "-c", "copy", tmp_path / "a.mkv")
+    assert run("-i", BIKES, "-t", "2", "-vf", "scale=64:-2", tmp_path / "a.nut", *copy) == 0
     assert len(units(tmp_path / "a.nut")) == 50
     with av.open(str(tmp_path / "a.mkv")) as container:
         assert 48 <= sum(1 for packet in container.demux(video=0) if packet.size) <= 54  # reordered: by decode times
@@ -84,7 +84,8 @@ def test_a_time_ends_graphs_and_copies(tmp_path: Path) -> None:
     [
         (["out.nut"], "run needs an input"),
         (["-i", BIKES], "run needs an output"),
-        (["-i", BIKES, "-filter_complex", "[1:v] null [a]", "-map", "[a]", "-c:v", "ffv1", "o.mkv"], "there is no input 1"),
+        (["-i", BIKES, "-filter_complex", "[1:v] null [a]", "-map", "[a]", "-c:v", "ffv1", "o.mkv"],
+         "there is no input 1"),
         (["-i", BIKES, "-filter_complex", "[0:v] dv_encode [a]", "-map", "[b]", "o.nut"],
          "-map [b]: no graph has such an output; there is [a]"),
         (["-i", BIKES, "-filter_complex", "[0:v] split [a][b]", "-map", "[a]", "-c:v", "ffv1", "o.mkv"],
@@ -141,8 +142,8 @@ def test_an_interrupt_finishes_all_files_and_exits_with_255(tmp_path: Path) -> N
 
 def test_a_camera_that_is_not_there_is_waited_for_and_its_password_is_not_told(tmp_path: Path) -> None:
     url = "rtsp://admin:pa55word@127.0.0.1:9/live"
-    command = [sys.executable, "-m", "duoview.pipelines", "run", "-loglevel", "debug", "-stats", "-i", url, "-map", "0:v",
-               "-c", "copy", str(tmp_path / "o.mkv")]
+    command = [sys.executable, "-m", "duoview.pipelines", "run", "-loglevel", "debug", "-stats", "-i", url,
+               "-map", "0:v", "-c", "copy", str(tmp_path / "o.mkv")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     time.sleep(3)
     assert process.poll() is None
@@ -160,7 +161,8 @@ def test_check_and_schema_run_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     content["cameras"]["gate"]["graph"] = "dv_encode=q=99 [m]"
     yaml.write_text(json.dumps(content))
     assert main(["run", "-c", str(yaml), "-check"]) == 1
-    assert f"{yaml}: line 1: cameras.gate.graph: dv_encode: q=99: expected an integer, 0 to 63" in capsys.readouterr().err
+    expected = f"{yaml}: line 1: cameras.gate.graph: dv_encode: q=99: expected an integer, 0 to 63"
+    assert expected in capsys.readouterr().err
     assert main(["run", "-schema"]) == 0
     assert json.loads(capsys.readouterr().out)["properties"]["cameras"]
 
@@ -169,11 +171,12 @@ def test_without_the_extra_inputs_run_and_configurations_name_it(tmp_path: Path)
     hidden = "import sys; sys.modules.update(pydantic=None, yaml=None, prometheus_client=None)\n"
     code = hidden + "from duoview.pipelines.command import main\nraise SystemExit(main(sys.argv[1:]))"
     out = str(tmp_path / "o.nut")
-    done = subprocess.run([sys.executable, "-c", code, "run", "-i", BIKES, "-t", "0.2", "-vf", "scale=64:-2", out], check=False)
+    command = [sys.executable, "-c", code, "run"]
+    done = subprocess.run([*command, "-i", BIKES, "-t", "0.2", "-vf", "scale=64:-2", out], check=False)
     assert done.returncode == 0 and len(units(Path(out))) == 5
     for words in (["-c", "p.yaml"], ["-schema"]):
-        done = subprocess.run([sys.executable, "-c", code, "run", *words], capture_output=True, text=True, check=False)  # type: ignore[assignment]
-        assert done.returncode == 1 and "pip install 'duoview[live]'" in str(done.stderr)
+        said = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+        assert said.returncode == 1 and "pip install 'duoview[live]'" in said.stderr
 
 
 def test_progress_counts_what_was_written(tmp_path: Path) -> None:
