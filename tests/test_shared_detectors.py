@@ -6,6 +6,7 @@ import runpy
 import threading
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ def picture(red: int, size: int = 32) -> av.VideoFrame:
     pixels = np.zeros((size, size, 3), np.uint8)
     pixels[..., 0] = red
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-    frame.pts, frame.time_base = red, 1
+    frame.pts, frame.time_base = red, Fraction(1)
     return frame
 
 
@@ -133,8 +134,11 @@ def test_a_network_with_a_batch_of_one_is_shared_one_frame_after_the_other(tmp_p
     pool = DetectorPool(batch=8, window=0.5)
     graphs = [Graph.parse(f"dv_detect={model}", stages=pool.stages) for _ in range(3)]
     seen: list[int] = []
-    threads = [threading.Thread(target=lambda graph=graph: seen.extend(  # type: ignore[misc]
-        frame.pts for frame in graph.process([picture(1), picture(2)]))) for graph in graphs]
+
+    def look(graph: Graph) -> None:
+        seen.extend(frame.pts for frame in graph.process([picture(1), picture(2)]))
+
+    threads = [threading.Thread(target=look, args=(graph,)) for graph in graphs]
     for thread in threads:
         thread.start()
     for thread in threads:

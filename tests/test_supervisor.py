@@ -102,8 +102,9 @@ def test_a_camera_is_recorded_as_it_comes_and_its_machine_layer_beside_it(camera
     for one in read_segments(tmp_path, "gate.machine"):
         with duoview.open(str(tmp_path / one.file)) as container:
             decoder = duoview.Decoder(view="machine")
-            frames = [frame for packet in [*container.demux(), None] for frame in decoder.decode(packet)]
-        assert len(frames) == one.frames and not any(frame.opaque.concealed for frame in frames)
+            origins: list[Any] = [
+                frame.opaque for packet in [*container.demux(), None] for frame in decoder.decode(packet)]
+        assert len(origins) == one.frames and not any(origin.concealed for origin in origins)
     lines = [json.loads(line) for line in (tmp_path / "gate.jsonl").read_text().splitlines()]
     assert lines and all(line["source"] == "gate" and line["utc"] for line in lines)
     assert not list(tmp_path.glob("*.part"))

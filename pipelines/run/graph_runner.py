@@ -17,6 +17,7 @@ import av
 
 from duoview.events import Event
 from duoview.findings import events_of
+from duoview.pipelines.errors import SourceLostError
 from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.live_source import LiveSource
 from duoview.plugins.graph import Graph
@@ -173,6 +174,18 @@ class GraphRunner:
             self.error = error
         finally:
             self.finished.set()
+        while self.error is None and not self._stop.is_set() and self._discard():
+            pass
+
+    def _discard(self) -> bool:
+        """Take what comes all the same: of a file, packets wait behind frames that nobody takes."""
+        open_ = [feed for feed in self._feeds if not feed.source.ended]
+        try:
+            for feed in open_:
+                feed.source.read_frame(_WAIT / len(open_))
+        except SourceLostError:
+            return False  # whoever still reads the source is told
+        return bool(open_)
 
     def _step(self) -> bool:
         """Take one frame; False when all sources have ended."""

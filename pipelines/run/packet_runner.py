@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+from duoview.pipelines.errors import SourceLostError
 from duoview.pipelines.live_packet import LivePacket
 from duoview.pipelines.live_source import LiveSource
 
@@ -59,6 +60,15 @@ class PacketRunner:
             except Exception as error:  # noqa: BLE001 - the others are finished all the same
                 self.error = self.error or error
         self.finished.set()
+        self._discard()
+
+    def _discard(self) -> None:
+        """Take what comes all the same: of a file, frames wait behind packets that nobody takes."""
+        while not self._stop.is_set() and self.error is None and not self._source.ended:
+            try:
+                self._source.read_packet(_WAIT)
+            except SourceLostError:
+                return  # whoever still reads the source is told
 
     def _take(self) -> None:
         while not self._stop.is_set():
