@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,7 +119,7 @@ def test_an_output_that_is_there_is_not_overwritten_unasked(tmp_path: Path, caps
     assert "exists already" in capsys.readouterr().err and (tmp_path / "o.nut").read_text() == "precious"
 
 
-def test_an_interrupt_finishes_all_files_and_exits_with_255(tmp_path: Path) -> None:
+def test_a_hangup_reads_the_file_again_and_an_interrupt_finishes_all_files_and_exits_with_255(tmp_path: Path) -> None:
     yaml = tmp_path / "p.yaml"
     out = tmp_path / "out"
     out.mkdir()
@@ -126,18 +127,31 @@ def test_an_interrupt_finishes_all_files_and_exits_with_255(tmp_path: Path) -> N
         graph = "scale=96:-2, dv_encode=g=5:threads=1 [machine]"
         gate = {"url": camera.url, "rate": 5, "graph": graph, "outputs": {"machine": {"record": {}}}}
         yaml.write_text(json.dumps({"storage": {"folder": str(out), "reserve": 0}, "cameras": {"gate": gate}}))
-        process = subprocess.Popen([sys.executable, "-m", "duoview.pipelines", "run", "-c", str(yaml), "-log", "json"],
-                                   stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 60
-        while not any(path.stat().st_size > 2000 for path in out.glob("*.part")):
-            assert time.monotonic() < end and process.poll() is None
-            time.sleep(0.05)
+        log = tmp_path / "log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "duoview.pipelines", "run", "-c", str(yaml), "-log", "json"], stderr=file)
+
+        def until(wanted: Callable[[], bool]) -> None:
+            end = time.monotonic() + 60
+            while not wanted():
+                assert time.monotonic() < end and process.poll() is None, log.read_text()
+                time.sleep(0.05)
+
+        until(lambda: any(path.stat().st_size > 2000 for path in out.glob("*.part")))
+        good = yaml.read_text()
+        for content in ("cameras: {", good):
+            yaml.write_text(content)
+            process.send_signal(signal.SIGHUP)
+            until(lambda: ("all goes on as it was" if content is not good else "1 went on") in log.read_text())  # noqa: B023
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        process.wait(60)
+        said = log.read_text()
     assert process.returncode == 255, said
     (segment,) = read_segments(out, "gate.machine")
     assert segment.frames == len(units(out / segment.file)) > 0 and not list(out.glob("*.part"))
-    assert all(json.loads(line)["level"] == "info" for line in said.splitlines())
+    events = [json.loads(line)["event"] for line in said.splitlines()]
+    assert [one for one in events if one != "source_state"] == ["reload_failed", "reloaded"]
 
 
 def test_a_camera_that_is_not_there_is_waited_for_and_its_password_is_not_told(tmp_path: Path) -> None:
