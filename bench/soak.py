@@ -1,6 +1,6 @@
 """A mixed filtergraph for a hundred thousand frames: does its memory, or the number of its descriptors, grow?
 
-    python -m bench.soak [--frames 100000] [--model picodet.onnx]
+    python -m bench.soak [--frames 100000] [--minutes 60] [--model picodet.onnx]
 
 A real clip is decoded over and over and its frames are retimed; native filters, the encoder, the machine view, a
 trigger, masks, metadata and, with --model, a detector and a tracker work on them, in one graph of two outputs.
@@ -9,7 +9,6 @@ trigger, masks, metadata and, with --model, a detector and a tracker work on the
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import tempfile
 import time
@@ -31,11 +30,12 @@ from duoview.plugins.graph import Graph
 
 @dataclass(frozen=True)
 class Settings:
-    """What runs; `samples`: how often memory is looked at."""
+    """What runs: so many frames, or as many as come in the minutes, where they are given. every: frames between looks."""
 
     frames: int = 100_000
     graph: str = ""
-    samples: int = 100
+    minutes: float | None = None
+    every: int = 250
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,19 @@ def sample(number: int) -> Sample:
 
 def soak(settings: Settings) -> Results:
     """Run all frames."""
-    every = max(1, settings.frames // settings.samples)
     samples: list[Sample] = []
     given: dict[str, int] = {}
     began = time.monotonic()
+    end = began + 60 * settings.minutes if settings.minutes is not None else float("inf")
+    fed_frames = 0
 
     def fed() -> Iterator[av.VideoFrame]:
-        for number, frame in zip(itertools.count(), frames(settings.frames), strict=False):
-            if number % every == 0:
+        nonlocal fed_frames
+        for number, frame in enumerate(frames(settings.frames)):
+            if time.monotonic() >= end:
+                return
+            fed_frames = number + 1
+            if number % settings.every == 0:
                 samples.append(sample(number))
                 print(f"{number:7d} frames, {samples[-1].mib:7.1f} MiB, {samples[-1].descriptors} descriptors, "
                       f"{number / max(time.monotonic() - began, 1e-6):.0f} a second", flush=True)
@@ -115,10 +120,10 @@ def soak(settings: Settings) -> Results:
     with Graph.parse(settings.graph) as graph:
         for name, _ in graph.run({"0:v": fed()}):
             given[name] = given.get(name, 0) + 1
-        samples.append(sample(settings.frames))
+        samples.append(sample(fed_frames))
     late = samples[len(samples) // 4:]
     slope = float(np.polyfit([one.frames for one in late], [one.mib for one in late], 1)[0]) * 1024 * 1000
-    return Results(time.monotonic() - began, settings.frames, given, slope, late[-1].mib - late[0].mib,
+    return Results(time.monotonic() - began, fed_frames, given, slope, late[-1].mib - late[0].mib,
                    (late[0].descriptors, late[-1].descriptors), tuple(samples))
 
 
@@ -126,15 +131,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=Settings().frames)
+    parser.add_argument("--minutes", type=float, help="stop after so many, however far it came")
     parser.add_argument("--model", type=Path, help="a network that dv_detect reads; none: no detector")
     parser.add_argument("--out", type=Path, default=RESULTS / "soak.json")
     options = parser.parse_args(arguments)
     machine = this_machine()
     with tempfile.TemporaryDirectory() as name:
         metadata = Path(name, "seen.jsonl")
-        settings = Settings(options.frames, graph_text(str(options.model or ""), metadata))
+        settings = Settings(options.frames, graph_text(str(options.model or ""), metadata), options.minutes)
         results = soak(settings)
-    shown = Settings(options.frames, graph_text(options.model.name if options.model else "", Path("seen.jsonl")))
+    model = options.model.name if options.model else ""
+    shown = Settings(options.frames, graph_text(model, Path("seen.jsonl")), options.minutes)
     print(f"{results.slope_kib_per_1000:.2f} KiB per 1000 frames, {results.growth_mib:+.1f} MiB, descriptors "
           f"{results.descriptors}, {results.given}")
     write(options.out, Report("A mixed graph for many frames: memory and descriptors",
