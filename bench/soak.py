@@ -30,7 +30,7 @@ from duoview.plugins.graph import Graph
 
 @dataclass(frozen=True)
 class Settings:
-    """What runs: so many frames, or as many as come in the minutes, where they are given. every: frames between looks."""
+    """What runs: so many frames, or as many as come in the minutes, if given. every: frames between looks."""
 
     frames: int = 100_000
     graph: str = ""

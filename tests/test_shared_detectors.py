@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 import threading
 import time
@@ -19,6 +20,7 @@ from duoview.detections import Detections
 from duoview.errors import LimitError
 from duoview.findings import detections_of
 from duoview.pipelines.run.shared_detectors import DetectionBatcher, DetectorPool
+from duoview.plugins.errors import OptionError
 from duoview.plugins.graph import Graph
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("detector_files.py"))))
@@ -125,6 +127,15 @@ def test_graphs_with_equal_options_share_one_network_and_others_have_their_own(t
     for graph in graphs:
         graph.close()
         graph.close()
+    assert pool.batchers == ()
+
+
+def test_a_graph_that_is_wrong_behind_its_detector_leaves_nothing_in_the_pool(tmp_path: Path) -> None:
+    model = FILES.looking_detector(tmp_path / "looking.onnx")
+    pool = DetectorPool()
+    with pytest.raises(OptionError, match="q=99"):
+        Graph.parse(f"dv_detect={model}, dv_encode=q=99", stages=pool.stages)
+    gc.collect()
     assert pool.batchers == ()
 
 

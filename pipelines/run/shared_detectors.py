@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,7 +138,7 @@ class DetectorPool:
     ) -> None:
         """As DetectionBatcher, for all of them."""
         self._settings: dict[str, Any] = {"batch": batch, "window": window, "observe": observe}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may give back what the same thread is taking
         self._users: dict[Hashable, tuple[DetectionBatcher, int]] = {}
         pool = self
 
@@ -145,11 +146,15 @@ class DetectorPool:
             """Find objects in frames with a detector that other graphs of the process use too."""
 
             def load_detector(self) -> Finder:
-                return pool.take(self.options, super().load_detector)
+                finder = pool.take(self.options, super().load_detector)
+                # A graph whose later filters are wrong is never closed, only forgotten.
+                self._lease = weakref.finalize(self, pool.give_back, self.options)
+                self._lease.atexit = False
+                return finder
 
             def close(self) -> None:
                 if self.detector is not None:
-                    pool.give_back(self.options)
+                    self._lease()
                 super().close()
 
         self.stages: dict[str, type[Detect]] = {"dv_detect": SharedDetect}
