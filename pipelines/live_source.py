@@ -32,6 +32,7 @@ from .live_packet import Capture, LivePacket, detached
 from .peer import MediaPeer, Peer, PeerError, PeerPacket, PeerSettings
 from .source_status import DropCause, SourceStatus, Transition
 from .stream_layout import StreamInfo, StreamLayout
+from .thinning import Thinning
 from .timeline import Stamp, Timeline
 
 MODES = ("auto", "every_frame", "freshest")
@@ -122,8 +123,6 @@ class LiveSource:
             video=video, key_frame_timeout=key_frame_timeout, max_staleness=max_staleness,
             packet_queue_bytes=packet_queue_bytes,
         )  # fmt: skip
-        if rate is not None and not rate > 0:
-            raise LimitError(f"live source: rate={rate:g}: expected more than 0 frames a second")
         if not frames and not packets:
             raise LimitError("live source: frames and packets are both off; expected at least one")
         self.name = name or redact_url(url)
@@ -133,8 +132,7 @@ class LiveSource:
         self._queue_size = queue_size
         self._key_frame_timeout = key_frame_timeout
         self._max_staleness = max_staleness
-        self._interval = 1 / Fraction(rate).limit_denominator(1000) if rate is not None else None
-        self._next_time: Fraction | None = None  # of the next frame to hand out, where there is a rate
+        self._thinning = Thinning(rate) if rate is not None else None
         self._clock = clock or SystemClock()
         self._opener = opener
         self._connection = Connection(
@@ -494,20 +492,12 @@ class LiveSource:
             if self._last_time is not None and (frame.pts is None or frame.pts * base <= self._last_time):
                 frame.pts = self._last_time // base + 1
             self._last_time = frame.pts * base if frame.pts is not None else None
-            if not self._is_due(frame):
+            at = self._last_time
+            if self._thinning is not None and at is not None and not self._thinning.is_due(at):
                 continue
             with self._lock:
                 self._frame_count += 1
             self._frames.put(_Taken(frame, arrived, self._connection.connections, epoch))
-
-    def _is_due(self, frame: av.VideoFrame) -> bool:
-        """Whether a frame is handed out at the rate that was asked for."""
-        if self._interval is None or self._last_time is None:
-            return True
-        if self._next_time is not None and self._last_time < self._next_time <= self._last_time + self._interval:
-            return False
-        self._next_time = (self._last_time // self._interval + 1) * self._interval
-        return True
 
     def _release(self) -> None:
         if self._peer is not None:
