@@ -72,6 +72,15 @@ def test_two_inputs_are_joined_by_one_graph(tmp_path: Path) -> None:
     assert [round(float(frame.time or 0), 2) for frame in frames[:5]] == [0.0, 0.2, 0.4, 0.6, 0.8] and len(frames) > 20
 
 
+def test_no_frame_of_two_files_is_lost(tmp_path: Path) -> None:
+    graph = "[0:v] scale=64:48 [a]; [1:v] scale=64:48, hflip [b]; [a][b] hstack [both]"
+    words = ("-i", BIKES, "-i", BIKES, "-filter_complex", graph, "-map", "[both]", "-c:v", "ffv1")
+    assert run(*words, tmp_path / "both.mkv") == 0
+    with av.open(str(tmp_path / "both.mkv")) as container:
+        times = [round(float(frame.time or 0) * 25) for frame in container.decode(video=0)]
+    assert times == list(range(250))
+
+
 def test_a_time_ends_graphs_and_copies(tmp_path: Path) -> None:
     copy = ("-t", "2", "-map", "0:v", "-c", "copy", tmp_path / "a.mkv")
     assert run("-i", BIKES, "-t", "2", "-vf", "scale=64:-2", tmp_path / "a.nut", *copy) == 0

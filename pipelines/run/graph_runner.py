@@ -195,6 +195,10 @@ class GraphRunner:
         if len(self._feeds) == 1:
             self._take(open_[0], open_[0].source.read_frame(_WAIT))
             return True
+        # A graph of several inputs cannot begin before each of them has: files wait for cameras to come up.
+        starting = any(feed.time is None and not self._is_file(feed) for feed in open_)
+        if starting:
+            open_ = [feed for feed in open_ if not self._is_file(feed)]
         # The one that lags most first; a file always answers, a camera may have nothing.
         open_.sort(key=lambda feed: float("-inf") if feed.time is None else feed.time)
         for feed in open_:
@@ -231,8 +235,8 @@ class GraphRunner:
         feed.time, feed.arrived = at, now
         if len(self._feeds) > 1:
             feed.last = frame
-            if any(other.time is None and not other.ended for other in self._feeds):
-                self._lose()  # a graph of several inputs cannot begin before each of them has
+            if any(other.time is None and not other.ended and not self._is_file(other) for other in self._feeds):
+                self._lose()  # it would wait for a camera that has not come up
                 return
         self._push(feed, frame)
         if capture is not None and not self._is_file(feed):
