@@ -52,7 +52,8 @@ def test_the_example_of_a_command_line_runs_on_a_clip(tmp_path: Path, monkeypatc
     (tmp_path / "recordings").mkdir()
     FILES.looking_detector(tmp_path / "yolox_nano.onnx")
     (example,) = re.findall(r"```\n(duoview run -i .*?)```", TEXT, re.DOTALL)
-    words = shlex.split(example.replace("rtsp://user:password@camera/stream", BIKES).replace("=person", "=red"))
+    example = example.replace("\\\n", " ").replace("=person", "=red")
+    words = shlex.split(example.replace("rtsp://user:password@camera/stream", BIKES))
     assert main([*words[1:]]) == 0
     assert sum(one.frames for one in read_segments(tmp_path / "recordings", "gate")) == 250
     assert len((tmp_path / "seen.jsonl").read_text().splitlines()) == 10 and (tmp_path / "machine.nut").stat().st_size

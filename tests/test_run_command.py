@@ -167,11 +167,17 @@ def test_a_camera_that_is_not_there_is_waited_for_and_its_password_is_not_told(t
     url = "rtsp://admin:pa55word@127.0.0.1:9/live"
     command = [sys.executable, "-m", "duoview.pipelines", "run", "-loglevel", "debug", "-stats", "-i", url,
                "-map", "0:v", "-c", "copy", str(tmp_path / "o.mkv")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
-    assert process.poll() is None
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file)
+    end = time.monotonic() + 60
+    while "frame=" not in log.read_text():  # the status line: it runs, and waits
+        assert time.monotonic() < end and process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    process.wait(60)
+    said = log.read_text()
     assert process.returncode == 255 and "pa55word" not in said and "admin" not in said
 
 
