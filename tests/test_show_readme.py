@@ -46,10 +46,13 @@ def test_the_python_example_runs(folder: Path) -> None:
 def test_every_command_of_the_readme_runs(folder: Path) -> None:
     commands = [line for block in blocks("") for line in block.splitlines() if line.startswith("duoview ")]
     assert [line.split()[1] for line in commands] == [
-        "encode", "encode", "encode", "decode", "decode", "probe", "filters", "doctor"]
+        "encode", "encode", "encode", "decode", "decode", "run", "run", "probe", "filters", "doctor"]
+    (folder / "pipelines.yaml").write_text(
+        "cameras: {gate: {url: in.mp4, graph: 'dv_encode [m]', outputs: {m: {encode: {url: gate.nut}}}}}")
     program = str(Path(sys.executable).with_name("duoview"))
     for line in commands:
-        command = shlex.split(line.replace("duoview", program, 1))
+        command = shlex.split(line.replace("duoview", program, 1).replace("rtsp://camera/stream", "in.mp4"))
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
-    assert {path.name for path in folder.iterdir()} >= {"out.nut", "machine.mp4", "human.mp4", "human.mp4.json"}
+    assert {path.name for path in folder.iterdir()} >= {
+        "out.nut", "machine.mp4", "human.mp4", "human.mp4.json", "camera.nut", "gate.nut"}
