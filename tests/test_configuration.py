@@ -156,3 +156,19 @@ def test_any_tree_is_a_configuration_or_a_clear_error(tree: object) -> None:
         parse_configuration(json.dumps(tree), "p.yaml", environment={})
     except Error as error:
         assert all(line.startswith("p.yaml: line ") for line in str(error).splitlines())
+
+
+def test_aliases_that_stand_for_millions_of_values_are_refused_at_once() -> None:
+    cameras = "cameras: {a: {url: x, record: {}}}\n"
+    for head, row in (("a0: &a0 [x]\n", "a{0}: &a{0} [{1}]\n"), ("a0: &a0 {x: 1}\n", "a{0}: &a{0} {{<<: [{1}]}}\n")):
+        rows = [row.format(number, ",".join([f"*a{number - 1}"] * 10)) for number in range(1, 10)]
+        with pytest.raises(ConfigurationError, match="more than 100000 values, those repeated by aliases counted"):
+            parse_configuration(head + "".join(rows) + cameras)
+    with pytest.raises(ConfigurationError, match="more than 100000 values"):
+        parse_configuration("x: &a [*a]\n" + cameras)
+
+
+@pytest.mark.parametrize("value", ["2024-99-99", "!!int x", "!!bool x", "!!timestamp x", "0b_"])
+def test_a_date_or_number_that_is_none_is_told_with_its_line(value: str) -> None:
+    (fault,) = faults(GOOD + f"    version: {value}\n")
+    assert fault.startswith("line 11: version: ") and "cannot be read as" in fault

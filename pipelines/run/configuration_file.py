@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .configuration import Configuration
 
 _LARGEST = 4 << 20  # bytes
+_MOST = 100_000  # values, each counted as often as aliases repeat it: a few lines of them stand for millions
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 Place = tuple[str | int, ...]
 
@@ -51,9 +52,11 @@ def read_configuration(path: Path, *, environment: Mapping[str, str] | None = No
     Raises ConfigurationError, MediaError where it cannot be read, BackendUnavailableError without pydantic or PyYAML.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
             raise ConfigurationError(str(path), [Fault(1, (), f"larger than {_LARGEST} bytes")])
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except OSError as error:
         raise media_error(str(path), "cannot read the configuration", error) from error
     except UnicodeDecodeError as error:
@@ -73,6 +76,7 @@ def parse_configuration(
         if root is None:
             raise ConfigurationError(name, [Fault(1, (), "empty: expected cameras:")])
         lines: dict[Place, int] = {}
+        _count(root, yaml, name)
         faults = list(_walk(root, (), lines, yaml))
         if faults:
             raise ConfigurationError(name, faults)
@@ -126,9 +130,26 @@ def require_libraries() -> tuple[Any, Any]:
     return yaml, pydantic
 
 
+def _count(root: Any, yaml: Any, name: str) -> None:
+    """Raise ConfigurationError where aliases and merged keys make more of a text than anybody means."""
+    seen, open_ = 0, [root]
+    while open_:
+        node = open_.pop()
+        seen += 1
+        if seen > _MOST:
+            words = f"more than {_MOST} values, those repeated by aliases counted"
+            raise ConfigurationError(name, [Fault(1, (), words)])
+        if isinstance(node, yaml.MappingNode):
+            open_ += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            open_ += node.value
+
+
 def _walk(node: Any, place: Place, lines: dict[Place, int], yaml: Any) -> Iterator[Fault]:
-    """Note the line of every key, and tell of keys that are there twice, of which PyYAML takes the last."""
+    """Note the line of every key, and tell of values that PyYAML cannot read and of keys that are there twice."""
     lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.ScalarNode):
+        yield from _unreadable(node, place, yaml)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -137,7 +158,9 @@ def _walk(node: Any, place: Place, lines: dict[Place, int], yaml: Any) -> Iterat
                 yield Fault(line, place, "a key that is no text")
                 continue
             if key.value == "<<":
+                yield from _walk(value, place, lines, yaml)
                 continue
+            yield from _unreadable(key, place, yaml)
             if key.value in seen:
                 yield Fault(line, (*place, key.value), f"given twice, first in line {seen[key.value]}")
             seen[key.value] = line
@@ -146,6 +169,14 @@ def _walk(node: Any, place: Place, lines: dict[Place, int], yaml: Any) -> Iterat
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _walk(value, (*place, index), lines, yaml)
+
+
+def _unreadable(node: Any, place: Place, yaml: Any) -> Iterator[Fault]:
+    """Tell of a date or a number that is none, as 2024-99-99: what PyYAML raises for it tells no line."""
+    try:
+        yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError, AttributeError):
+        yield Fault(node.start_mark.line + 1, place, f"{node.value!r} cannot be read as {node.tag.rpartition(':')[2]}")
 
 
 def _line(lines: Mapping[Place, int], place: Place) -> int:
