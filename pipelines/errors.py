@@ -6,6 +6,8 @@ import av
 
 from duoview.errors import Error
 
+from .credentials import Credentials, redact_url
+
 
 class UsageError(Error, ValueError):
     """The command line is wrong: an unknown option, a bad value, a missing file name. Exit code 2."""
@@ -46,5 +48,11 @@ def advice(error: BaseException) -> str:
 
 
 def media_error(where: str, doing: str, error: BaseException) -> MediaError:
-    """The one line for a failed read or write: where, what was being done, why, and what would be right."""
-    return MediaError(f"{where}: {doing}: {reason(error)}{advice(error)}")
+    """The one line for a failed read or write: where, what was being done, why, and what would be right.
+
+    Of a URL, credentials are left out, also of what libav says about it.
+    """
+    said = f"{reason(error)}{advice(error)}"
+    if "://" in where:
+        where, said = redact_url(where), Credentials(where, {}).scrub(said)
+    return MediaError(f"{where}: {doing}: {said}")

@@ -17,6 +17,7 @@ from duoview.sequence import Colour
 
 from .colour import OutputColour, output_colour
 from .console import Console
+from .credentials import redact_url
 from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
 from .inputs import is_image
@@ -57,7 +58,7 @@ class VideoOutput:
         copied: Sequence[Any] = (),
     ) -> None:
         """Create the file. Raises UsageError for an unknown codec, format or option, MediaError when it cannot."""
-        self.name = settings.url
+        self.name = redact_url(settings.url)
         self.failed = False
         self._settings, self._console = settings, console
         self._colour = output_colour(Colour())
@@ -125,7 +126,7 @@ class VideoOutput:
             if self._order.dropped:
                 self._console.warning(self._order.complaint(self.name))
         except av.error.FFmpegError as error:
-            raise media_error(self.name, "cannot finish", error) from error
+            raise media_error(self._settings.url, "cannot finish", error) from error
         finally:
             self._close_container()
         return size
@@ -134,10 +135,10 @@ class VideoOutput:
         try:
             self._container.close()
         except (av.error.FFmpegError, OSError) as error:
-            raise media_error(self.name, "cannot finish", error) from error
+            raise media_error(self._settings.url, "cannot finish", error) from error
 
     def _open(self) -> Any:
-        url = "pipe:1" if self.name == "-" else self.name
+        url = "pipe:1" if self._settings.url == "-" else self._settings.url
         image = is_image(url)
         name = self._settings.format or ("image2" if image else None)
         if url.startswith("pipe:") and name is None:
@@ -150,18 +151,18 @@ class VideoOutput:
             return av.open(url, "w", format=name, options=options)
         except ValueError as error:
             if isinstance(error, av.error.FFmpegError):
-                raise media_error(self.name, "cannot open for writing", error) from error
+                raise media_error(self._settings.url, "cannot open for writing", error) from error
             raise UsageError(
                 f"{self.name}: its name tells no output format; expected .mp4, .mkv, .nut, .png, ... or -f"
             ) from error
         except (av.error.FFmpegError, OSError) as error:
-            raise media_error(self.name, "cannot open for writing", error) from error
+            raise media_error(self._settings.url, "cannot open for writing", error) from error
 
     def _choose_codec(self) -> str:
         name = self._settings.codec
         if name is None:
             if self._container.format.name == "image2":
-                suffix = Path(self.name).suffix.lower().removeprefix(".")
+                suffix = Path(self._settings.url).suffix.lower().removeprefix(".")
                 name = _IMAGE_CODECS.get(suffix, suffix)
             elif "h264" in self._container.supported_codecs:
                 name = _DEFAULT_CODEC
@@ -269,7 +270,7 @@ class VideoOutput:
             packets = self._stream.encode(frame)
         except (av.error.FFmpegError, ValueError) as error:
             self.failed = True
-            raise media_error(self.name, f"encoder {self._codec} failed", error) from error
+            raise media_error(self._settings.url, f"encoder {self._codec} failed", error) from error
         self.written += 1
         return self._mux(packets)
 
@@ -278,7 +279,7 @@ class VideoOutput:
             self._container.mux(packets)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.failed = True
-            raise media_error(self.name, "cannot write", error) from error
+            raise media_error(self._settings.url, "cannot write", error) from error
         return sum(packet.size for packet in packets)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from duoview.pipelines.console import LEVELS, Console
+from duoview.pipelines.credentials import redact_url
 from duoview.pipelines.destination import claim
 from duoview.pipelines.errors import UsageError
 from duoview.pipelines.interrupt import EXIT_CODE, Interrupt
@@ -97,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError("run needs an input: -i URL, or a configuration: -c pipelines.yaml")
     line = split(arguments, CONFIGURED)
     if line.outputs:
-        raise UsageError(f"{line.outputs[0].url}: with -c the outputs stand in the configuration")
+        raise UsageError(f"{redact_url(line.outputs[0].url)}: with -c the outputs stand in the configuration")
     if line.globals.get("schema"):
         print(json_schema())
         return 0

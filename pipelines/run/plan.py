@@ -175,8 +175,8 @@ class Planner:
             if pad.type is not LinkType.ACCESS_UNITS and copy:
                 raise UsageError(f"-c copy: [{label}] gives frames; expected an encoder, as -c:v duoview or libx264")
             if pad.type is LinkType.VIDEO and not _is_analytics(output) and self._is_ours(output):
-                raise UsageError(f"{output.url}: [{label}] gives frames; end that branch with dv_encode, or choose an "
-                                 "encoder, as -c:v libx264")
+                raise UsageError(f"{redact_url(output.url)}: [{label}] gives frames; end that branch with "
+                                 "dv_encode, or choose an encoder, as -c:v libx264")
             self._take(number, label, pad.type, output)
             return
         names = [pad.name for graph in self._graphs for pad in graph.graph.outputs]
@@ -255,11 +255,12 @@ class Planner:
         segments = output.get("f") == "segment" or segment is not None
         format_ = output.get("segment_format", "mkv") if segments else output.get("f", output.url.rpartition(".")[2])
         format_ = {"matroska": "mkv", "mpegts": "ts"}.get(format_, format_)
+        if not segments and (output.url == "-" or "://" in output.url):
+            raise UsageError(f"{redact_url(output.url)}: packets are copied into files; publish a camera's with "
+                             "ffmpeg -c copy")
         if format_ not in FORMATS:
             raise UsageError(f"{output.url}: packets are copied into {', '.join(FORMATS)}, not {format_!r}; or write "
                              "segments with -f segment")
-        if not segments and (output.url == "-" or "://" in output.url):
-            raise UsageError(f"{output.url}: packets are copied into files; publish a camera's with ffmpeg -c copy")
         self._copies.append(CopyPlan(numbers.pop(), output.url, format_, "" in kinds or "a" in kinds,
                                      float(segment if segment is not None else 60) if segments else None,
                                      output.get("t")))
