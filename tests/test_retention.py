@@ -184,14 +184,14 @@ def test_a_note_that_was_cut_off_is_no_note(archives: list[Archive], tmp_path: P
         archive.refresh()
     assert left(tmp_path)["gate"] == list(range(2, 11)) and consistent(tmp_path)
     archives[0].remove([present_segments(tmp_path, "gate")[0]], "size")
-    assert [note["number"] for note in JournalReader(removed_path(tmp_path, "gate")).new()] == [1, 2]
+    assert [note["number"] for note in JournalReader(removed_path(tmp_path, "gate")).new(dict)] == [1, 2]
 
 
 def test_a_segment_whose_file_somebody_removed_is_noted_as_missing(archives: list[Archive], tmp_path: Path) -> None:
     (tmp_path / present_segments(tmp_path, "gate")[4].file).unlink()
     for archive in archives:
         archive.refresh()
-    assert JournalReader(removed_path(tmp_path, "gate")).new() == [{"number": 5, "why": "missing"}]
+    assert JournalReader(removed_path(tmp_path, "gate")).new(dict) == [{"number": 5, "why": "missing"}]
 
 
 def test_on_a_disk_without_room_for_the_note_a_file_goes_first(
@@ -258,3 +258,36 @@ def test_a_disk_that_is_full_to_the_last_byte_is_given_its_reserve_again(small_d
     assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize >= 3 * SIZE
     numbers = [one.number for one in present_segments(small_disk, "gate")]
     assert numbers == list(range(numbers[0], 9)) and 1 < numbers[0] <= 8
+
+
+def test_an_archive_that_cannot_be_read_is_left_alone_and_the_others_are_seen_to(tmp_path: Path) -> None:
+    for name in ("gate", "yard"):
+        record(tmp_path, name, 3)
+    events_path(tmp_path, "gate").write_text('{"of": "something else"}\n')
+    archives = [Archive(tmp_path, name, Kind.CAMERA, events=events_path(tmp_path, name)) for name in ("gate", "yard")]
+    retention = Retention(tmp_path, {Tier.CONTINUOUS: Limit(size=SIZE)}, reserve=0)
+    for _ in range(2):  # the line counts as unseen
+        removed = retention.run(archives)
+        assert [str(tmp_path / "gate.events.jsonl") in str(error) for error in removed.failures] == [True]
+    assert [len(present_segments(tmp_path, name)) for name in ("gate", "yard")] == [3, 1]
+
+
+def test_a_listed_name_outside_of_the_folder_is_refused(tmp_path: Path) -> None:
+    folder, other = tmp_path / "recordings", tmp_path / "other.mkv"
+    folder.mkdir()
+    other.write_bytes(b"not ours")
+    record(folder, "gate", 1)
+    index = folder / "gate.segments.jsonl"
+    index.write_text(index.read_text().replace(read_segments(folder, "gate")[0].file, "../other.mkv"))
+    retention = Retention(folder, {Tier.CONTINUOUS: Limit(age=0)}, reserve=0)
+    removed = retention.run([Archive(folder, "gate", Kind.CAMERA)])
+    assert other.exists() and "is no name of a file" in str(removed.failures[0])
+
+
+def test_a_journal_that_somebody_began_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "gate.events.jsonl"
+    path.write_text('{"number": 1}\n{"number": 2}\n')
+    reader = JournalReader(path)
+    assert reader.new(dict) == [{"number": 1}, {"number": 2}]
+    path.write_text('{"number": 3}\n')
+    assert reader.new(dict) == [{"number": 3}] and reader.new(dict) == []

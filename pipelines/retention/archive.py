@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duoview.errors import ContainerFormatError
 from duoview.pipelines.segment_index import Segment, index_path
 
 from .journal import JournalReader, JournalWriter
@@ -76,22 +75,16 @@ class Archive:
     def refresh(self) -> None:
         """Read what is new, and finish what an earlier pass left undone. Raises OSError, ContainerFormatError."""
         # The notes first: what they name was listed before, while a segment may be listed and noted in between.
-        fresh = {int(note["number"]) for note in self._notes.new()}
-        for line in self._index.new():
-            try:
-                segment = Segment(**line)
-            except TypeError as error:
-                raise ContainerFormatError(f"{self._index.path}: {error}", name=str(self._index.path)) from error
-            self._segments[segment.number] = segment
+        fresh = set(self._notes.new(lambda note: int(note["number"])))
         self._removed |= fresh
+        for segment in self._index.new(_segment):
+            self._segments[segment.number] = segment
         if not self._begun:
             self._finish_earlier_pass()
             self._begun = True
         for number in fresh:
             self._segments.pop(number, None)
-        for line in self._events.new() if self._events is not None else ():
-            key = (line["trigger"], line["number"], line["start_utc_us"])
-            self._spans[key] = (line["start_utc_us"], line["end_utc_us"], line["kind"] == "motion")
+        self._spans.update(self._events.new(_span) if self._events is not None else ())
 
     def _finish_earlier_pass(self) -> None:
         there = {entry.name for entry in os.scandir(self.folder)}
@@ -190,9 +183,18 @@ def removed_path(folder: Path, name: str) -> Path:
 
 def present_segments(folder: Path, name: str) -> list[Segment]:
     """The listed segments of a recording that were not removed. Raises OSError, ContainerFormatError."""
-    removed = {int(note["number"]) for note in JournalReader(removed_path(folder, name)).new()}
-    return [one for one in map(_segment, JournalReader(index_path(folder, name)).new()) if one.number not in removed]
+    removed = set(JournalReader(removed_path(folder, name)).new(lambda note: int(note["number"])))
+    return [one for one in JournalReader(index_path(folder, name)).new(_segment) if one.number not in removed]
 
 
 def _segment(line: dict[str, Any]) -> Segment:
-    return Segment(**line)
+    segment = Segment(**line)
+    if segment.file != Path(segment.file).name:
+        raise ValueError(f"{segment.file!r} is no name of a file beside it")  # what is listed may be removed
+    return segment
+
+
+def _span(line: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[int, int, bool]]:
+    """Of an event: what tells it from others, and its begin, its end, and whether it is only motion."""
+    begin, end = int(line["start_utc_us"]), int(line["end_utc_us"])
+    return (line["trigger"], line["number"], begin), (begin, end, line["kind"] == "motion")

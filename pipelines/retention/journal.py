@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from duoview.errors import ContainerFormatError
+
+LineT = TypeVar("LineT")
 
 
 class JournalReader:
@@ -18,10 +20,16 @@ class JournalReader:
         self.path = path
         self._offset = 0
 
-    def new(self) -> list[dict[str, Any]]:
-        """The new lines; none where there is no file. Raises OSError, ContainerFormatError for a line that is none."""
+    def new(self, read: Callable[[dict[str, Any]], LineT]) -> list[LineT]:
+        """What `read` makes of the new lines; none where there is no file.
+
+        A file that became shorter is read from its beginning. Raises OSError, and ContainerFormatError for a line that
+        is none or that `read` makes nothing of; then none of the lines counts as seen.
+        """
         try:
             with self.path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._offset:
+                    self._offset = 0  # somebody began it anew
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
@@ -33,10 +41,11 @@ class JournalReader:
                 content = json.loads(line)
                 if not isinstance(content, dict):
                     raise ValueError("no object")
-            except ValueError as error:
+                found.append(read(content))
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 where = str(self.path)
-                raise ContainerFormatError(f"{where}: a damaged line: {line[:80]!r}", name=where) from error
-            found.append(content)
+                words = f"{where}: a damaged line: {line[:80]!r} ({type(error).__name__}: {error})"
+                raise ContainerFormatError(words, name=where) from error
         self._offset += len(whole)
         return found
 

@@ -37,10 +37,14 @@ class Limit:
 
 @dataclass
 class Removed:
-    """What a pass removed: segments and bytes by tier, and by why: age, size, disk."""
+    """What a pass removed: segments by tier and by why (age, size, disk), and bytes.
+
+    failures: of archives that could not be read, of which nothing was removed.
+    """
 
     segments: dict[tuple[Tier, str], int] = field(default_factory=lambda: defaultdict(int))
     bytes: int = 0
+    failures: list[Error | OSError] = field(default_factory=list)
 
 
 class Retention:
@@ -64,14 +68,20 @@ class Retention:
         self._now = now
 
     def run(self, archives: Sequence[Archive], *, delete_for_room: bool = True) -> Removed:
-        """One pass. Raises OSError, ContainerFormatError, and DiskFullError when the reserve cannot be had.
+        """One pass. Raises OSError where a file cannot be removed, and DiskFullError when the reserve cannot be had.
 
+        An archive that cannot be read is left alone and told of in `failures`; the others are seen to all the same.
         Without `delete_for_room` a lack of it removes nothing and raises at once, after ages and sizes were seen to.
         """
         removed = Removed()
+        found: list[Stored] = []
         for archive in archives:
-            archive.refresh()
-        stored = sorted((one for archive in archives for one in archive.stored()), key=lambda one: one.end)
+            try:
+                archive.refresh()
+                found += archive.stored()
+            except (Error, OSError) as error:
+                removed.failures.append(error)
+        stored = sorted(found, key=lambda one: one.end)
         tiers: dict[Tier, list[Stored]] = {tier: [] for tier in Tier}
         for one in stored:
             tiers[one.tier].append(one)
