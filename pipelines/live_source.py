@@ -233,7 +233,7 @@ class LiveSource:
             yield packet
 
     def read_frame(self, timeout: float | None = None) -> av.VideoFrame | None:
-        """The next frame; None when none comes within `timeout` seconds, and at the end (`ended` tells which)."""
+        """The next frame; None when none comes within `timeout` seconds, and at the end: see `frames_ended`."""
         taken = self._get(self._frames, "frames", timeout)
         if taken is None:
             return None
@@ -243,7 +243,7 @@ class LiveSource:
         return frame
 
     def read_packet(self, timeout: float | None = None) -> LivePacket | None:
-        """The next packet, as `read_frame`."""
+        """The next packet, as `read_frame`; `packets_ended` tells of their end."""
         taken = self._get(self._packets, "packets", timeout)
         if taken is None:
             return None
@@ -255,7 +255,17 @@ class LiveSource:
     @property
     def ended(self) -> bool:
         """Whether nothing more comes: all queues are closed and empty."""
-        return all(queue is None or queue.finished for queue in (self._frames, self._packets))
+        return self.frames_ended and self.packets_ended
+
+    @property
+    def frames_ended(self) -> bool:
+        """Whether no more frames come, while others may still take packets."""
+        return self._frames is None or self._frames.finished
+
+    @property
+    def packets_ended(self) -> bool:
+        """Whether no more packets come, while others may still take frames."""
+        return self._packets is None or self._packets.finished
 
     @property
     def layout(self) -> StreamLayout | None:

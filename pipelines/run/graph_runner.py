@@ -27,6 +27,7 @@ from duoview.plugins.references import References
 from .graph_output import GraphOutput, seconds_of
 
 MAX_GAP = 2.0  # seconds without frames after which graphs begin anew, so that fps= does not fill the gap
+_LATE = 2.5  # the same in frames, where a source is thinned to fewer than one in MAX_GAP
 HOLD_AFTER = 1.0  # seconds by which a live input of a graph with several may lag before its last frame is repeated
 RESTART_AFTER = 1.0  # seconds after a failure in which frames of that graph are left out
 _WAIT = 0.25  # seconds in which a thread sees that it is to stop
@@ -126,17 +127,19 @@ class GraphRunner:
         *,
         watch: Watch | None = None,
         restart: bool = False,
+        interval: float = 0.0,
     ) -> None:
         """Run `graphs` on `sources`, which are started and closed by the caller.
 
         `restart`: a graph that fails begins anew after a second; otherwise its failure ends the runner and is in
-        `error`. Graphs and outputs are closed at the end.
+        `error`. `interval`: seconds between frames of sources that are thinned, which is no gap. Graphs and outputs are
+        closed at the end.
         """
         self.name = name
         self.graphs = tuple(graphs)
         self._feeds = [_Feed(key, source) for key, source in sources.items()]
         self._watch = watch or Watch()
-        self._restart = restart
+        self._restart, self._interval = restart, interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"graph {name}", daemon=True)
         self._base_utc: int | None = None
@@ -156,7 +159,9 @@ class GraphRunner:
         self._stop.set()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; whether it came. One that was never started has ended."""
+        if self._thread.ident is None:
+            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -179,7 +184,7 @@ class GraphRunner:
 
     def _discard(self) -> bool:
         """Take what comes all the same: of a file, packets wait behind frames that nobody takes."""
-        open_ = [feed for feed in self._feeds if not feed.source.ended]
+        open_ = [feed for feed in self._feeds if not feed.source.frames_ended]
         try:
             for feed in open_:
                 feed.source.read_frame(_WAIT / len(open_))
@@ -203,7 +208,7 @@ class GraphRunner:
         open_.sort(key=lambda feed: float("-inf") if feed.time is None else feed.time)
         for feed in open_:
             frame = feed.source.read_frame(_WAIT if self._is_file(feed) else 0.0)
-            if frame is not None or feed.source.ended:
+            if frame is not None or feed.source.frames_ended:
                 self._take(feed, frame)
                 return True
         self._hold()
@@ -216,7 +221,7 @@ class GraphRunner:
 
     def _take(self, feed: _Feed, frame: av.VideoFrame | None) -> None:
         if frame is None:
-            if feed.source.ended:
+            if feed.source.frames_ended:
                 feed.ended = True
                 self._end(feed)
             return
@@ -226,7 +231,7 @@ class GraphRunner:
             self._align(feed, frame, capture)
         at, now = seconds_of(frame), time.monotonic()
         alone = len(self._feeds) == 1 and not self._is_file(feed)
-        if alone and feed.time is not None and at is not None and at - feed.time > MAX_GAP:
+        if alone and feed.time is not None and at is not None and at - feed.time > max(MAX_GAP, _LATE * self._interval):
             self._begin_anew(feed)
         if not feed.described and feed.source.layout is not None:
             feed.described = True

@@ -45,7 +45,9 @@ class PacketRunner:
         self._stop.set()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; whether it came. One that was never started has ended."""
+        if self._thread.ident is None:
+            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -64,7 +66,7 @@ class PacketRunner:
 
     def _discard(self) -> None:
         """Take what comes all the same: of a file, frames wait behind packets that nobody takes."""
-        while not self._stop.is_set() and self.error is None and not self._source.ended:
+        while not self._stop.is_set() and self.error is None and not self._source.packets_ended:
             try:
                 self._source.read_packet(_WAIT)
             except SourceLostError:
@@ -74,7 +76,7 @@ class PacketRunner:
         while not self._stop.is_set():
             packet = self._source.read_packet(_WAIT)
             if packet is None:
-                if self._source.ended:
+                if self._source.packets_ended:
                     return
                 continue
             if self._duration is not None and packet.seconds >= self._duration:
