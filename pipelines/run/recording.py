@@ -28,7 +28,8 @@ class RecordingStatus:
     """A moment of a recording.
 
     segments, seconds, bytes: of complete segments, by this process. lost: packets that were not recorded because of
-    failures or a pause. failures: how often writing failed. failure: why it does not record now, empty where it does.
+    failures or a pause, up to the next key frame. failures: how often writing failed. failure: why it does not record
+    now, empty where it does.
     """
 
     name: str
@@ -67,8 +68,13 @@ class Recording:
             self._lost += 1
             self._guard(self._interrupt)
             return
+        skipped = self._recorder.skipped
         if not self._guard(lambda: self._count(self._put(packet))):
             self._lost += 1
+        elif self._recorder.skipped > skipped:
+            self._lost += 1  # no key frame yet since the failure, which lasts so long
+        else:
+            self._failure = ""
 
     def pause(self, reason: str) -> None:
         """Record nothing until `resume`. From any thread."""
@@ -116,7 +122,6 @@ class Recording:
                 self._told_at = self._clock()
                 self._told(self.name, self._failure)
             return False
-        self._failure = ""
         return True
 
 
@@ -126,7 +131,7 @@ class ClipRecording(Recording):
     def __init__(self, name: str, recorder: Recorder, ring: PacketRing, *, after: float, **settings: Any) -> None:
         """As Recording; `after`: seconds to go on after the last trigger."""
         super().__init__(name, recorder, **settings)
-        self._events = EventRecorder(recorder, ring, after=after)
+        self._ring, self._events = ring, EventRecorder(recorder, ring, after=after)
         self._wanted = threading.Event()
 
     def trigger(self) -> None:
@@ -138,6 +143,12 @@ class ClipRecording(Recording):
             self._wanted.clear()
             self._events.trigger()
         return self._events.write(packet)
+
+    def _interrupt(self) -> None:
+        # What came before the pause would stand right before what comes after it.
+        self._wanted.clear()
+        self._ring.take()
+        super()._interrupt()
 
     def _finish(self) -> list[Segment]:
         if self._wanted.is_set():

@@ -1,0 +1,83 @@
+"""Recordings that outlive failures and pauses: what they cost is counted, and nothing is said to be well too early."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from duoview.pipelines.errors import MediaError
+from duoview.pipelines.packet_ring import PacketRing
+from duoview.pipelines.run.recording import ClipRecording, Recording
+
+
+class Disk:
+    """A recorder whose disk is full at will; it needs a key packet ("k") after each failure, as Recorder does."""
+
+    def __init__(self) -> None:
+        self.full, self.begun, self.skipped = False, False, 0
+        self.written: list[Any] = []
+        self.gaps = 0
+
+    def write(self, packet: Any) -> None:
+        if self.full:
+            self.begun = False
+            raise MediaError("gate: no space")
+        if not self.begun and packet != "k":
+            self.skipped += 1
+            return
+        self.begun = True
+        self.written.append(packet)
+
+    def cut(self) -> None:
+        self.begun = False
+
+    def mark_gap(self) -> None:
+        self.gaps += 1
+
+    def close(self) -> None:
+        self.cut()
+
+
+def test_after_a_failure_packets_are_lost_and_it_lasts_until_the_next_key_frame() -> None:
+    disk: Any = Disk()
+    recording = Recording("gate", disk)
+    packet: Any
+    for packet in "kpp":
+        recording.write(packet)
+    disk.full = True
+    recording.write("p")  # type: ignore[arg-type]
+    disk.full = False
+    recording.write("p")  # type: ignore[arg-type]
+    assert recording.status().lost == 2 and recording.status().failure == "gate: no space"
+    recording.write("k")  # type: ignore[arg-type]
+    assert recording.status().lost == 2 and not recording.status().failure
+
+
+class Clip:
+    """Stands for the recorder of events: what is asked of it."""
+
+    def __init__(self) -> None:
+        self.triggers = 0
+
+    def trigger(self) -> None:
+        self.triggers += 1
+
+    def close(self) -> None:
+        return None
+
+
+def test_an_event_in_a_pause_writes_nothing_and_what_came_before_is_not_put_in_front_of_what_comes_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk: Any = Disk()
+    taken: list[str] = []
+    ring = PacketRing(5.0)
+    monkeypatch.setattr(ring, "take", lambda: taken.append("all") or [])
+    recording = ClipRecording("gate.clips", disk, ring, after=1.0)
+    events: Any = Clip()
+    monkeypatch.setattr(recording, "_events", events)
+    recording.pause("recording stopped")
+    recording.trigger()
+    recording.write("p")  # type: ignore[arg-type]
+    assert taken == ["all"] and events.triggers == 0 and disk.gaps == 1 and recording.status().lost == 1
