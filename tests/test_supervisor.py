@@ -321,3 +321,42 @@ def test_a_log_of_json_has_the_fields_of_what_happened(capsys: pytest.CaptureFix
     content = json.loads(capsys.readouterr().err)
     assert content.pop("time").endswith("Z")
     assert content == {"level": "warning", "message": "gate: lost", "event": "source_state", "camera": "gate"}
+
+
+def test_a_camera_that_cannot_begin_is_unhealthy_and_hinders_neither_the_others_nor_the_end(
+    cameras: list[Any], tmp_path: Path
+) -> None:
+    (tmp_path / "gate.machine.segments.jsonl").write_text("damaged\n")
+    log = Logged()
+    urls = {"gate": cameras[0].url, "yard": cameras[1].url}
+    supervisor = Supervisor(parse_configuration(text(tmp_path, urls)), log)
+    supervisor.start()
+    try:
+        until(supervisor, recorded(tmp_path, "yard", 1))
+        assert camera_of(supervisor, "gate").problem.startswith("not started: ContainerFormatError: ")
+        assert not supervisor.snapshot().healthy and log.events("camera_failed")
+        assert "gate.machine.segments.jsonl: a damaged line" in supervisor.snapshot().storage_problem
+    finally:
+        supervisor.stop()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_of_an_output_that_cannot_be_reached_the_password_is_told_nowhere(cameras: list[Any], tmp_path: Path) -> None:
+    log = Logged()
+    text = textwrap.dedent(f"""
+        cameras:
+          gate:
+            url: {cameras[0].url}
+            graph: scale=64:-2, split [a][b]; [b] dv_encode=threads=1 [units]
+            outputs:
+              a: {{encode: {{url: 'http://bob:pa55word@127.0.0.1:9/x?token=pa55word', format: mpegts}}}}
+              units: {{encode: {{url: 'http://bob:pa55word@127.0.0.1:9/x', format: mpegts}}}}
+    """)
+    supervisor = Supervisor(parse_configuration(text), log)
+    supervisor.start()
+    try:
+        until(supervisor, lambda: {one["output"] for one in log.events("output_failed")} == {"a", "units"})
+        told = json.dumps([log.fields, supervisor.snapshot().to_dict()])
+    finally:
+        supervisor.stop()
+    assert "***" in told and "pa55word" not in told and "bob" not in told

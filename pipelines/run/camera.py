@@ -111,6 +111,7 @@ class Camera:
         self._packet_runner: PacketRunner | None = None
         self._running: RunningGraph | None = None
         self._states: dict[str, Any] = {}
+        self._not_started = ""  # why, where `start` failed
 
     def start(self) -> None:
         """Open recordings and start all threads. Raises duoview.Error, OSError; nothing is left open then."""
@@ -128,7 +129,8 @@ class Camera:
                 self._sources.append(self._source(section.analysis, f"{self.name}/analysis", frames=True))
             if self._graph is not None:
                 self._graph_runner = self._open_graph(self._graph, self._sources[-1])
-        except BaseException:
+        except BaseException as error:
+            self._not_started = f"not started: {type(error).__name__}: {error}"
             self._release()
             raise
         for source in self._sources:
@@ -138,10 +140,12 @@ class Camera:
                 runner.start()
 
     def request_stop(self) -> None:
-        """Take no more from the camera; returns at once."""
+        """Take no more from the camera; returns at once, so that many cameras that hang are waited for together."""
         for runner in (self._packet_runner, self._graph_runner):
             if runner is not None:
                 runner.stop()
+        for source in self._sources:
+            source.close(0)
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Finish all files, then let go of the camera; whether all threads ended within so many seconds."""
@@ -188,7 +192,8 @@ class Camera:
             for pad, output in self._outputs.items())
         recordings = tuple(recording.status() for recording in self._recordings)
         running = self._running
-        problems = [f"{one.name}: {one.state.value}" + (f" ({one.loss.reason})" if one.loss is not None else "")
+        problems = [self._not_started] if self._not_started else []
+        problems += [f"{one.name}: {one.state.value}" + (f" ({one.loss.reason})" if one.loss is not None else "")
                     for one in sources if one.state.value not in ("running", "ended", "closed")]
         problems += [f"{one.name}: {one.failure}" for one in outputs if one.failure]
         problems += [f"{kept.name}: {kept.failure}" for kept in recordings if kept.failure]
@@ -256,7 +261,9 @@ class Camera:
         watch = Watch(failed=self._graph_failed, event=self._happened,
                       step=lambda stage, seconds: around.step(name, stage, seconds),
                       delay=lambda seconds: around.delay(name, seconds))
-        return GraphRunner(name, {name: reader}, [self._running], watch=watch, restart=True)
+        rate = (self.section.analysis or self.section).rate
+        return GraphRunner(name, {name: reader}, [self._running], watch=watch, restart=True,
+                           interval=0.0 if rate is None else 1 / rate)
 
     def _open_output(self, pad: str, section: OutputSection, kind: LinkType) -> GraphOutput:
         if section.record is not None:

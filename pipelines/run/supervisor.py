@@ -140,7 +140,7 @@ class Supervisor:
             if one.retry_at is not None and self._clock() >= one.retry_at:
                 try:
                     self._launch(name, self._make_camera(name, self._configuration))
-                except Error as failure:
+                except (Error, OSError) as failure:
                     self._complain("camera_failed", name, failure)
                     one.retry_at = self._clock() + RESTART_AFTER
 
@@ -273,7 +273,9 @@ class Supervisor:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             storage = self._configuration.storage
-            if storage is not None:
+            if storage is None:
+                self._storage_problem = ""  # of the configuration before this one
+            else:
                 with self._pass:
                     self._keep_once(storage)
             self._wake.wait(storage.check_every if storage is not None else 10.0)
@@ -286,16 +288,18 @@ class Supervisor:
             archives = [archive for one in kept for archive in one.archives]
         problem = ""
         try:
-            self._count(retention.run(archives, delete_for_room=storage.when_full == "delete_oldest"))
+            removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest")
+            self._count(removed)
+            problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
         except DiskFullError as error:
             problem = f"recording stopped: {error}"
-        except (Error, OSError) as error:
-            problem = f"retention failed: {error}"
+        except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
+            problem = f"retention failed: {type(error).__name__}: {error}"
         recordings = [recording for one in kept for recording in one.camera.recordings]
         if problem and problem.partition(":")[0] != self._storage_problem.partition(":")[0]:
             self._log.error(problem, extra={"fields": {"event": "storage", "reason": problem}})
         elif self._storage_problem and not problem:
-            self._tell("storage", "there is room again: recording goes on")
+            self._tell("storage", "the storage is well again: recording goes on")
         self._storage_problem = problem
         for recording in recordings:
             if problem.startswith("recording stopped"):
