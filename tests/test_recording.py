@@ -42,15 +42,16 @@ class Disk:
 def test_after_a_failure_packets_are_lost_and_it_lasts_until_the_next_key_frame() -> None:
     disk: Any = Disk()
     recording = Recording("gate", disk)
-    packet: Any
-    for packet in "kpp":
-        recording.write(packet)
+    packet: Any = "p"
+    key: Any = "k"
+    for one in (key, packet, packet):
+        recording.write(one)
     disk.full = True
-    recording.write("p")  # type: ignore[arg-type]
+    recording.write(packet)
     disk.full = False
-    recording.write("p")  # type: ignore[arg-type]
+    recording.write(packet)
     assert recording.status().lost == 2 and recording.status().failure == "gate: no space"
-    recording.write("k")  # type: ignore[arg-type]
+    recording.write(key)
     assert recording.status().lost == 2 and not recording.status().failure
 
 
@@ -73,11 +74,17 @@ def test_an_event_in_a_pause_writes_nothing_and_what_came_before_is_not_put_in_f
     disk: Any = Disk()
     taken: list[str] = []
     ring = PacketRing(5.0)
-    monkeypatch.setattr(ring, "take", lambda: taken.append("all") or [])
+    packet: Any = "p"
+
+    def take() -> list[Any]:
+        taken.append("all")
+        return []
+
+    monkeypatch.setattr(ring, "take", take)
     recording = ClipRecording("gate.clips", disk, ring, after=1.0)
     events: Any = Clip()
     monkeypatch.setattr(recording, "_events", events)
     recording.pause("recording stopped")
     recording.trigger()
-    recording.write("p")  # type: ignore[arg-type]
+    recording.write(packet)
     assert taken == ["all"] and events.triggers == 0 and disk.gaps == 1 and recording.status().lost == 1

@@ -108,6 +108,7 @@ def test_a_time_ends_graphs_and_copies(tmp_path: Path) -> None:
         (["-i", BIKES, "-map", "0:v", "-c", "copy", "o.xyz"], "packets are copied into mkv, mp4, mov, ts, nut"),
         (["-i", BIKES, "-map", "0:v", "-c", "copy", "-q", "3", "o.mkv"], "-q: belongs to an encoder"),
         (["-i", BIKES, "-map", "0:x", "o.nut"], "-map 0:x: expected 0, 0:v"),
+        (["-i", BIKES, "o.nut", "-map", "0:v", "o.nut"], "o.nut: given for 2 outputs; expected a name for each"),
         (["-i", BIKES, "-crff", "3", "o.nut"], "unknown option -crff"),
         (["-i", BIKES, "-mpa", "0"], "-mpa"),
         (["-check"], "expected the configuration with it"),

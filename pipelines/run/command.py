@@ -119,9 +119,11 @@ def run_line(line: CommandLine) -> int:
     try:
         for output in line.outputs:
             segments = output.get("f") == "segment" or output.get("segment_time") is not None
+            asked = line.globals  # once, however many inputs there are
             for item in line.inputs:
                 if not segments and not output.url.startswith("mqtt"):
-                    claim(output.url, item.url, line.globals, console)
+                    claim(output.url, item.url, asked, console)
+                    asked = {**line.globals, "y": True}
         job = Job(plan, console)
     except BaseException:
         for graph in plan.graphs:

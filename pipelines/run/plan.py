@@ -100,6 +100,10 @@ class Planner:
             raise UsageError("run needs an input: -i URL, or a configuration: -c pipelines.yaml")
         if not self._line.outputs:
             raise UsageError("run needs an output: a file name, a URL, or - for a pipe")
+        urls = [output.url for output in self._line.outputs if not output.url.startswith("mqtt")]
+        twice = next((url for url in urls if urls.count(url) > 1), None)
+        if twice is not None:
+            raise UsageError(f"{redact_url(twice)}: given for {urls.count(twice)} outputs; expected a name for each")
         try:
             for text in self._line.globals.get("filter_complex", ()):
                 self._add_graph(Graph.parse(text, stages=self._stages), f"-filter_complex {text}")
