@@ -21,6 +21,7 @@ from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
 from .inputs import is_image
 from .options import unknown_option
+from .short_streams import drain
 
 _IMAGE_CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "tif": "tiff", "jp2": "jpeg2000", "webp": "libwebp"}
 _PIXEL_FORMATS = {"mjpeg": "yuvj444p", "libwebp": "yuv420p", "wrapped_avframe": "yuv420p"}
@@ -121,7 +122,7 @@ class VideoOutput:
                 for ready in self._convert.ready():
                     assert isinstance(ready, av.VideoFrame)
                     size += self._encode(ready)
-                size += self._mux(self._stream.encode(None))
+                size += self._mux(drain(self._stream, self._codec, self._count))
             if self._order.dropped:
                 self._console.warning(self._order.complaint(self.name))
         except av.error.FFmpegError as error:
