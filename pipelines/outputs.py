@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 
+from duoview.inner.short_streams import drain
 from duoview.plugins.errors import suggestion
 from duoview.plugins.graph import Graph
 from duoview.sequence import Colour
@@ -21,7 +22,6 @@ from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
 from .inputs import is_image
 from .options import unknown_option
-from .short_streams import drain
 
 _IMAGE_CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "tif": "tiff", "jp2": "jpeg2000", "webp": "libwebp"}
 _PIXEL_FORMATS = {"mjpeg": "yuvj444p", "libwebp": "yuv420p", "wrapped_avframe": "yuv420p"}

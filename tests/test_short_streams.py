@@ -11,13 +11,15 @@ import av
 import numpy as np
 import pytest
 
+from duoview import Encoder
+from duoview.inner.settings import InnerSettings
+from duoview.inner.short_streams import drain
 from duoview.pipelines.console import Console
 from duoview.pipelines.outputs import OutputSettings, VideoOutput
-from duoview.pipelines.short_streams import drain
 
 
 def frame(number: int) -> av.VideoFrame:
-    made = av.VideoFrame.from_ndarray(np.full((96, 96), 60 + 30 * number, np.uint8), format="gray").reformat(
+    made = av.VideoFrame.from_ndarray(np.full((96, 96), 60 + 30 * (number % 6), np.uint8), format="gray").reformat(
         format="yuv420p")
     made.pts, made.time_base = number, Fraction(1, 10)
     return made
@@ -71,3 +73,13 @@ def test_a_single_picture_is_written_with_libx265_to_the_same_bytes_every_time(t
             assert len(list(source.decode(video=0))) == 1
         files.add(data)
     assert len(files) == 1
+
+
+@pytest.mark.parametrize(("pictures", "gop"), [(2, 50), (11, 10)])  # the last group: a background and one picture
+def test_inner_streams_that_end_in_so_short_a_group_have_the_same_decode_times_every_time(
+        pictures: int, gop: int) -> None:
+    for _ in range(20):
+        used_memory()
+        coder = Encoder(96, 96, rate=10, machine="inner", gop=gop, inner=InnerSettings(simplify="off", threads=1))
+        packets = [packet for number in range(pictures) for packet in coder.encode(frame(number))] + coder.encode(None)
+        assert packets[-1].dts == packets[-1].pts

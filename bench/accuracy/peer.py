@@ -14,8 +14,8 @@ from PIL import Image
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Setup, Variant, always, fresh
+from duoview.inner.short_streams import drain
 from duoview.kernels import noise
-from duoview.pipelines.short_streams import drain
 
 #: x264's AVX-512 code gives other bytes for the same pictures from one time to the next, by a percent of a small file.
 REPRODUCIBLE = "AVX2,FMA3,BMI2,LZCNT"

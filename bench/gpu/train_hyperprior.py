@@ -20,14 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from train_profile import ROOT, install
+from train_profile import ROOT, commit, install
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pictures", nargs="+", type=Path, required=True, help="folders of photographs")
     p.add_argument("--wheels", type=Path, help="folder of wheels to install first: compressai, av and what they need")
-    p.add_argument("--resume", type=Path, help="folder of networks of an earlier run")
+    p.add_argument("--resume", type=Path, help="folder of networks of an earlier run, its OUT/hyperprior")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--lambdas", nargs="+", type=float, help="default: those of bench.accuracy.train_hyperprior")
     p.add_argument("--steps", type=int, default=20_000, help="of the first network; the others get a quarter")
@@ -39,15 +39,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    given = parser().parse_args()
+    options = parser()
+    given = options.parse_args()
     networks = given.out / "hyperprior"
+    earlier = sorted(given.resume.glob("*.pt")) if given.resume is not None else []
+    if given.resume is not None and not earlier:
+        options.error(f"--resume {given.resume}: no LAMBDA.pt in it; expected the folder hyperprior below an "
+                      "earlier --out")
     networks.mkdir(parents=True, exist_ok=True)
-    for path in sorted(given.resume.glob("*.pt")) if given.resume is not None else ():
+    for path in earlier:
         shutil.copy(path, networks)
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         environment = install(Path(folder, "site"), given.wheels)
-        environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), environment["PYTHONPATH"]))
+        # Behind the site, so that bench is found and nothing else of the checkout is taken for it.
+        environment["PYTHONPATH"] = os.pathsep.join((environment["PYTHONPATH"], str(ROOT)))
         command = [sys.executable, "-m", "bench.accuracy.train_hyperprior", "--pictures",
                    *(path.resolve() for path in given.pictures), "--out", networks.resolve(), "--steps",
                    str(given.steps), "--batch", str(given.batch), "--patch", str(given.patch), "--channels",
@@ -55,9 +61,8 @@ def main() -> int:
         if given.lambdas:
             command += ["--lambdas", *map(str, given.lambdas)]
         code = subprocess.run(command, env=environment, cwd=folder).returncode
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
     result = {"script": "train_hyperprior", "exit": code, "steps": given.steps, "channels": list(given.channels),
-              "device": given.device, "seconds": round(time.time() - began), "commit": commit.stdout.strip(),
+              "device": given.device, "seconds": round(time.time() - began), "commit": commit(),
               "networks": sorted(path.name for path in networks.glob("*.pt"))}
     (given.out / "train_hyperprior.json").write_text(json.dumps(result, indent=1) + "\n")
     return code
