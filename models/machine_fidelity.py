@@ -66,8 +66,12 @@ def picture_distance(decoded: Tensor, source: Tensor, weight: Tensor) -> Tensor:
 
 def latent_distance(decoded: Tensor, source: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error of latents (N, C, h, w) under weights (N, 1, H, W) of the pictures -> (N,)."""
-    near = F.adaptive_avg_pool2d(weight, source.shape[2:])
-    return ((decoded.float() - source.float()).square() * near).mean((1, 2, 3))
+    return ((decoded.float() - source.float()).square() * _at_size_of(weight, source)).mean((1, 2, 3))
+
+
+def _at_size_of(weight: Tensor, features: Tensor) -> Tensor:
+    """Means of weights (N, 1, H, W) over what each place of features (N, C, h, w) stands for."""
+    return F.adaptive_avg_pool2d(weight, (features.shape[2], features.shape[3]))
 
 
 def feature_distance(seen: Seen, wanted: Seen, weight: Tensor | None = None) -> Tensor:
@@ -82,7 +86,7 @@ def feature_distance(seen: Seen, wanted: Seen, weight: Tensor | None = None) -> 
         error = ((found.float() - aim).square() / (variance + QUIET * variance.mean() + 1e-8)[:, None, None]
                  ).mean(1, keepdim=True)
         if weight is not None:
-            error = error * F.adaptive_avg_pool2d(weight, aim.shape[2:])
+            error = error * _at_size_of(weight, aim)
         total = total + error.mean((1, 2, 3))
     return total / len(wanted.features)
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -207,7 +208,7 @@ def test_trained_networks_come_into_a_profile_that_codes_with_them(tmp_path: Pat
     shutil.copytree(BUNDLED, tmp_path / "new")
     networks = restore(tmp_path / "new")
     with torch.no_grad():
-        networks.still.key.gain.log_anchors -= 0.7  # half the steps: fewer bits
+        networks.still.key.gain.log_anchors.sub_(0.7)  # half the steps: fewer bits
     digest = replace_networks(networks, TRAINED, tmp_path / "new")
     old, new = Profile("s"), Profile(tmp_path / "new")
     assert new.sha256.hex() == digest != old.sha256.hex()
@@ -228,9 +229,7 @@ def test_trained_networks_come_into_a_profile_that_codes_with_them(tmp_path: Pat
     assert sizes[1] < 0.9 * sizes[0]
 
 
-def frame_of(picture: Picture) -> object:
-    import av
-
+def frame_of(picture: Picture) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(picture, format="rgb24")
 
 
@@ -251,8 +250,8 @@ def test_the_card_tells_weights_data_and_curves(looks: list[Look], tmp_path: Pat
 
     (tmp_path / "machine.jsonl").write_text('{"step": 7, "minutes": 1.0, "loss": 0.9, "q4_bpp": 0.02}\n')
     made = machine_section(options(), Looks(looks, looks[:1]), "s", ["YOLOX, scores .1 to .3"], "Terms.", tmp_path)
-    for text in ('"features": 800.0', "12 pictures of 1 sources (set 12) with 12 objects", "Held back: set 1.", "Terms.",
-                 "YOLOX, scores .1 to .3", "| 7 | 1.0 | 0.9 | 0.02 |"):
+    for text in ('"features": 800.0', "12 pictures of 1 sources (set 12) with 12 objects", "Held back: set 1.",
+                 "Terms.", "YOLOX, scores .1 to .3", "| 7 | 1.0 | 0.9 | 0.02 |"):
         assert text in made, text
 
 

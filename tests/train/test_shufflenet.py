@@ -37,7 +37,7 @@ def test_features_are_at_an_eighth_a_sixteenth_and_a_thirtysecond() -> None:
 def test_blue_comes_first() -> None:
     network = backbone()
     with torch.no_grad():
-        network.first_conv[0].weight[:, 1:].zero_()  # what is left sees the first channel only
+        network.state_dict()["first_conv.0.weight"][:, 1:].zero_()  # what is left sees the first channel only
         red, blue = torch.zeros(2, 1, 3, 64, 64).unbind()
         red[:, 0], blue[:, 2] = 1, 1
         assert torch.equal(network(red)[0], network(torch.zeros(1, 3, 64, 64))[0])
@@ -49,7 +49,7 @@ def test_it_stays_as_it_is_in_training_but_hands_gradients_on() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     picture = torch.rand(2, 3, 64, 64, requires_grad=True)
     network.train()
-    sum(one.square().mean() for one in network(picture)).backward()  # type: ignore[union-attr]
+    torch.stack([one.square().mean() for one in network(picture)]).sum().backward()
     assert picture.grad is not None and float(picture.grad.abs().max()) > 0
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert not any(parameter.requires_grad for parameter in network.parameters())
