@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -113,6 +114,12 @@ class Eyes:
 
     detectors: Sequence[DetectorEye] = ()
     classifiers: Sequence[ClassifierEye] = ()
+
+    def drawn(self, random: np.random.Generator) -> Eyes:
+        """One of the detectors and one of the classifiers: the mean of what all see, at the cost of one."""
+        detectors = [self.detectors[int(random.integers(len(self.detectors)))]] if self.detectors else []
+        classifiers = [self.classifiers[int(random.integers(len(self.classifiers)))]] if self.classifiers else []
+        return Eyes(detectors, classifiers)
 
 
 def distances(weights: FidelityWeights, eyes: Eyes, source: Tensor, decoded: Tensor, z: Tensor, z_m: Tensor,

@@ -34,6 +34,12 @@ class Look:
     previous: Picture | None
     boxes: NDArray[np.float32]
 
+    def cut(self, top: int, left: int, size: int) -> Look:
+        """A square of it; boxes may reach beyond its sides."""
+        window = np.s_[top:top + size, left:left + size]
+        return Look(self.source, self.picture[window], None if self.previous is None else self.previous[window],
+                    self.boxes - np.array([left, top, left, top], np.float32))
+
 
 @dataclass(frozen=True)
 class RegionWeights:
@@ -159,8 +165,8 @@ def batches(looks: Sequence[Look], size: int, batch: int, regions: RegionWeights
             of = by_source[names[random.choice(len(names), p=share)]]
             look = of[random.integers(len(of))]
             top, left = place(look, size, aimed, random)
-            window = np.s_[top:top + size, left:left + size]
-            picture, weight = look.picture[window], regions.of(look)[window]
+            seen = look.cut(top, left, size)
+            picture, weight = seen.picture, regions.of(seen)
             # Upside down is not how anything is seen; mirrored is.
             if random.random() < 0.5:
                 picture, weight = picture[:, ::-1], weight[:, ::-1]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from duoview.models.agreement import AgreementValidation, Curve
@@ -68,16 +68,16 @@ def machine_lagrangian(q: Tensor, ends: tuple[float, float]) -> Tensor:
     return ends[0] * (ends[1] / ends[0]) ** (q.float() / 63)
 
 
-def move_quality(codec: StillCodec, ends: tuple[float, float], worth: float) -> None:
-    """Move the key codec's quality tables from squared error's Lagrangian to that of the distances, before training.
+def move_quality(codec: nn.Module, ends: tuple[float, float], worth: float) -> None:
+    """Move the quality tables of a frame type's codec from squared error's Lagrangian to that of the distances.
 
-    A table follows its anchors by a learning rate a step, so a new scale would take a thousand steps to be reached.
+    Before training: an anchor moves by a learning rate a step, so a new scale would be a thousand steps away.
     What an exact network knows of the quality index moves by itself. ends: as of `machine_lagrangian`. worth: how much
     larger the sum of the distances is than a squared error in 8-bit steps.
     """
     slope = math.log(LAMBDA_LAST / LAMBDA_FIRST) / 63
     first, last = (math.log(end * worth / LAMBDA_FIRST) / slope for end in ends)
-    for layer in codec.key.modules():
+    for layer in codec.modules():
         if isinstance(layer, QualityTable):
             layer.move(first, last)
 
@@ -126,8 +126,8 @@ def losses(codec: StillCodec, batch: Batch, q: Tensor, eyes: Eyes, options: Mach
     cost = machine_lagrangian(q, options.lagrangian) * total(options.weights, found) + bits
     # The slope of the logarithm: every quality index and every picture matters by its own cost.
     loss = (cost / (cost.detach() + COST_FLOOR)).mean()
-    return loss, {name: value.mean() for name, value in found.items()} | {"bpp": bits.mean(),
-                                                                          "log_cost": cost.log().mean()}
+    shown = {name: value.detach().mean() for name, value in found.items()}
+    return loss, shown | {"bpp": bits.detach().mean(), "log_cost": cost.detach().log().mean()}
 
 
 def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, options: MachineTraining, folder: Path, *,
@@ -142,7 +142,7 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
     device = torch.device(options.device)
     codec = start.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.worth:
-        move_quality(codec, options.lagrangian, options.worth)
+        move_quality(codec.key, options.lagrangian, options.worth)
     codec.requires_grad_(False)
     codec.key.requires_grad_(True)
     loop: Loop[StillCodec] = Loop("codec", codec, folder / "machine.pt", minutes=options.minutes, rate=options.rate,
@@ -166,7 +166,7 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
         batch = next(sources[which])
         batch = Batch(on_device(batch.picture), on_device(batch.weight))
         q = torch.randint(0, 64, (len(batch.picture),), device=device)
-        loss, shown = losses(loop.network, batch, q, eyes[which], options)
+        loss, shown = losses(loop.network, batch, q, eyes[which].drawn(random), options)
         loop.update(loss, **shown)
     return loop.average
 
