@@ -19,6 +19,7 @@ from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
 from duoview.models.train_machine import MachineTraining
+from duoview.models.train_machine_inter import MachineInterTraining
 from duoview.models.train_restoration import RestorationTraining
 from duoview.models.train_saliency import CELL, SaliencyTraining
 from duoview.models.train_still import StillTraining
@@ -26,6 +27,7 @@ from duoview.models.train_still import StillTraining
 COLUMNS = ("step", "minutes", "loss")
 SALIENCY_TITLE = "## The saliency network"
 MACHINE_TITLE = "## The key-frame codec, second generation"
+MACHINE_INTER_TITLE = "## The P-frame codec, second generation"
 RESTORATION_TITLE = "## The restoration network"
 
 
@@ -183,6 +185,28 @@ of recall and precision against what the detector finds in the source, at that o
 backbone makes of photographs. rate_NAME: mean change of rate against x265 intra (medium) at an equal value.
 
 {_curve(work / "machine.jsonl")}"""
+
+
+def machine_inter_section(options: MachineInterTraining, material: Material, start: str, labeller: str, sources: str,
+                          work: Path) -> str:
+    """Section of a card on a P-frame codec that was trained on for machines, for `put_section`.
+
+    ``material`` is what was trained on with ``options``, ``start`` the profile whose weights it began with,
+    ``labeller`` the detector of the regions in words; the rest as of `machine_section`.
+    """
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    held = ", ".join(sorted(material.held_clips))
+    return f"""{MACHINE_INTER_TITLE}
+`{json.dumps(asdict(options))}`. Trained on from profile {start}, everything but the P-frame codec frozen, on its own
+rollouts as in stage 2, with the distances of the key-frame codec's second generation between what is decoded and the
+clean frame, and rates of the symbols that are coded. Regions: boxes of {labeller}, outlines, and what moved.
+
+{len(material.pictures)} pictures and {len(material.clips)} clips; held back: {held or 'none'}.
+{told}
+Validation: held-back clips, 12 P frames after a key frame, averaged weights, symbols to the nearest; agree50 is the
+mean of recall and precision of detectors against what they find in the source, at an overlap of one half.
+
+{_curve(work / "machine_inter.jsonl")}"""
 
 
 def put_section(card: str, section: str) -> str:

@@ -32,7 +32,8 @@ from duoview.profile import EXACT, FORMAT, Profile
 class Networks:
     """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent).
 
-    restoration, saliency: for inner streams, None for a profile without them.
+    restoration, saliency: for inner streams, None for a profile without them. lagrangian: (64,), what a squared error
+    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2.
     """
 
     still: StillCodec
@@ -42,6 +43,7 @@ class Networks:
     latent_weight: torch.Tensor
     restoration: Restoration | None = None
     saliency: Saliency | None = None
+    lagrangian: torch.Tensor | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -163,12 +165,13 @@ def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: 
 
 
 def _write_tables(networks: Networks, folder: Path) -> dict[str, str]:
+    worth = networks.lagrangian if networks.lagrangian is not None else lagrangian(torch.arange(64))
     tables = {
         "key_hyper_classes": hyper_classes(networks.still.key.model),
         "inter_hyper_classes": hyper_classes(networks.inter.model),
         "residual_scale": networks.residual_scale.numpy().astype(np.float32),
         "latent_weight": networks.latent_weight.numpy().astype(np.float32),
-        "lagrangian": lagrangian(torch.arange(64)).numpy().astype(np.float32),
+        "lagrangian": worth.numpy().astype(np.float32),
     }
     np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
     return {"file": "tables.npz", "sha256": hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()}

@@ -1,4 +1,4 @@
-"""The command that trains the key-frame codec of a profile on for machines, and puts it into a profile."""
+"""The command that trains the neural codec of a profile on for machines, key frames or P frames."""
 
 from __future__ import annotations
 
@@ -10,38 +10,47 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from duoview.detectors import Description, FastestDet, YoloX, load
 from duoview.errors import Error
-from duoview.models.agreement import AgreementValidation, PseudoClasses
+from duoview.models import train_machine_inter
+from duoview.models.agreement import AgreementValidation, Judge, PseudoClasses
 from duoview.models.data import Material, Picture
+from duoview.models.data import load as load_material
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.machine_fidelity import ClassifierEye, Eyes, FidelityWeights
 from duoview.models.machine_material import Look, Looks, read_looks
 from duoview.models.object_labels import Labels, open_labeller
 from duoview.models.shufflenet import ShuffleNet, open_shufflenet
 from duoview.models.train_denoiser import residual_scale
-from duoview.models.train_machine import MachineTraining, train, validate
+from duoview.models.train_machine import MachineTraining, machine_lagrangian, train
+from duoview.models.train_machine_inter import MachineInterTraining
 from duoview.profile import Profile
+
+if TYPE_CHECKING:
+    from duoview.export.profile import Networks
 
 #: Scores at which detectors' boxes begin to count as objects, and from which they count in full.
 _YOLOX_SCORES, _FASTESTDET_SCORES = (0.15, 0.45), (0.3, 0.6)
 #: Scales of YOLOX, FastestDet (vertical, horizontal) and the classifier for large crops and for small ones: large ones
 #: are of pictures of some 480 to 640 pixels, small ones mostly of photographs of 320.
 _SCALES = ((0.75, (0.9, 0.65), 0.5), (1.0, (1.1, 1.0), 0.85))
-#: The networks of a profile that the stage trains.
+#: The networks of a profile that the two stages train.
 TRAINED = ("key_analysis", "key_hyper", "key_context", "key_synthesis")
+TRAINED_INTER = ("inter_analysis", "inter_hyper", "inter_context", "inter_synthesis")
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     p = argparse.ArgumentParser(prog="python -m duoview.models.machine_command",
-                                description="Train the key-frame codec of a profile on, for what detectors and "
-                                            "classifiers see. The checkpoint goes to --out; the same command goes on "
-                                            "from it.")
+                                description="Train the neural codec of a profile on, for what detectors and "
+                                            "classifiers see: key frames first, then P frames on top of them. The "
+                                            "checkpoint goes to --out; the same command goes on from it.")
+    p.add_argument("--frames", choices=("key", "p"), default="key", help="which frames' codec (default: key)")
     p.add_argument("--folders", type=Path, nargs="+", required=True, metavar="FOLDER", help="images and videos")
     p.add_argument("--photographs", default="", metavar="NAME",
                    help="the folder of photographs that classes are measured on, by its name; none measures no classes")
@@ -59,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
                        f"{field.name}={getattr(FidelityWeights, field.name):g}" for field in fields(FidelityWeights)))
     p.add_argument("--lagrangian", nargs=2, type=float, default=MachineTraining.lagrangian, metavar=("Q0", "Q63"),
                    help="weight of the distances against bits per pixel at q 0 and q 63 (default: 8e-6 3e-2)")
+    p.add_argument("--worth", type=float, default=MachineTraining.worth,
+                   help="how much larger the sum of the distances is than a squared error in 8-bit steps, by which "
+                        "quality tables that were trained for that are moved at the start; 0 for weights of this "
+                        "command (default: %(default)s)")
     p.add_argument("--report", type=float, default=420.0, help="seconds from one measurement to the next")
     p.add_argument("--check", type=int, default=42, help="held-back pictures that are measured (default: 42)")
     p.add_argument("--threads", type=int, default=0, help="default: all cores")
@@ -121,19 +134,22 @@ def spread(looks: Sequence[Look], photographs: str, count: int) -> list[Picture]
     return chosen[:count]
 
 
+def _judges(given: argparse.Namespace, threads: int) -> dict[str, Judge]:
+    return {"yolox": load(given.yolox, description=Description(YoloX(), iou=0.65), threads=threads, confidence=0.1),
+            "fastestdet": load(given.fastestdet, description=Description(FastestDet(), iou=0.6), threads=threads,
+                               confidence=0.1)}
+
+
 def validation_of(looks: Looks, given: argparse.Namespace, shufflenet: ShuffleNet, threads: int
                   ) -> AgreementValidation | None:
     """What is measured on held-back pictures; None where there are none."""
     pictures = spread(looks.held, given.photographs, given.check)
     if not pictures:
         return None
-    judges = {"yolox": load(given.yolox, description=Description(YoloX(), iou=0.65), threads=threads, confidence=0.1),
-              "fastestdet": load(given.fastestdet, description=Description(FastestDet(), iou=0.6), threads=threads,
-                                 confidence=0.1)}
     photographs = [look.picture for look in looks.held if look.source == given.photographs]
     known = [look.picture for look in looks.train if look.source == given.photographs]
     classes = PseudoClasses(shufflenet, known) if photographs else None
-    return AgreementValidation(pictures, photographs[:given.check], judges, classes)
+    return AgreementValidation(pictures, photographs[:given.check], _judges(given, threads), classes)
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -142,41 +158,59 @@ def _run(given: argparse.Namespace) -> None:
     threads = given.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     # What can fail for want of a file fails now, not after hours.
-    options = MachineTraining(minutes=given.minutes, rate=given.rate, device=given.device,
-                              lagrangian=tuple(given.lagrangian), weights=fidelity_weights(given.weight))
+    shared: dict[str, Any] = {"minutes": given.minutes, "rate": given.rate, "device": given.device,
+                              "lagrangian": tuple(given.lagrangian), "worth": given.worth,
+                              "weights": fidelity_weights(given.weight)}
+    options, inter_options = MachineTraining(**shared), MachineInterTraining(**shared)
     start = Profile(given.start)
     told = given.sources.read_text() if given.sources else ""
     shufflenet = open_shufflenet(given.shufflenet)
     eyes = eyes_of(given.yolox, given.fastestdet, shufflenet, torch.device(given.device))
     labellers = [open_labeller(f"{path}:{least}:{most}", threads=threads) for path, (least, most) in
                  ((given.yolox, _YOLOX_SCORES), (given.fastestdet, _FASTESTDET_SCORES))]
+    # Not above: the exporter imports the networks, and they are imported with this module.
+    from duoview.export.card import machine_inter_section, machine_section
+    from duoview.export.restore import restore
+
+    networks = restore(start.folder)
+    if given.frames == "p":
+        material = load_material(given.folders, hold_clips=tuple(given.hold), crop=inter_options.crop)
+        inter = train_machine_inter.train(material, networks.still, networks.inter, eyes[0], labellers[0].label,
+                                          inter_options, given.out, judges=_judges(given, threads),
+                                          report_seconds=given.report).eval().cpu()
+        worth = machine_lagrangian(torch.arange(64), inter_options.lagrangian)
+        # On this scale from now on, which is that of squared error times what the distances are worth.
+        networks = replace(networks, inter=inter, lagrangian=worth * (given.worth or MachineInterTraining.worth))
+        _write(networks, TRAINED_INTER, start, given.profile,
+               machine_inter_section(inter_options, material, given.start, str(labellers[0]), told, given.out))
+        return
     looks = read_looks(given.folders, Labels(labellers, given.out / "labels.jsonl").of, hold_clips=given.hold)
     print(f"{len(looks.train)} pictures to train on, {len(looks.held)} held back", flush=True)
     validation = validation_of(looks, given, shufflenet, threads)
     if validation is not None:
         for name, points in validation.peer.points.items():
             print(f"x265 intra, {name}: " + ", ".join(f"{value:.3f} at {rate:.3f}" for rate, value in points))
-    # Not above: the exporter imports the networks, and they are imported with this module.
-    from duoview.export.card import machine_section, put_section
-    from duoview.export.profile import replace_networks
-    from duoview.export.restore import restore
-
-    networks = restore(start.folder)
     codec = train(looks.train, eyes, networks.still, options, given.out, validation=validation,
                   report_seconds=given.report).eval().cpu()
-    if validation is not None:
-        print("held back: " + ", ".join(f"{key} {value}" for key, value in validate(codec, validation).items()))
-    if given.profile is None:
-        return
-    if given.profile.resolve() != start.folder.resolve():
-        shutil.copytree(start.folder, given.profile, dirs_exist_ok=True)
     # What the human view adds to a decoded latent is scaled by how far that is off, which has changed.
     scale = residual_scale(codec, Material([look.picture for look in looks.train]))
-    digest = replace_networks(replace(networks, still=codec, residual_scale=scale), TRAINED, given.profile)
-    card = given.profile / "MODEL_CARD.md"
-    section = machine_section(options, looks, given.start, [str(one) for one in labellers], told, given.out)
+    _write(replace(networks, still=codec, residual_scale=scale), TRAINED, start, given.profile,
+           machine_section(options, looks, given.start, [str(one) for one in labellers], told, given.out))
+
+
+def _write(networks: Networks, names: Sequence[str], start: Profile, folder: Path | None, section: str) -> None:
+    """Networks of these names into a copy of the profile that training started from, with a section of its card."""
+    if folder is None:
+        return
+    from duoview.export.card import put_section
+    from duoview.export.profile import replace_networks
+
+    if folder.resolve() != start.folder.resolve():
+        shutil.copytree(start.folder, folder, dirs_exist_ok=True)
+    digest = replace_networks(networks, names, folder)
+    card = folder / "MODEL_CARD.md"
     card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-    print(f"{given.profile}: sha256 {digest}")
+    print(f"{folder}: sha256 {digest}")
 
 
 if __name__ == "__main__":

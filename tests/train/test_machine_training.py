@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,16 +19,16 @@ from PIL import Image
 from duoview import Decoder, Encoder, Profile
 from duoview.detectors import FastestDet
 from duoview.errors import ProfileError
-from duoview.export.card import machine_section
+from duoview.export.card import machine_inter_section, machine_section
 from duoview.export.profile import replace_networks
 from duoview.export.restore import restore
 from duoview.models.agreement import AgreementValidation
-from duoview.models.data import is_held
+from duoview.models.data import Material, is_held
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.layers import QualityTable
 from duoview.models.machine_command import TRAINED, fidelity_weights, main, spread
 from duoview.models.machine_fidelity import ClassifierEye, Eyes, FidelityWeights
-from duoview.models.machine_material import Look, RegionWeights, batches, place, read_looks
+from duoview.models.machine_material import Look, Looks, RegionWeights, batches, place, read_looks
 from duoview.models.network import Shape, StillCodec
 from duoview.models.object_labels import Found
 from duoview.models.train_machine import (
@@ -38,6 +39,7 @@ from duoview.models.train_machine import (
     move_quality,
     train,
 )
+from duoview.models.train_machine_inter import MachineInterTraining
 
 FOREIGN = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_foreign_network.py"))))
 SHUFFLE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("test_shufflenet.py"))))
@@ -260,13 +262,30 @@ def test_networks_of_other_sizes_and_names_that_are_none_are_refused(tmp_path: P
 
 
 def test_the_card_tells_weights_data_and_curves(looks: list[Look], tmp_path: Path) -> None:
-    from duoview.models.machine_material import Looks
-
     (tmp_path / "machine.jsonl").write_text('{"step": 7, "minutes": 1.0, "loss": 0.9, "q4_bpp": 0.02}\n')
     made = machine_section(options(), Looks(looks, looks[:1]), "s", ["YOLOX, scores .1 to .3"], "Terms.", tmp_path)
     for text in ('"features": 800.0', "12 pictures of 1 sources (set 12) with 12 objects", "Held back: set 1.",
                  "Terms.", "YOLOX, scores .1 to .3", "| 7 | 1.0 | 0.9 | 0.02 |"):
         assert text in made, text
+
+
+def test_the_card_of_p_frames_tells_regions_data_and_curves(looks: list[Look], tmp_path: Path) -> None:
+    (tmp_path / "machine_inter.jsonl").write_text('{"step": 9, "minutes": 2.0, "loss": 0.8, "q16_bpp": 0.004}\n')
+    material = Material([look.picture for look in looks], {}, [], {"crossing": looks[0].picture[None]})
+    made = machine_inter_section(MachineInterTraining(), material, "s", "YOLOX, scores .1 to .3", "Terms.", tmp_path)
+    for text in ('"eagerness": 1.5', "12 pictures and 0 clips; held back: crossing.", "boxes of YOLOX, scores .1 to .3",
+                 "Terms.", "| 9 | 2.0 | 0.8 | 0.004 |"):
+        assert text in made, text
+
+
+def test_what_an_error_is_worth_to_p_frames_stays_with_a_profile(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED, tmp_path / "s")
+    networks = restore(tmp_path / "s")
+    assert networks.lagrangian is not None
+    old = Profile("s").lagrangian
+    assert np.array_equal(networks.lagrangian.numpy(), old)
+    replace_networks(replace(networks, lagrangian=networks.lagrangian / 2), (), tmp_path / "s")
+    assert np.array_equal(Profile(tmp_path / "s").lagrangian, old / 2)
 
 
 # ---- the command
