@@ -183,14 +183,20 @@ def accuracy(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
     shown = []
     for mean in result["results"]["means"]:
         if mean["codec"] in ours and mean["metric"] == "ap75" and mean["percent"] is not None:
-            against = mean["anchor"] if mean["role"] == "anchor" else "the best peer of each clip"
+            against = _coder(mean["anchor"]) if mean["role"] == "anchor" else "the best peer of each clip"
             shown.append(Row(
-                f"`{mean['codec'].split(',')[0]}`: bytes at equal AP75 of {' and '.join(judges)} (never trained on) "
-                f"against {against.split(',')[0]}, {len(result['settings']['clips'])} clips",
+                f"{_coder(mean['codec'])}: bytes at equal AP75 of {' and '.join(judges)} (never trained on) "
+                f"against {against}, {len(result['settings']['clips'])} clips",
                 TARGETS["anchor" if mean["role"] == "anchor" else "best peer"],
                 f"{mean['percent']:+.1f} % ({mean['count']} of {mean['of']} comparable)"))
     return ["BD-rate over AP75, the agreement with what a detector finds in the source; bytes of whole NUT files. "
             "Negative: fewer bytes.", "", *grid(["clip", "codec", "against", *judges], rows)], shown
+
+
+def _coder(name: str) -> str:
+    """A coder with its variant, where that is another than key frames every two seconds."""
+    base, *variant = name.split(", ")
+    return ", ".join([f"`{base}`", *(one for one in variant if one != "key 2s")])
 
 
 SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], tuple[list[str], list[Row]]]], ...] = (

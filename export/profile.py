@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from duoview.profile import EXACT, FORMAT, Profile
 class Networks:
     """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent).
 
-    restoration, saliency: for inner streams, None for a profile without them.
+    restoration, saliency: for inner streams, None for a profile without them. lagrangian: (64,), what a squared error
+    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2.
     """
 
     still: StillCodec
@@ -41,6 +43,7 @@ class Networks:
     latent_weight: torch.Tensor
     restoration: Restoration | None = None
     saliency: Saliency | None = None
+    lagrangian: torch.Tensor | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -77,6 +80,15 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
     return found
 
 
+def _golden(key: str, model: bytes, sizes: dict[str, int]) -> dict[str, str]:
+    """Digests of an exact network's outputs for every golden case, by onnxruntime without any optimisation."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return {case.name: digest(session.run(None, exact_inputs(key, sizes, case.height, case.width, case.saturate)))
+            for case in GOLDEN_CASES}
+
+
 def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     """Write the profile and return its sha256. Existing files of that folder are replaced."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,31 +96,17 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     files: dict[str, dict[str, str]] = {}
     golden: dict[str, dict[str, str]] = {}
     sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for key, model in graphs(networks).items():
         data = model.SerializeToString()
         files[key] = _write_network(key, data, folder)
         if key in EXACT:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            golden[key] = {}
-            for case in GOLDEN_CASES:
-                inputs = exact_inputs(key, sizes, case.height, case.width, case.saturate)
-                golden[key][case.name] = digest(session.run(None, inputs))
-    tables = {
-        "key_hyper_classes": hyper_classes(networks.still.key.model),
-        "inter_hyper_classes": hyper_classes(networks.inter.model),
-        "residual_scale": networks.residual_scale.numpy().astype(np.float32),
-        "latent_weight": networks.latent_weight.numpy().astype(np.float32),
-        "lagrangian": lagrangian(torch.arange(64)).numpy().astype(np.float32),
-    }
-    np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
+            golden[key] = _golden(key, data, sizes)
     manifest: dict[str, Any] = {
         "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes}, "shape": shape.as_dict(),
         "state": {"limit": STATE_LIMIT, "grid": STATE_GRID},
         "coder_tables": kernels.tables_digest(),
         "networks": files,
-        "tables": {"file": "tables.npz", "sha256": hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()},
+        "tables": _write_tables(networks, folder),
         "golden": golden,
     }
     if networks.restoration is not None:
@@ -136,11 +134,47 @@ def add_saliency(network: Saliency, folder: Path) -> str:
     return _add("saliency", saliency_network.saliency(network), saliency_network.stored_shape(network), folder)
 
 
+def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> str:
+    """Put networks of these names into a profile that is there, its tables anew; all other networks stay as they are.
+
+    Golden vectors of exact ones come with them. Returns the profile's new sha256. Raises ProfileError when there is no
+    profile in ``folder``, ValueError for a name that is none and for networks of other sizes.
+    """
+    manifest = Profile(folder).manifest
+    shape = networks.still.shape
+    if manifest["shape"] != shape.as_dict():
+        raise ValueError(f"{folder}: a profile of {manifest['shape']}, networks of {shape.as_dict()}")
+    made = graphs(networks)
+    for name in names:
+        if name not in made:
+            raise ValueError(f"network {name!r}: expected some of {', '.join(made)}")
+        data = made[name].SerializeToString()
+        manifest["networks"][name] = _write_network(name, data, folder)
+        if name in EXACT:
+            sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
+            manifest["golden"][name] = _golden(name, data, sizes)
+    manifest["tables"] = _write_tables(networks, folder)
+    return _write_manifest(manifest, folder)
+
+
 def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: Path) -> str:
     manifest = Profile(folder).manifest
     manifest["networks"][key] = _write_network(key, model.SerializeToString(), folder)
     manifest[key] = shape
     return _write_manifest(manifest, folder)
+
+
+def _write_tables(networks: Networks, folder: Path) -> dict[str, str]:
+    worth = networks.lagrangian if networks.lagrangian is not None else lagrangian(torch.arange(64))
+    tables = {
+        "key_hyper_classes": hyper_classes(networks.still.key.model),
+        "inter_hyper_classes": hyper_classes(networks.inter.model),
+        "residual_scale": networks.residual_scale.numpy().astype(np.float32),
+        "latent_weight": networks.latent_weight.numpy().astype(np.float32),
+        "lagrangian": worth.numpy().astype(np.float32),
+    }
+    np.savez(folder / "tables.npz", allow_pickle=False, **tables)  # type: ignore[arg-type]
+    return {"file": "tables.npz", "sha256": hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()}
 
 
 def _write_network(key: str, data: bytes, folder: Path) -> dict[str, str]:

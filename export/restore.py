@@ -89,6 +89,7 @@ def restore(folder: Path) -> Networks:
             weights[f"{path}.hyper_sigma.table"] = sigma[:, :, None, None]
         scale = torch.from_numpy(tables["residual_scale"].copy())
         weight = torch.from_numpy(tables["latent_weight"].copy())
+        worth = torch.from_numpy(tables["lagrangian"].copy())
     restoration = restoration_network.new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
     saliency = saliency_network.new_of_shape(manifest["saliency"]) if "saliency" in manifest else None
     read: dict[str, nn.Module] = {"still": still, "inter": inter, "denoiser": denoiser}
@@ -98,4 +99,4 @@ def restore(folder: Path) -> Networks:
     for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight, restoration, saliency)
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth)

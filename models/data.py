@@ -70,6 +70,14 @@ def half(picture: Picture) -> Picture:
     return ((quads.sum((1, 3)) + 2) // 4).astype(np.uint8)
 
 
+def is_held(name: str) -> bool:
+    """Whether a picture of this file name is held back, as every tenth is.
+
+    The hold-out follows the name, not the order, so that adding files does not move others across.
+    """
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10 == 0
+
+
 def load(folders: list[Path], *, hold_clips: tuple[str, ...] = (), clip_frames: int = 96, clip_side: int = 640,
          clip_fps: float = 12.0, crop: int = 128) -> Material:
     """Read every image and clip below ``folders``. Folders of numbered frames count as images.
@@ -88,9 +96,7 @@ def load(folders: list[Path], *, hold_clips: tuple[str, ...] = (), clip_frames: 
         except (av.FFmpegError, ValueError) as error:
             print(f"left out {path.name}: {error}")
             continue
-        # The hold-out follows the name, not the order, so that adding files does not move others across.
-        held = int(hashlib.sha256(path.name.encode()).hexdigest(), 16) % 10 == 0
-        target = material.held_pictures if held else material.pictures
+        target = material.held_pictures if is_held(path.name) else material.pictures
         if min(picture.shape[:2]) >= crop:
             target.append(picture)
         if min(picture.shape[:2]) >= 2 * crop:

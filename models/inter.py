@@ -84,7 +84,7 @@ class InterCodec(nn.Module):
         return bound_state(previous_z + change * update_mask(symbols))
 
     def forward(self, z: Tensor, previous_z: Tensor, previous_decoded: Tensor, q: Tensor,
-                eagerness: Tensor | None = None) -> Coded:
+                eagerness: Tensor | None = None, *, counted: bool = False) -> Coded:
         y = self.analyse(z, previous_z, q)
-        decoded, bits, hyper_bits, symbols = self.model(y, q, previous_decoded, eagerness=eagerness)
+        decoded, bits, hyper_bits, symbols = self.model(y, q, previous_decoded, eagerness=eagerness, counted=counted)
         return Coded(self.synthesise(decoded, symbols, previous_z, q), bits, hyper_bits, symbols, decoded)

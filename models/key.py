@@ -19,7 +19,7 @@ from duoview.models.fixed_point import (
     round_through,
 )
 from duoview.models.layers import Block, QualityTable, exact_float, pointwise
-from duoview.models.rate import CLASSES, class_of_sigma, gaussian_bits, sigma_of_class
+from duoview.models.rate import CLASSES, class_of_sigma, counted_bits, noisy_bits, sigma_of_class
 
 #: Four class steps per unit keep the head's weights in range; 24 is the class around which a fresh head starts.
 CLASS_FORMAT = Format(fraction=2, low=0, high=CLASSES - 1)
@@ -143,21 +143,22 @@ class SymbolModel(nn.Module):
         x = self.fold_mix(F.leaky_relu(self.fold(F.pixel_unshuffle(y, 2)), 0.1))
         return exact_float(self.hyper_head, F.pixel_unshuffle(F.leaky_relu(x, 0.1), 2))
 
-    def forward(self, y: Tensor, q: Tensor, *extra: Tensor, eagerness: Tensor | None = None
+    def forward(self, y: Tensor, q: Tensor, *extra: Tensor, eagerness: Tensor | None = None, counted: bool = False
                 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """y in units of the quantiser -> decoded y, bits of y (N,), bits of the hyper symbols (N,), symbols.
 
         eagerness: (N,), how eagerly the encoder lowers magnitudes to save bits (see ``decide``); None for not at all.
+        counted: bits are those of the symbols that are coded, see ``counted_bits``, not those of values with noise.
         """
         hyper = self.analyse(y)
         with torch.autocast(device_type=y.device.type, enabled=False):
-            noise = torch.rand_like(hyper) - 0.5
             sigma = self.hyper_sigma(q)
             # Classes are integers in the stream; train on the sigma that the class will stand for.
             through = sigma_of_class(class_of_sigma(sigma)).detach()
             sigma = sigma + (through - sigma).detach()
-            hyper_bits = gaussian_bits(hyper + noise, sigma).sum((1, 2, 3))
             rounded = torch.clamp(round_through(hyper), -HYPER_LIMIT, HYPER_LIMIT)
+            price = counted_bits if counted else noisy_bits
+            hyper_bits = price(hyper, rounded, sigma).sum((1, 2, 3))
             features, first = self.decoder(rounded, q, *extra)
             mask = first_pass_mask(y)
             symbols_first = decide(y - first.means, first.classes, eagerness)
@@ -167,9 +168,8 @@ class SymbolModel(nn.Module):
             decoded = decoded_first + (symbols_second + second.means) * (1 - mask)
             means = first.means * mask + second.means * (1 - mask)
             classes = first.classes * mask + second.classes * (1 - mask)
-            noise = torch.rand_like(y) - 0.5
-            bits = gaussian_bits(y - means + noise, sigma_of_class(classes)).sum((1, 2, 3))
             symbols = symbols_first * mask + symbols_second * (1 - mask)
+            bits = price(y - means, symbols, sigma_of_class(classes)).sum((1, 2, 3))
         return decoded, bits, hyper_bits, symbols
 
 
@@ -198,7 +198,7 @@ class KeyCodec(nn.Module):
         x = self.synthesis_in(decoded * self.inverse_gain(q)) * self.modulation(q)
         return F.pixel_shuffle(exact_float(self.synthesis_out, self.synthesis(x)), 2)
 
-    def forward(self, z: Tensor, q: Tensor) -> Coded:
+    def forward(self, z: Tensor, q: Tensor, eagerness: Tensor | None = None, *, counted: bool = False) -> Coded:
         y = self.analyse(z, q)
-        decoded, bits, hyper_bits, symbols = self.model(y, q)
+        decoded, bits, hyper_bits, symbols = self.model(y, q, eagerness=eagerness, counted=counted)
         return Coded(self.synthesise(decoded, q), bits, hyper_bits, symbols, decoded)

@@ -73,3 +73,12 @@ class QualityTable(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         return self.table()[q][:, :, None, None]
+
+    @torch.no_grad()
+    def move(self, first: float, last: float) -> None:
+        """Let 0..63 stand for what ``first``..``last`` stood for, log-linear beyond the old ends too."""
+        count = self.log_anchors.shape[0]
+        at = torch.linspace(first, last, count, device=self.log_anchors.device) / (self.LEVELS - 1) * (count - 1)
+        low = at.floor().long().clamp(min=0, max=count - 2)
+        part = (at - low)[:, None]
+        self.log_anchors.copy_(self.log_anchors[low] * (1 - part) + self.log_anchors[low + 1] * part)

@@ -16,7 +16,7 @@ from duoview.boxes import intersection_over_union
 from duoview.detections import Detections
 from duoview.detectors import Description, FastestDet, YoloX, load
 from duoview.errors import Error
-from duoview.inner.settings import CODEC_NAMES
+from duoview.inner.settings import CODEC_NAMES, InnerSettings
 from duoview.models.coded_pairs import Scene, read_folder
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.train_restoration import RestorationTraining, Validation, train
@@ -94,6 +94,11 @@ def _run(given: argparse.Namespace) -> None:
     device = torch.device(given.device)
     # What can fail for want of a file fails now, not after hours.
     guide = Profile(given.guide)
+    if not guide.has("saliency"):
+        raise ValueError(f"--guide {given.guide}: the profile has no saliency network, expected one that guides")
+    if not InnerSettings(codec=given.codec, preset=given.preset).takes_regions:
+        raise ValueError(f"--codec {given.codec}: its encoder takes no regions and would not be guided, expected h264 "
+                         "or hevc")
     told = given.sources.read_text() if given.sources else ""
     if given.profile is not None:
         Profile(given.profile)

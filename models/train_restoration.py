@@ -17,6 +17,7 @@ from duoview.detections import Detections
 from duoview.models.coded_pairs import CodedClip, Finder, Scene, Simplify, coded_clip, every
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.loop import Loop
+from duoview.models.regions import region_weights
 from duoview.models.restoration import MAX_Q, Restoration
 from duoview.profile import Profile
 
@@ -76,16 +77,6 @@ class Batch:
     source: Tensor
     q: Tensor
     weight: Tensor
-
-
-def region_weights(boxes: NDArray[np.float32], size: tuple[int, ...], outside: float) -> NDArray[np.float32]:
-    """Of ``size`` (H, W): 1 in boxes and as far around them as detectors look, ``outside`` elsewhere."""
-    weight = np.full(size, outside, np.float32)
-    for x0, y0, x1, y1 in boxes.tolist():
-        around = 8 + 0.15 * max(x1 - x0, y1 - y0)
-        weight[max(0, int(y0 - around)):max(0, math.ceil(y1 + around)),
-               max(0, int(x0 - around)):max(0, math.ceil(x1 + around))] = 1
-    return weight
 
 
 class ClipDrawer:

@@ -114,8 +114,7 @@ TABLE = (
                   specifiers=("v",)),
     CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
     CommandOption("inner_scale", "share", "inner: code pictures at this share of their width and height, 0.25 to 1 (1; "
-                  "below -q 8 0.7)",
-                  _OUTPUT, share),
+                  "x264 and x265 at a low -q less)", _OUTPUT, share),
     CommandOption("simplify", "guide", "inner: what tells which parts get fewer bits: detections, saliency, auto, off",
                   _OUTPUT, one_of(*GUIDES)),
     CommandOption("roi", "x:y:w:h[:weight]", "inner: a region, in pixels; weight 1 keeps all of it (1), -1 nothing",

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 
+from duoview.inner.short_streams import drain
 from duoview.plugins.errors import suggestion
 from duoview.plugins.graph import Graph
 from duoview.sequence import Colour
@@ -122,7 +123,7 @@ class VideoOutput:
                 for ready in self._convert.ready():
                     assert isinstance(ready, av.VideoFrame)
                     size += self._encode(ready)
-                size += self._mux(self._stream.encode(None))
+                size += self._mux(drain(self._stream, self._codec, self._count))
             if self._order.dropped:
                 self._console.warning(self._order.complaint(self.name))
         except av.error.FFmpegError as error:

@@ -126,7 +126,8 @@ def test_at_low_qualities_large_pictures_are_coded_smaller_and_finer() -> None:
     plain = InnerSettings(q=7)
     small, smallest = plain.sized(640, 360), InnerSettings(q=3).sized(640, 360)
     assert small.scale == 0.7 and small.crf < InnerSettings(q=13).sized(640, 360).crf
-    assert smallest.scale == 0.5 and InnerSettings(q=0).sized(640, 360).crf == 51  # the coarsest quantiser
+    least = InnerSettings(q=0).sized(640, 360)
+    assert smallest.scale == 0.5 and least.scale == 0.4 and least.crf == 51  # the coarsest quantiser
     crfs = [InnerSettings(q=q).sized(640, 360).crf for q in range(64)]
     for low, high in ((0, 4), (4, 8), (8, 64)):
         assert all(finer < coarser for coarser, finer in itertools.pairwise(crfs[low:high]))

@@ -106,10 +106,15 @@ class Hyperprior(nn.Module):
 
 
 def save(network: Hyperprior, path: Path, trade: float) -> None:
-    """Write a trained network, its tables made. trade: lambda, by which files are ordered."""
+    """Write a trained network, its tables made. trade: lambda, by which files are ordered.
+
+    The file is swapped in when it is whole: a run that is killed leaves none that the next one would take for trained.
+    """
     network.update()
+    temporary = path.with_suffix(".tmp")
     torch.save({"channels": network.channels, "latent": network.latent, "lambda": trade,
-                "weights": network.state_dict()}, path)
+                "weights": network.state_dict()}, temporary)
+    temporary.replace(path)
 
 
 def load(path: Path) -> tuple[Hyperprior, float]:

@@ -36,7 +36,7 @@ class Kept:
 
 
 def kept(verdicts: Verdicts, anchor: str, metric: str, loss: float = LOSS) -> list[Kept]:
-    """One for every clip, deciding judge and coder; those of a clip where the source has nothing to judge are left out.
+    """One for every clip, deciding judge and coder; those of a clip where nothing is right in the source are left out.
 
     anchor: a coder's name without variant; the unscaled one of the same key frames and latency counts.
     """
@@ -44,7 +44,7 @@ def kept(verdicts: Verdicts, anchor: str, metric: str, loss: float = LOSS) -> li
     for clip in verdicts.clips:
         for judge in verdicts.deciding(metric):
             source = next((item.accuracy.value(metric) for item in verdicts.of(clip, SOURCE, judge)), None)
-            if source is None:
+            if not source:  # not measured, or nothing is found right even there
                 continue
             wanted = max(0.0, source - loss)
             rates = {codec: _rate(verdicts.curve(clip, codec, judge, metric), wanted) for codec in verdicts.codecs}

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Setup, Variant, always, fresh
+from duoview.inner.short_streams import drain
 from duoview.kernels import noise
 
 #: x264's AVX-512 code gives other bytes for the same pictures from one time to the next, by a percent of a small file.
@@ -139,7 +140,7 @@ def _decoded(data: bytes) -> list[av.VideoFrame]:
 def _packets(stream: Any, clip: Clip) -> Any:
     for number, frame in enumerate(clip.frames):
         yield from stream.encode(fresh(frame, number, clip.rate))
-    yield from stream.encode(None)
+    yield from drain(stream, stream.codec_context.name, len(clip.frames))
 
 
 def _libavcodec() -> str:

@@ -45,6 +45,15 @@ def install(site: Path, wheels: Path | None) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(site), "PYTHONUNBUFFERED": "1"}
 
 
+def commit() -> str:
+    """The checkout's commit; empty where git is missing or this is no checkout, which must not cost a run's result."""
+    try:
+        told = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    except OSError:
+        return ""
+    return told.stdout.strip()
+
+
 def main() -> int:
     options = parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -67,9 +76,8 @@ def main() -> int:
         version = [sys.executable, "-c", "import torch; print(torch.__version__, torch.cuda.get_device_name()"
                    " if torch.cuda.is_available() else 'cpu')"]
         torch_device = subprocess.run(version, capture_output=True, text=True, env=environment).stdout.strip()
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
     result = {"script": "train_profile", "exit": code, "minutes": options.minutes,
-              "seconds": round(time.time() - began), "torch": torch_device, "commit": commit.stdout.strip()}
+              "seconds": round(time.time() - began), "torch": torch_device, "commit": commit()}
     (options.out / "train_profile.json").write_text(json.dumps(result, indent=1) + "\n")
     return code
 

@@ -1,7 +1,7 @@
 """GPU backlog: train the restoration network of the inner codec on a CUDA device, going on from a checkpoint.
 
-One call: builds the project from this checkout into a temporary folder, trains, and writes checkpoint, log and the
-exported network (in a copy of the profile that guides the encoder) to the output folder with a result file.
+One call: builds the project from this checkout into a temporary folder, trains, and writes checkpoint, log and what the
+network changes in profile ``s`` (the network itself, manifest, model card) to the output folder with a result file.
 
     python bench/gpu/train_restoration.py --videos FOLDER --weights FOLDER --wheels WHEELS --out "$OUT" --minutes 8
     python bench/gpu/train_restoration.py --videos FOLDER --weights FOLDER --out /tmp/dry --minutes 0.2 --device cpu \
@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from train_profile import ROOT, install
+from train_profile import ROOT, commit, install
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,12 +58,11 @@ def main() -> int:
              "--minutes", str(given.minutes), "--batch", str(given.batch), "--crop", str(given.crop),
              "--qualities", "0", "40", "--report", "120", "--device", given.device, "--profile", profile,
              "--out", work.resolve()], env=environment, cwd=folder).returncode
-        network = profile / "restoration.onnx"
         if code == 0:
-            shutil.copy(network, given.out)
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+            for name in ("restoration.onnx", "profile.json", "MODEL_CARD.md"):
+                shutil.copy(profile / name, given.out)
     result = {"script": "train_restoration", "exit": code, "minutes": given.minutes, "device": given.device,
-              "seconds": round(time.time() - began), "commit": commit.stdout.strip()}
+              "seconds": round(time.time() - began), "commit": commit()}
     (given.out / "train_restoration.json").write_text(json.dumps(result, indent=1) + "\n")
     return code
 

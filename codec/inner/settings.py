@@ -25,7 +25,7 @@ _MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
 #: constant rate factor at q 0 (the third), and by one more for so many qualities above (the fourth): that costs about
 #: as many bytes as at full size at the upper limit, and ends at the coarsest that there is.
 SMALL_FROM = 400 * 225
-SMALL = ((4, 0.5, -1.0, 0.7), (8, 0.7, 0.0, 2.0))
+SMALL = ((1, 0.4, -1.0, 1.0), (4, 0.5, -1.0, 0.7), (8, 0.7, 0.0, 2.0))
 
 
 class InnerCodec(enum.IntEnum):

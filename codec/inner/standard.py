@@ -17,6 +17,7 @@ from .background import Background
 from .payload import without_messages
 from .pictures import FORMAT
 from .settings import ENCODERS, InnerSettings
+from .short_streams import drain
 
 #: x264's AVX-512 code was seen to give other bytes for the same pictures in 11 of 100 processes; without it, in none.
 _REPRODUCIBLE = "AVX2,FMA3,BMI2,LZCNT"
@@ -76,11 +77,12 @@ class StandardEncoder:
         if context.options:
             unknown = ", ".join(f"{key}={value}" for key, value in context.options.items())
             raise BackendUnavailableError(f"inner encoder {name} of this build does not know {unknown}")
-        self._context = context
+        self._context, self._pictures = context, 0
 
     def encode(self, picture: av.VideoFrame, kind: PictureType = PictureType.NONE) -> list[InnerPacket]:
         """The packets that are ready; a picture's ticket is its pts. kind: the type it has to have, if any."""
         picture.pict_type = kind
+        self._pictures += 1
         return self._packets(picture)
 
     def flush(self) -> list[InnerPacket]:
@@ -89,7 +91,8 @@ class StandardEncoder:
 
     def _packets(self, picture: av.VideoFrame | None) -> list[InnerPacket]:
         try:
-            packets = self._context.encode(picture)
+            packets = (drain(self._context, self._name, self._pictures) if picture is None
+                       else self._context.encode(picture))
         except _FAILURES as error:
             raise BackendUnavailableError(f"inner encoder {self._name} failed: {error}") from error
         found = []

@@ -32,6 +32,7 @@ def test_an_object_counts_as_found_again_where_its_box_fits() -> None:
     (["--minutes", "-1"], "--minutes -1.0: expected 0 or more"),
     (["--guide", "nothing"], "nothing"),
     (["--yolox", "missing.onnx"], "missing.onnx"),
+    (["--codec", "av1"], "--codec av1: its encoder takes no regions"),
     (["--crop", "100"], "crop=100: expected a multiple of 16"),
 ])
 def test_the_command_says_what_it_cannot_use(
