@@ -16,6 +16,16 @@ def is_pipe(url: str) -> bool:
     return url == "-" or ":" in url.split("/", maxsplit=1)[0]
 
 
+def unused(url: str) -> str:
+    """A file's name, or the next one that is free: ``out.mp4``, ``out-2.mp4``, ...; pipes and patterns as they are."""
+    if is_pipe(url) or "%" in url:
+        return url
+    path, number = Path(url), 2
+    while path.exists():
+        path, number = Path(url).with_stem(f"{Path(url).stem}-{number}"), number + 1
+    return str(path) if number > 2 else url
+
+
 def claim(url: str, source: str, values: Mapping[str, Any], console: Console) -> None:
     """Settle that an output may be written. Raises MediaError where not.
 

@@ -117,6 +117,15 @@ def test_for_room_tiers_go_in_their_order_and_the_machine_layer_of_an_event_neve
     assert consistent(tmp_path)
 
 
+def test_a_disk_that_frees_late_loses_one_segment_more_than_what_lacks_at_most(
+    archives: list[Archive], tmp_path: Path
+) -> None:
+    before = left(tmp_path)
+    Retention(tmp_path, {}, reserve=4 * SIZE, free=lambda folder: 2 * SIZE).run(archives)
+    assert sum(map(len, before.values())) - sum(map(len, left(tmp_path).values())) == 3
+    assert consistent(tmp_path)
+
+
 def test_when_nothing_more_may_go_the_error_says_so(archives: list[Archive], tmp_path: Path) -> None:
     retention = Retention(tmp_path, {}, reserve=20 * SIZE, free=lambda folder: free_of(folder, 21 * SIZE))
     with pytest.raises(DiskFullError, match="77824 bytes free, the reserve is 81920; only the machine layer of"):

@@ -360,3 +360,26 @@ def test_of_an_output_that_cannot_be_reached_the_password_is_told_nowhere(camera
     finally:
         supervisor.stop()
     assert "***" in told and "pa55word" not in told and "bob" not in told
+
+
+def test_what_was_encoded_before_a_restart_is_kept(cameras: list[Any], tmp_path: Path) -> None:
+    configuration = textwrap.dedent(f"""
+        cameras:
+          gate:
+            url: {cameras[0].url}
+            graph: fps=5, scale=64:-2 [a]
+            outputs:
+              a: {{encode: {{url: {tmp_path}/gate.mkv, codec: mpeg4}}}}
+    """)
+    earlier = b""
+    for path in (tmp_path / "gate.mkv", tmp_path / "gate-2.mkv"):
+        supervisor = Supervisor(parse_configuration(configuration), Logged())
+        supervisor.start()
+        try:
+            until(supervisor, path.exists)  # it is opened with the first frame
+        finally:
+            supervisor.stop()
+        with av.open(str(path)) as container:
+            assert next(container.decode(video=0)).width == 64
+        earlier = earlier or path.read_bytes()
+    assert (tmp_path / "gate.mkv").read_bytes() == earlier

@@ -15,7 +15,6 @@ from .archive import Archive, Stored, Tier
 
 #: The order in which tiers go for room on the disk. The machine layer of an event is not among them.
 FIRST_TO_GO = (Tier.CONTINUOUS, Tier.MOTION, Tier.EVENTS, Tier.MACHINE_ONLY)
-_AT_ONCE = 64  # segments removed between two looks at the disk
 
 
 class DiskFullError(Error, OSError):
@@ -98,17 +97,31 @@ class Retention:
         return removed
 
     def _make_room(self, tiers: dict[Tier, list[Stored]], removed: Removed, delete: bool) -> None:
-        while (free := self._free(self.folder)) < self.reserve:
-            tier = next((tier for tier in FIRST_TO_GO if tiers[tier]), None)
-            if not delete or tier is None:
-                left = "the policy removes nothing for it" if not delete else (
-                    "only the machine layer of events is left, which is not removed for room")
-                raise DiskFullError(f"{self.folder}: {free} bytes free, the reserve is {self.reserve}; {left}; free "
-                                    "space, lower storage.reserve, or set ages and sizes under storage.retention")
-            lacking, count = self.reserve - free, 0
-            while lacking > 0 and count < min(len(tiers[tier]), _AT_ONCE):
+        # The lack is looked at once a pass: file systems that free late would show it still, until nothing is left.
+        lacking = self.reserve - self._free(self.folder)
+        while lacking > 0:
+            tier = self._next_to_go(tiers, delete)
+            if tier is None:
+                return
+            count = 0
+            while lacking > 0 and count < len(tiers[tier]):
                 lacking, count = lacking - tiers[tier][count].bytes, count + 1
-            self._remove(tiers[tier], max(1, count), "disk", removed)
+            self._remove(tiers[tier], count, "disk", removed)
+            if lacking <= 0 and self._free(self.folder) < self.reserve and (tier := self._next_to_go(tiers, delete)):
+                self._remove(tiers[tier], 1, "disk", removed)  # notes of what went take room themselves
+
+    def _next_to_go(self, tiers: dict[Tier, list[Stored]], delete: bool) -> Tier | None:
+        """The tier to take from; None where there is room after all. DiskFullError when nothing may go."""
+        tier = next((tier for tier in FIRST_TO_GO if tiers[tier]), None)
+        if delete and tier is not None:
+            return tier
+        free = self._free(self.folder)
+        if free >= self.reserve:
+            return None
+        left = "the policy removes nothing for it" if not delete else (
+            "only the machine layer of events is left, which is not removed for room")
+        raise DiskFullError(f"{self.folder}: {free} bytes free, the reserve is {self.reserve}; {left}; free space, "
+                            "lower storage.reserve, or set ages and sizes under storage.retention")
 
     @staticmethod
     def _remove(stored: list[Stored], count: int, why: str, removed: Removed) -> None:

@@ -6,13 +6,14 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from duoview.errors import Error
 from duoview.events import Event
 from duoview.pipelines.console import Console
+from duoview.pipelines.destination import unused
 from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.outputs import OutputSettings
@@ -286,10 +287,10 @@ class Camera:
             assert encode is not None
             url = encode.url.get_secret_value()
             if kind is LinkType.ACCESS_UNITS:
-                make = lambda: UnitsFile(url, encode.format)  # noqa: E731
+                make = lambda: UnitsFile(unused(url), encode.format)  # noqa: E731
             else:
                 settings = OutputSettings(url, encode.format, encode.codec, encode.options)
-                make = lambda: EncodedFile(settings, Console(16))  # noqa: E731
+                make = lambda: EncodedFile(replace(settings, url=unused(url)), Console(16))  # noqa: E731
         def failed(words: str) -> None:
             self._log("output_failed", f"output {pad}: {words}", output=pad)
 
