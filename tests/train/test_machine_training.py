@@ -172,7 +172,7 @@ def test_training_changes_the_key_codec_alone_and_goes_on(
     assert {"picture", "features", "answers", "classes", "bpp", "log_cost"} <= set(log[0])
     assert "latent" not in log[0]
     steps = trained["step"]
-    train(looks, [eyes], codec(), options(minutes=trained["spent"] / 60 + 0.02), tmp_path)
+    train(looks, [eyes], codec(), options(minutes=trained["spent"] / 60 + 0.1), tmp_path)
     assert torch.load(tmp_path / "machine.pt", weights_only=True)["step"] > steps
 
 
