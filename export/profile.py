@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.export import exact_networks, float_networks, restoration_network, saliency_network
+from duoview.export import exact_networks, float_networks, restoration_network, saliency_network, texture_networks
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
@@ -24,7 +24,11 @@ from duoview.models.network import StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
 from duoview.models.saliency import Saliency
-from duoview.profile import EXACT, FORMAT, Profile
+from duoview.models.texture import Texture
+from duoview.models.texture_analysis import TextureTransform
+from duoview.models.texture_palettes import Palettes
+from duoview.profile import EXACT, FORMAT, TEXTURE_ANALYSIS, Profile
+from duoview.texture.tables import check_tables
 
 
 @dataclass(frozen=True)
@@ -84,17 +88,11 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     files: dict[str, dict[str, str]] = {}
     golden: dict[str, dict[str, str]] = {}
     sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for key, model in graphs(networks).items():
         data = model.SerializeToString()
         files[key] = _write_network(key, data, folder)
         if key in EXACT:
-            session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-            golden[key] = {}
-            for case in GOLDEN_CASES:
-                inputs = exact_inputs(key, sizes, case.height, case.width, case.saturate)
-                golden[key][case.name] = digest(session.run(None, inputs))
+            golden[key] = _golden(key, data, sizes)
     tables = {
         "key_hyper_classes": hyper_classes(networks.still.key.model),
         "inter_hyper_classes": hyper_classes(networks.inter.model),
@@ -134,6 +132,41 @@ def add_saliency(network: Saliency, folder: Path) -> str:
     Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``.
     """
     return _add("saliency", saliency_network.saliency(network), saliency_network.stored_shape(network), folder)
+
+
+def add_texture(network: Texture, transform: TextureTransform, palettes: Palettes, error: NDArray[np.float32],
+                folder: Path) -> str:
+    """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
+
+    error: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
+    is no profile in ``folder``, ValueError when an
+    accumulator of the networks cannot be proven to stay in range.
+    """
+    manifest = Profile(folder).manifest
+    found = texture_networks.tables(network, transform.synthesis, palettes, error)
+    check_tables(found, manifest["sizes"]["latent"], "the new texture tables")
+    shape = network.shape.as_dict()
+    sizes = {**manifest["sizes"], **shape}
+    for key, model in (("texture_features", texture_networks.features(network)),
+                       ("texture_prior", texture_networks.prior(network))):
+        data = model.SerializeToString()
+        manifest["networks"][key] = _write_network(key, data, folder)
+        manifest["golden"][key] = _golden(key, data, sizes)
+    analysis = texture_networks.analysis(transform.analysis, manifest["sizes"]["latent"])
+    manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, analysis.SerializeToString(), folder)
+    np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())  # type: ignore[arg-type]
+    manifest["texture"] = {"file": "texture.npz", **shape,
+                           "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}
+    return _write_manifest(manifest, folder)
+
+
+def _golden(key: str, data: bytes, sizes: dict[str, int]) -> dict[str, str]:
+    """Digests of an exact network's outputs for the golden inputs, without any optimisation of the graph."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return {case.name: digest(session.run(None, exact_inputs(key, sizes, case.height, case.width, case.saturate)))
+            for case in GOLDEN_CASES}
 
 
 def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: Path) -> str:

@@ -1,0 +1,57 @@
+"""Cutting access units: sections are dropped, nothing is coded again, no network is needed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from duoview.access_unit import AccessUnit, Section, SectionType
+from duoview.errors import BitstreamError
+from duoview.sequence import PaletteGeometry, SequenceHeader
+from duoview.texture.depths import Depths, read_map, write_map
+from duoview.texture.geometry import Grid, depth_and_tile
+
+_TEXTURE = (SectionType.PALETTE, SectionType.TEXTURE, SectionType.DEPTH_MAP)
+
+
+class TextureCutter:
+    """Cuts the texture of a stream's units to depths at most, unit by unit.
+
+    What is left refers to nothing that was dropped, as long as every unit of a group of pictures is cut alike. With all
+    depths 0 the texture layer goes altogether, from the sequence header too.
+    """
+
+    def __init__(self, depths: Depths) -> None:
+        self.depths = depths
+        self._sequence: SequenceHeader | None = None
+
+    def cut(self, unit: AccessUnit) -> AccessUnit:
+        """The unit with less texture. Raises BitstreamError where its depth map cannot be read."""
+        if unit.sequence is not None:
+            self._sequence = unit.sequence
+        if not self.depths.most():
+            sequence = unit.sequence
+            if sequence is not None:
+                sequence = dataclasses.replace(sequence, palette=PaletteGeometry())
+            return dataclasses.replace(unit, sequence=sequence, sections=tuple(
+                section for section in unit.sections if section.type not in _TEXTURE))
+        kept = []
+        for section in unit.sections:
+            if section.type == SectionType.TEXTURE:
+                depth, tile = depth_and_tile(section.sub_index or 0)
+                if depth > self.depths.of(tile):
+                    continue
+            elif section.type == SectionType.PALETTE and (section.sub_index or 0) > self.depths.most():
+                continue
+            elif section.type == SectionType.DEPTH_MAP:
+                section = self._map(section)
+            kept.append(section)
+        return dataclasses.replace(unit, sections=tuple(kept))
+
+    def _map(self, section: Section) -> Section:
+        if self._sequence is None or self._sequence.palette == PaletteGeometry():
+            raise BitstreamError("depth map without a sequence header that has a palette geometry", offset=0)
+        palette = self._sequence.palette
+        grid = Grid(self._sequence.width, self._sequence.height, palette.tile_log2)
+        depths = read_map(section.payload, grid.count, palette.depth)
+        return dataclasses.replace(section, payload=write_map(
+            [min(depth, self.depths.of(tile)) for tile, depth in enumerate(depths)]))
