@@ -72,6 +72,8 @@ def tables(network: Texture, synthesis: TextureSynthesis, palettes: Palettes, er
     with torch.no_grad():
         embedding: tuple[NDArray[np.int8], ...] = tuple(
             (network.embeddings(d) * 16).numpy().astype(np.int8) for d in range(palettes.depth + 1))
+        own: tuple[NDArray[np.int8], ...] = tuple(
+            (network.own_logits(d) * 16).numpy().astype(np.int8) for d in range(palettes.depth))
     return TextureTables(array(synthesis.matrix.weight)[:, :, 0, 0], array(synthesis.inverse_gain.table()),
-                         palettes.scale, error, np.full(groups, STEP, np.float32), palettes.nodes, embedding,
+                         palettes.scale, error, np.full(groups, STEP, np.float32), palettes.nodes, embedding, own,
                          class_table().numpy())

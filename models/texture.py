@@ -72,7 +72,7 @@ class TexturePrior(nn.Module):
         self.mix = FixedConv(width, width)
         self.near = FixedConv(width, width, kernel=3)
         self.gather = FixedConv(width, width)
-        self.head = FixedConv(width, shape.groups, target=SIGNED, gain=0.3)
+        self.head = FixedConv(width, shape.groups, target=SIGNED, gain=0.05)
 
     def forward(self, features: Tensor, nodes: Tensor, decided: Tensor, previous: Tensor, conditions: Tensor) -> Tensor:
         x = self.enter(torch.cat([features, nodes, decided, previous], 1), conditions)
@@ -85,10 +85,11 @@ class Texture(nn.Module):
 
     vectors: for depth 0..D (G, 2^d, C / G) float32, the palettes, which the embeddings start from; None for zeros,
     where
-    weights are loaded anyway.
+    weights are loaded anyway. odds: for depth 0..D - 1 (G, 2^d), logits of the second child, from counts.
     """
 
-    def __init__(self, shape: TextureShape, symbols: int, vectors: list[Tensor] | None = None) -> None:
+    def __init__(self, shape: TextureShape, symbols: int, vectors: list[Tensor] | None = None,
+                 odds: list[Tensor] | None = None) -> None:
         super().__init__()
         self.shape, self.symbols = shape, symbols
         self.features = TextureFeatures(symbols, shape.features)
@@ -98,6 +99,12 @@ class Texture(nn.Module):
         self.embedding = nn.ParameterList(
             nn.Parameter((vectors[depth] if vectors is not None else torch.zeros(shape.groups, 1 << depth, 1)) @ mixing)
             for depth in range(shape.depth + 1))
+        own = odds if odds is not None else [torch.zeros(shape.groups, 1 << depth) for depth in range(shape.depth)]
+        self.own = nn.ParameterList(nn.Parameter(one.clone()) for one in own)
+
+    def own_logits(self, depth: int) -> Tensor:
+        """What a node's own statistics add to its logit, on the grid: (G, 2^depth)."""
+        return quantise(self.own[depth], SIGNED)
 
     def embeddings(self, depth: int) -> Tensor:
         """On the grid: (G, 2^depth, E)."""
@@ -106,18 +113,23 @@ class Texture(nn.Module):
     def seen(self, nodes: Tensor, depth: Tensor) -> Tensor:
         """What the prior sees of nodes (N, G, h, w), sample n of depth[n]: (N, G E, h, w)."""
         table = torch.cat([self.embeddings(d) for d in range(self.shape.depth + 1)], 1)  # (G, nodes of all depths, E)
-        start = (1 << depth) - 1
-        at = nodes.long() + start[:, None, None, None]
-        groups = torch.arange(self.shape.groups, device=nodes.device)[None, :, None, None]
-        picked = table[groups, at]  # (N, G, h, w, E)
+        picked = table[self._places(nodes, depth)]  # (N, G, h, w, E)
         return picked.permute(0, 1, 4, 2, 3).flatten(1, 2)
+
+    def _places(self, nodes: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Where nodes stand in tables of all depths: group and number, each (N, G, h, w) or broadcast to that."""
+        groups = torch.arange(self.shape.groups, device=nodes.device)[None, :, None, None]
+        return groups, nodes.long() + ((1 << depth) - 1)[:, None, None, None]
 
     def forward(self, features: Tensor, nodes: Tensor, depth: Tensor, decided: Tensor, previous: Tensor,
                 q: Tensor, key: Tensor, half: int) -> Tensor:
         """Logits of the children of nodes (N, G, h, w); decided, previous: -1, 0, 1; depth, q, key: (N,)."""
         unit = DECIDED / ONE
-        return self.prior(features, self.seen(nodes, depth), decided * unit, previous * unit,
-                          pass_conditions(q, depth, half, key))
+        logits = self.prior(features, self.seen(nodes, depth), decided * unit, previous * unit,
+                            pass_conditions(q, depth, half, key))
+        own = torch.cat([self.own_logits(d) for d in range(self.shape.depth)], 1)
+        most = (LOGITS // 2 - 1) / ONE
+        return torch.clamp(logits + own[self._places(nodes, depth)], -LOGITS / 2 / ONE, most)
 
 
 def pass_conditions(q: Tensor, depth: Tensor, half: int, key: Tensor) -> Tensor:

@@ -32,8 +32,8 @@ class TextureTraining:
     """
 
     minutes: float = 25.0
-    batch: int = 12
-    rate: float = 2.0e-3
+    batch: int = 6
+    rate: float = 3.0e-3
     seed: int = 1
     moving: float = 0.2
     device: str = "cpu"
@@ -135,6 +135,18 @@ def make_batch(nodes: Nodes, palettes: Palettes, chosen: NDArray[np.int64], dept
         (~moving).astype(np.float32))))
 
 
+def log_odds(nodes: Nodes, depth: int) -> list[NDArray[np.float32]]:
+    """Logits of the second child of every node, by counts: for depth 0..D - 1 (G, 2^d)."""
+    groups = nodes.leaves.shape[1]
+    found = []
+    for d in range(depth):
+        counts = np.stack([np.bincount(nodes.leaves[:, group].reshape(-1) >> (depth - d - 1), minlength=2 << d)
+                           for group in range(groups)]) + 0.5
+        pairs = counts.reshape(groups, -1, 2)
+        found.append(np.log(pairs[:, :, 1] / pairs[:, :, 0]).astype(np.float32))
+    return found
+
+
 def static_bits(train: Nodes, held: Nodes, depth: int) -> list[float]:
     """Bits a decision of held pictures under one probability for every node, counted on training pictures, by depth."""
     found = []
@@ -175,7 +187,8 @@ def train(palettes: Palettes, shape: TextureShape, symbols: int, train_nodes: No
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     vectors = [torch.from_numpy(one.astype(np.float32) * np.float32(STEP)) for one in palettes.nodes]
-    network = Texture(shape, symbols, vectors).to(device)
+    odds = [torch.from_numpy(one) for one in log_odds(train_nodes, palettes.depth)]
+    network = Texture(shape, symbols, vectors, odds).to(device)
     loop: Loop[Texture] = Loop("texture", network, folder / "texture.pt", minutes=options.minutes, rate=options.rate,
                                report_seconds=120)
     loop.kept["shape"] = shape.as_dict()

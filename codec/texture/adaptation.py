@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview import kernels
+from duoview.kernels import rans
 from duoview.texture.palettes import MOST_CHANGE, MOST_SHIFT, Floats, Palettes, write_changes
 
 #: Pixels of a latent position.
@@ -64,4 +64,4 @@ def _means(vectors: Floats, nodes: NDArray[np.uint8], count: int) -> tuple[NDArr
 def _class_of(changes: NDArray[np.int16]) -> int:
     """The Gaussian class that fits best."""
     deviation = max(float(np.sqrt((changes.astype(np.float64) ** 2).mean())), 0.11)
-    return int(np.abs(np.log(kernels.scales()[1:]) - np.log(deviation)).argmin()) + 1
+    return int(np.abs(np.log(rans.scales()[1:]) - np.log(deviation)).argmin()) + 1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from duoview.backends import Backend
 from duoview.kernels.palette import MAX_DEPTH
 from duoview.profile import Profile
-from duoview.texture.tables import TextureTables
+from duoview.texture.tables import LOGITS, TextureTables
 
 Floats = NDArray[np.float32]
 Nodes = NDArray[np.uint8]
@@ -78,10 +78,12 @@ class Prior:
         the position then had the same node.
         """
         groups, height, width = nodes.shape
-        seen = self.tables.embedding[depth][np.arange(groups)[:, None], nodes.reshape(groups, -1)]
+        at = np.arange(groups)[:, None], nodes.reshape(groups, -1)
+        seen = self.tables.embedding[depth][at]
         planes = seen.transpose(0, 2, 1).reshape(1, -1, height, width)
         (logits,) = self._prior(
             features=context.features, nodes=planes.astype(np.float32),
             decided=decided[None].astype(np.float32) * DECIDED, previous=previous[None].astype(np.float32) * DECIDED,
             conditions=conditions(context.q, depth, half, context.key))
-        return self.tables.classes[logits[0].astype(np.int32) + 128]
+        own = self.tables.logits[depth][at].reshape(nodes.shape).astype(np.int32)
+        return self.tables.classes[np.clip(logits[0] + own, -LOGITS // 2, LOGITS // 2 - 1) + LOGITS // 2]

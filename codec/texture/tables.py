@@ -32,6 +32,7 @@ class TextureTables:
         step: (G,) float32, unit of the palettes' integers.
         nodes: for depth 0..D (G, 2^d, C / G) int16, the default palettes.
         embedding: for depth 0..D (G, 2^d, E) int8, what the prior sees of a node.
+        logits: for depth 0..D - 1 (G, 2^d) int8, what is added to the prior's logits at a node, in sixteenths.
         classes: (256,) uint8, the Bernoulli class of every logit.
     """
 
@@ -42,6 +43,7 @@ class TextureTables:
     step: NDArray[np.float32]
     nodes: tuple[NDArray[np.int16], ...]
     embedding: tuple[NDArray[np.int8], ...]
+    logits: tuple[NDArray[np.int8], ...]
     classes: NDArray[np.uint8]
 
     @property
@@ -60,6 +62,7 @@ class TextureTables:
             name: getattr(self, name) for name in (*_FLOATS, "classes")}
         for depth, (nodes, embedding) in enumerate(zip(self.nodes, self.embedding, strict=True)):
             found |= {f"nodes_{depth}": nodes, f"embedding_{depth}": embedding}
+        found |= {f"logits_{depth}": logits for depth, logits in enumerate(self.logits)}
         return found
 
 
@@ -71,7 +74,8 @@ def read_tables(path: Path, latent: int) -> TextureTables:
             tables = TextureTables(
                 *(stored[name] for name in _FLOATS),
                 nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
-                embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)), classes=stored["classes"])
+                embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
+                logits=tuple(stored[f"logits_{d}"] for d in range(depth)), classes=stored["classes"])
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ProfileError(f"{path}: not the texture tables of a profile ({error})") from None
     check_tables(tables, latent, str(path))
@@ -95,6 +99,11 @@ def check_tables(tables: TextureTables, latent: int, where: str) -> None:
     for depth in range(tables.depth + 1):
         expected[f"nodes_{depth}"] = ((groups, 1 << depth, latent // groups), np.int16)
         expected[f"embedding_{depth}"] = ((groups, 1 << depth, wide), np.int8)
+        if depth < tables.depth:
+            expected[f"logits_{depth}"] = ((groups, 1 << depth), np.int8)
+    if len(tables.logits) != tables.depth or len(tables.embedding) != tables.depth + 1:
+        raise ProfileError(f"{where}: logits of {len(tables.logits)} and embeddings of {len(tables.embedding)} depths, "
+                           f"expected {tables.depth} and {tables.depth + 1}")
     for name, array in tables.arrays().items():
         shape, kind = expected[name]
         if array.shape != shape or array.dtype != kind:
