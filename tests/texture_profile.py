@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from duoview.export.graph import GraphBuilder, Value
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
-from duoview.kernels import palette
+from duoview.kernels import noise, palette
 from duoview.profile import BUNDLED, Profile
 from duoview.texture.prior import CONDITIONS
 from duoview.texture.tables import TextureTables, check_tables
@@ -24,13 +24,35 @@ LATENT, SYMBOLS = 48, 128
 STEP = 1 / 64
 
 
+class Addressed:
+    """Random integers that no version of numpy changes: the kernels' own, one stream after the other."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._stream = seed, 0
+
+    def _words(self, count: int) -> NDArray[np.uint32]:
+        self._stream += 1
+        return noise.philox(self._seed, self._stream, 0, count)
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...] | int) -> NDArray[np.int64]:
+        """From low to high - 1."""
+        words = self._words(int(np.prod(shape))).astype(np.int64)
+        return words.reshape(shape) % (high - low) + low
+
+    def normals(self, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Standard normals."""
+        self._stream += 1
+        found = noise.normals(self._seed, stream=self._stream, offset=0, count=int(np.prod(shape)))
+        return found.reshape(shape)
+
+
 def tables(seed: int = 1) -> TextureTables:
-    """Palettes of random vectors with long tails, as residuals have them."""
-    random = np.random.default_rng(seed)
+    """Palettes of random vectors, some of them much longer than others, as residuals are."""
+    random = Addressed(seed)
     wide = LATENT // GROUPS
-    trees = [palette.build_tree(random.standard_t(4, (2000, wide)).astype(np.float32), DEPTH) for _ in range(GROUPS)]
-    logits = np.arange(-128, 128) / 16
-    classes = np.clip(np.floor(128 / (1 + np.exp(-logits))) + 64, 64, 191).astype(np.uint8)
+    trees = [palette.build_tree(random.normals((2000, wide)) * np.abs(random.normals((2000, 1))), DEPTH)
+             for _ in range(GROUPS)]
+    classes = np.clip(np.arange(-128, 128) // 2 + 128, 64, 191).astype(np.uint8)
     found = TextureTables(
         matrix=np.eye(LATENT, dtype=np.float32), inverse=np.full((64, LATENT), 0.25, np.float32),
         scale=np.ones((64, GROUPS), np.float32), error=np.full(64, 5, np.float32),
@@ -46,7 +68,7 @@ def tables(seed: int = 1) -> TextureTables:
 
 
 def _exact(g: GraphBuilder, x: Value, outputs: int, inputs: int, kernel: int, shift: int, low: int, high: int,
-           random: np.random.Generator) -> Value:
+           random: Addressed) -> Value:
     """One exact convolution with random weights."""
     groups = inputs if kernel > 1 else 1
     weight = random.integers(-20, 21, (outputs, inputs // groups, kernel, kernel)).astype(np.float32)
@@ -56,7 +78,7 @@ def _exact(g: GraphBuilder, x: Value, outputs: int, inputs: int, kernel: int, sh
     return g.operator("Clip", x, g.number(low), g.number(high))
 
 
-def features_network(random: np.random.Generator) -> bytes:
+def features_network(random: Addressed) -> bytes:
     """``texture_features`` of this size."""
     g = GraphBuilder("texture_features")
     decoded = g.input("decoded", TensorProto.FLOAT, ["N", SYMBOLS, "hh", "hw"])
@@ -70,7 +92,7 @@ def features_network(random: np.random.Generator) -> bytes:
     return bytes(g.model().SerializeToString())
 
 
-def prior_network(random: np.random.Generator) -> bytes:
+def prior_network(random: Addressed) -> bytes:
     """``texture_prior`` of this size."""
     g = GraphBuilder("texture_prior")
     parts = [("features", FEATURES), ("nodes", GROUPS * EMBEDDING), ("decided", GROUPS), ("previous", GROUPS)]
@@ -100,7 +122,7 @@ def write_profile(folder: Path, seed: int = 1) -> Profile:
     """Write the profile into a new folder."""
     shutil.copytree(BUNDLED / "s", folder)
     manifest = json.loads((folder / "profile.json").read_text())
-    random = np.random.default_rng(seed)
+    random = Addressed(seed + 1000)
     sizes = {**manifest["sizes"], "groups": GROUPS, "embedding": EMBEDDING, "features": FEATURES}
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

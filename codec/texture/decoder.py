@@ -48,7 +48,8 @@ class TextureDecoder:
         self.limit, self.fill, self.seed = limit or Depths(MAX_DEPTH), fill, seed
         self.tables = self.prior.tables
         self._grid: Grid | None = None
-        self._palettes = Palettes(self.tables)
+        # By how many depths of them the group of pictures has changed.
+        self._palettes = [Palettes(self.tables)]
         self.states: list[TileState] = []
         self._map: list[int] | None = None
         self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
@@ -111,7 +112,7 @@ class TextureDecoder:
         assert self._grid is not None
         self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
         self._residual = np.zeros(shape, np.float32)
-        self._palettes, self._map = Palettes(self.tables), None
+        self._palettes, self._map = [Palettes(self.tables)], None
         coded = unit.payload(SectionType.DEPTH_MAP)
         try:
             if coded is not None:
@@ -120,7 +121,8 @@ class TextureDecoder:
                 payload = unit.payload(SectionType.PALETTE, depth)
                 if payload is None:
                     break
-                self._palettes = self._palettes.changed(depth, *read_changes(payload, self.tables.nodes[depth].shape))
+                changes, shift = read_changes(payload, self.tables.nodes[depth].shape)
+                self._palettes.append(self._palettes[-1].changed(depth, changes, shift))
         except BitstreamError as error:
             self.faults.append(str(error))
 
@@ -146,7 +148,7 @@ class TextureDecoder:
                     raise BitstreamError("refreshes, or not, other than the depth before", offset=0)
                 if context.key and not head.refresh:
                     raise BitstreamError("needs the frame before, in a key unit", offset=0)
-                if head.palette != (self._palettes.adapted >= depth):
+                if head.palette != (len(self._palettes) > depth):
                     raise BitstreamError("its palette was changed by a section that is not there", offset=0)
                 refresh = head.refresh
                 nodes, held = read_section(self.prior, context, state, nodes, depth, head, payload, held)
@@ -162,7 +164,8 @@ class TextureDecoder:
             nodes = sampled(self.prior, context, nodes, depth, state.tile, self.seed)
             shown = self.tables.depth
         rows, columns = state.tile.area
-        residual = self._palettes.residual(nodes, shown, context.q)
+        # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
+        residual = self._palettes[min(depth, len(self._palettes) - 1)].residual(nodes, shown, context.q)
         if held is not None:  # what is held keeps all that was known of it, also where less is sent now
             residual = np.where(held, self._residual[0, :, rows, columns], residual)
         self._residual[0, :, rows, columns] = residual
