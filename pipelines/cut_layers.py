@@ -29,7 +29,6 @@ from .options import (
     CommandLine,
     CommandOption,
     FileArguments,
-    Scope,
     help_lines,
     one_of,
     split,
@@ -37,13 +36,12 @@ from .options import (
 )
 from .unit_output import AccessUnitOutput
 
-_OUTPUT = Scope.OUTPUT
 TABLE = (
     *GLOBAL_OPTIONS,
     CommandOption("device", "name", "accepted as everywhere; cutting runs no network", ANYWHERE),
-    CommandOption("layers", "layers", "machine: nothing else is kept", _OUTPUT, one_of("machine")),
+    CommandOption("layers", "layers", "machine: nothing else is kept", ANYWHERE, one_of("machine")),
     CommandOption("texture", "depth", "texture of at most this depth, and TILE=DEPTH where tiles differ, as in 2,0=6",
-                  _OUTPUT, texture_depths),
+                  ANYWHERE, texture_depths),
     CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
 )
 
@@ -77,14 +75,12 @@ def main(arguments: Sequence[str]) -> int:
 def read_job(line: CommandLine) -> tuple[FileArguments, FileArguments, Depths]:
     """Input, output and depths of a line with ``in.nut out.nut`` or ``-i in.nut out.nut``. Raises UsageError."""
     if not line.inputs and len(line.outputs) == 2:
-        # Options stand before the first of the two names, as people write them: they are the output's.
-        first, last = line.outputs
-        source, output = FileArguments(first.url, {}), FileArguments(last.url, {**first.values, **last.values})
+        source, output = line.outputs
     else:
         source, output = one_input_one_output(line, "cut")
-    if ("layers" in output.values) == ("texture" in output.values):
+    if ("layers" in line.globals) == ("texture" in line.globals):
         raise UsageError("cut: expected one of -texture DEPTH and -layers machine")
-    return source, output, output.get("texture", Depths(0))
+    return source, output, line.globals.get("texture", Depths(0))
 
 
 def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console) -> CutResult:
@@ -120,9 +116,13 @@ class _Cutting:
                 continue
             data = bytes(packet)
             self.before += len(data)
-            stream = self.container.stream
-            self.output.write(self._packet(packet, self._cut(data)), Link(
-                LinkType.ACCESS_UNITS, rate=stream.average_rate or None, width=stream.width, height=stream.height))
+            cut = self._packet(packet, self._cut(data))
+            sequence = self.cutter.sequence
+            if sequence is None:
+                self.console.warning(f"{self.name}: an access unit before the first key unit is left out")
+                continue
+            self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
+                                        width=sequence.width, height=sequence.height))
 
     def _cut(self, data: bytes) -> bytes:
         try:

@@ -22,12 +22,13 @@ class TextureCutter:
 
     def __init__(self, depths: Depths) -> None:
         self.depths = depths
-        self._sequence: SequenceHeader | None = None
+        #: The last sequence header that was seen.
+        self.sequence: SequenceHeader | None = None
 
     def cut(self, unit: AccessUnit) -> AccessUnit:
         """The unit with less texture. Raises BitstreamError where its depth map cannot be read."""
         if unit.sequence is not None:
-            self._sequence = unit.sequence
+            self.sequence = unit.sequence
         if not self.depths.most():
             sequence = unit.sequence
             if sequence is not None:
@@ -48,10 +49,10 @@ class TextureCutter:
         return dataclasses.replace(unit, sections=tuple(kept))
 
     def _map(self, section: Section) -> Section:
-        if self._sequence is None or self._sequence.palette == PaletteGeometry():
+        if self.sequence is None or self.sequence.palette == PaletteGeometry():
             raise BitstreamError("depth map without a sequence header that has a palette geometry", offset=0)
-        palette = self._sequence.palette
-        grid = Grid(self._sequence.width, self._sequence.height, palette.tile_log2)
+        palette = self.sequence.palette
+        grid = Grid(self.sequence.width, self.sequence.height, palette.tile_log2)
         depths = read_map(section.payload, grid.count, palette.depth)
         return dataclasses.replace(section, payload=write_map(
             [min(depth, self.depths.of(tile)) for tile, depth in enumerate(depths)]))
