@@ -202,7 +202,7 @@ class Profile:
         backend = backend or CpuBackend()
         for network in (*NETWORKS, *filter(self.has, OPTIONAL)):
             self.path(network)
-        exact = EXACT
+        exact: tuple[str, ...] = EXACT
         if self.has_texture:
             self.texture()
             self.path(TEXTURE_ANALYSIS)

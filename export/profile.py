@@ -154,7 +154,7 @@ def add_texture(network: Texture, transform: TextureTransform, palettes: Palette
         manifest["golden"][key] = _golden(key, data, sizes)
     analysis = texture_networks.analysis(transform.analysis, manifest["sizes"]["latent"])
     manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, analysis.SerializeToString(), folder)
-    np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())  # type: ignore[arg-type]
+    np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())
     manifest["texture"] = {"file": "texture.npz", **shape,
                            "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}
     return _write_manifest(manifest, folder)

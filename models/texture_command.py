@@ -73,7 +73,8 @@ def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
     if not path.is_file():
         made = make()
         fresh = path.with_suffix(".tmp.npz")
-        np.savez(fresh, scale=made.scale, **{f"nodes_{d}": nodes for d, nodes in enumerate(made.nodes)})
+        trees = {f"nodes_{d}": nodes for d, nodes in enumerate(made.nodes)}
+        np.savez(fresh, allow_pickle=False, scale=made.scale, **trees)
         fresh.replace(path)
     with np.load(path) as stored:
         return Palettes(stored["scale"], tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 1)))

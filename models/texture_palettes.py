@@ -37,7 +37,7 @@ class Palettes:
         groups = self.scale.shape[1]
         grouped = components.reshape(count, groups, channels // groups, height * width).transpose(0, 3, 1, 2)
         scaled = grouped / self.scale[q][:, None, :, None]
-        return np.ascontiguousarray(scaled.reshape(-1, groups, channels // groups), np.float32)
+        return np.ascontiguousarray(scaled.reshape(count * height * width, groups, channels // groups), np.float32)
 
     def leaves(self, vectors: Floats) -> NDArray[np.uint8]:
         """Nearest leaves, (N, G)."""

@@ -52,8 +52,8 @@ class Nodes:
         """Of samples whose components (N, C, h, w) are given, by palettes."""
         count, _, height, width = components.shape
         leaves = palettes.leaves(palettes.vectors(components, samples.q))
-        return cls(np.ascontiguousarray(leaves.reshape(count, height, width, -1).transpose(0, 3, 1, 2)),
-                   samples.decoded, samples.q)
+        planes = leaves.reshape(count, height, width, palettes.scale.shape[1]).transpose(0, 3, 1, 2)
+        return cls(np.ascontiguousarray(planes), samples.decoded, samples.q)
 
     def __len__(self) -> int:
         return len(self.q)

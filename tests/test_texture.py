@@ -1,4 +1,4 @@
-"""The texture layer in parts: depths and tiles, palettes, one section, and that sampling draws what coding would code."""
+"""The texture layer in parts: depths and tiles, palettes, sections, and that samples are drawn as coding would expect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from duoview.texture.chain import Reader, Sampler, TileState, sampled, step
 from duoview.texture.depths import read_map, write_map
 from duoview.texture.geometry import Grid, depth_and_tile, sub_index
 from duoview.texture.palettes import Palettes, read_changes, write_changes
-from duoview.texture.prior import FrameContext, Nodes, Prior
+from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import SectionHead, read_section, write_section
 from duoview.texture.truncation import cut_to, hull
 
@@ -159,8 +159,8 @@ def test_palettes_adapt_to_content_that_is_not_theirs_and_only_then() -> None:
 
 
 def code(prior: Prior, context: FrameContext, state: TileState, leaves: Nodes, refresh: bool = True) -> list[bytes]:
-    return [write_section(prior, context, state, leaves >> DEPTH - depth + 1, leaves >> DEPTH - depth, depth,
-                          SectionHead(refresh, False, 0), None) for depth in range(1, DEPTH + 1)]
+    return [write_section(prior, context, state, ancestors(leaves, DEPTH - depth + 1), ancestors(leaves, DEPTH - depth),
+                          depth, SectionHead(refresh, False, 0), None) for depth in range(1, DEPTH + 1)]
 
 
 def test_nodes_of_every_depth_come_back(prior: Prior) -> None:
@@ -190,7 +190,7 @@ def test_every_path_of_the_entropy_coder_reads_the_same_nodes(prior: Prior, path
 
 def test_threads_change_no_class(profile: Profile, prior: Prior) -> None:
     grid = Grid(256, 192)
-    nodes = leaves_of((GROUPS, *grid.shape)) >> 1
+    nodes = ancestors(leaves_of((GROUPS, *grid.shape)), 1)
     nothing = np.zeros(nodes.shape, np.int8)
     one = prior.classes(context_of(prior, grid), nodes, 3, nothing, nothing, 0)
     many = Prior(profile, open_backend("cpu", 3))
@@ -206,7 +206,7 @@ def test_what_the_frame_before_had_is_context_only_where_it_is_known_and_the_sam
     moved = np.zeros((8, 8), np.bool_)
     moved[0] = True
     state.forget(moved)
-    parents = leaves >> 2
+    parents = ancestors(leaves, 2)
     parents[:, 1] ^= 1
     seen = state.previous(parents, 2)
     assert (seen[:, :2] == 0).all()
@@ -223,7 +223,8 @@ def test_a_changed_section_is_refused_or_gives_nodes(prior: Prior, data: st.Data
     payload[at] ^= data.draw(st.integers(1, 255))
     try:
         head = SectionHead.read(bytes(payload))
-        nodes, _ = read_section(prior, context, state, np.zeros((GROUPS, 8, 8), np.uint8), 1, head, bytes(payload), None)
+        roots = np.zeros((GROUPS, 8, 8), np.uint8)
+        nodes, _ = read_section(prior, context, state, roots, 1, head, bytes(payload), None)
     except BitstreamError:
         return
     assert nodes.max() <= 1
@@ -253,7 +254,7 @@ def test_samples_are_drawn_with_the_coders_probabilities(prior: Prior) -> None:
 def test_leaves_that_are_sampled_lie_below_the_nodes_that_are_known(prior: Prior) -> None:
     grid = Grid(128, 64)
     (tile,) = grid.tiles
-    nodes = leaves_of((GROUPS, 8, 16)) >> 2
+    nodes = ancestors(leaves_of((GROUPS, 8, 16)), 2)
     leaves = sampled(prior, context_of(prior, grid), nodes, 2, tile, 11)
     assert (leaves >> 2 == nodes).all() and len(np.unique(leaves & 3)) == 4
 

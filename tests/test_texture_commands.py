@@ -152,7 +152,7 @@ def test_filters_code_and_show_texture(folder: Path) -> None:
     assert len(shown) == 4
     for wrong in ({"texture": "12"}, {"texture_b": 5}, {"texture": "2", "machine": "inner"}):
         with pytest.raises((duoview.LimitError, OptionError)):
-            Encode(**wrong)  # type: ignore[arg-type]
+            Encode(**wrong)
     with pytest.raises((duoview.LimitError, OptionError)):
         Texture(texture="deep")
 

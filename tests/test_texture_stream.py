@@ -1,4 +1,4 @@
-"""Texture in streams: cuts equal limits, losses cost what depends on them and nothing else, and never the machine view."""
+"""Texture in streams: cuts equal limits, losses cost what depends on them, and never the machine view."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from duoview import BitstreamError, Decoder, Depths, Encoder, FrameOrigin, LimitError, Profile, ProfileError
-from duoview import TextureSettings
+from duoview import (
+    BitstreamError,
+    Decoder,
+    Depths,
+    Encoder,
+    FrameOrigin,
+    LimitError,
+    Profile,
+    ProfileError,
+    TextureSettings,
+)
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import TextureDecoder
@@ -62,6 +71,10 @@ def streams(profile: Profile) -> dict[str, list[bytes]]:
     return {frames: encode(profile, settings_for(frames)) for frames in ("key", "all")}
 
 
+def picture_of(shown: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(shown.to_ndarray(), np.uint8)
+
+
 @functools.cache
 def decoder_of(profile: Profile, view: str, texture: Depths | int | None, fill: str, threads: int) -> Decoder:
     """One decoder of a kind: loading networks takes longer than a small stream."""
@@ -72,7 +85,7 @@ def pictures(profile: Profile, units: Sequence[bytes], *, view: str = "texture",
              fill: str = "mean", threads: int = 1) -> list[NDArray[np.uint8]]:
     decoder = decoder_of(profile, view, texture if view == "texture" else None, fill, threads)
     decoder.reset()
-    return [one.to_ndarray() for unit in units for one in decoder.decode(unit)]
+    return [picture_of(one) for unit in units for one in decoder.decode(unit)]
 
 
 def same(a: Sequence[NDArray[np.uint8]], b: Sequence[NDArray[np.uint8]]) -> bool:
@@ -230,7 +243,7 @@ def test_damaged_bytes_of_texture_are_named_and_cost_that_depth_of_that_tile(
     assert decoder.stats.texture_refused == 1
     assert f"depth {depth}, tile {tile}" in decoder.stats.last_texture_fault
     limit = Depths(DEPTH, ((tile, depth - 1),))
-    assert same([shown.to_ndarray()], pictures(profile, [streams["key"][0]], texture=limit))
+    assert same([picture_of(shown)], pictures(profile, [streams["key"][0]], texture=limit))
     with pytest.raises(BitstreamError):
         Decoder(profile=profile, threads=1, view="texture", strict=True).decode(bytes(unit))
 

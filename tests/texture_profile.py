@@ -136,7 +136,7 @@ def write_profile(folder: Path, seed: int = 1) -> Profile:
                 case.name: digest(session.run(None, exact_inputs(name, sizes, case.height, case.width, case.saturate)))
                 for case in GOLDEN_CASES}
     arrays: dict[str, NDArray[np.generic]] = tables(seed).arrays()
-    np.savez(folder / "texture.npz", allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    np.savez(folder / "texture.npz", allow_pickle=False, **arrays)
     manifest["texture"] = {"file": "texture.npz", "groups": GROUPS, "depth": DEPTH, "embedding": EMBEDDING,
                            "features": FEATURES, "width": 8,
                            "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}

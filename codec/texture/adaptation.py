@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from duoview.kernels import rans
 from duoview.texture.palettes import MOST_CHANGE, MOST_SHIFT, Floats, Palettes, write_changes
+from duoview.texture.prior import ancestors
 
 #: Pixels of a latent position.
 _PIXELS = 64
@@ -25,7 +26,7 @@ def adapt(palettes: Palettes, vectors: Floats, q: int, lagrangian: float) -> tup
     scale = palettes.tables.scale[q] * np.sqrt(palettes.tables.error[q])
     payloads: list[bytes] = []
     for depth in range(1, deepest + 1):
-        means, counts = _means(vectors, leaves >> (deepest - depth), 1 << depth)
+        means, counts = _means(vectors, ancestors(leaves, deepest - depth), 1 << depth)
         apart = np.where(counts[:, :, None] > 0, means - palettes.vectors[depth], 0)
         apart = apart / palettes.tables.step[:, None, None]
         weight = counts[:, :, None] * (palettes.tables.step * scale)[:, None, None] ** 2

@@ -14,7 +14,7 @@ from duoview import kernels
 from duoview.kernels import palette
 from duoview.machine import first_half
 from duoview.texture.geometry import Tile
-from duoview.texture.prior import FrameContext, Nodes, Planes, Prior
+from duoview.texture.prior import FrameContext, Nodes, Planes, Prior, ancestors
 
 #: Latent columns that are told apart in the addresses of random bits: 16384 pixels.
 ROW_POSITIONS = 2048
@@ -52,15 +52,14 @@ class TileState:
 
     def ancestors(self, depth: int) -> Nodes:
         """Nodes of a depth of at most ``self.depth``."""
-        found: Nodes = self.nodes >> (self.depth - depth)
-        return found
+        return ancestors(self.nodes, self.depth - depth)
 
     def previous(self, nodes: Nodes, depth: int) -> Planes:
         """Children of ``nodes`` (of ``depth``) in the frame before, as -1 and 1; 0 where not known or another node."""
         if self.depth <= depth:
             return np.zeros(nodes.shape, np.int8)
         children = self.ancestors(depth + 1)
-        same = self.known & (children >> 1 == nodes)
+        same = self.known & (ancestors(children, 1) == nodes)
         return np.where(same, (children & 1).astype(np.int8) * 2 - 1, 0).astype(np.int8)
 
 
@@ -81,8 +80,7 @@ def step(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, choose: 
         if held is not None:
             bits[:, held] = previous[:, held] > 0
         decided = np.where(first, bits.astype(np.int8) * 2 - 1, 0).astype(np.int8)
-    children: Nodes = (nodes << 1) + bits
-    return children
+    return (nodes << np.uint8(1)) + bits
 
 
 class Reader:

@@ -21,7 +21,7 @@ from duoview.texture.chain import TileState
 from duoview.texture.depths import write_map
 from duoview.texture.geometry import BLOCK, LATENT_PIXELS, Grid, sub_index
 from duoview.texture.palettes import Floats, Palettes
-from duoview.texture.prior import FrameContext, Nodes, Prior
+from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import LINKS, SectionHead, positions_of, write_section
 from duoview.texture.settings import TextureSettings
 from duoview.texture.truncation import Budget, cut_to
@@ -123,9 +123,10 @@ class TextureEncoder:
         for depth in range(1, most + 1):
             head = SectionHead(refresh, self._palettes.adapted >= depth,
                                0 if refresh else self._link(state, depth))
-            payloads.append(write_section(self.prior, part, state, leaves >> (deepest - depth + 1),
-                                          leaves >> (deepest - depth), depth, head, held))
-            errors.append(float(self._palettes.errors(flat, by_position >> (deepest - depth), depth, context.q).sum()))
+            up = deepest - depth
+            payloads.append(write_section(self.prior, part, state, ancestors(leaves, up + 1), ancestors(leaves, up),
+                                          depth, head, held))
+            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q).sum()))
         return _CodedTile(state, leaves, refresh, payloads, errors)
 
     def _link(self, state: TileState, depth: int) -> int:
@@ -144,10 +145,10 @@ class TextureEncoder:
         def by_block(values: NDArray[np.generic]) -> NDArray[np.generic]:
             return values.reshape(state.tile.height // BLOCK, BLOCK, state.tile.width // BLOCK, BLOCK)
 
-        gain = by_block(error(state.nodes) - error(nearest)).sum((1, 3))  # type: ignore[attr-defined]
+        gain = by_block(error(state.nodes) - error(nearest)).sum((1, 3))
         bits = _DECISION_BITS * self.tables.groups * self.tables.depth * BLOCK * BLOCK
         pays = float(self._lagrangian[q]) * LATENT_PIXELS**2 * gain > bits
-        known = by_block(state.known).all((1, 3))  # type: ignore[attr-defined]
+        known = by_block(state.known).all((1, 3))
         return positions_of(known & ~pays)
 
     def _cut(self, coded: list[_CodedTile], key: bool, beside: int) -> list[int]:

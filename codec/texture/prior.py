@@ -29,6 +29,11 @@ CONDITIONS = 4 + MAX_DEPTH + 2
 _KNOTS = (0, 16, 32, 48)
 
 
+def ancestors(nodes: Nodes, levels: int) -> Nodes:
+    """Nodes so many levels above."""
+    return nodes >> np.uint8(levels)
+
+
 def conditions(q: int, depth: int, half: int, key: bool) -> Floats:
     """(1, 14, 1, 1): what holds for a whole pass, integers 0..63."""
     values = [max(0, q - knot) for knot in _KNOTS]

@@ -70,7 +70,8 @@ def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: 
         symbols.append(coded.astype(np.int16))
         classes.append(np.full(coded.size, BLOCK_CLASS, np.uint8))
     previous = np.zeros(nodes.shape, np.int8) if head.refresh else state.previous(nodes, depth - 1)
-    step(prior, context, nodes, depth - 1, Writer(children & 1, symbols, classes), previous=previous, held=held)
+    writer = Writer(children & np.uint8(1), symbols, classes)
+    step(prior, context, nodes, depth - 1, writer, previous=previous, held=held)
     return bytes((head.byte(),)) + kernels.encode(np.concatenate(symbols), np.concatenate(classes))
 
 

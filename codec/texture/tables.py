@@ -72,10 +72,10 @@ def read_tables(path: Path, latent: int) -> TextureTables:
         with np.load(path, allow_pickle=False) as stored:
             depth = sum(name.startswith("nodes_") for name in stored.files) - 1
             tables = TextureTables(
-                *(stored[name] for name in _FLOATS),
+                **{name: stored[name] for name in (*_FLOATS, "classes")},
                 nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
                 embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
-                logits=tuple(stored[f"logits_{d}"] for d in range(depth)), classes=stored["classes"])
+                logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ProfileError(f"{path}: not the texture tables of a profile ({error})") from None
     check_tables(tables, latent, str(path))
