@@ -1,4 +1,4 @@
-"""The texture layer in parts: depths and tiles, palettes, sections, and that samples are drawn as coding would expect."""
+"""The texture layer in parts: depths and tiles, palettes, sections, and that samples have the coder's odds."""
 
 from __future__ import annotations
 
