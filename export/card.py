@@ -17,6 +17,7 @@ from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining
+from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
 from duoview.models.train_restoration import RestorationTraining
@@ -154,15 +155,16 @@ detectors were trained against: what they gain, others need not.
 {_curve(work / "restoration.jsonl")}"""
 
 
-def texture_section(first: AnalysisTraining, second: TextureTraining, shape: TextureShape, samples: int, held: int,
-                    sources: str, work: Path) -> str:
+def texture_section(options: tuple[AnalysisTraining, SynthesisTraining, TextureTraining], shape: TextureShape,
+                    samples: int, held: int, sources: str, work: Path) -> str:
     """Section of a card on the texture layer, for `put_section`.
 
-    Options of the two trainings, the networks' sizes, numbers of crops trained on and measured with, a text on the
+    Options of the three trainings, the networks' sizes, numbers of crops trained on and measured with, a text on the
     data,
     ``work`` the folder of the logs.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    first, second, third = options
     return f"""{TEXTURE_TITLE}
 `{json.dumps(shape.as_dict())}`. {samples} crops, coded as key frames at all quality indices; {held} of held-back
 pictures to measure with.
@@ -172,11 +174,14 @@ error of the picture at random states of knowledge, and the rate of Gaussians. P
 components known up to noise of 30, 3 and 0.3 times that of their coding.
 
 {_curve(work / "texture_analysis.jsonl")}
-Palettes: hierarchical clustering of the components. Prior: `{json.dumps(asdict(second))}`, exact networks,
-cross-entropy of the child decisions; a share of {second.moving} as in P frames, whose frame before is made up of the
-same nodes with noise. bits_d: bits a decision of depth d, one for each position and group, under the coder's classes,
-averaged weights; static_d: under one probability for every node; bits, teacher and static are sums over the depths,
-teacher that of the same network without any rounding.
+Palettes: hierarchical clustering of the components. The way back, a linear one for every depth:
+`{json.dumps(asdict(second))}`, logarithm of the picture's squared error. PSNR by depth; psnr_0 is the machine view.
+
+{_curve(work / "texture_synthesis.jsonl")}
+Prior: `{json.dumps(asdict(third))}`, exact networks, cross-entropy of the child decisions; a share of {third.moving} as
+in P frames, whose frame before is made up of the same nodes with noise. bits_d: bits a decision of depth d, one for
+each position and group, under the coder's classes, averaged weights; static_d: under one probability for every node;
+bits, teacher and static are sums over the depths, teacher that of the same network without any rounding.
 
 {_curve(work / "texture.jsonl")}"""
 

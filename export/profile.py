@@ -25,8 +25,9 @@ from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
 from duoview.models.saliency import Saliency
 from duoview.models.texture import Texture
-from duoview.models.texture_analysis import TextureTransform
+from duoview.models.texture_analysis import TextureAnalysis
 from duoview.models.texture_palettes import Palettes
+from duoview.models.texture_synthesis import DepthSynthesis
 from duoview.profile import EXACT, FORMAT, TEXTURE_ANALYSIS, Profile
 from duoview.texture.tables import check_tables
 
@@ -134,8 +135,8 @@ def add_saliency(network: Saliency, folder: Path) -> str:
     return _add("saliency", saliency_network.saliency(network), saliency_network.stored_shape(network), folder)
 
 
-def add_texture(network: Texture, transform: TextureTransform, palettes: Palettes, error: NDArray[np.float32],
-                folder: Path) -> str:
+def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSynthesis, palettes: Palettes,
+                error: NDArray[np.float32], folder: Path) -> str:
     """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
 
     error: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
@@ -143,7 +144,7 @@ def add_texture(network: Texture, transform: TextureTransform, palettes: Palette
     accumulator of the networks cannot be proven to stay in range.
     """
     manifest = Profile(folder).manifest
-    found = texture_networks.tables(network, transform.synthesis, palettes, error)
+    found = texture_networks.tables(network, synthesis, palettes, error)
     check_tables(found, manifest["sizes"]["latent"], "the new texture tables")
     shape = network.shape.as_dict()
     sizes = {**manifest["sizes"], **shape}
@@ -152,8 +153,8 @@ def add_texture(network: Texture, transform: TextureTransform, palettes: Palette
         data = model.SerializeToString()
         manifest["networks"][key] = _write_network(key, data, folder)
         manifest["golden"][key] = _golden(key, data, sizes)
-    analysis = texture_networks.analysis(transform.analysis, manifest["sizes"]["latent"])
-    manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, analysis.SerializeToString(), folder)
+    model = texture_networks.analysis(analysis, manifest["sizes"]["latent"])
+    manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, model.SerializeToString(), folder)
     np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())
     manifest["texture"] = {"file": "texture.npz", **shape,
                            "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}

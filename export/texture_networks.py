@@ -12,8 +12,9 @@ from duoview.export.exact_networks import INT16, fixed, quality_integers, quarte
 from duoview.export.float_networks import FLOAT, array, block, convolution, leaky, quality_vector
 from duoview.export.graph import GraphBuilder
 from duoview.models.texture import Texture, class_table
-from duoview.models.texture_analysis import TextureAnalysis, TextureSynthesis
+from duoview.models.texture_analysis import TextureAnalysis
 from duoview.models.texture_palettes import STEP, Palettes
+from duoview.models.texture_synthesis import DepthSynthesis
 from duoview.texture.prior import CONDITIONS
 from duoview.texture.tables import TextureTables
 
@@ -65,7 +66,7 @@ def analysis(network: TextureAnalysis, latent: int) -> onnx.ModelProto:
     return g.model()
 
 
-def tables(network: Texture, synthesis: TextureSynthesis, palettes: Palettes, error: NDArray[np.float32]
+def tables(network: Texture, synthesis: DepthSynthesis, palettes: Palettes, error: NDArray[np.float32]
            ) -> TextureTables:
     """All tables. error: (64,), the picture's squared error for a squared error of 1 of the components."""
     groups = network.shape.groups
@@ -74,6 +75,6 @@ def tables(network: Texture, synthesis: TextureSynthesis, palettes: Palettes, er
             (network.embeddings(d) * 16).numpy().astype(np.int8) for d in range(palettes.depth + 1))
         own: tuple[NDArray[np.int8], ...] = tuple(
             (network.own_logits(d) * 16).numpy().astype(np.int8) for d in range(palettes.depth))
-    return TextureTables(array(synthesis.matrix.weight)[:, :, 0, 0], array(synthesis.inverse_gain.table()),
+    return TextureTables(array(synthesis.matrix), array(synthesis.gains()),
                          palettes.scale, error, np.full(groups, STEP, np.float32), palettes.nodes, embedding, own,
                          class_table().numpy())

@@ -5,7 +5,7 @@ trains the
 prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each profile
 whose
 key frames are coded by other weights in a folder of its own there. With more minutes for the first part, remove
-``texture_palettes.npz`` and ``texture.pt``: both are of what that part gave.
+``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from duoview.models.texture_analysis import AnalysisTraining, components_of, err
 from duoview.models.texture_analysis import train as train_analysis
 from duoview.models.texture_palettes import Palettes, cluster
 from duoview.models.texture_samples import identity, prepare
+from duoview.models.texture_synthesis import SynthesisTraining
+from duoview.models.texture_synthesis import train as train_synthesis
 from duoview.models.train_texture import Nodes, TextureTraining, train, validate
 from duoview.profile import Profile
 
@@ -40,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
                    help="folder of images and videos, searched below; may be given several times")
     p.add_argument("--profile", type=Path, required=True, help="the profile's folder; the texture layer is put into it")
     p.add_argument("--out", type=Path, default=Path("runs"), help="samples, checkpoint and log (default: runs)")
-    p.add_argument("--minutes", default="8,20", metavar="A,B",
-                   help="wall time of the two trainings over all runs: components, prior (default: 8,20)")
+    p.add_argument("--minutes", default="8,6,20", metavar="A,B,C",
+                   help="wall time over all runs: components, the way back from nodes, prior (default: 8,6,20)")
     p.add_argument("--samples", type=int, default=1200, help="crops to train on (default: 1200)")
     p.add_argument("--check", type=int, default=160, help="crops of held-back pictures (default: 160)")
     p.add_argument("--crop", type=int, default=192, help="side of a crop, a multiple of 64 (default: 192)")
@@ -82,8 +84,8 @@ def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
 
 def _run(given: argparse.Namespace) -> None:
     minutes = [float(part) for part in given.minutes.split(",")]
-    if len(minutes) != 2 or not all(0 <= part < math.inf for part in minutes):
-        raise ValueError(f"--minutes {given.minutes}: expected two numbers of 0 or more, as in 8,20")
+    if len(minutes) != 3 or not all(0 <= part < math.inf for part in minutes):
+        raise ValueError(f"--minutes {given.minutes}: expected three numbers of 0 or more, as in 8,6,20")
     if given.crop % 64 or given.crop < 64:
         raise ValueError(f"--crop {given.crop}: expected a multiple of 64")
     if not 1 <= given.depth <= 8:
@@ -114,13 +116,17 @@ def _run(given: argparse.Namespace) -> None:
                          f"and {given.depth}; remove {work} or give another --out")
     nodes = Nodes.of(samples, components, palettes)
     held = Nodes.of(held_samples, components_of(transform, held_samples), palettes)
-    second = TextureTraining(minutes=minutes[1], device=given.device)
-    network = train(palettes, shape, profile.sizes.symbols, nodes, held, second, work).cpu().eval()
+    second = SynthesisTraining(minutes=minutes[1], device=given.device)
+    synthesis = train_synthesis(transform.synthesis, decoder, palettes, (samples, nodes.leaves),
+                                (held_samples, held.leaves), second, work).cpu()
+    third = TextureTraining(minutes=minutes[2], device=given.device)
+    network = train(palettes, shape, profile.sizes.symbols, nodes, held, third, work).cpu().eval()
     found = validate(network, nodes, held, palettes, most=len(held))
     print(f"held back, {len(held)} crops: {json.dumps(found)}")
-    digest = add_texture(network, transform, palettes, error_table(transform, decoder, samples), given.profile)
+    error = error_table(transform, decoder, samples)
+    digest = add_texture(network, transform.analysis, synthesis, palettes, error, given.profile)
     card = given.profile / "MODEL_CARD.md"
-    section = texture_section(first, second, shape, len(nodes), len(held), told, work)
+    section = texture_section((first, second, third), shape, len(nodes), len(held), told, work)
     card.write_text(put_section(card.read_text() if card.is_file() else "", section))
     print(f"{given.profile}: sha256 {digest}")
 

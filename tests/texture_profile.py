@@ -54,7 +54,8 @@ def tables(seed: int = 1) -> TextureTables:
              for _ in range(GROUPS)]
     classes = np.clip(np.arange(-128, 128) // 2 + 128, 64, 191).astype(np.uint8)
     found = TextureTables(
-        matrix=np.eye(LATENT, dtype=np.float32), inverse=np.full((64, LATENT), 0.25, np.float32),
+        matrix=np.eye(LATENT, dtype=np.float32)[None].repeat(DEPTH, 0),
+        inverse=np.full((64, DEPTH, LATENT), 0.25, np.float32),
         scale=np.ones((64, GROUPS), np.float32), error=np.full(64, 5, np.float32),
         step=np.full(GROUPS, STEP, np.float32),
         nodes=tuple(np.stack([np.rint(tree.nodes[d] / STEP) for tree in trees]).astype(np.int16)

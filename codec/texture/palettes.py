@@ -67,13 +67,13 @@ class Palettes:
         """What nodes (G, H, W) of one depth add to z_m: (C, H, W). Depth 0 is no texture: zeros."""
         tables = self.tables
         groups, height, width = nodes.shape
-        channels = len(tables.matrix)
+        channels = tables.matrix.shape[1]
         if depth == 0:
             return np.zeros((channels, height, width), np.float32)
         picked = self.vectors[depth][np.arange(groups)[:, None], nodes.reshape(groups, -1)]
         flat = (picked * tables.scale[q][:, None, None]).transpose(0, 2, 1).reshape(channels, -1)
-        flat *= tables.inverse[q][:, None]
-        found: Floats = (tables.matrix @ flat).reshape(channels, height, width)
+        flat *= tables.inverse[q, depth - 1][:, None]
+        found: Floats = (tables.matrix[depth - 1] @ flat).reshape(channels, height, width)
         return found
 
 

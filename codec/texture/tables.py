@@ -25,7 +25,8 @@ class TextureTables:
     """Tables for C latent channels in G groups of C / G, palettes of 2^D leaves, E numbers of embedding a group.
 
     Attributes:
-        matrix: (C, C) float32, and inverse: (64, C) float32: a latent is changed by matrix @ (inverse[q] * components).
+        matrix: (D, C, C) float32, and inverse: (64, D, C) float32: components that nodes of depth d stand for change a
+            latent by matrix[d - 1] @ (inverse[q, d - 1] * components).
         scale: (64, G) float32, what components of a quality index are divided by before they are looked up.
         error: (64,) float32, the picture's squared error (8-bit steps, mean) for a squared error of 1 of a position's
             components.
@@ -93,7 +94,8 @@ def check_tables(tables: TextureTables, latent: int, where: str) -> None:
     if not 1 <= wide <= _MOST_EMBEDDING:
         raise ProfileError(f"{where}: embeddings of {wide} numbers, expected 1 to {_MOST_EMBEDDING}")
     expected: dict[str, tuple[tuple[int, ...], type]] = {
-        "matrix": ((latent, latent), np.float32), "inverse": ((LEVELS, latent), np.float32),
+        "matrix": ((tables.depth, latent, latent), np.float32),
+        "inverse": ((LEVELS, tables.depth, latent), np.float32),
         "scale": ((LEVELS, groups), np.float32), "error": ((LEVELS,), np.float32), "step": ((groups,), np.float32),
         "classes": ((LOGITS,), np.uint8)}
     for depth in range(tables.depth + 1):

@@ -20,10 +20,11 @@ from duoview.export import texture_networks
 from duoview.export.profile import add_texture
 from duoview.models.fixed_point import accumulator_share, keep_accumulators_in_range
 from duoview.models.texture import Texture, TextureShape, class_table, float_teacher
-from duoview.models.texture_analysis import TextureTransform
+from duoview.models.texture_analysis import TextureAnalysis, TextureSynthesis
 from duoview.models.texture_command import main
 from duoview.models.texture_palettes import STEP, Palettes, cluster, transform
 from duoview.models.texture_samples import TextureSamples, prepare
+from duoview.models.texture_synthesis import DepthSynthesis, node_components
 from duoview.models.train_texture import (
     Nodes,
     TextureTraining,
@@ -100,7 +101,8 @@ def test_the_exported_networks_give_the_integers_of_training(palettes: Palettes)
 def test_a_profile_gives_the_classes_that_training_counted(palettes: Palettes, tmp_path: Path) -> None:
     shutil.copytree(BUNDLED / "s", tmp_path / "p")
     network, nodes = new_network(palettes), new_nodes(palettes, 1)
-    add_texture(network, TextureTransform(LATENT), palettes, np.ones(64, np.float32), tmp_path / "p")
+    error = np.ones(64, np.float32)
+    add_texture(network, TextureAnalysis(LATENT), DepthSynthesis(LATENT, 3), palettes, error, tmp_path / "p")
     profile = Profile(tmp_path / "p")
     assert all(result.passed for result in profile.verify())
     prior = Prior(profile, open_backend("cpu", 1))
@@ -182,6 +184,21 @@ def test_the_teacher_is_the_network_without_rounding(palettes: Palettes) -> None
     assert float(class_bits(exact, batch.children).min()) > 0
 
 
+def test_every_depth_has_its_own_way_back_and_begins_with_the_trained_one(palettes: Palettes) -> None:
+    torch.manual_seed(2)
+    start = TextureSynthesis(LATENT)
+    synthesis = DepthSynthesis(LATENT, 3, start)
+    leaves = np.random.default_rng(3).integers(0, 8, (3, 8, 8)).astype(np.uint8)
+    found = node_components(palettes, leaves, 2, 30)[None]
+    expected = palettes.nodes[2][1, leaves[1, 4, 5] >> 1].astype(np.float32) * np.float32(STEP) * palettes.scale[30, 1]
+    assert np.allclose(found[0, 16:32, 4, 5], expected)
+    with torch.no_grad():
+        shown = synthesis(found, torch.tensor([2]), torch.tensor([30]))
+        assert torch.allclose(shown, start(found, torch.tensor([30])), atol=1e-4)
+        synthesis.matrix[1] *= 2
+        assert torch.allclose(synthesis(found, torch.tensor([2]), torch.tensor([30])), 2 * shown, atol=1e-4)
+
+
 def test_samples_are_made_once_for_the_weights_that_code_them(tmp_path: Path) -> None:
     from duoview.models.data import Material
 
@@ -204,7 +221,7 @@ def test_one_command_makes_a_profile_that_codes_texture(tmp_path: Path, capsys: 
     shutil.copytree(BUNDLED / "s", tmp_path / "p")
     words = ["-i", str(tmp_path / "pictures"), "--profile", str(tmp_path / "p"), "--out", str(tmp_path / "runs"),
              "--samples", "12", "--check", "0", "--crop", "64", "--groups", "4", "--depth", "2", "--threads", "1"]
-    assert main([*words, "--minutes", "0.02,0.02"]) == 0
+    assert main([*words, "--minutes", "0.02,0.02,0.02"]) == 0
     profile = Profile(tmp_path / "p")
     assert profile.texture().depth == 2 and "## The texture layer" in (tmp_path / "p" / "MODEL_CARD.md").read_text()
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(data.astronaut()[:96, :96]), format="rgb24")
@@ -212,6 +229,6 @@ def test_one_command_makes_a_profile_that_codes_texture(tmp_path: Path, capsys: 
     (packet,) = Encoder(96, 96, profile=profile, threads=1, texture=2).encode(frame)
     decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
     assert len(decoder.decode(packet)) == 1
-    assert main([*words, "--minutes", "0.02,0.02", "--groups", "6"]) == 1
+    assert main([*words, "--minutes", "0.02,0.02,0.02", "--groups", "6"]) == 1
     assert "asked for 6" in capsys.readouterr().err
-    assert main([*words, "--minutes", "1"]) == 1
+    assert main([*words, "--minutes", "1,1"]) == 1
