@@ -320,11 +320,12 @@ class _Decoding:
         self._pass_on()
 
     def finish(self) -> None:
-        """Finish the output and write the provenance of a human view beside it."""
+        """Finish the output and write the provenance of a view with generated detail beside it."""
         size = self.output.close()
         assert self.progress is not None
         self.progress.advance(0, size, None)
-        if self.origins and self.output.written:
+        generated = self.job.view == "human" or (self.job.view == "texture" and self.job.fill == "sample")
+        if generated and self.output.written:
             self._write_provenance()
 
     def result(self, interrupted: bool) -> DecodeResult:

@@ -46,7 +46,7 @@ def test_the_python_example_runs(folder: Path) -> None:
 def test_every_command_of_the_readme_runs(folder: Path) -> None:
     commands = [line for block in blocks("") for line in block.splitlines() if line.startswith("duoview ")]
     assert [line.split()[1] for line in commands] == [
-        "encode", "encode", "encode", "decode", "decode", "probe", "filters", "doctor"]
+        "encode", "encode", "encode", "decode", "decode", "cut", "probe", "filters", "doctor"]
     program = str(Path(sys.executable).with_name("duoview"))
     for line in commands:
         command = shlex.split(line.replace("duoview", program, 1))

@@ -95,7 +95,7 @@ class ExactNetwork:
     def _run(kind: str, given: Sequence[NDArray[Any]], found: dict[str, Any]) -> NDArray[Any]:
         match kind:
             case "Conv":
-                return convolve(*given, groups=found["group"])
+                return convolve(given[0], given[1], given[2], found["group"])
             case "Round":
                 return np.rint(given[0])
             case "Floor":

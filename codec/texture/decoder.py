@@ -27,6 +27,9 @@ from duoview.texture.section import LINKS, SectionHead, read_section
 Floats = NDArray[np.float32]
 #: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
 FILLS = ("mean", "sample")
+#: How far a sample goes from the mean. With all of it, draws that know nothing of each other beyond the prior show as
+#: noise: spectral and perceptual distance to the source are best around a half.
+SAMPLE_SHARE = np.float32(0.5)
 
 
 class TextureDecoder:
@@ -159,13 +162,14 @@ class TextureDecoder:
                 break
         state.links = links
         state.take(nodes, depth)
-        shown = depth
-        if self.fill == "sample":
-            nodes = sampled(self.prior, context, nodes, depth, state.tile, self.seed)
-            shown = self.tables.depth
         rows, columns = state.tile.area
         # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
-        residual = self._palettes[min(depth, len(self._palettes) - 1)].residual(nodes, shown, context.q)
+        palettes = self._palettes[min(depth, len(self._palettes) - 1)]
+        residual = palettes.residual(nodes, depth, context.q)
+        if self.fill == "sample" and depth < self.tables.depth:
+            leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed)
+            drawn = palettes.residual(leaves, self.tables.depth, context.q)
+            residual = residual + SAMPLE_SHARE * (drawn - residual)
         if held is not None:  # what is held keeps all that was known of it, also where less is sent now
             residual = np.where(held, self._residual[0, :, rows, columns], residual)
         self._residual[0, :, rows, columns] = residual
