@@ -30,6 +30,9 @@ from duoview import (
     TextureSettings,
 )
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.backends import open_backend
+from duoview.machine import MachineLayer
+from duoview.picture import PictureReader
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import TextureDecoder
 from duoview.texture.geometry import depth_and_tile, sub_index
@@ -308,6 +311,31 @@ def test_a_frame_of_another_size_starts_with_its_own_tiles(profile: Profile) -> 
     decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
     assert [(one.width, one.height) for packet in packets for one in decoder.decode(packet)] == [
         (WIDTH, HEIGHT), (70, 40)]
+
+
+def test_the_machine_layer_moves_nothing_but_where_it_says_so(profile: Profile) -> None:
+    machine, reader = MachineLayer(profile, open_backend("cpu", 1), encode=True), PictureReader()
+    moved = 0
+    for number in range(5):
+        before = machine.z_m
+        machine.encode(reader.read(frame(number)), key=number == 0, q=28)
+        assert machine.z_m is not None
+        if before is not None:
+            assert np.array_equal(machine.z_m[:, :, ~machine.moved], before[:, :, ~machine.moved])
+            moved += int((machine.z_m != before).any(1).sum())
+    assert moved and not machine.moved.all()
+
+
+def test_tiles_of_a_side_that_none_may_have_are_damage(profile: Profile, streams: dict[str, list[bytes]]) -> None:
+    unit = parse(streams["key"][0])
+    assert unit.sequence is not None
+    palette = dataclasses.replace(unit.sequence.palette, tile_log2=200)
+    broken = serialize(dataclasses.replace(unit, sequence=dataclasses.replace(unit.sequence, palette=palette)))
+    decoder = Decoder(profile=profile, threads=1, view="texture")
+    assert decoder.decode(broken) == [] and decoder.stats.damaged == 1
+    with pytest.raises(BitstreamError, match="tile"):
+        TextureCutter(Depths(1)).cut(parse(broken))
+    assert len(Decoder(profile=profile, threads=1).decode(broken)) == 1
 
 
 # ---- rate

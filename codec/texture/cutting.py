@@ -8,7 +8,7 @@ from duoview.access_unit import AccessUnit, Section, SectionType
 from duoview.errors import BitstreamError
 from duoview.sequence import PaletteGeometry, SequenceHeader
 from duoview.texture.depths import Depths, read_map, write_map
-from duoview.texture.geometry import Grid, depth_and_tile
+from duoview.texture.geometry import depth_and_tile, grid_of
 
 _TEXTURE = (SectionType.PALETTE, SectionType.TEXTURE, SectionType.DEPTH_MAP)
 
@@ -26,7 +26,7 @@ class TextureCutter:
         self.sequence: SequenceHeader | None = None
 
     def cut(self, unit: AccessUnit) -> AccessUnit:
-        """The unit with less texture. Raises BitstreamError where its depth map cannot be read."""
+        """The unit with less texture. Raises BitstreamError where its depth map or geometry cannot be read."""
         if unit.sequence is not None:
             self.sequence = unit.sequence
         if not self.depths.most():
@@ -52,7 +52,6 @@ class TextureCutter:
         if self.sequence is None or self.sequence.palette == PaletteGeometry():
             raise BitstreamError("depth map without a sequence header that has a palette geometry", offset=0)
         palette = self.sequence.palette
-        grid = Grid(self.sequence.width, self.sequence.height, palette.tile_log2)
-        depths = read_map(section.payload, grid.count, palette.depth)
+        depths = read_map(section.payload, grid_of(self.sequence).count, palette.depth)
         return dataclasses.replace(section, payload=write_map(
             [min(depth, self.depths.of(tile)) for tile, depth in enumerate(depths)]))

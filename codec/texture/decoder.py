@@ -19,7 +19,7 @@ from duoview.profile import Profile
 from duoview.sequence import PaletteGeometry, SequenceHeader
 from duoview.texture.chain import TileState, sampled
 from duoview.texture.depths import Depths, read_map
-from duoview.texture.geometry import Grid, depth_and_tile
+from duoview.texture.geometry import Grid, depth_and_tile, grid_of
 from duoview.texture.palettes import Palettes, read_changes
 from duoview.texture.prior import FrameContext, Prior
 from duoview.texture.section import LINKS, SectionHead, read_section
@@ -63,7 +63,8 @@ class TextureDecoder:
     def begin(self, sequence: SequenceHeader) -> None:
         """Take over a sequence's geometry.
 
-        Raises LimitError where there is no texture, ProfileError where it is not the profile's.
+        Raises LimitError where there is no texture, ProfileError where it is not the profile's, BitstreamError where no
+        stream may have it.
         """
         palette = sequence.palette
         if palette == PaletteGeometry():
@@ -72,7 +73,7 @@ class TextureDecoder:
         if (palette.groups, palette.depth) != (self.tables.groups, self.tables.depth):
             raise ProfileError(f"the stream's palettes have {palette.groups} groups and depth {palette.depth}, the "
                                f"profile's {self.tables.groups} and {self.tables.depth}")
-        self._grid = Grid(sequence.width, sequence.height, palette.tile_log2)
+        self._grid = grid_of(sequence)
 
     def decode(self, unit: AccessUnit, machine: MachineLayer, q: int) -> Floats:
         """z_d (1, C, H, W) of a unit whose machine section was decoded just now; the same array if it is as before."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from duoview.errors import LimitError
+from duoview.errors import BitstreamError, LimitError
 from duoview.kernels.palette import MAX_DEPTH
 from duoview.picture import UNIT, padded
+from duoview.sequence import SequenceHeader
 
 #: Side of a tile, as its log2 in latent positions; 6 is 512 pixels.
 LEAST_TILE_LOG2, MOST_TILE_LOG2, DEFAULT_TILE_LOG2 = 3, 8, 6
@@ -70,6 +71,14 @@ class Grid:
         side = 1 << self.tile_log2
         rows, columns = self.shape
         return -(-rows // side) * -(-columns // side)
+
+
+def grid_of(sequence: SequenceHeader) -> Grid:
+    """The tiles of a sequence that was read. Raises BitstreamError where its geometry has a side that none may have."""
+    try:
+        return Grid(sequence.width, sequence.height, sequence.palette.tile_log2)
+    except LimitError as error:
+        raise BitstreamError(f"sequence header: {error}", offset=0) from error
 
 
 def sub_index(depth: int, tile: int) -> int:
