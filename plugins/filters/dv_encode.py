@@ -55,13 +55,13 @@ class Encode(Stage):
                               "or 0 for by quality and size")
         simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
         roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
+        background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
+                                   "still background to the next, 0 for none, -1 for the default")
         texture: str = option("0", help="neural: depth of texture, 0 for none; TILE=DEPTH for tiles that differ: 2,0=6")
         texture_frames: str = option("key", choices=FRAMES, help="frames that carry texture")
         texture_b: int = option(0, min=0, max=(1 << 31) - 1, help="bits of texture per second, 0 for no limit")
         texture_tile: int = option(DEFAULT_TILE_LOG2, min=LEAST_TILE_LOG2, max=MOST_TILE_LOG2,
                                    help="log2 of a texture tile's side, in 8 pixels")
-        background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
-                                   "still background to the next, 0 for none, -1 for the default")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
