@@ -68,8 +68,7 @@ class Decoder:
             stream names. Its hash must be the stream's.
         view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
         texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
-        stands
-            for the depths that are not there; ``seed`` is that of the samples.
+            stands for the depths that are not there; ``seed`` is that of the samples.
         restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
             the profile has one, True needs one (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
@@ -123,8 +122,8 @@ class Decoder:
         discard: decode only what later units refer to and give no frame (a human view then runs no diffusion); holds
         for packets marked ``is_discard`` too.
 
-        Raises ProfileError when the stream needs another profile and LimitError when its pictures are too large;
-        damage is concealed (see FrameOrigin) unless ``strict``.
+        Raises ProfileError when the stream needs another profile, LimitError when its pictures are too large or a
+        texture view finds no texture layer; damage is concealed (see FrameOrigin) unless ``strict``.
         """
         if self._closed:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")

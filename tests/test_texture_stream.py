@@ -29,7 +29,7 @@ from duoview import (
     ProfileError,
     TextureSettings,
 )
-from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.access_unit import AccessUnit, Section, SectionType, parse, parse_header, serialize
 from duoview.backends import open_backend
 from duoview.machine import MachineLayer
 from duoview.picture import PictureReader
@@ -128,9 +128,39 @@ def test_a_cut_stream_decodes_as_the_whole_one_at_most_that_deep(
     assert len(set(seen)) == DEPTH
 
 
-def test_tiles_are_cut_each_for_itself(profile: Profile, streams: dict[str, list[bytes]]) -> None:
+@pytest.mark.parametrize("fill", ["mean", "sample"])
+def test_tiles_are_cut_each_for_itself(profile: Profile, streams: dict[str, list[bytes]], fill: str) -> None:
     depths = Depths.parse("1,0=4,2=0,5=3")
-    assert same(pictures(profile, cut(streams["all"], depths)), pictures(profile, streams["all"], texture=depths))
+    assert same(pictures(profile, cut(streams["all"], depths), fill=fill),
+                pictures(profile, streams["all"], texture=depths, fill=fill))
+
+
+@settings(max_examples=6)
+@given(seed=st.integers(0, 1 << 30), depth=st.integers(1, DEPTH), fill=st.sampled_from(["mean", "sample"]))
+def test_a_cut_equals_a_limit_where_sections_are_lost_too(
+        profile: Profile, streams: dict[str, list[bytes]], seed: int, depth: int, fill: str) -> None:
+    random = np.random.default_rng(seed)
+    left = [serialize(dataclasses.replace(unit, sections=tuple(
+        section for section in unit.sections if section.type != SectionType.TEXTURE or random.random() < 0.7)))
+        for unit in map(parse, streams["all"])]
+    assert same(pictures(profile, cut(left, Depths(depth)), fill=fill),
+                pictures(profile, left, texture=depth, fill=fill))
+
+
+def test_a_cut_hides_no_damage(profile: Profile) -> None:
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=9, profile=profile, threads=1, texture=settings_for("key"))
+    units = []
+    for number, q in enumerate((20, 20, 40)):
+        encoder.q = q
+        units += [bytes(packet) for packet in encoder.encode(frame(number))]
+    for number, type_ in ((2, SectionType.QUALITY), (0, SectionType.TEXTURE)):
+        unit = bytearray(units[number])
+        place = next(entry.offset for entry in parse_header(units[number]).entries if entry.type == type_)
+        unit[place] ^= 1
+        with pytest.raises(BitstreamError, match=f"section of type {int(type_)}: CRC"):
+            cut([units[0], bytes(unit)], Depths(1))
+        if type_ == SectionType.TEXTURE:
+            assert cut([bytes(unit)], Depths(0)) == cut(units[:1], Depths(0))
 
 
 @pytest.mark.parametrize("frames", ["key", "all"])

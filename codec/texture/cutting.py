@@ -26,9 +26,16 @@ class TextureCutter:
         self.sequence: SequenceHeader | None = None
 
     def cut(self, unit: AccessUnit) -> AccessUnit:
-        """The unit with less texture. Raises BitstreamError where its depth map or geometry cannot be read."""
+        """The unit with less texture.
+
+        Raises BitstreamError where its depth map or geometry cannot be read, or what is damaged would have to stay:
+        left out, it would be taken for what was never sent.
+        """
         if unit.sequence is not None:
             self.sequence = unit.sequence
+        for damage in unit.damaged:
+            if damage.type and not self._drops(damage.type, damage.sub_index):
+                raise BitstreamError(f"section of type {damage.type}: {damage.reason}", offset=0)
         if not self.depths.most():
             sequence = unit.sequence
             if sequence is not None:
@@ -37,16 +44,17 @@ class TextureCutter:
                 section for section in unit.sections if section.type not in _TEXTURE))
         kept = []
         for section in unit.sections:
-            if section.type == SectionType.TEXTURE:
-                depth, tile = depth_and_tile(section.sub_index or 0)
-                if depth > self.depths.of(tile):
-                    continue
-            elif section.type == SectionType.PALETTE and (section.sub_index or 0) > self.depths.most():
-                continue
-            elif section.type == SectionType.DEPTH_MAP:
-                section = self._map(section)
-            kept.append(section)
+            if not self._drops(section.type, section.sub_index):
+                kept.append(self._map(section) if section.type == SectionType.DEPTH_MAP else section)
         return dataclasses.replace(unit, sections=tuple(kept))
+
+    def _drops(self, type_: int, sub_index: int | None) -> bool:
+        if type_ == SectionType.TEXTURE:
+            depth, tile = depth_and_tile(sub_index or 0)
+            return depth > self.depths.of(tile)
+        if type_ == SectionType.PALETTE:
+            return (sub_index or 0) > self.depths.most()
+        return type_ == SectionType.DEPTH_MAP and not self.depths.most()
 
     def _map(self, section: Section) -> Section:
         if self.sequence is None or self.sequence.palette == PaletteGeometry():

@@ -1,8 +1,7 @@
 """The texture layer's decoder: from the sections that are there to the residual that a texture view adds to z_m.
 
 What is missing, damaged or breaks a rule costs that depth of that tile and what depends on it, and is told in
-``faults``;
-the machine view never depends on any of this.
+``faults``; the machine view never depends on any of this.
 """
 
 from __future__ import annotations
@@ -100,7 +99,9 @@ class TextureDecoder:
         for tile in sorted(set(payloads) - set(range(len(self.states)))):
             self.faults.append(f"texture of tile {tile}, of {len(self.states)} that are there")
         for state in self.states:
-            found = payloads.get(state.tile.number, {})
+            sent = payloads.get(state.tile.number, {})
+            # What is deeper than the limit is as good as cut, whatever became of it.
+            found = {depth: sent[depth] for depth in sent if 1 <= depth <= self.limit.of(state.tile.number)}
             if not found and not (unit.key and self.fill == "sample"):
                 continue
             changed = True

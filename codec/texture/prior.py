@@ -1,8 +1,8 @@
 """The prior of the chain: its exact networks, fed with decoded integers and nothing else.
 
 ``texture_features`` sees the machine layer's symbols once a frame; ``texture_prior`` runs for every depth of every
-tile, in
-two checkerboard halves, and gives the logit of each child decision, from which a table makes the coder's class.
+tile, in two checkerboard halves, and gives the logit of each child decision, from which a table makes the coder's
+class.
 """
 
 from __future__ import annotations

@@ -21,8 +21,7 @@ class TextureSettings:
         depths: how deep each tile is sent at most; a number is taken for ``Depths(number)``. Nothing else that is coded
             depends on it: less depth is the same stream, cut.
         frames: ``key`` or ``all``. bit_rate: bits per second at most, on average over a group of pictures; tiles are
-        then
-            cut where that costs least. 0 for no limit.
+            then cut where that costs least. 0 for no limit.
         palettes: adapt the palettes to the group of pictures where that pays.
         tile_log2: log2 of a tile's side in latent positions (8 pixels), 3 to 8.
     """
