@@ -26,6 +26,7 @@ from duoview.events import Event
 from duoview.findings import FrameFindings, detections_of, events_of
 from duoview.inner import InnerSettings
 from duoview.profile import Profile
+from duoview.texture import Depths, TextureSettings
 
 __version__ = version("duoview")
 
@@ -38,6 +39,7 @@ __all__ = [
     "ContainerError",
     "Decoder",
     "DecoderStats",
+    "Depths",
     "Detection",
     "Detections",
     "DetectorError",
@@ -52,6 +54,7 @@ __all__ = [
     "Profile",
     "ProfileError",
     "Stage",
+    "TextureSettings",
     "detections_of",
     "events_of",
     "open",

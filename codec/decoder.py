@@ -22,8 +22,10 @@ from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
 from duoview.sequence import MachineCodec, SequenceHeader
+from duoview.texture.decoder import FILLS, TextureDecoder
+from duoview.texture.depths import Depths
 
-VIEWS = ("machine", "human")
+VIEWS = ("machine", "human", "texture")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class FrameOrigin:
     """In ``frame.opaque``: where a picture came from.
 
     ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
-    generated view was made, None for the machine view.
+    generated view was made, None for the machine view and for a texture view of which nothing was sampled.
     """
 
     concealed: bool
@@ -40,13 +42,19 @@ class FrameOrigin:
 
 @dataclass
 class DecoderStats:
-    """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones."""
+    """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones.
+
+    ``texture_refused`` counts what a texture view did without: depths of tiles that are damaged, or need what is
+    missing.
+    """
 
     decoded: int = 0
     concealed: int = 0
     skipped: int = 0
     damaged: int = 0
     last_damage: str = ""
+    texture_refused: int = 0
+    last_texture_fault: str = ""
 
 
 class Decoder:
@@ -58,7 +66,9 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        view: ``machine`` or ``human``; start, steps, seed: see HumanView.
+        view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
+        texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
+            stands for the depths that are not there; ``seed`` is that of the samples.
         restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
             the profile has one, True needs one (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
@@ -67,10 +77,17 @@ class Decoder:
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
                  view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0,
+                 texture: Depths | int | None = None, fill: str = "mean",
                  restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         if view not in VIEWS:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
+        if view != "texture" and (texture is not None or fill != "mean"):
+            raise ValueError(f"texture={texture}, fill={fill!r}: belong to view='texture', not {view!r}")
+        if fill not in FILLS:
+            raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
+        self._depths = Depths(texture) if isinstance(texture, int) else texture
+        self._fill = fill
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
         self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
@@ -78,6 +95,7 @@ class Decoder:
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
+        self._texture: TextureDecoder | None = None
         self._restorer: Restorer | None = None
         self._picture_network: Network | None = None
         self._latent_network: Network | None = None
@@ -104,8 +122,8 @@ class Decoder:
         discard: decode only what later units refer to and give no frame (a human view then runs no diffusion); holds
         for packets marked ``is_discard`` too.
 
-        Raises ProfileError when the stream needs another profile and LimitError when its pictures are too large;
-        damage is concealed (see FrameOrigin) unless ``strict``.
+        Raises ProfileError when the stream needs another profile, LimitError when its pictures are too large or a
+        texture view finds no texture layer; damage is concealed (see FrameOrigin) unless ``strict``.
         """
         if self._closed:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")
@@ -129,16 +147,16 @@ class Decoder:
                 self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q))
                 self.stats.decoded += 1
                 return self._take_ready()
-            z_m = self._decode_unit(unit)
+            latent = self._decode_unit(unit)
         except BitstreamError as error:
             self._lose(error)
             if self.strict:
                 raise
             return self._without_key(packet, discard)
         self.stats.decoded += 1
-        if self._latent is None or z_m is not self._latent[0]:
+        if self._latent is None or latent is not self._latent[0]:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
-            self._latent, self._coded, self._picture = (z_m, self._q), None, None
+            self._latent, self._coded, self._picture = (latent, self._q), None, None
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -160,7 +178,9 @@ class Decoder:
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
         """Load what a machine codec and the view need; an inner stream's machine view needs the restoration at most."""
-        human, picture_network, latent_network, machine, restorer = None, None, None, None, None
+        human, texture, picture_network, latent_network, machine, restorer = None, None, None, None, None, None
+        if self.view == "texture":
+            texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed)
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
             machine.digest = self._digest
@@ -174,6 +194,7 @@ class Decoder:
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
+        self._texture = texture
         self._picture_network, self._latent_network, self._inner = picture_network, latent_network, inner
 
     def _begin(self, unit: AccessUnit) -> None:
@@ -198,6 +219,8 @@ class Decoder:
             if self._latent is not None or self._coded is not None:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
+        if self._texture is not None:
+            self._texture.begin(sequence)
         self.sequence = sequence
 
     def _check_order(self, unit: AccessUnit) -> None:
@@ -234,7 +257,15 @@ class Decoder:
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height)
         self._waiting = False
-        return z_m
+        if self._texture is None:
+            return z_m
+        z_d = self._texture.decode(unit, self._machine, self._q)
+        if self._texture.faults:
+            self.stats.texture_refused += len(self._texture.faults)
+            self.stats.last_texture_fault = self._texture.faults[-1]
+            if self.strict:
+                raise BitstreamError(self._texture.faults[0], offset=0)
+        return z_d
 
     def _feed_inner(self, unit: AccessUnit, times: UnitTimes) -> None:
         assert self.sequence is not None
@@ -327,8 +358,18 @@ class Decoder:
             frame.time_base = times.time_base
         if times.duration:
             frame.duration = times.duration
-        frame.opaque = FrameOrigin(concealed, self._human.provenance if self._human is not None else None)
+        frame.opaque = FrameOrigin(concealed, self._provenance())
         return frame
+
+    def _provenance(self) -> Provenance | None:
+        """What the frames of the view are made of, where anything of them is generated."""
+        if self._human is not None:
+            return self._human.provenance
+        if self._texture is None or self._fill == "mean" or self._profile is None:
+            return None
+        return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
+                          generated="texture of depths that were not sent", steps=0, seed=self._seed,
+                          profile=self._profile.name, profile_sha256=self._profile.sha256.hex())
 
 
 __all__ = ["Decoder", "DecoderStats", "FrameOrigin"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +21,10 @@ from duoview.inner.stream import CodedFrame, FrameTimes, InnerStream
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
-from duoview.sequence import Colour, MachineCodec, SequenceHeader
+from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
+from duoview.texture import TextureSettings
+from duoview.texture.depths import Depths
+from duoview.texture.encoder import TextureEncoder
 
 MACHINES = ("neural", "inner")
 
@@ -38,9 +42,13 @@ class UnitWriter:
         self._told_q: int | None = None
 
     def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
-              dts: int, background: Section | None = None) -> av.Packet:
-        """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside."""
+              dts: int, background: Section | None = None, texture: Sequence[Section] = ()) -> av.Packet:
+        """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside.
+
+        Texture comes last: a unit that is cut short loses of it first.
+        """
         sections = [background, section] if background is not None else [section]
+        sections += texture
         if key or q != self._told_q:
             level = bytearray()
             varint.write(level, q)
@@ -72,6 +80,7 @@ class Encoder:
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.
+        texture: how much texture, or its greatest depth, is coded beside the neural machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
     """
 
@@ -79,10 +88,15 @@ class Encoder:
                  profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
                  decision: SymbolDecision | None = None, machine: str = "neural",
-                 inner: InnerSettings | None = None) -> None:
+                 inner: InnerSettings | None = None, texture: TextureSettings | int | None = None) -> None:
         if machine not in MACHINES:
             raise ValueError(f"machine={machine!r}: expected one of {', '.join(MACHINES)}")
-        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural")):
+        if isinstance(texture, int):
+            texture = TextureSettings(Depths(texture))
+        if texture is not None and not texture.depths.most():
+            texture = None
+        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural"),
+                                         ("texture", texture, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -98,12 +112,16 @@ class Encoder:
         self._machine: MachineLayer | None = None
         self._inner: InnerStream | None = None
         self._guide: Guide | None = None
+        self._texture: TextureEncoder | None = None
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
             self._guide = Guide(settings, self.profile, device, threads=threads, rate=float(self.rate))
         else:
-            self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
+            backend = open_backend(device, threads)
+            if texture is not None:
+                self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
+            self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
             self._digest = self._machine.digest
         self._reader = PictureReader()
         self._size = (width, height)
@@ -148,8 +166,11 @@ class Encoder:
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))
+        texture: Sequence[Section] = ()
+        if self._texture is not None:
+            texture = self._texture.encode(self._machine, *size, key=is_key, q=self.q)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts)
+                                   times=times, dts=times.pts, texture=texture)
         self._count += 1
         self._restart = False
         return [packet]
@@ -186,6 +207,7 @@ class Encoder:
         return SequenceHeader(
             width=frame.width, height=frame.height, rate=self.rate, profile=self.profile.name,
             profile_hash=self.profile.stream_hash, machine_codec=machine_codec,
+            palette=self._texture.geometry if self._texture is not None else PaletteGeometry(),
             colour=Colour(primaries=int(frame.color_primaries), transfer=int(frame.color_trc),
                           matrix=int(frame.colorspace), range=int(frame.color_range)),
             sample_aspect_ratio=self.sample_aspect, pixel_format=frame.format.name)

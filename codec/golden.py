@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from duoview import kernels
 
 GOLDEN_SEED = 0xD5D5
+#: Numbers of ``duoview.texture.prior.conditions``.
+TEXTURE_CONDITIONS = 14
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ def _integers(stream: int, shape: tuple[int, ...], limit: int, saturate: bool) -
 
 def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool
                  ) -> dict[str, NDArray[np.generic]]:
-    """Inputs of the exact network ``name`` for a picture of (64 height) x (64 width) pixels."""
+    """Inputs of the exact network ``name`` for a picture of (64 height) x (64 width) pixels.
+
+    sizes: as in a profile's manifest, and for the texture layer's networks its ``texture`` sizes as well.
+    """
+    if name.startswith("texture_"):
+        return _texture_inputs(name, sizes, height, width, saturate)
     symbols, hyper, parameters = sizes["symbols"], sizes["hyper"], sizes["parameters"]
     fine = (1, symbols, 4 * height, 4 * width)
     if name.endswith("_context"):
@@ -60,6 +67,20 @@ def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, satu
     if name.startswith("inter"):
         inputs["previous"] = _integers(4, fine, 127 * 16, saturate)
     return inputs
+
+
+def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool
+                    ) -> dict[str, NDArray[np.generic]]:
+    if name == "texture_features":
+        return {"decoded": _integers(5, (1, sizes["symbols"], 4 * height, 4 * width), 127 * 16, saturate),
+                "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
+    groups, shape = sizes["groups"], (8 * height, 8 * width)
+    numbers = np.abs(_integers(8, (1, TEXTURE_CONDITIONS, 1, 1), 63, saturate))
+    return {"features": np.abs(_integers(6, (1, sizes["features"], *shape), 255, saturate)),
+            "nodes": _integers(7, (1, groups * sizes["embedding"], *shape), 127, saturate),
+            "decided": _integers(9, (1, groups, *shape), 1, True) * 64,
+            "previous": _integers(10, (1, groups, *shape), 1, True) * 64,
+            "conditions": numbers.astype(np.float32)}
 
 
 def digest(outputs: Sequence[NDArray[np.generic]]) -> str:

@@ -56,6 +56,17 @@ def first_half(channels: int, height: int, width: int) -> NDArray[np.bool_]:
     return (rows + columns + shift) % 2 == 0
 
 
+def touched(symbols: Symbols) -> NDArray[np.bool_]:
+    """Where a P frame with these symbols (C, H, W) changes the latent: the 3x3 around every coded position, (2 H, 2 W).
+
+    The synthesis of P frames leaves z_m elsewhere as it was, to the bit.
+    """
+    coded = np.pad(symbols.any(0), 1)
+    wide = coded[:-2] | coded[1:-1] | coded[2:]
+    near = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
+    return near.repeat(2, 0).repeat(2, 1)
+
+
 class MachineLayer:
     """The machine codec of one stream; an encoder's and a decoder's side share its networks and state.
 
@@ -75,11 +86,16 @@ class MachineLayer:
         self.digest = hashlib.sha256()
         self.z_m: Floats | None = None
         self.previous: Floats | None = None
+        #: For the texture layer. z: of the last picture, encoders only. decoded: y of the last frame, (1, C, H, W)
+        #: sixteenths. moved: (2 H, 2 W), where z_m may be another than in the frame before; elsewhere it is the same.
+        self.z: Floats | None = None
+        self.decoded: Floats | None = None
+        self.moved: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
         self._first: NDArray[np.bool_] = np.zeros((0, 0, 0), np.bool_)
 
     def reset(self) -> None:
         """Forget the state: the next frame must be a key frame."""
-        self.z_m = self.previous = None
+        self.z_m = self.previous = self.z = self.decoded = None
 
     def _first_half(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         if self._first.shape != shape:
@@ -118,11 +134,14 @@ class MachineLayer:
         """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
         assert self.previous is not None
         self.previous = np.zeros_like(self.previous)
+        self.decoded = self.previous
+        self.moved = np.zeros_like(self.moved)
         self.digest.update(b"R")
         return b""
 
-    def _move_on(self, z_m: Floats, decoded: Floats, key: bool) -> Floats:
-        self.z_m = z_m
+    def _move_on(self, z_m: Floats, decoded: Floats, symbols: Symbols, key: bool) -> Floats:
+        self.z_m, self.decoded = z_m, decoded
+        self.moved = np.ones(z_m.shape[2:], np.bool_) if key else touched(symbols)
         self.previous = np.zeros_like(decoded) if key else decoded
         return z_m
 
@@ -140,6 +159,7 @@ class MachineLayer:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
         level = np.array([q], np.int64)
         (z,) = self.networks["encoder"](picture=picture)
+        self.z = z
         if key:
             y, hyper = self.networks["key_analysis"](z=z, q=level)
         else:
@@ -173,7 +193,7 @@ class MachineLayer:
         if 8 * len(payload) >= worth:
             return self._repeat()  # all of it: the hyper symbols and the zeros of what is not kept cost bits as well
         self._count(key, hyper_symbols, chosen.symbols)
-        self._move_on(z_m, chosen.decoded, key)
+        self._move_on(z_m, chosen.decoded, chosen.symbols, key)
         return payload
 
     def _choose(self, y: Floats, first: FirstParameters, key: bool, keep: NDArray[np.bool_] | None = None) -> Chosen:
@@ -212,4 +232,4 @@ class MachineLayer:
             checkerboard.dequantise(part, means, half, symbols=symbols, decoded=decoded[0])
         decoder.finish()
         self._count(key, hyper_symbols, symbols)
-        return self._move_on(self._synthesise(decoded, symbols, key, level), decoded, key)
+        return self._move_on(self._synthesise(decoded, symbols, key, level), decoded, symbols, key)

@@ -17,6 +17,7 @@ from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.sequence import PROFILE_HASH_BYTES
+from duoview.texture.tables import TextureTables, read_tables
 
 FORMAT = 1
 #: Quality indices, one row of every table each.
@@ -27,6 +28,10 @@ NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inte
             "denoiser", "colour")
 #: A profile works without these.
 OPTIONAL = ("restoration", "saliency")
+#: Exact networks of the texture layer, and the float one of its encoder; a profile has all and their tables, or no such
+#: layer.
+TEXTURE = ("texture_features", "texture_prior")
+TEXTURE_ANALYSIS = "texture_analysis"
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Profile:
         if found != FORMAT:
             raise ProfileError(f"{manifest_path}: format {found}, this version reads format {FORMAT}")
         self.folder = folder
+        self._texture_sizes: dict[str, int] = {}
         self.sha256 = hashlib.sha256(raw).digest()
         #: What streams carry of it.
         self.stream_hash = self.sha256[:PROFILE_HASH_BYTES]
@@ -97,8 +103,12 @@ class Profile:
                 for network, entry in {**self.manifest["networks"], "tables": self.manifest["tables"]}.items()}
             self._digests: dict[str, dict[str, str]] = {
                 network: {case.name: str(self.manifest["golden"][network][case.name]) for case in GOLDEN_CASES}
-                for network in EXACT}
-        except (KeyError, TypeError, AttributeError) as error:
+                for network in (*EXACT, *(TEXTURE if "texture" in self.manifest else ()))}
+            if "texture" in self.manifest:
+                entry = self.manifest["texture"]
+                self._files["texture"] = (str(entry["file"]), str(entry["sha256"]))
+                self._texture_sizes = {name: int(entry[name]) for name in ("groups", "embedding", "features")}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProfileError(f"{manifest_path}: incomplete manifest ({type(error).__name__}: {error})") from None
         if coder_tables != kernels.tables_digest():
             raise ProfileError(f"{manifest_path}: made for entropy-coder tables {coder_tables[:12]}, "
@@ -170,7 +180,7 @@ class Profile:
     def load(self, network: str, backend: Backend) -> Network:
         """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
         loaded = backend.load(self.path(network))
-        if network in EXACT:
+        if network in EXACT or network in TEXTURE:
             for result in self._golden(network, loaded):
                 if not result.passed:
                     raise ProfileError(
@@ -179,7 +189,7 @@ class Profile:
         return loaded
 
     def _golden(self, network: str, loaded: Network) -> list[GoldenResult]:
-        sizes = self.manifest["sizes"]
+        sizes = self.manifest["sizes"] | self._texture_sizes
         results = []
         for case in GOLDEN_CASES:
             inputs = exact_inputs(network, sizes, case.height, case.width, case.saturate)
@@ -192,4 +202,22 @@ class Profile:
         backend = backend or CpuBackend()
         for network in (*NETWORKS, *filter(self.has, OPTIONAL)):
             self.path(network)
-        return [result for network in EXACT for result in self._golden(network, backend.load(self.path(network)))]
+        exact: tuple[str, ...] = EXACT
+        if self.has_texture:
+            self.texture()
+            self.path(TEXTURE_ANALYSIS)
+            exact = (*EXACT, *TEXTURE)
+        return [result for network in exact for result in self._golden(network, backend.load(self.path(network)))]
+
+    @property
+    def has_texture(self) -> bool:
+        """True when the profile has a texture layer."""
+        return "texture" in self.manifest
+
+    def texture(self) -> TextureTables:
+        """The tables of the texture layer, their hash checked. Raises ProfileError where there is no such layer."""
+        if not self.has_texture:
+            raise ProfileError(f"profile {self.name!r} has no texture layer; train one with "
+                               "python -m duoview.models.texture_command --profile FOLDER, or give the folder of a "
+                               "profile that has one")
+        return read_tables(self._checked("texture"), self.sizes.latent)

@@ -16,6 +16,9 @@ from duoview.models.fixed_point import ACCUMULATOR_LIMIT
 from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.machine_material import Looks
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
+from duoview.models.texture import TextureShape
+from duoview.models.texture_analysis import AnalysisTraining
+from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_inter import InterTraining
 from duoview.models.train_machine import MachineTraining
@@ -23,12 +26,14 @@ from duoview.models.train_machine_inter import MachineInterTraining
 from duoview.models.train_restoration import RestorationTraining
 from duoview.models.train_saliency import CELL, SaliencyTraining
 from duoview.models.train_still import StillTraining
+from duoview.models.train_texture import TextureTraining
 
 COLUMNS = ("step", "minutes", "loss")
 SALIENCY_TITLE = "## The saliency network"
 MACHINE_TITLE = "## The key-frame codec, second generation"
 MACHINE_INTER_TITLE = "## The P-frame codec, second generation"
 RESTORATION_TITLE = "## The restoration network"
+TEXTURE_TITLE = "## The texture layer"
 
 
 def _curve(path: Path) -> str:
@@ -207,6 +212,37 @@ Validation: held-back clips, 12 P frames after a key frame, averaged weights, sy
 mean of recall and precision of detectors against what they find in the source, at an overlap of one half.
 
 {_curve(work / "machine_inter.jsonl")}"""
+
+
+def texture_section(options: tuple[AnalysisTraining, SynthesisTraining, TextureTraining], shape: TextureShape,
+                    samples: int, held: int, sources: str, work: Path) -> str:
+    """Section of a card on the texture layer, for `put_section`.
+
+    Options of the three trainings, the networks' sizes, numbers of crops trained on and measured with, a text on the
+    data,
+    ``work`` the folder of the logs.
+    """
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    first, second, third = options
+    return f"""{TEXTURE_TITLE}
+`{json.dumps(shape.as_dict())}`. {samples} crops, coded as key frames at all quality indices; {held} of held-back
+pictures to measure with.
+{told}
+Components: `{json.dumps(asdict(first))}`. What of the picture is coded, and a linear way back into the latent: squared
+error of the picture at random states of knowledge, and the rate of Gaussians. PSNR of the machine view, and with
+components known up to noise of 30, 3 and 0.3 times that of their coding.
+
+{_curve(work / "texture_analysis.jsonl")}
+Palettes: hierarchical clustering of the components. The way back, a linear one for every depth:
+`{json.dumps(asdict(second))}`, logarithm of the picture's squared error. PSNR by depth; psnr_0 is the machine view.
+
+{_curve(work / "texture_synthesis.jsonl")}
+Prior: `{json.dumps(asdict(third))}`, exact networks, cross-entropy of the child decisions; a share of {third.moving} as
+in P frames, whose frame before is made up of the same nodes with noise. bits_d: bits a decision of depth d, one for
+each position and group, under the coder's classes, averaged weights; static_d: under one probability for every node;
+bits, teacher and static are sums over the depths, teacher that of the same network without any rounding.
+
+{_curve(work / "texture.jsonl")}"""
 
 
 def put_section(card: str, section: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.export import exact_networks, float_networks, restoration_network, saliency_network
+from duoview.export import exact_networks, float_networks, restoration_network, saliency_network, texture_networks
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
@@ -25,7 +25,12 @@ from duoview.models.network import StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
 from duoview.models.saliency import Saliency
-from duoview.profile import EXACT, FORMAT, Profile
+from duoview.models.texture import Texture
+from duoview.models.texture_analysis import TextureAnalysis
+from duoview.models.texture_palettes import Palettes
+from duoview.models.texture_synthesis import DepthSynthesis
+from duoview.profile import EXACT, FORMAT, TEXTURE_ANALYSIS, Profile
+from duoview.texture.tables import check_tables
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,32 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
             sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
             manifest["golden"][name] = _golden(name, data, sizes)
     manifest["tables"] = _write_tables(networks, folder)
+    return _write_manifest(manifest, folder)
+
+
+def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSynthesis, palettes: Palettes,
+                error: NDArray[np.float32], folder: Path) -> str:
+    """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
+
+    error: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
+    is no profile in ``folder``, ValueError when an
+    accumulator of the networks cannot be proven to stay in range.
+    """
+    manifest = Profile(folder).manifest
+    found = texture_networks.tables(network, synthesis, palettes, error)
+    check_tables(found, manifest["sizes"]["latent"], "the new texture tables")
+    shape = network.shape.as_dict()
+    sizes = {**manifest["sizes"], **shape}
+    for key, model in (("texture_features", texture_networks.features(network)),
+                       ("texture_prior", texture_networks.prior(network))):
+        data = model.SerializeToString()
+        manifest["networks"][key] = _write_network(key, data, folder)
+        manifest["golden"][key] = _golden(key, data, sizes)
+    model = texture_networks.analysis(analysis, manifest["sizes"]["latent"])
+    manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, model.SerializeToString(), folder)
+    np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())
+    manifest["texture"] = {"file": "texture.npz", **shape,
+                           "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}
     return _write_manifest(manifest, folder)
 
 

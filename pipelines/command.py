@@ -44,6 +44,8 @@ COMMANDS = {
     "encode": Command("video, images or an image sequence into a duoview stream", "duoview.pipelines.encode"),
     "decode": Command("a duoview stream into pictures: the machine or the human view", "duoview.pipelines.decode"),
     "run": Command("cameras and files through graphs, recorded and watched over", "duoview.pipelines.run.command"),
+    "cut": Command("less of a stream, nothing coded again: the machine layer, or less texture",
+                   "duoview.pipelines.cut_layers"),
     "probe": Command("what is in a duoview file: size, rate, layers, bytes", "duoview.pipelines.probe"),
     "filters": Command("list our filters, and libavfilter's", "duoview.pipelines.filters"),
     "doctor": Command("what this machine can do, and why not more", "duoview.pipelines.doctor"),

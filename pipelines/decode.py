@@ -15,10 +15,14 @@ import av
 import duoview
 from duoview.decoder import FrameOrigin
 from duoview.errors import ContainerError
+from duoview.kernels.palette import MAX_DEPTH
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import RESTORE, Machine
+from duoview.plugins.filters.dv_texture import Texture
 from duoview.plugins.graph import Graph
 from duoview.sequence import MachineCodec
+from duoview.texture import Depths
+from duoview.texture.decoder import FILLS
 
 from .console import LEVELS, Console
 from .cut import Cut, item_time, shift_item
@@ -40,6 +44,7 @@ from .options import (
     one_of,
     positive_duration,
     split,
+    texture_depths,
 )
 from .outputs import OutputSettings, VideoOutput
 from .progress import Progress
@@ -47,7 +52,7 @@ from .streams import mapped_streams, read_map
 from .video_filters import video_filters
 
 _LATER = "is not in this version"
-_VIEWS = one_of("machine", "human", later={"texture": _LATER})
+_VIEWS = one_of("machine", "human", "texture")
 _STARTS = one_of("guided", later={"slim": _LATER, "texture": _LATER})
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 # fmt: off
@@ -55,13 +60,18 @@ TABLE = (
     *GLOBAL_OPTIONS,
     CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE),
     CommandOption("profile", "folder", "the stream's profile, where it is not a bundled one", FILES),
-    CommandOption("view", "view", "machine (what detectors see) or human (regenerated)", FILES, _VIEWS),
+    CommandOption("view", "view", "machine (what detectors see), texture (with what was sent for people) or human "
+                  "(regenerated)", FILES, _VIEWS),
     CommandOption("start", "start", "human view: guided, from pure noise, no extra bits", FILES, _STARTS),
     CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
-    CommandOption("seed", "n", "human view: seed of the noise (0)", FILES, integer(0, (1 << 64) - 1)),
+    CommandOption("seed", "n", "human view: seed of the noise; texture view: of the samples (0)", FILES,
+                  integer(0, (1 << 64) - 1)),
     CommandOption("restore", "when", "inner streams: the profile's restoration: on, off, auto where it is", FILES,
                   one_of(*RESTORE)),
-    CommandOption("texture", "depth", "texture layers to use: 0, there are none in this version", FILES),
+    CommandOption("texture", "depth", "texture view: use at most this depth, and TILE=DEPTH where tiles differ (8)",
+                  FILES, texture_depths),
+    CommandOption("texture_fill", "fill", "texture view: mean of the depths that were not sent, or a sample (mean)",
+                  FILES, one_of(*FILLS)),
     CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
     CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
     CommandOption("t", "time", "take this long", FILES, positive_duration),
@@ -101,6 +111,8 @@ class DecodeJob:
     steps: int
     seed: int
     restore: str
+    texture: str
+    fill: str
     profile: str
     device: str
     threads: int
@@ -120,6 +132,7 @@ class DecodeResult:
     concealed: int
     damaged: int
     skipped: int
+    refused: int
     symbols_sha256: str
     interrupted: bool
 
@@ -150,12 +163,14 @@ def read_job(line: CommandLine) -> DecodeJob:
     def either(name: str, default: Any) -> Any:
         return output.get(name, source.get(name, default))
 
-    if either("texture", "0") != "0":
-        raise UsageError(f"-texture {either('texture', '0')}: expected 0; texture layers are not in this version")
     view = either("view", "machine")
     for name in ("start", "steps", "seed"):
-        if either(name, None) is not None and view != "human":
+        if either(name, None) is not None and view != "human" and not (name == "seed" and view == "texture"):
             raise UsageError(f"-{name}: belongs to the human view; expected -view human with it")
+    for name in ("texture", "texture_fill"):
+        if either(name, None) is not None and view != "texture" and not (
+                name == "texture" and not either(name, Depths(0)).most()):
+            raise UsageError(f"-{name}: belongs to the texture view; expected -view texture with it")
     for kind in ("a", "s", "d"):
         codec = output.get(f"c:{kind}", "copy")
         if codec != "copy":
@@ -175,6 +190,8 @@ def read_job(line: CommandLine) -> DecodeJob:
         steps=either("steps", 4),
         seed=either("seed", 0),
         restore=either("restore", "auto"),
+        texture=str(either("texture", Depths(MAX_DEPTH))),
+        fill=either("texture_fill", "mean"),
         profile=either("profile", ""),
         device=line.globals.get("device", "cpu"),
         threads=either("threads", 0),
@@ -218,6 +235,8 @@ def decode(
                 f"{job.url}: {result.damaged} damaged access units, {result.concealed} frames concealed, "
                 f"{result.skipped} skipped before a key frame; last: {work.last_damage}"
             )
+        if result.refused:
+            console.warning(f"{job.url}: {result.refused} depths of texture refused; last: {work.last_fault}")
         if not result.frames and not interrupt.requested:
             because = work.last_damage or "no access unit in the part that was asked for"
             raise MediaError(f"{job.url}: not one frame could be decoded: {because}")
@@ -238,9 +257,13 @@ class _Decoding:
     def __init__(self, job: DecodeJob, console: Console, stack: ExitStack) -> None:
         self.job, self.console = job, console
         self.progress: Progress | None = None
-        common = {"device": job.device, "threads": job.threads, "profile": job.profile, "restore": job.restore}
-        human = {"start": job.start, "steps": job.steps, "seed": job.seed}
-        self.stage = Human(**human, **common) if job.view == "human" else Machine(**common)
+        common = {"device": job.device, "threads": job.threads, "profile": job.profile}
+        if job.view == "human":
+            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, restore=job.restore, **common)
+        elif job.view == "texture":
+            self.stage = Texture(texture=job.texture, fill=job.fill, seed=job.seed, **common)
+        else:
+            self.stage = Machine(restore=job.restore, **common)
         self.graph = Graph((self.stage, *video_filters(job.filters, job.rate)))
         self.container = duoview.open(job.url, format=job.format)
         stack.callback(self.container.close)
@@ -268,6 +291,11 @@ class _Decoding:
         """The decoder's last complaint."""
         return self.stage.decoder.stats.last_damage if self.stage.decoder is not None else ""
 
+    @property
+    def last_fault(self) -> str:
+        """The last complaint about texture."""
+        return self.stage.decoder.stats.last_texture_fault if self.stage.decoder is not None else ""
+
     def run(self, interrupt: Interrupt) -> None:
         """Decode to the end, to what was asked for, or to an interrupt."""
         if self.job.seek:
@@ -292,11 +320,12 @@ class _Decoding:
         self._pass_on()
 
     def finish(self) -> None:
-        """Finish the output and write the provenance of a human view beside it."""
+        """Finish the output and write the provenance of a view with generated detail beside it."""
         size = self.output.close()
         assert self.progress is not None
         self.progress.advance(0, size, None)
-        if self.job.view == "human" and self.output.written:
+        generated = self.job.view == "human" or (self.job.view == "texture" and self.job.fill == "sample")
+        if generated and self.output.written:
             self._write_provenance()
 
     def result(self, interrupted: bool) -> DecodeResult:
@@ -308,6 +337,7 @@ class _Decoding:
             concealed=self.concealed,
             damaged=stats.damaged if stats is not None else 0,
             skipped=stats.skipped if stats is not None else 0,
+            refused=stats.texture_refused if stats is not None else 0,
             symbols_sha256=decoder.symbols_sha256() if decoder is not None else "",
             interrupted=interrupted,
         )
@@ -384,14 +414,15 @@ class _Decoding:
 
     def _write_provenance(self) -> None:
         if is_pipe(self.job.output.url):
-            self.console.warning("the human view goes to a pipe: its provenance is not written; it needs a file name")
+            self.console.warning(f"the {self.job.view} view goes to a pipe: its provenance is not written; "
+                                 "it needs a file name")
             return
         path = Path(f"{self.job.output.url}.json")
         document = {
             "file": self.job.output.url,
             "source": self.job.url,
             "software": f"duoview {duoview.__version__}",
-            "view": "human",
+            "view": self.job.view,
             "frames": self.output.written,
             "symbols_sha256": self.stage.decoder.symbols_sha256() if self.stage.decoder is not None else "",
             "segments": self.origins,

@@ -16,6 +16,7 @@ from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
 from duoview.profile import Profile
+from duoview.texture import FRAMES, Depths
 
 from .carry import carry, refuse_recoding
 from .console import LEVELS, Console
@@ -44,6 +45,7 @@ from .options import (
     share,
     size,
     split,
+    texture_depths,
 )
 from .progress import Progress
 from .streams import read_map
@@ -122,7 +124,11 @@ TABLE = (
     CommandOption("background", "time", "inner: seconds from one picture of the still background to the next, which "
                   "key frames refer to (60 in files that can be sought in); 0 for key frames that need nothing else",
                   _OUTPUT, positive_duration),
-    CommandOption("texture", "depth", "texture layers: 0, there are none in this version", _OUTPUT),
+    CommandOption("texture", "depth", "neural: depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
+                  "2,0=6 (0)", _OUTPUT, texture_depths),
+    CommandOption("texture_frames", "frames", "frames that carry texture: key or all (key)", _OUTPUT, one_of(*FRAMES)),
+    CommandOption("texture_b", "rate", "bits of texture per second; it is cut where that costs least", _OUTPUT,
+                  bit_rate, specifiers=("v",)),
     CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
                   one_of("none", later={"auto": _LATER})),
     CommandOption("map", "0[:v|a|s|d][:n]", "streams to take; those that are not video pass through", _OUTPUT,
@@ -169,8 +175,6 @@ def read_job(line: CommandLine) -> EncodeJob:
                 "duoview, the only one" if key == "c:v" else "copy, the only way audio and other streams go through"
             )
             raise UsageError(f"-{key} {value}: expected {expected}")
-    if output.get("texture", "0") != "0":
-        raise UsageError(f"-texture {output.get('texture')}: expected 0; texture layers are not in this version")
     values = source.values
     options = {name: str(values[key]) for key, name in _DEMUXER_OPTIONS.items() if key in values}
     copies_audio = any(value == "copy" and key in ("c", "c:a") for key, value in codecs.items())
@@ -209,7 +213,22 @@ def read_job(line: CommandLine) -> EncodeJob:
         ),
         machine=machine,
         inner=_inner_options(output, machine),
+        texture=_texture_options(output, machine),
     )
+
+
+def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
+    """The options of dv_encode that belong to texture, by its names. Raises UsageError where they cannot be had."""
+    depths: Depths = output.get("texture", Depths(0))
+    rate, frames = output.get("texture_b:v", output.get("texture_b")), output.get("texture_frames")
+    if not depths.most():
+        for name, value in (("texture_b", rate), ("texture_frames", frames)):
+            if value is not None:
+                raise UsageError(f"-{name}: belongs to texture; expected -texture 1 or more with it")
+        return {}
+    if machine != "neural":
+        raise UsageError(f"-texture {depths}: belongs to the neural codec; expected -machine neural with it")
+    return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key"}
 
 
 def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
@@ -243,10 +262,12 @@ def encode(
     job: EncodeJob, console: Console, *, progress_url: str | None = None, stats: bool | None = None
 ) -> EncodeResult:
     """Encode a file. What was encoded before a failure stays in the finished file; the failure is raised after that."""
-    Profile(job.profile)  # a wrong profile is named before any file is touched
+    profile = Profile(job.profile)  # a wrong profile is named before any file is touched
+    if job.texture:
+        profile.texture()
     common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads}
     try:
-        encoder = Encode(**common, machine=job.machine, **job.inner)
+        encoder = Encode(**common, machine=job.machine, **job.inner, **job.texture)
     except LimitError as error:
         raise UsageError(str(error)) from error
     filters = video_filters(job.filters, job.rate)

@@ -28,6 +28,7 @@ class EncodeJob:
     cut: Cut
     machine: str = "neural"
     inner: Mapping[str, Any] = field(default_factory=dict)
+    texture: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

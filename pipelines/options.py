@@ -16,6 +16,7 @@ from typing import Any
 from duoview.errors import LimitError
 from duoview.inner.importance import Region
 from duoview.plugins.errors import nearest, suggestion
+from duoview.texture import Depths
 
 from .console import LEVELS
 from .errors import UsageError
@@ -275,6 +276,14 @@ def share(text: str) -> float:
     if not re.fullmatch(r"0?\.\d+|1(?:\.0*)?", text) or not 0.25 <= float(text) <= 1:
         raise ValueError("a share from 0.25 to 1")
     return float(text)
+
+
+def texture_depths(text: str) -> Depths:
+    """Read depths of texture, ``2`` or ``2,0=6,3=0``."""
+    try:
+        return Depths.parse(text)
+    except LimitError as error:
+        raise ValueError(str(error).partition("expected ")[2] or str(error)) from error
 
 
 def size(text: str) -> str:

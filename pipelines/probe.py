@@ -13,6 +13,7 @@ from duoview.access_unit import SectionType, UnitHeader, parse, parse_header
 from duoview.errors import BitstreamError, ContainerError
 from duoview.inner.payload import read_key
 from duoview.sequence import SequenceHeader
+from duoview.texture.geometry import depth_and_tile
 
 from .console import LEVELS, Console
 from .cut import item_time
@@ -95,6 +96,9 @@ def as_text(report: dict[str, Any]) -> str:
         lines.append(f"  {report['duration']:.3f} s, {kilobits:.1f} kbit/s, {report['bits_per_pixel']:.4f} bit/pixel")
     for name, size in report["bytes_by_layer"].items():
         lines.append(f"  {name:<10} {size:>10} bytes  {size / max(report['bytes'], 1):6.1%}")
+        if name == "texture":
+            for depth, part in report["texture_bytes_by_depth"].items():
+                lines.append(f"    depth {depth:<3}{part:>10} bytes  {part / max(report['bytes'], 1):6.1%}")
     if report["damaged_units"] or report["damaged_sections"] or report["unreadable"]:
         lines.append(
             f"  damaged: {report['damaged_units']} units, {report['damaged_sections']} sections, "
@@ -117,6 +121,7 @@ class _Count:
     def __init__(self) -> None:
         self.units = self.keys = self.bytes = self.damaged = self.damaged_sections = 0
         self.layers: Counter[str] = Counter()
+        self.depths: Counter[int] = Counter()
         self.sequences: list[dict[str, Any]] = []
         self.complaints: list[str] = []
         self.pixels = 0
@@ -167,6 +172,7 @@ class _Count:
             "bytes": self.bytes,
             "bits_per_pixel": self.bytes * 8 / self.pixels if self.pixels else 0.0,
             "bytes_by_layer": dict(self.layers),
+            "texture_bytes_by_depth": {str(depth): self.depths[depth] for depth in sorted(self.depths)},
             "sequences": self.sequences,
             "damaged_units": self.damaged,
             "damaged_sections": self.damaged_sections,
@@ -178,6 +184,8 @@ class _Count:
         self.keys += unit.key
         for entry in unit.entries:
             self.layers[layer_name(entry.type)] += entry.length
+            if entry.type == SectionType.TEXTURE:
+                self.depths[depth_and_tile(entry.sub_index or 0)[0]] += entry.length
         self.layers["headers"] += max(0, size - sum(entry.length for entry in unit.entries))
         if unit.sequence is not None:
             found = _inner(unit.sequence, inner) if inner is not None else {}
@@ -220,6 +228,8 @@ def _sequence(header: SequenceHeader, number: int) -> dict[str, Any]:
         "profile": header.profile,
         "profile_hash": header.profile_hash.hex(),
         "machine_codec": header.machine_codec.name.lower(),
+        "texture": {"groups": header.palette.groups, "depth": header.palette.depth,
+                    "tile_log2": header.palette.tile_log2} if header.palette.groups else None,
         "pixel_format": header.pixel_format,
         "sample_aspect_ratio": str(header.sample_aspect_ratio),
         "colour": {

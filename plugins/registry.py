@@ -21,6 +21,7 @@ OURS = {
     "dv_encode": "duoview.plugins.filters.dv_encode:Encode",
     "dv_machine": "duoview.plugins.filters.dv_machine:Machine",
     "dv_human": "duoview.plugins.filters.dv_human:Human",
+    "dv_texture": "duoview.plugins.filters.dv_texture:Texture",
     "dv_detect": "duoview.plugins.filters.dv_detect:Detect",
     "dv_track": "duoview.plugins.filters.dv_track:Track",
     "dv_trigger": "duoview.plugins.filters.dv_trigger:Trigger",

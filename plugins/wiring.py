@@ -228,7 +228,7 @@ def mismatch(left: FilterPads, left_pad: int, right: FilterPads, right_pad: int)
 
 _BRIDGES = {
     (LinkType.VIDEO, LinkType.ACCESS_UNITS): "; put dv_encode between them",
-    (LinkType.ACCESS_UNITS, LinkType.VIDEO): "; put dv_machine or dv_human between them",
+    (LinkType.ACCESS_UNITS, LinkType.VIDEO): "; put dv_machine, dv_texture or dv_human between them",
 }
 
 

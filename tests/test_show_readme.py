@@ -46,7 +46,7 @@ def test_the_python_example_runs(folder: Path) -> None:
 def test_every_command_of_the_readme_runs(folder: Path) -> None:
     commands = [line for block in blocks("") for line in block.splitlines() if line.startswith("duoview ")]
     assert [line.split()[1] for line in commands] == [
-        "encode", "encode", "encode", "decode", "decode", "run", "run", "probe", "filters", "doctor"]
+        "encode", "encode", "encode", "decode", "decode", "run", "run", "cut", "probe", "filters", "doctor"]
     (folder / "pipelines.yaml").write_text(
         "cameras: {gate: {url: in.mp4, graph: 'dv_encode [m]', outputs: {m: {encode: {url: gate.nut}}}}}")
     program = str(Path(sys.executable).with_name("duoview"))

@@ -54,14 +54,20 @@ class SqueezeNet:
         """Scores before softmax, (classes,). picture: (3, H, W), prepared; sides of at least 31 pixels."""
         if picture.ndim != 3 or len(picture) != 3 or min(picture.shape[1:]) < _LEAST_SIDE:
             raise ValueError(f"a picture of shape {picture.shape}: expected (3, H, W), sides of at least {_LEAST_SIDE}")
+        return self._convolved("conv10", self.stages(picture)[-1]).mean(axis=(1, 2))
+
+    def stages(self, picture: NDArray[Any]) -> list[Array]:
+        """What conv1 and every fire module see, (channels, h, w) each: for distances between pictures."""
         values = self._convolved("conv1", picture.astype(np.float32), stride=2)
+        found = [values]
         for number in FIRES:
             if number in _POOLED:
                 values = _pooled(values)
             squeezed = self._convolved(f"fire{number}/squeeze1x1", values)
             values = np.concatenate([self._convolved(f"fire{number}/expand1x1", squeezed),
                                      self._convolved(f"fire{number}/expand3x3", squeezed, around=1)])
-        return self._convolved("conv10", values).mean(axis=(1, 2))
+            found.append(values)
+        return found
 
     def _convolved(self, name: str, values: Array, *, stride: int = 1, around: int = 0) -> Array:
         """Convolution with rectifier; `around` zeros at every edge."""

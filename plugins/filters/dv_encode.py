@@ -17,6 +17,8 @@ from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUN
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
+from duoview.texture import FRAMES, Depths, TextureSettings
+from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
 
 # Nominal frames per second where nobody knows better, as ffmpeg assumes; times never depend on it.
 UNKNOWN_RATE = Fraction(25)
@@ -55,10 +57,16 @@ class Encode(Stage):
         roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
         background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
                                    "still background to the next, 0 for none, -1 for the default")
+        texture: str = option("0", help="neural: depth of texture, 0 for none; TILE=DEPTH for tiles that differ: 2,0=6")
+        texture_frames: str = option("key", choices=FRAMES, help="frames that carry texture")
+        texture_b: int = option(0, min=0, max=(1 << 31) - 1, help="bits of texture per second, 0 for no limit")
+        texture_tile: int = option(DEFAULT_TILE_LOG2, min=LEAST_TILE_LOG2, max=MOST_TILE_LOG2,
+                                   help="log2 of a texture tile's side, in 8 pixels")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         self._inner_settings()  # what cannot be is told before the first frame
+        self._texture_settings()
         self.encoder: Encoder | None = None
 
     def configure(self, link: Link) -> Link:
@@ -77,8 +85,22 @@ class Encode(Stage):
                 sample_aspect=link.sample_aspect,
                 machine=options.machine,
                 inner=self._inner_settings(),
+                texture=self._texture_settings(),
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
+
+    def _texture_settings(self) -> TextureSettings | None:
+        options = self.options
+        depths = Depths.parse(options.texture)
+        if not depths.most():
+            for field in dataclasses.fields(options):
+                value = getattr(options, field.name)
+                if field.name.startswith("texture_") and value != field.default:
+                    raise LimitError(f"dv_encode: {field.name}={value} belongs to texture; expected texture=1 or more")
+            return None
+        if options.machine != "neural":
+            raise LimitError(f"dv_encode: texture={options.texture} belongs to machine=neural, not {options.machine}")
+        return TextureSettings(depths, options.texture_frames, options.texture_b, tile_log2=options.texture_tile)
 
     def _inner_settings(self) -> InnerSettings | None:
         options = self.options

@@ -1,0 +1,68 @@
+"""Content-adaptive palettes: what a group of pictures changes in the profile's palettes, where that pays."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.kernels import rans
+from duoview.texture.palettes import MOST_CHANGE, MOST_SHIFT, Floats, Palettes, write_changes
+from duoview.texture.prior import ancestors
+
+#: Pixels of a latent position.
+_PIXELS = 64
+#: Steps that are tried, as shares of the changes' root mean square.
+_STEPS = (1.0, 2.0)
+
+
+def adapt(palettes: Palettes, vectors: Floats, q: int, lagrangian: float) -> tuple[Palettes, list[bytes]]:
+    """Palettes for vectors (N, G, C / G), and the payloads of depths 1, 2, ... that make them.
+
+    A depth is changed where the squared error that goes away is worth the bits; the first that is not ends it. How deep
+    the texture will be kept plays no part.
+    """
+    leaves = palettes.leaves_of(vectors)
+    deepest = palettes.tables.depth
+    scale = palettes.tables.scale[q] * np.sqrt(palettes.tables.error[q])
+    payloads: list[bytes] = []
+    for depth in range(1, deepest + 1):
+        means, counts = _means(vectors, ancestors(leaves, deepest - depth), 1 << depth)
+        apart = np.where(counts[:, :, None] > 0, means - palettes.vectors[depth], 0)
+        apart = apart / palettes.tables.step[:, None, None]
+        weight = counts[:, :, None] * (palettes.tables.step * scale)[:, None, None] ** 2
+        best: tuple[float, NDArray[np.int16], int, bytes] | None = None
+        spread = float(np.sqrt((apart**2).mean())) or 1.0
+        for share in _STEPS:
+            shift = int(np.clip(round(np.log2(max(spread * share, 1.0))), 0, MOST_SHIFT))
+            changes = np.clip(np.rint(apart / (1 << shift)), -MOST_CHANGE, MOST_CHANGE).astype(np.int16)
+            left = apart - changes.astype(np.float64) * (1 << shift)
+            gain = float((weight * (apart**2 - left**2)).sum())
+            payload = write_changes(changes, shift, _class_of(changes))
+            worth = lagrangian * _PIXELS * gain - 8 * len(payload)
+            if best is None or worth > best[0]:
+                best = (worth, changes, shift, payload)
+        assert best is not None
+        if best[0] <= 0:
+            break
+        palettes = palettes.changed(depth, best[1], best[2])
+        payloads.append(best[3])
+    return palettes, payloads
+
+
+def _means(vectors: Floats, nodes: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean vector and number of vectors of every node: (G, count, C / G), (G, count)."""
+    _, groups, channels = vectors.shape
+    means = np.zeros((groups, count, channels))
+    counts = np.zeros((groups, count), np.int64)
+    for group in range(groups):
+        mine = nodes[:, group]
+        counts[group] = np.bincount(mine, minlength=count)
+        for channel in range(channels):
+            means[group, :, channel] = np.bincount(mine, vectors[:, group, channel], count)
+    return means / np.maximum(counts, 1)[:, :, None], counts
+
+
+def _class_of(changes: NDArray[np.int16]) -> int:
+    """The Gaussian class that fits best."""
+    deviation = max(float(np.sqrt((changes.astype(np.float64) ** 2).mean())), 0.11)
+    return int(np.abs(np.log(rans.scales()[1:]) - np.log(deviation)).argmin()) + 1

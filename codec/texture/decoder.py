@@ -1,0 +1,177 @@
+"""The texture layer's decoder: from the sections that are there to the residual that a texture view adds to z_m.
+
+What is missing, damaged or breaks a rule costs that depth of that tile and what depends on it, and is told in
+``faults``; the machine view never depends on any of this.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.access_unit import AccessUnit, SectionType
+from duoview.backends import Backend
+from duoview.errors import BitstreamError, LimitError, ProfileError
+from duoview.kernels.palette import MAX_DEPTH
+from duoview.machine import MachineLayer
+from duoview.profile import Profile
+from duoview.sequence import PaletteGeometry, SequenceHeader
+from duoview.texture.chain import TileState, sampled
+from duoview.texture.depths import Depths, read_map
+from duoview.texture.geometry import Grid, depth_and_tile, grid_of
+from duoview.texture.palettes import Palettes, read_changes
+from duoview.texture.prior import FrameContext, Prior
+from duoview.texture.section import LINKS, SectionHead, read_section
+
+Floats = NDArray[np.float32]
+#: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
+FILLS = ("mean", "sample")
+#: How far a sample goes from the mean. With all of it, draws that know nothing of each other beyond the prior show as
+#: noise: spectral and perceptual distance to the source are best around a half.
+SAMPLE_SHARE = np.float32(0.5)
+
+
+class TextureDecoder:
+    """The texture of one stream.
+
+    Args:
+        limit: use at most these depths. fill: ``mean`` or ``sample``. seed: of the samples, 0..2^64 - 1.
+
+    Raises ProfileError when the profile has no texture layer.
+    """
+
+    def __init__(self, profile: Profile, backend: Backend, *, limit: Depths | None = None, fill: str = "mean",
+                 seed: int = 0) -> None:
+        if fill not in FILLS:
+            raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
+        if not 0 <= seed < 1 << 64:
+            raise ValueError(f"seed={seed}: expected 0 to 2^64 - 1")
+        self.prior = Prior(profile, backend)
+        self.limit, self.fill, self.seed = limit or Depths(MAX_DEPTH), fill, seed
+        self.tables = self.prior.tables
+        self._grid: Grid | None = None
+        # By how many depths of them the group of pictures has changed.
+        self._palettes = [Palettes(self.tables)]
+        self.states: list[TileState] = []
+        self._map: list[int] | None = None
+        self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
+        self._latent: Floats | None = None
+        #: Of the last unit: what was refused, and why.
+        self.faults: list[str] = []
+
+    def begin(self, sequence: SequenceHeader) -> None:
+        """Take over a sequence's geometry.
+
+        Raises LimitError where there is no texture, ProfileError where it is not the profile's, BitstreamError where no
+        stream may have it.
+        """
+        palette = sequence.palette
+        if palette == PaletteGeometry():
+            raise LimitError("view='texture': this stream has no texture layer; expected one that was encoded with a "
+                             "texture of 1 or more, or view='machine'")
+        if (palette.groups, palette.depth) != (self.tables.groups, self.tables.depth):
+            raise ProfileError(f"the stream's palettes have {palette.groups} groups and depth {palette.depth}, the "
+                               f"profile's {self.tables.groups} and {self.tables.depth}")
+        self._grid = grid_of(sequence)
+
+    def decode(self, unit: AccessUnit, machine: MachineLayer, q: int) -> Floats:
+        """z_d (1, C, H, W) of a unit whose machine section was decoded just now; the same array if it is as before."""
+        assert self._grid is not None and machine.z_m is not None
+        self.faults = []
+        changed = unit.key or bool(machine.moved.any())
+        if unit.key:
+            self._start(unit, machine.z_m.shape)
+        elif changed:
+            for state in self.states:
+                state.forget(machine.moved[state.tile.area])
+            # The machine layer knows better there now than what texture said of the frame before.
+            self._residual[:, :, machine.moved] = 0
+        lost = {damage.sub_index for damage in unit.damaged if damage.type == SectionType.TEXTURE}
+        payloads: dict[int, dict[int, bytes | None]] = {}
+        for index in lost:
+            depth, tile = depth_and_tile(index or 0)
+            payloads.setdefault(tile, {})[depth] = None
+        for section in unit.sections:
+            if section.type == SectionType.TEXTURE:
+                depth, tile = depth_and_tile(section.sub_index or 0)
+                payloads.setdefault(tile, {})[depth] = section.payload
+        context: FrameContext | None = None
+        for tile in sorted(set(payloads) - set(range(len(self.states)))):
+            self.faults.append(f"texture of tile {tile}, of {len(self.states)} that are there")
+        for state in self.states:
+            sent = payloads.get(state.tile.number, {})
+            # What is deeper than the limit is as good as cut, whatever became of it.
+            found = {depth: sent[depth] for depth in sent if 1 <= depth <= self.limit.of(state.tile.number)}
+            if not found and not (unit.key and self.fill == "sample"):
+                continue
+            changed = True
+            if context is None:
+                context = self.prior.frame(machine.decoded, self._grid.shape, q, unit.key)
+            self._tile(state, found, context.of(state.tile.area))
+        if changed or self._latent is None:
+            self._latent = machine.z_m + self._residual
+        return self._latent
+
+    def _start(self, unit: AccessUnit, shape: tuple[int, ...]) -> None:
+        """A key unit: nothing of before counts any more."""
+        assert self._grid is not None
+        self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
+        self._residual = np.zeros(shape, np.float32)
+        self._palettes, self._map = [Palettes(self.tables)], None
+        coded = unit.payload(SectionType.DEPTH_MAP)
+        try:
+            if coded is not None:
+                self._map = read_map(coded, len(self.states), self.tables.depth)
+            for depth in range(1, self.tables.depth + 1):
+                payload = unit.payload(SectionType.PALETTE, depth)
+                if payload is None:
+                    break
+                changes, shift = read_changes(payload, self.tables.nodes[depth].shape)
+                self._palettes.append(self._palettes[-1].changed(depth, changes, shift))
+        except BitstreamError as error:
+            self.faults.append(str(error))
+
+    def _tile(self, state: TileState, found: dict[int, bytes | None], context: FrameContext) -> None:
+        """Go down one tile's chain as far as it reaches."""
+        most = self.tables.depth if self._map is None else self._map[state.tile.number]
+        wanted = min(self.limit.of(state.tile.number), self.tables.depth)
+        nodes = np.zeros_like(state.nodes)
+        depth, held, refresh = 0, None, True
+        links = list(state.links)
+        for depth in range(1, wanted + 1):
+            payload = found.get(depth)
+            try:
+                if payload is None:
+                    if any(deeper >= depth for deeper in found):
+                        raise BitstreamError("missing or damaged", offset=0)
+                    depth -= 1
+                    break
+                if depth > most:
+                    raise BitstreamError(f"deeper than the {most} of the depth map", offset=0)
+                head = SectionHead.read(payload)
+                if depth > 1 and head.refresh != refresh:
+                    raise BitstreamError("refreshes, or not, other than the depth before", offset=0)
+                if context.key and not head.refresh:
+                    raise BitstreamError("needs the frame before, in a key unit", offset=0)
+                if head.palette != (len(self._palettes) > depth):
+                    raise BitstreamError("its palette was changed by a section that is not there", offset=0)
+                refresh = head.refresh
+                nodes, held = read_section(self.prior, context, state, nodes, depth, head, payload, held)
+                links[depth] = (head.link + 1) % LINKS
+            except BitstreamError as error:
+                self.faults.append(f"texture of depth {depth}, tile {state.tile.number}: {error}")
+                depth -= 1
+                break
+        state.links = links
+        state.take(nodes, depth)
+        rows, columns = state.tile.area
+        # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
+        palettes = self._palettes[min(depth, len(self._palettes) - 1)]
+        residual = palettes.residual(nodes, depth, context.q)
+        if self.fill == "sample" and depth < self.tables.depth:
+            leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed)
+            drawn = palettes.residual(leaves, self.tables.depth, context.q)
+            residual = residual + SAMPLE_SHARE * (drawn - residual)
+        if held is not None:  # what is held keeps all that was known of it, also where less is sent now
+            residual = np.where(held, self._residual[0, :, rows, columns], residual)
+        self._residual[0, :, rows, columns] = residual

@@ -1,0 +1,119 @@
+"""The texture tables of a profile: what turns residuals into nodes and nodes into what the exact networks see."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.errors import ProfileError
+from duoview.kernels.palette import MAX_DEPTH
+
+LEVELS = 64
+#: Integer logits of the prior, -128..127 in sixteenths, each with its Bernoulli class.
+LOGITS = 256
+FIRST_CLASS, LAST_CLASS = 64, 191
+_MOST_EMBEDDING = 64
+_FLOATS = ("matrix", "inverse", "scale", "error", "step")
+
+
+@dataclass(frozen=True)
+class TextureTables:
+    """Tables for C latent channels in G groups of C / G, palettes of 2^D leaves, E numbers of embedding a group.
+
+    Attributes:
+        matrix: (D, C, C) float32, and inverse: (64, D, C) float32: components that nodes of depth d stand for change a
+            latent by matrix[d - 1] @ (inverse[q, d - 1] * components).
+        scale: (64, G) float32, what components of a quality index are divided by before they are looked up.
+        error: (64,) float32, the picture's squared error (8-bit steps, mean) for a squared error of 1 of a position's
+            components.
+        step: (G,) float32, unit of the palettes' integers.
+        nodes: for depth 0..D (G, 2^d, C / G) int16, the default palettes.
+        embedding: for depth 0..D (G, 2^d, E) int8, what the prior sees of a node.
+        logits: for depth 0..D - 1 (G, 2^d) int8, what is added to the prior's logits at a node, in sixteenths.
+        classes: (256,) uint8, the Bernoulli class of every logit.
+    """
+
+    matrix: NDArray[np.float32]
+    inverse: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    error: NDArray[np.float32]
+    step: NDArray[np.float32]
+    nodes: tuple[NDArray[np.int16], ...]
+    embedding: tuple[NDArray[np.int8], ...]
+    logits: tuple[NDArray[np.int8], ...]
+    classes: NDArray[np.uint8]
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return self.nodes[0].shape[0]
+
+    @property
+    def depth(self) -> int:
+        """D."""
+        return len(self.nodes) - 1
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All tables by the names under which they are stored."""
+        found: dict[str, NDArray[np.generic]] = {
+            name: getattr(self, name) for name in (*_FLOATS, "classes")}
+        for depth, (nodes, embedding) in enumerate(zip(self.nodes, self.embedding, strict=True)):
+            found |= {f"nodes_{depth}": nodes, f"embedding_{depth}": embedding}
+        found |= {f"logits_{depth}": logits for depth, logits in enumerate(self.logits)}
+        return found
+
+
+def read_tables(path: Path, latent: int) -> TextureTables:
+    """The tables of a file, checked. Raises ProfileError."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            depth = sum(name.startswith("nodes_") for name in stored.files) - 1
+            tables = TextureTables(
+                **{name: stored[name] for name in (*_FLOATS, "classes")},
+                nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
+                embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
+                logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ProfileError(f"{path}: not the texture tables of a profile ({error})") from None
+    check_tables(tables, latent, str(path))
+    return tables
+
+
+def check_tables(tables: TextureTables, latent: int, where: str) -> None:
+    """Raises ProfileError for shapes, types or values that nothing may be coded with."""
+    if not 1 <= tables.depth <= MAX_DEPTH:
+        raise ProfileError(f"{where}: palettes of depth {tables.depth}, expected 1 to {MAX_DEPTH}")
+    groups = tables.nodes[0].shape[0] if tables.nodes[0].ndim == 3 else 0
+    if not groups or latent % groups:
+        raise ProfileError(f"{where}: {groups} channel groups, expected a divisor of {latent}")
+    wide = tables.embedding[0].shape[-1]
+    if not 1 <= wide <= _MOST_EMBEDDING:
+        raise ProfileError(f"{where}: embeddings of {wide} numbers, expected 1 to {_MOST_EMBEDDING}")
+    expected: dict[str, tuple[tuple[int, ...], type]] = {
+        "matrix": ((tables.depth, latent, latent), np.float32),
+        "inverse": ((LEVELS, tables.depth, latent), np.float32),
+        "scale": ((LEVELS, groups), np.float32), "error": ((LEVELS,), np.float32), "step": ((groups,), np.float32),
+        "classes": ((LOGITS,), np.uint8)}
+    for depth in range(tables.depth + 1):
+        expected[f"nodes_{depth}"] = ((groups, 1 << depth, latent // groups), np.int16)
+        expected[f"embedding_{depth}"] = ((groups, 1 << depth, wide), np.int8)
+        if depth < tables.depth:
+            expected[f"logits_{depth}"] = ((groups, 1 << depth), np.int8)
+    if len(tables.logits) != tables.depth or len(tables.embedding) != tables.depth + 1:
+        raise ProfileError(f"{where}: logits of {len(tables.logits)} and embeddings of {len(tables.embedding)} depths, "
+                           f"expected {tables.depth} and {tables.depth + 1}")
+    for name, array in tables.arrays().items():
+        shape, kind = expected[name]
+        if array.shape != shape or array.dtype != kind:
+            raise ProfileError(f"{where}: {name} is {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}")
+        if not np.isfinite(array).all():
+            raise ProfileError(f"{where}: {name} has values that are not finite")
+    if not FIRST_CLASS <= tables.classes.min() <= tables.classes.max() <= LAST_CLASS:
+        raise ProfileError(f"{where}: classes {tables.classes.min()} to {tables.classes.max()}, expected "
+                           f"{FIRST_CLASS} to {LAST_CLASS}")
+    if min(tables.scale.min(), tables.step.min(), tables.error.min()) <= 0:
+        raise ProfileError(f"{where}: a scale, step or error is not positive")

@@ -1,0 +1,135 @@
+"""Training of a profile's texture layer: ``python -m duoview.models.texture_command -i pictures --profile FOLDER``.
+
+Codes pictures with the profile's own networks, trains what of them texture codes, clusters that into palettes,
+trains the
+prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each profile
+whose
+key frames are coded by other weights in a folder of its own there. With more minutes for the first part, remove
+``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from duoview.errors import Error
+from duoview.models.data import load
+from duoview.models.texture import TextureShape
+from duoview.models.texture_analysis import AnalysisTraining, components_of, error_table, new_transform
+from duoview.models.texture_analysis import train as train_analysis
+from duoview.models.texture_palettes import Palettes, cluster
+from duoview.models.texture_samples import identity, prepare
+from duoview.models.texture_synthesis import SynthesisTraining
+from duoview.models.texture_synthesis import train as train_synthesis
+from duoview.models.train_texture import Nodes, TextureTraining, train, validate
+from duoview.profile import Profile
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    p = argparse.ArgumentParser(prog="duoview.models.texture_command", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("-i", dest="folders", action="append", type=Path, required=True, metavar="FOLDER",
+                   help="folder of images and videos, searched below; may be given several times")
+    p.add_argument("--profile", type=Path, required=True, help="the profile's folder; the texture layer is put into it")
+    p.add_argument("--out", type=Path, default=Path("runs"), help="samples, checkpoint and log (default: runs)")
+    p.add_argument("--minutes", default="8,6,20", metavar="A,B,C",
+                   help="wall time over all runs: components, the way back from nodes, prior (default: 8,6,20)")
+    p.add_argument("--samples", type=int, default=1200, help="crops to train on (default: 1200)")
+    p.add_argument("--check", type=int, default=160, help="crops of held-back pictures (default: 160)")
+    p.add_argument("--crop", type=int, default=192, help="side of a crop, a multiple of 64 (default: 192)")
+    p.add_argument("--groups", type=int, default=6, help="channel groups (default: 6)")
+    p.add_argument("--depth", type=int, default=6, help="depth of the palette trees, 1 to 8 (default: 6)")
+    p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
+    p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")
+    p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
+    p.add_argument("--device", default="cpu", help="torch device of the training (default: cpu)")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    given = parser().parse_args(arguments)
+    try:
+        _run(given)
+    except (Error, ValueError, OSError) as error:
+        print(f"texture_command: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("texture_command: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 255
+    return 0
+
+
+def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
+    """The palettes of a run, made by its first part and kept: a checkpoint is worth nothing with others."""
+    if not path.is_file():
+        made = make()
+        fresh = path.with_suffix(".tmp.npz")
+        trees = {f"nodes_{d}": nodes for d, nodes in enumerate(made.nodes)}
+        np.savez(fresh, allow_pickle=False, scale=made.scale, **trees)
+        fresh.replace(path)
+    with np.load(path) as stored:
+        return Palettes(stored["scale"], tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 1)))
+
+
+def _run(given: argparse.Namespace) -> None:
+    minutes = [float(part) for part in given.minutes.split(",")]
+    if len(minutes) != 3 or not all(0 <= part < math.inf for part in minutes):
+        raise ValueError(f"--minutes {given.minutes}: expected three numbers of 0 or more, as in 8,6,20")
+    if given.crop % 64 or given.crop < 64:
+        raise ValueError(f"--crop {given.crop}: expected a multiple of 64")
+    if not 1 <= given.depth <= 8:
+        raise ValueError(f"--depth {given.depth}: expected 1 to 8")
+    # Not above: the exporter imports this module's neighbours.
+    from duoview.export.card import put_section, texture_section
+    from duoview.export.profile import add_texture
+    from duoview.export.restore import restore
+
+    threads = given.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    told = given.sources.read_text() if given.sources else ""
+    profile = Profile(given.profile)
+    work = given.out / identity(profile)
+    material = load(given.folders, hold_clips=tuple(given.hold), crop=given.crop)
+    samples, held_samples = prepare(profile, material, work, count=given.samples, size=given.crop, held=given.check,
+                                    threads=threads)
+    decoder = restore(given.profile).still.decoder
+    first = AnalysisTraining(minutes=minutes[0], device=given.device)
+    transform = train_analysis(new_transform(samples, profile.latent_weight[0], given.groups), decoder, samples,
+                               held_samples, first, work).cpu().eval()
+    components = components_of(transform, samples)
+    path = work / "texture_palettes.npz"
+    palettes = _palettes(path, lambda: cluster(components, samples.q, groups=given.groups, depth=given.depth))
+    shape = TextureShape(groups=palettes.scale.shape[1], depth=palettes.depth)
+    if (shape.groups, shape.depth) != (given.groups, given.depth):
+        raise ValueError(f"{path}: palettes of {shape.groups} groups and depth {shape.depth}, asked for {given.groups} "
+                         f"and {given.depth}; remove {work} or give another --out")
+    nodes = Nodes.of(samples, components, palettes)
+    held = Nodes.of(held_samples, components_of(transform, held_samples), palettes)
+    second = SynthesisTraining(minutes=minutes[1], device=given.device)
+    synthesis = train_synthesis(transform.synthesis, decoder, palettes, (samples, nodes.leaves),
+                                (held_samples, held.leaves), second, work).cpu()
+    third = TextureTraining(minutes=minutes[2], device=given.device)
+    network = train(palettes, shape, profile.sizes.symbols, nodes, held, third, work).cpu().eval()
+    found = validate(network, nodes, held, palettes, most=len(held))
+    print(f"held back, {len(held)} crops: {json.dumps(found)}")
+    error = error_table(transform, decoder, samples)
+    digest = add_texture(network, transform.analysis, synthesis, palettes, error, given.profile)
+    card = given.profile / "MODEL_CARD.md"
+    section = texture_section((first, second, third), shape, len(nodes), len(held), told, work)
+    card.write_text(put_section(card.read_text() if card.is_file() else "", section))
+    print(f"{given.profile}: sha256 {digest}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

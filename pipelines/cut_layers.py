@@ -1,0 +1,151 @@
+"""``duoview cut``: less of a stream, without coding anything again: the machine layer alone, or less texture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import av
+
+import duoview
+from duoview.access_unit import parse, serialize
+from duoview.errors import BitstreamError, ContainerError
+from duoview.plugins.links import Link, LinkType
+from duoview.texture import Depths
+from duoview.texture.cutting import TextureCutter
+
+from .console import LEVELS, Console
+from .destination import claim
+from .encode import one_input_one_output
+from .errors import MediaError, UsageError
+from .finishing import run_and_finish
+from .interrupt import EXIT_CODE, Interrupt
+from .options import (
+    ANYWHERE,
+    FILES,
+    GLOBAL_OPTIONS,
+    CommandLine,
+    CommandOption,
+    FileArguments,
+    help_lines,
+    one_of,
+    split,
+    texture_depths,
+)
+from .unit_output import AccessUnitOutput
+
+TABLE = (
+    *GLOBAL_OPTIONS,
+    CommandOption("device", "name", "accepted as everywhere; cutting runs no network", ANYWHERE),
+    CommandOption("layers", "layers", "machine: nothing else is kept", ANYWHERE, one_of("machine")),
+    CommandOption("texture", "depth", "texture of at most this depth, and TILE=DEPTH where tiles differ, as in 2,0=6",
+                  ANYWHERE, texture_depths),
+    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+)
+
+
+@dataclass(frozen=True)
+class CutResult:
+    """What was written: access units, bytes of them before and after, and whether it was stopped."""
+
+    units: int
+    before: int
+    after: int
+    interrupted: bool
+
+
+def usage() -> str:
+    """The help of the command."""
+    return "\n".join(("duoview cut -texture depth [-i] input output", "", *help_lines(TABLE)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit code."""
+    line = split(arguments, TABLE)
+    console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    source, output, depths = read_job(line)
+    claim(output.url, source.url, line.globals, console)
+    result = cut(source, output, depths, console)
+    console.info(f"{output.url}: {result.units} access units, {result.after} of {result.before} bytes")
+    return EXIT_CODE if result.interrupted else 0
+
+
+def read_job(line: CommandLine) -> tuple[FileArguments, FileArguments, Depths]:
+    """Input, output and depths of a line with ``in.nut out.nut`` or ``-i in.nut out.nut``. Raises UsageError."""
+    if not line.inputs and len(line.outputs) == 2:
+        source, output = line.outputs
+    else:
+        source, output = one_input_one_output(line, "cut")
+    if ("layers" in line.globals) == ("texture" in line.globals):
+        raise UsageError("cut: expected one of -texture DEPTH and -layers machine")
+    return source, output, line.globals.get("texture", Depths(0))
+
+
+def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console) -> CutResult:
+    """Cut a file. What was written before a failure stays in the finished file; the failure is raised after that."""
+    with ExitStack() as stack:
+        container = duoview.open(source.url, format=source.get("f"))
+        stack.callback(container.close)
+        output = AccessUnitOutput(target.url, target.get("f"), list(container.other_streams))
+        work = _Cutting(container, output, TextureCutter(depths), console, source.url)
+        interrupt = stack.enter_context(Interrupt())
+        run_and_finish(lambda: work.run(interrupt), output.close)
+        if not output.packets and not interrupt.requested:
+            raise MediaError(f"{source.url}: holds no access unit; expected a stream made by `duoview encode`")
+        return CutResult(output.packets, work.before, output.size, interrupt.requested)
+
+
+class _Cutting:
+    """One run: units through the cutter into the output; everything else as it is."""
+
+    def __init__(self, container: Any, output: AccessUnitOutput, cutter: TextureCutter, console: Console, name: str
+                 ) -> None:
+        self.container, self.output, self.cutter = container, output, cutter
+        self.console, self.name = console, name
+        self.before = 0
+
+    def run(self, interrupt: Interrupt) -> None:
+        """Cut to the end, or to an interrupt."""
+        for packet in self._packets():
+            if interrupt.requested:
+                return
+            if packet.stream is not None:
+                self.output.copy(packet)
+                continue
+            data = bytes(packet)
+            self.before += len(data)
+            cut = self._packet(packet, self._cut(data))
+            sequence = self.cutter.sequence
+            if sequence is None:
+                self.console.warning(f"{self.name}: an access unit before the first key unit is left out")
+                continue
+            self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
+                                        width=sequence.width, height=sequence.height))
+
+    def _cut(self, data: bytes) -> bytes:
+        try:
+            return serialize(self.cutter.cut(parse(data)))
+        except BitstreamError as error:
+            self.console.warning(f"{self.name}: an access unit is damaged and stays as it is: {error}")
+            return data
+
+    @staticmethod
+    def _packet(like: Any, data: bytes) -> av.Packet:
+        packet = av.Packet(data)
+        packet.time_base = like.time_base
+        packet.pts, packet.dts, packet.duration = like.pts, like.dts, like.duration
+        packet.is_keyframe = like.is_keyframe
+        return packet
+
+    def _packets(self) -> Iterator[Any]:
+        packets = self.container.demux(*self.container.other_streams)
+        while True:
+            try:
+                yield next(packets)
+            except StopIteration:
+                return
+            except ContainerError as error:
+                self.console.warning(f"{self.name}: reading stopped here: {error}")
+                return

@@ -1,0 +1,47 @@
+"""``dv_texture``: access units in, pictures with as much texture as was sent out; no diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from duoview.decoder import Decoder
+from duoview.plugins.options import option
+from duoview.texture import Depths
+from duoview.texture.decoder import FILLS
+
+from .dv_machine import Machine
+
+
+class Texture(Machine):
+    """Decode the texture view of access units."""
+
+    name = "dv_texture"
+
+    @dataclass(frozen=True)
+    class Options:
+        """Options of dv_texture."""
+
+        texture: str = option("8", help="greatest depth that is used; TILE=DEPTH for tiles that differ: 2,0=6")
+        fill: str = option("mean", choices=FILLS, help="what stands for the depths that were not sent")
+        seed: int = option(0, min=0, max=(1 << 64) - 1, help="seed of the samples; same seed, same picture")
+        device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
+        threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
+        profile: str = option("", help="folder of the profile, where it is not a bundled one")
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        Depths.parse(self.options.texture)  # what cannot be is told before the first frame
+
+    def make_decoder(self) -> Decoder:
+        """A decoder of the texture view."""
+        options = self.options
+        return Decoder(
+            profile=options.profile or None,
+            device=options.device,
+            threads=options.threads,
+            view="texture",
+            texture=Depths.parse(options.texture),
+            fill=options.fill,
+            seed=options.seed,
+        )
