@@ -17,7 +17,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def clip(frames: int = 50, sound: bool = False, first_pid: int = 256) -> tuple[b
     return tuple(pieces)
 
 
-def _endless(path: str) -> Iterator[av.VideoFrame]:
+def _endless(path: str) -> Generator[av.VideoFrame, None, None]:
     """The frames of a clip, over and over."""
     while True:
         with av.open(path) as source:

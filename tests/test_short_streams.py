@@ -69,7 +69,7 @@ def test_a_single_picture_is_written_with_libx265_to_the_same_bytes_every_time(t
         output.write(frame(0))
         output.close()
         data = path.read_bytes()
-        with av.open(io.BytesIO(data)) as source:
+        with av.open(io.BytesIO(data), "r") as source:
             assert len(list(source.decode(video=0))) == 1
         files.add(data)
     assert len(files) == 1
