@@ -219,8 +219,7 @@ def texture_section(options: tuple[AnalysisTraining, SynthesisTraining, TextureT
     """Section of a card on the texture layer, for `put_section`.
 
     Options of the three trainings, the networks' sizes, numbers of crops trained on and measured with, a text on the
-    data,
-    ``work`` the folder of the logs.
+    data, ``work`` the folder of the logs.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
     first, second, third = options

@@ -167,8 +167,7 @@ def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSyn
     """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
 
     error: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
-    is no profile in ``folder``, ValueError when an
-    accumulator of the networks cannot be proven to stay in range.
+    is no profile in ``folder``, ValueError when an accumulator of the networks cannot be proven to stay in range.
     """
     manifest = Profile(folder).manifest
     found = texture_networks.tables(network, synthesis, palettes, error)

@@ -84,8 +84,7 @@ class Texture(nn.Module):
     """Both networks and the embeddings of the nodes.
 
     vectors: for depth 0..D (G, 2^d, C / G) float32, the palettes, which the embeddings start from; None for zeros,
-    where
-    weights are loaded anyway. odds: for depth 0..D - 1 (G, 2^d), logits of the second child, from counts.
+    where weights are loaded anyway. odds: for depth 0..D - 1 (G, 2^d), logits of the second child, from counts.
     """
 
     def __init__(self, shape: TextureShape, symbols: int, vectors: list[Tensor] | None = None,

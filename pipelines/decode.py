@@ -171,6 +171,9 @@ def read_job(line: CommandLine) -> DecodeJob:
         if either(name, None) is not None and view != "texture" and not (
                 name == "texture" and not either(name, Depths(0)).most()):
             raise UsageError(f"-{name}: belongs to the texture view; expected -view texture with it")
+    if view == "texture" and either("restore", None) is not None:
+        raise UsageError("-restore: belongs to inner streams, whose machine or human view is restored; expected -view "
+                         "machine or human with it")
     for kind in ("a", "s", "d"):
         codec = output.get(f"c:{kind}", "copy")
         if codec != "copy":

@@ -117,6 +117,7 @@ def test_frames_and_rate_of_texture_are_options(folder: Path) -> None:
     (["encode", "-i", "a", "-texture_frames", "all", "b"], "-texture_frames: belongs to texture"),
     (["encode", "-i", "a", "-machine", "inner", "-texture", "2", "b"], "belongs to the neural codec"),
     (["decode", "-i", "a", "-texture", "2", "b"], "-texture: belongs to the texture view"),
+    (["decode", "-i", "a", "-view", "texture", "-restore", "on", "b"], "-restore: belongs to inner streams"),
     (["decode", "-i", "a", "-texture_fill", "sample", "b"], "-texture_fill: belongs to the texture view"),
     (["cut", "-i", "a", "b"], "expected one of -texture DEPTH and -layers machine"),
     (["cut", "-layers", "machine", "-texture", "2", "-i", "a", "b"], "expected one of"),

@@ -118,7 +118,7 @@ class ExactNetwork:
                 b = found["blocksize"]
                 parts = given[0].reshape(n, c // (b * b), b, b, h, w).transpose(0, 1, 4, 2, 5, 3)
                 return parts.reshape(n, c // (b * b), h * b, w * b)
-        raise NotImplementedError(kind)
+        raise ValueError(f"operator {kind}: expected one of those above, which are all that exact networks have")
 
 
 def convolve(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], groups: int) -> NDArray[Any]:
