@@ -11,6 +11,7 @@ import av
 from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.events import Event
+from duoview.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class FrameFindings(FrameOrigin):
 
     detections: one per detector, in the order in which they looked. carried: an object of somebody else's that was in
     ``frame.opaque`` before, None where there was none. events: those that last or end at this frame. utc_us: when the
-    frame was captured, in microseconds since 1970, None where nobody knows.
+    frame was captured, in microseconds since 1970, None where nobody knows. verdict: what dv_guard said of the human
+    view, None where it did not look.
     """
 
     concealed: bool = False
@@ -27,6 +29,7 @@ class FrameFindings(FrameOrigin):
     carried: object = None
     events: tuple[Event, ...] = ()
     utc_us: int | None = None
+    verdict: Verdict | None = None
 
     @classmethod
     def of(cls, opaque: object) -> Self:

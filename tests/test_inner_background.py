@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import duoview
-from duoview import BitstreamError, Decoder, Encoder, FrameOrigin, LimitError, Profile
+from duoview import BackendUnavailableError, BitstreamError, Decoder, Encoder, FrameOrigin, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
-from duoview.inner import InnerCodec, InnerDecoder, InnerSettings
+from duoview.inner import InnerCodec, InnerDecoder, InnerSettings, groups
 from duoview.inner.background import BackgroundMaker, share_of
 from duoview.inner.payload import BackgroundReference, KeyHeader, read_key, read_packet, write_key
 from duoview.inner.standard import StandardEncoder
@@ -227,8 +228,74 @@ def test_encoder_and_decoder_agree_on_the_digest(
     assert decoder.symbols_sha256() == encoder.symbols_sha256()
 
 
-def test_at_zero_latency_every_frame_gives_its_packet(profile: Profile, watched: list[av.VideoFrame]) -> None:
-    encoder = encoder_for(profile, latency="zero")
+@pytest.mark.parametrize("codec", ["hevc", "h264"])
+@pytest.mark.parametrize("room", [None, 3])
+def test_groups_that_are_encoded_at_once_give_the_same_packets_in_the_same_order(
+        profile: Profile, watched: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch, codec: str, room: int | None
+) -> None:
+    if room is not None:  # for so many pictures in front of the encoders
+        monkeypatch.setattr(groups, "_WAIT_BYTES", room * WIDTH * HEIGHT * 3 // 2)
+
+    def coded(threads: int) -> list[tuple[bytes, int | None, int | None]]:
+        packets = encode(encoder_for(profile, codec, gop=6, threads=threads, background=1.0), watched, keys=[9, 10])
+        return [(bytes(packet), packet.pts, packet.dts) for packet in packets]
+
+    one = coded(1)
+    assert coded(2) == one and len(one) == len(watched)
+
+
+def test_a_slow_group_comes_before_the_next_one_all_the_same(
+        profile: Profile, watched: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    encode_picture, begun = StandardEncoder.encode, []
+
+    def slow(self: StandardEncoder, *given: Any) -> list[Any]:
+        begun.append(self) if self not in begun else None
+        if self is begun[0]:
+            time.sleep(0.05)
+        return encode_picture(self, *given)
+
+    one = encode(encoder_for(profile, gop=6, threads=1), watched)
+    monkeypatch.setattr(StandardEncoder, "encode", slow)
+    two = encode(encoder_for(profile, gop=6, threads=2), watched)
+    assert len(begun) > 2 and [bytes(packet) for packet in two] == [bytes(packet) for packet in one]
+
+
+def test_a_group_that_cannot_be_ended_is_an_error_of_a_later_frame(
+        profile: Profile, watched: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: StandardEncoder) -> list[Any]:
+        raise BackendUnavailableError("inner encoder libx265 failed: out of memory")
+
+    encoder = encoder_for(profile, gop=6, threads=2)
+    monkeypatch.setattr(StandardEncoder, "flush", broken)
+    with pytest.raises(BackendUnavailableError, match="out of memory"):
+        encode(encoder, watched)
+
+
+def test_what_came_before_an_encoder_failed_is_given_and_the_stream_goes_on(
+        profile: Profile, watched: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    encode_picture, begun = StandardEncoder.encode, []
+
+    def failing(self: StandardEncoder, *given: Any) -> list[Any]:
+        begun.append(self) if self not in begun else None
+        if begun.index(self) == 1:
+            raise BackendUnavailableError("inner encoder libx265 failed: out of memory")
+        return encode_picture(self, *given)
+
+    monkeypatch.setattr(StandardEncoder, "encode", failing)
+    encoder, packets, told = encoder_for(profile, gop=6, threads=2), [], 0
+    for frame in (*watched, None):
+        try:
+            packets += encoder.encode(frame)
+        except BackendUnavailableError:
+            told += 1
+    assert told == 1 and packets[0].is_keyframe
+    assert len(watched) - 12 <= len(packets) < len(watched)  # a group, and the frame that was told of it, are missing
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_at_zero_latency_every_frame_gives_its_packet(profile: Profile, watched: list[av.VideoFrame], threads: int
+                                                      ) -> None:
+    encoder = encoder_for(profile, latency="zero", threads=threads)
     for frame in watched:
         (packet,) = encoder.encode(frame)
         assert packet.pts == packet.dts == frame.pts

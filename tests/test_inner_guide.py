@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -46,6 +47,12 @@ def decoded(packets: list[av.Packet]) -> np.ndarray:
     decoder = Decoder(threads=1, restore=False)
     shown = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
     return np.stack([frame.to_ndarray(format="rgb24") for frame in shown])
+
+
+def timed(frame: av.VideoFrame, seconds: Fraction) -> av.VideoFrame:
+    copy = av.VideoFrame.from_ndarray(frame.to_ndarray(), frame.format.name)
+    copy.pts, copy.time_base = round(seconds * 90000), Fraction(1, 90000)
+    return copy
 
 
 def with_object(frame: av.VideoFrame, *box: float) -> av.VideoFrame:
@@ -107,6 +114,32 @@ def test_a_region_outside_of_a_new_size_is_refused_at_every_frame(frames: list[a
     assert cells is not None and cells.shape == (17, 40)
 
 
+@pytest.mark.parametrize(("rate", "looks"), [(10.0, 12), (12.5, 12), (24000 / 1001, 6), (25.0, 6), (48.0, 3)])
+def test_the_network_looks_at_a_dozen_frames_a_second(frames: list[av.VideoFrame], monkeypatch: pytest.MonkeyPatch,
+                                                      rate: float, looks: int) -> None:
+    seen = []
+    read = SaliencyReader.read
+
+    def watched(self: SaliencyReader, frame: av.VideoFrame) -> np.ndarray:
+        seen.append(frame.pts)
+        return read(self, frame)
+
+    monkeypatch.setattr(SaliencyReader, "read", watched)
+    guide = Guide(InnerSettings(simplify="saliency"), Profile("s"), threads=1, rate=rate)
+    maps = [guide.look(timed(frame, Fraction(number) / Fraction(rate))) for number, frame in enumerate(frames[:12])]
+    assert len(seen) == looks
+    for number, cells in enumerate(maps):
+        held = maps[number - number % (12 // looks)]
+        assert cells is not None and held is not None and np.array_equal(cells, held)
+
+
+def test_what_detectors_find_between_two_looks_counts_at_once(frames: list[av.VideoFrame]) -> None:
+    guide = Guide(InnerSettings(), Profile("s"), threads=1, rate=25.0)
+    assert guide.look(frames[0]) is not None
+    cells = guide.look(with_object(timed(frames[1], Fraction(1, 25)), 0, 0, 64, 64))
+    assert cells is not None and (cells[:4, :4] == 255).all()
+
+
 @pytest.mark.parametrize("settings", [{"simplify": "detections"}, {"roi": (Region(0, 0, 8, 8),)}])
 def test_an_encoder_without_regions_refuses_what_needs_them(settings: dict[str, object]) -> None:
     with pytest.raises(LimitError, match="libx264, libx265"):
@@ -136,6 +169,12 @@ def test_at_low_qualities_large_pictures_are_coded_smaller_and_finer() -> None:
                            (InnerSettings(q=7, bit_rate=100_000), (640, 360))):
         assert settings.sized(*size).scale == 1 and settings.sized(*size).crf == settings.crf
     assert InnerSettings(q=7, scale=0.5).sized(640, 360).scale == 0.5
+
+
+@pytest.mark.parametrize("finer", [13, -12.5, float("nan")])
+def test_steps_finer_than_the_scale_of_quantisers_has_are_refused(finer: float) -> None:
+    with pytest.raises(LimitError, match="expected -12 to 12 steps"):
+        InnerSettings(finer=finer)
 
 
 def test_a_scaled_stream_keeps_its_regions_where_they_are(frames: list[av.VideoFrame]) -> None:

@@ -9,6 +9,7 @@ from av.video.frame import PictureType
 
 from duoview.sequence import Colour
 
+from .group import of_one_group
 from .groups import GroupEncoder
 from .importance import Map
 from .pictures import PictureMaker
@@ -30,13 +31,14 @@ class InnerEncoder:
         self.settings, self.colour = settings.sized(width, height), colour
         settings = self.settings
         self._pictures, self._time_base = PictureMaker(settings, width, height, colour), 1 / rate
+        own = of_one_group(settings) if settings.background_seconds else settings
         self._encoder: StandardEncoder | GroupEncoder = StandardEncoder(
-            settings, self._pictures.size, rate=rate, colour=colour)
+            own, self._pictures.size, rate=rate, colour=colour)
         if settings.background_seconds:
             first = [self._encoder]  # it is open by now, so that an error comes before the first frame
             self._encoder = GroupEncoder(
                 settings, lambda: first.pop() if first else StandardEncoder(
-                    settings, self._pictures.size, rate=rate, colour=colour), self._pictures, rate=rate)
+                    own, self._pictures.size, rate=rate, colour=colour), self._pictures, rate=rate)
 
     @property
     def size(self) -> tuple[int, int]:

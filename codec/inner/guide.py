@@ -6,6 +6,7 @@ import av
 import numpy as np
 
 from duoview.backends import Backend, open_backend
+from duoview.detections import Detections
 from duoview.errors import LimitError
 from duoview.findings import detections_of
 from duoview.profile import Profile
@@ -14,9 +15,14 @@ from .importance import Importance, Map, cells_of, of_answers, of_detections
 from .saliency import SaliencyReader
 from .settings import InnerSettings
 
+#: Seconds from one look of the network to the next at least: what it finds is held for longer than that anyway.
+LOOK_SECONDS = 0.075
+
 
 class Guide:
     """The importance of the cells of one stream's frames, as InnerSettings.simplify and its roi say.
+
+    Of frames that come closer than LOOK_SECONDS the network looks at every second, third ...; the others have its map.
 
     Args:
         profile, device, threads: of the saliency network. rate: frames per second.
@@ -30,6 +36,10 @@ class Guide:
         self._carried = able and mode in ("auto", "detections")
         self._needed = mode == "detections"
         self._rate, self._regions = rate, settings.roi
+        #: The map of the network's last look, the frame's time in seconds, and the frames since then that have it too.
+        self._held: Map | None = None
+        self._looked: float | None = None
+        self._since = 0
         wanted = mode == "saliency" or (mode == "auto" and able and profile.has("saliency"))
         self._network = profile.load("saliency", open_backend(device, threads)) if wanted else None
         self._reader: SaliencyReader | None = None
@@ -43,15 +53,24 @@ class Guide:
             self._importance = Importance(*size, rate=self._rate, regions=self._regions)
             self._size = size  # regions that do not fit are refused at every frame of that size
             self._reader = SaliencyReader(self._network) if self._network is not None else None
-        cells = self._cells(frame)
+            self._held = None
+        found = detections_of(frame) if self._carried else None
+        at = frame.time
+        near = at is not None and self._looked is not None and 0 <= at - self._looked < LOOK_SECONDS
+        if found is None and self._held is not None and near:
+            self._since += 1
+            return self._held
+        cells = self._cells(frame, found)
         if cells is None and not self._regions:
             return None
         assert self._importance is not None
-        return self._importance.update(cells if cells is not None
-                                       else np.full(cells_of(*self._size), 255, np.uint8))
+        looked = found is None and cells is not None
+        importance = self._importance.update(
+            cells if cells is not None else np.full(cells_of(*self._size), 255, np.uint8), 1 + self._since)
+        self._since, self._held, self._looked = 0, importance if looked else None, at
+        return importance
 
-    def _cells(self, frame: av.VideoFrame) -> Map | None:
-        found = detections_of(frame) if self._carried else None
+    def _cells(self, frame: av.VideoFrame, found: Detections | None) -> Map | None:
         if found is not None:
             return of_detections(found, frame.width, frame.height)
         if self._needed:

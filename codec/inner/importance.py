@@ -130,11 +130,11 @@ class Importance:
         self._peak = np.zeros(self._shape, np.uint8)
         self._age = np.zeros(self._shape, np.int32)
 
-    def update(self, cells: Map) -> Map:
-        """The map of the next frame, (rows, columns): 0 what no detector needs, 255 what it looks at."""
+    def update(self, cells: Map, frames: int = 1) -> Map:
+        """The map, (rows, columns): 0 what no detector needs, 255 what it looks at. frames: since the last update."""
         if cells.shape != self._shape or cells.dtype != np.uint8:
             raise ValueError(f"cells {cells.dtype} {cells.shape}: expected uint8 {self._shape}")
-        self._age += 1
+        self._age += frames
         risen = (cells >= self._peak) | (self._age > self._frames)
         self._peak = np.where(risen, cells, self._peak)
         self._age[risen] = 0

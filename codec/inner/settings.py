@@ -18,6 +18,7 @@ MAX_GOP = 1 << 20
 #: Seconds from one background picture to the next, where nothing else is asked for; and at most.
 BACKGROUND, MAX_BACKGROUND = 60.0, 86400.0
 _MAX_BITS = (1 << 31) - 1  # what libavcodec's rate control holds
+_MAX_FINER = 12  # steps of the constant rate factor: a factor of four in rate
 
 
 #: Pictures of at least so many pixels are coded smaller at low qualities: detectors see more in them then, at equal
@@ -129,6 +130,8 @@ class InnerSettings:
             value = getattr(self, name)
             if not least <= value <= most:
                 raise LimitError(f"{name}={value}: expected {least} to {most}")
+        if not -_MAX_FINER <= self.finer <= _MAX_FINER:
+            raise LimitError(f"finer={self.finer}: expected -{_MAX_FINER} to {_MAX_FINER} steps")
         if self.b_frames is not None and not 0 <= self.b_frames <= 16:
             raise LimitError(f"b_frames={self.b_frames}: expected 0 to 16")
         if (self.maxrate == 0) != (self.bufsize == 0):

@@ -16,6 +16,7 @@ from duoview.sequence import Colour
 from .background import Background
 from .payload import without_messages
 from .pictures import FORMAT
+from .priority import usual_priority
 from .settings import ENCODERS, InnerSettings
 from .short_streams import drain
 
@@ -67,7 +68,8 @@ class StandardEncoder:
             # Slices of one frame cost bits; they are for those who cannot wait for a frame.
             context.thread_type = "SLICE" if settings.latency == "zero" else "FRAME"
             context.options = options
-            context.open()
+            with usual_priority():
+                context.open()
         except _FAILURES as error:
             known = ", ".join(other for other, kind in ENCODERS.items() if kind.codec is settings.kind.codec)
             shown = " ".join(f"-{key} {value}" for key, value in options.items())

@@ -139,10 +139,12 @@ class InnerStream:
                 frame, ticket, key=key, importance=importance, seconds=times.seconds)]
         except BaseException:
             rescued = found
-            with contextlib.suppress(BackendUnavailableError):  # that it fails is told already
-                rescued = found + self.flush()
-            self.drop()
-            self._rescued = rescued
+            try:
+                with contextlib.suppress(BackendUnavailableError):  # that it fails is told already
+                    rescued = found + self.flush()
+            finally:
+                self.drop()
+                self._rescued = rescued
             raise
 
     def flush(self) -> list[CodedFrame]:
