@@ -226,6 +226,21 @@ def test_pictures_of_any_sizes_are_coded_into_a_file_each(name: str, stills: Any
     assert all(psnr(*pair) > 17 for pair in zip(coded.frames, stills.frames, strict=True))
 
 
+@pytest.mark.parametrize("name", ["neural", "inner", "x264-veryfast", "x265-medium", "svtav1-8", "jpeg"])
+def test_without_the_container_what_a_decoder_needs_is_counted_and_nothing_else(name: str, stills: Any) -> None:
+    (made,) = codecs.make([name], [codec.Variant()], codec.Setup(count="packets"))
+    coded, whole = made.code(stills, QUALITY[name]), only(name)
+    assert made.label == f"{whole.label}, packets alone"
+    assert coded.size == made.size(stills, QUALITY[name])
+    files = [b"nut/multimedia container" + part
+             for part in coded.data.split(b"nut/multimedia container")[1:]]
+    sent = sum(packet.size for data in files for packet in packets(data))
+    # Parameter sets: those of x26x stand in the container's header only, everybody else's in the packets.
+    sets = coded.size - sent
+    assert (20 < sets < 400) if name[0] == "x" else sets == 0
+    assert coded.size < whole.size(stills, QUALITY[name]) - 2 * 100  # two containers
+
+
 def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(FileNotFoundError, match="no folder with any picture"):

@@ -62,7 +62,8 @@ def test_everything_is_written(run: Run, tmp_path: Path, capsys: pytest.CaptureF
     result = json.loads((out / "accuracy.json").read_text())
     assert {"cpu", "load_average", "commit", "versions"} <= result["machine"].keys()
     assert result["settings"]["span"] == {
-        "low": 80, "high": 1500, "points": 6, "below": [], "more": 4, "step": 0.05} and result["profile"] == "s"
+        "low": 80, "high": 1500, "points": 6, "below": [], "more": 4, "step": 0.05,
+        "per_pixel": False} and result["profile"] == "s"
     coded = [item for item in result["results"]["verdicts"] if item["codec"] != "source"]
     assert [item["base"] for item in coded] == ["x264-veryfast"] * 6 + ["x265-medium"] * 6
     assert all(item["accuracy"]["ap75"] == 1 and item["accuracy"]["kinds"] == ["red"] for item in coded)

@@ -152,6 +152,13 @@ def test_the_rate_that_keeps_the_sources_accuracy_is_read_from_the_envelope() ->
     assert "lose 1 points" in shown.title and ("0.620", "101 B", "-40.0 %") in {row[3:] for row in shown.rows}
 
 
+def test_a_coder_of_key_frames_only_is_held_against_the_anchor_however_it_is_used() -> None:
+    verdicts = comparison.Verdicts([source(0.63), *BENCH.sweep(100), *BENCH.sweep(
+        300, base="jpeg", codec="jpeg", key="every", latency="zero")])
+    found = {item.codec: item for item in kept.kept(verdicts, "x265-medium", "ap75")}
+    assert found["jpeg"].percent == pytest.approx(200, abs=2)
+
+
 def test_a_coder_that_never_keeps_the_sources_accuracy_has_no_rate_for_it() -> None:
     verdicts = comparison.Verdicts([source(1.0), *BENCH.sweep(100), *BENCH.sweep(60, base="inner", ours=True)])
     for item in kept.kept(verdicts, "x265-medium", "ap75"):

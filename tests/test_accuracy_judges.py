@@ -244,3 +244,31 @@ def test_judges_of_every_task_stand_side_by_side_in_one_run(described: Described
     assert {item["limit"] for item in results["within"]} == {500}
     text = (tmp_path / "out" / "report.md").read_text()
     assert "## Best accuracy (mIoU) within 500 bytes a frame" in text and "| 1 - real NME |" in text
+
+
+def test_one_command_classifies_pictures_over_bits_a_pixel_without_the_container(
+        described: Described, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "red").mkdir()
+    for number, width in enumerate((96, 128, 160, 96, 128)):
+        picture = Image.fromarray(halves((200, 60, 50), (40, 180 - 20 * number, 40))).resize((width, 96))
+        noise = np.random.default_rng(number).integers(-40, 40, (96, width, 3))
+        Image.fromarray((np.array(picture) + noise).clip(0, 255).astype(np.uint8)).save(
+            tmp_path / "red" / f"{number}.png")
+    judge = described("classification", mean_colour)
+    arguments = ["--stills", str(tmp_path / "red"), "--judges", str(judge), "--codecs", "neural", "jpeg", "x265-medium",
+                 "--points", "6", "--more", "0", "--below", "--count", "packets", "--out", str(tmp_path / "out"),
+                 "--no-pictures"]
+    with pytest.raises(SystemExit):
+        command.main([*arguments, "--bpp", ".3", ".02"])
+    assert "--bpp 0.3 0.02: expected two rising numbers above 0" in capsys.readouterr().err
+    assert command.main([*arguments, "--bpp", ".4", "1.5"]) == 0
+    written = json.loads((tmp_path / "out" / "accuracy.json").read_text())
+    assert written["what"].endswith("without the container") and written["settings"]["count"] == "packets"
+    coded = [item for item in written["results"]["verdicts"] if item["codec"] != "source"]
+    assert {item["pixels"] for item in coded} == {96 * (96 + 128 + 160 + 96 + 128)}
+    assert {item["base"] for item in coded} == {"neural", "jpeg", "x265-medium"}
+    for base in ("neural", "x265-medium"):
+        rates = [8 * item["bytes"] / item["pixels"] for item in coded if item["base"] == base]
+        assert min(rates) < 0.4 and max(rates) > 1.2, base
+    assert {item["metric"] for item in written["results"]["comparisons"]} == {"top1"}
+    assert "| bytes a frame | bits a pixel | top-1 |" in (tmp_path / "out" / "report.md").read_text()

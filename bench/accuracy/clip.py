@@ -54,6 +54,11 @@ class Clip:
         """In pixels; of the tallest picture."""
         return max(frame.height for frame in self.frames)
 
+    @property
+    def pixels(self) -> int:
+        """Of all frames together."""
+        return sum(frame.width * frame.height for frame in self.frames)
+
     def files(self) -> list[Clip]:
         """What is coded into one file each: all frames, or every picture by itself."""
         return [replace(self, frames=(frame,)) for frame in self.frames] if self.still else [self]

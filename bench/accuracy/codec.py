@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from bench.accuracy.clip import Clip, same_size
 
 KEYS = ("2s", "once", "every")
 LATENCIES = ("full", "zero")
+#: What is counted: the whole file, or its packets and parameter sets without what the container adds.
+COUNTS = ("file", "packets")
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,24 @@ class Variant:
 class Coded:
     """A coded clip: its file, its pictures at the source's size, CPU seconds of all threads for either way.
 
-    Of still pictures, `data` is all their files one after the other.
+    Of still pictures, `data` is all their files one after the other. size: the bytes that count.
     """
 
     data: bytes
+    size: int
     frames: tuple[av.VideoFrame, ...]
     encode_seconds: float
     decode_seconds: float
 
 
 class Codec(abc.ABC):
-    """A coder in one variant. name: without the variant. qualities: of its own scale, from few bytes to many."""
+    """A coder in one variant. name: without the variant. qualities: of its own scale, from few bytes to many.
+
+    count: which of its bytes do, one of COUNTS.
+    """
 
     ours: ClassVar[bool] = False
+    count: str = COUNTS[0]
 
     def __init__(self, name: str, variant: Variant, qualities: Sequence[int]) -> None:
         self.name, self.variant, self.qualities = name, variant, tuple(qualities)
@@ -70,7 +78,8 @@ class Codec(abc.ABC):
     def label(self) -> str:
         """Name and variant, as results and tables have it."""
         parts = [self.name, f"key {self.variant.key}", *(["zero latency"] if self.variant.latency == "zero" else []),
-                 *([f"x{self.variant.scale:g}"] if self.variant.scale != 1 else [])]
+                 *([f"x{self.variant.scale:g}"] if self.variant.scale != 1 else []),
+                 *([f"{self.count} alone"] if self.count != COUNTS[0] else [])]
         return ", ".join(parts)
 
     @property
@@ -79,8 +88,8 @@ class Codec(abc.ABC):
         """What decides its bytes beside the quality: results of another version are not taken for this one's."""
 
     def size(self, clip: Clip, quality: int) -> int:
-        """Bytes of the file; of all files where every picture has its own."""
-        return sum(len(self._encode(self._small(file), quality)) for file in clip.files())
+        """Bytes of the file that count; of all files where every picture has its own."""
+        return sum(self._counted(self._encode(self._small(file), quality)) for file in clip.files())
 
     def code(self, clip: Clip, quality: int) -> Coded:
         """Encode to a file in memory and decode that file. Raises RuntimeError when frames are missing in it."""
@@ -94,7 +103,11 @@ class Codec(abc.ABC):
                 raise RuntimeError(f"{self.label} at {quality}: {len(shown)} frames of {clip.name} came back, "
                                    f"expected {len(source.frames)}")
             frames += shown
-        return Coded(b"".join(files), tuple(frames), encoded - began, time.process_time() - encoded)
+        decoded = time.process_time()
+        return Coded(b"".join(files), sum(map(self._counted, files)), tuple(frames), encoded - began, decoded - encoded)
+
+    def _counted(self, data: bytes) -> int:
+        return len(data) if self.count == "file" else payload(data)
 
     def _small(self, clip: Clip) -> Clip:
         return clip if self.variant.scale == 1 else clip.scaled(self.variant.scale)
@@ -110,11 +123,26 @@ class Codec(abc.ABC):
 
 @dataclass(frozen=True)
 class Setup:
-    """What coders are made with. profile: of ours. threads: of each coder. learned: folder of networks."""
+    """What coders are made with.
+
+    profile: of ours. threads: of each coder. learned: folder of networks. count: which bytes do, one of COUNTS.
+    """
 
     profile: str = "s"
     threads: int = 1
     learned: Path | None = None
+    count: str = COUNTS[0]
+
+
+def payload(data: bytes) -> int:
+    """Bytes of a file's packets, and of the parameter sets that stand only before them; nothing of the container."""
+    with av.open(io.BytesIO(data), "r") as source:
+        (stream,) = source.streams.video
+        # libavcodec knows no decoder of access units, which have nothing before them.
+        context = stream.codec_context
+        # AV1's key frames carry the sequence header themselves; what stands before them repeats it.
+        before: bytes | None = context.extradata if context is not None and context.name != "libdav1d" else None
+        return len(before or b"") + sum(packet.size for packet in source.demux(stream))
 
 
 def fresh(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:

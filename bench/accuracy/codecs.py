@@ -58,5 +58,6 @@ def make(names: Iterable[str], variants: Iterable[Variant], setup: Setup) -> lis
             raise ValueError(f"codec {name!r}: expected some of {', '.join(CODECS)}")
         for variant in wanted:
             codec = CODECS[name](variant, setup)
+            codec.count = setup.count
             found.setdefault(codec.label, codec)
     return list(found.values())

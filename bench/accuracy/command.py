@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.accuracy import clip as clips
 from bench.accuracy import comparison, gallery, table
-from bench.accuracy.codec import KEYS, LATENCIES, Codec, Setup, Variant
+from bench.accuracy.codec import COUNTS, KEYS, LATENCIES, Codec, Setup, Variant
 from bench.accuracy.codecs import ANCHOR, CODECS, USUAL, make
 from bench.accuracy.comparison import Entry, Mean, Verdicts
 from bench.accuracy.curve import LEAST_POINTS
@@ -38,7 +38,8 @@ from duoview import Profile
 from duoview.errors import Error
 
 TITLE = "Accuracy of networks on coded clips"
-WHAT = f"{TITLE}; bytes of whole NUT files"
+WHAT = {"file": f"{TITLE}; bytes of whole NUT files",
+        "packets": f"{TITLE}; bytes of packets and parameter sets, without the container"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Settings:
     threads: int
     above: float = ABOVE
     floor: float = FLOOR
+    count: str = COUNTS[0]
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
                       help="sides of the peers' pictures before coding, such as 1 .75 .5; brought back bicubic")
     made.add_argument("--bytes", nargs=2, type=float, default=(80.0, 1500.0), metavar=("LOW", "HIGH"),
                       help="bytes a frame that the points span")
+    made.add_argument("--bpp", nargs=2, type=float, metavar=("LOW", "HIGH"),
+                      help="bits a pixel that the points span, in place of --bytes; such as .02 .3 for pictures")
+    made.add_argument("--count", choices=COUNTS, default=COUNTS[0],
+                      help="bytes of the whole file, or of packets and parameter sets without the container")
     made.add_argument("--points", type=int, default=8, help=f"of every coder, {LEAST_POINTS} or more")
     made.add_argument("--more", type=int, default=4,
                       help="further points of every coder at most, where accuracy changes most")
@@ -126,9 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                    ("width", options.width, 0), ("more", options.more, 0)):
             if value < least:
                 raise ValueError(f"--{name} {value}: expected {least} or more")
-        low, high = options.bytes
+        low, high = options.bpp or options.bytes
         if not 0 < low < high:
-            raise ValueError(f"--bytes {low:g} {high:g}: expected two rising numbers above 0")
+            raise ValueError(f"--{'bpp' if options.bpp else 'bytes'} {low:g} {high:g}: expected two rising numbers "
+                             "above 0")
         if not all(limit > 0 for limit in options.below):
             raise ValueError(f"--below {' '.join(f'{limit:g}' for limit in options.below)}: expected numbers above 0")
         rates = [clips.rate_of(text) for text in options.fps]
@@ -141,14 +148,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = Profile(options.profile)
         variants = [Variant(key, latency, scale) for key in options.keys for latency in options.latency
                     for scale in options.scales]
-        codecs = make(options.codecs, variants, Setup(options.profile, options.threads, options.learned))
+        codecs = make(options.codecs, variants, Setup(options.profile, options.threads, options.learned,
+                                                         options.count))
         judges = [open_named(name, options.weights, threads=options.threads, tracking=options.tracking)
                   for name in options.judges]
         if len({judge.name for judge in judges}) < len(judges):
             raise ValueError("--judges: two of the same name; results are kept by name")
     except (ValueError, FileNotFoundError, ModuleNotFoundError, Error) as error:
         made.error(str(error))
-    span = Span(low, high, options.points, tuple(options.below), options.more)
+    span = Span(low, high, options.points, tuple(options.below), options.more, per_pixel=bool(options.bpp))
     out: Path = options.out
     findings = SourceFindings(out / "source")
     verdicts: list[Verdict] = []
@@ -167,12 +175,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seen = sweep.run(clip)
             verdicts += seen
             if not options.no_pictures and any(item.codec != SOURCE for item in seen):
+                low, high = span.ends(clip)
                 pictures[clip.name] = _shots(clip, codecs, Verdicts(seen), judges, findings, options.anchor,
                                              (low * high) ** 0.5)
     settings = Settings(
         tuple(path.name for path in (*paths, *options.stills)), tuple(options.fps), options.width, options.frames,
         tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor,
-        tuple(options.metric), options.tracking, span, options.threads)
+        tuple(options.metric), options.tracking, span, options.threads, count=options.count)
     report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at)
     return 0
 
@@ -186,9 +195,9 @@ def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, ou
     averages = comparison.means(entries, looked)
     best = [best_within(looked, limit, metric) for metric in metrics for limit in settings.span.below]
     keep = [kept(looked, settings.anchor, metric) for metric in metrics]
-    result = measured(WHAT, profile, settings, Results(tuple(averages), tuple(item for group in best for item in group),
-                                                       tuple(item for group in keep for item in group),
-                                                       tuple(entries), tuple(verdicts)))
+    result = measured(WHAT[settings.count], profile, settings, Results(
+        tuple(averages), tuple(item for group in best for item in group),
+        tuple(item for group in keep for item in group), tuple(entries), tuple(verdicts)))
     write(json_path, result)
     remarks: list[str] = []
     plots: dict[str, bytes] = {}

@@ -116,7 +116,7 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
     for clip in verdicts.clips:
         for codec in verdicts.codecs:
             test = verdicts.codec(codec)
-            for base in _anchors(verdicts, anchor, test):
+            for base in anchors(verdicts, anchor, test):
                 if base != codec:
                     entries += _entries(verdicts, clip, codec, base, "anchor", metric)
                 if test.ours:
@@ -183,7 +183,7 @@ def _difference(verdicts: Verdicts, clip: str, codec: str, anchor: str, judge: s
     return difference(verdicts.curve(clip, codec, judge, metric), verdicts.curve(clip, anchor, judge, metric))
 
 
-def _anchors(verdicts: Verdicts, base: str, test: Verdict) -> list[str]:
+def anchors(verdicts: Verdicts, base: str, test: Verdict) -> list[str]:
     """Labels of the anchor, unscaled, in the variants that a coder is held against, zero latency first.
 
     A coder that knows key frames only is held against any, and as an anchor stands for any.

@@ -72,10 +72,15 @@ class Hyperprior(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Decoded pictures and bits of all of them; pictures: (B, 3, H, W), 0 to 1, sides multiples of 64."""
-        y = self.analysis(pictures)
-        z, z_likelihoods = self.bottleneck(self.hyper_analysis(y.abs()))
-        decoded, y_likelihoods = self.conditional(y, self.hyper_synthesis(z))
-        return self.synthesis(decoded), -(torch.log2(y_likelihoods).sum() + torch.log2(z_likelihoods).sum())
+        # Likelihoods are differences of distribution functions: not in bfloat16, even where the convolutions are.
+        y = self.analysis(pictures).float()
+        hyper = self.hyper_analysis(y.abs()).float()
+        with torch.autocast(pictures.device.type, enabled=False):
+            z, z_likelihoods = self.bottleneck(hyper)
+        scales = self.hyper_synthesis(z).float()
+        with torch.autocast(pictures.device.type, enabled=False):
+            decoded, y_likelihoods = self.conditional(y, scales)
+        return self.synthesis(decoded).float(), -(torch.log2(y_likelihoods).sum() + torch.log2(z_likelihoods).sum())
 
     def update(self) -> None:
         """Make the tables of the entropy coder; needed once after training."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.accuracy.comparison import Verdicts
+from bench.accuracy.comparison import Verdicts, anchors
 from bench.accuracy.curve import Curve
+from bench.accuracy.ledger import Verdict
 from bench.accuracy.sweep import SOURCE
 
 #: What may be lost of the source's accuracy: one point of a hundred.
@@ -38,7 +39,7 @@ class Kept:
 def kept(verdicts: Verdicts, anchor: str, metric: str, loss: float = LOSS) -> list[Kept]:
     """One for every clip, deciding judge and coder; those of a clip where nothing is right in the source are left out.
 
-    anchor: a coder's name without variant; the unscaled one of the same key frames and latency counts.
+    anchor: a coder's name without variant; which of its variants counts is said at `anchors`.
     """
     found = []
     for clip in verdicts.clips:
@@ -50,8 +51,10 @@ def kept(verdicts: Verdicts, anchor: str, metric: str, loss: float = LOSS) -> li
             rates = {codec: _rate(verdicts.curve(clip, codec, judge, metric), wanted) for codec in verdicts.codecs}
             for codec in verdicts.codecs:
                 item, rate = verdicts.codec(codec), rates[codec]
-                base = next((rates[other] for other in verdicts.codecs if _stands_for(verdicts, other, anchor, codec)),
-                            None)
+                # As in the comparisons; where there are several, the one that is used like this coder.
+                like = sorted(anchors(verdicts, anchor, item),
+                              key=lambda label: not _alike(item, verdicts.codec(label)))
+                base = rates[like[0]] if like else None
                 curve = verdicts.curve(clip, codec, judge, metric)
                 found.append(Kept(
                     clip, judge, codec, item.ours, metric, loss, wanted, rate,
@@ -60,9 +63,8 @@ def kept(verdicts: Verdicts, anchor: str, metric: str, loss: float = LOSS) -> li
     return found
 
 
-def _stands_for(verdicts: Verdicts, codec: str, anchor: str, test: str) -> bool:
-    one, other = verdicts.codec(codec), verdicts.codec(test)
-    return (one.base, one.scale, one.key, one.latency) == (anchor, 1.0, other.key, other.latency)
+def _alike(one: Verdict, other: Verdict) -> bool:
+    return (one.key, one.latency) == (other.key, other.latency)
 
 
 def _rate(curve: Curve, wanted: float) -> float | None:

@@ -30,8 +30,8 @@ class Verdict:
     """One judge on one clip coded by one codec at one quality; on the source itself where the codec is ``source``.
 
     frames: or pictures, of which width and height are the largest. codec: the label, variant included; base: its name
-    without. key, latency, scale: the variant. bytes: of the file in NUT; seconds: CPU time of all threads for the whole
-    clip. task: of the judge.
+    without. key, latency, scale: the variant. bytes: of the file in NUT, or those that count; seconds: CPU time of all
+    threads for the whole clip. task: of the judge. pixels: of all frames together, 0 where nobody wrote that down.
     """
 
     clip: str
@@ -56,11 +56,17 @@ class Verdict:
     decides: bool
     accuracy: Accuracy
     task: str = "detection"
+    pixels: int = 0
 
     @property
     def bytes_per_frame(self) -> float:
         """Of the whole file, headers included."""
         return self.bytes / self.frames
+
+    @property
+    def bits_per_pixel(self) -> float | None:
+        """None where it is not known how many pixels there are."""
+        return 8 * self.bytes / self.pixels if self.pixels else None
 
 
 SizeKey = tuple[str, str, str, int]

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Setup, Variant, always, fresh
+from duoview.inner.priority import usual_priority
 from duoview.inner.short_streams import drain
 from duoview.kernels import noise
 
@@ -84,6 +85,8 @@ class Peer(Codec):
             stream.codec_context.time_base = 1 / clip.rate
             stream.codec_context.gop_size = self.variant.gop(clip)
             stream.codec_context.thread_count = self._threads
+            with usual_priority():
+                stream.codec_context.open()
             cut: av.BitStreamFilterContext | None = None
             for packet in _packets(stream, clip):
                 if self._library.without is None:

@@ -19,7 +19,7 @@ SOURCE = "source"
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes a frame that the points of every coder span, and how many there are.
+    """Bytes a frame, or bits a pixel, that the points of every coder span, and how many there are.
 
     below: further limits in bytes a frame; the best quality within each is measured too. more: points at most that are
     put where accuracy changes by `step` or more from one point to the next.
@@ -31,6 +31,12 @@ class Span:
     below: tuple[float, ...] = ()
     more: int = 0
     step: float = 0.05
+    per_pixel: bool = False
+
+    def ends(self, clip: Clip) -> tuple[float, float]:
+        """Both in bytes a frame of a clip."""
+        unit = clip.pixels / len(clip.frames) / 8 if self.per_pixel else 1.0
+        return self.low * unit, self.high * unit
 
 
 class Sweep:
@@ -59,7 +65,7 @@ class Sweep:
 
     def _curve(self, clip: Clip, codec: Codec) -> list[Verdict]:
         span, size = self._span, partial(self._size, clip, codec)
-        qualities = choose(codec.qualities, size, span.low, span.high, min(span.points, len(codec.qualities)))
+        qualities = choose(codec.qualities, size, *span.ends(clip), min(span.points, len(codec.qualities)))
         within = [most_within(codec.qualities, size, limit) for limit in span.below]
         wanted = {*qualities, *(quality for quality in within if quality is not None)}
         found = {quality: self._point(clip, codec, quality) for quality in codec.qualities if quality in wanted}
@@ -82,7 +88,7 @@ class Sweep:
                 seen = self._findings.of(clip, judge)
                 known = Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate),
                                 SOURCE, SOURCE, False, "", "", 1.0, version, 0, 0, 0.0, 0.0, judge.name, judge.version,
-                                judge.decides, judge.accuracy(seen, seen, clip), judge.task)
+                                judge.decides, judge.accuracy(seen, seen, clip), judge.task, clip.pixels)
                 self._ledger.add(known)
             found.append(known)
         return found
@@ -116,8 +122,8 @@ class Sweep:
         result = judge.accuracy(judge.look(coded.frames, clip), self._findings.of(clip, judge), clip)
         return Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate), codec.label,
                        codec.name, codec.ours, variant.key, variant.latency, variant.scale, codec.version, quality,
-                       len(coded.data), round(coded.encode_seconds, 4), round(coded.decode_seconds, 4), judge.name,
-                       judge.version, judge.decides, result, judge.task)
+                       coded.size, round(coded.encode_seconds, 4), round(coded.decode_seconds, 4), judge.name,
+                       judge.version, judge.decides, result, judge.task, clip.pixels)
 
 
 def _shown(value: float | None) -> str:

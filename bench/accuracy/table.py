@@ -133,8 +133,9 @@ def points(verdicts: Verdicts) -> Table:
                     paces = (f"{seconds / item.encode_seconds:.1f}" if item.encode_seconds else "-",
                              f"{seconds / item.decode_seconds:.1f}" if item.decode_seconds else "-")
                     rows.append((clip, judge, codec, str(item.quality), f"{item.bytes_per_frame:.1f}",
+                                 _bits(item.bits_per_pixel),
                                  *(_share(item.accuracy.value(metric)) for metric in verdicts.metrics), *paces))
-    return Table("Points", ("clip", "judge", "codec", "quality", "bytes a frame",
+    return Table("Points", ("clip", "judge", "codec", "quality", "bytes a frame", "bits a pixel",
                             *(METRICS[metric].title for metric in verdicts.metrics), "encode", "decode"), tuple(rows),
                  "Agreement with what the judge sees in the source; real: against ground truth. "
                  "Encode, decode: frames per second of CPU time, all threads taken together.")
@@ -153,6 +154,10 @@ def _line(cells: Sequence[str]) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %"
+
+
+def _bits(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _share(value: float | None) -> str:

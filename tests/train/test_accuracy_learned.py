@@ -61,10 +61,11 @@ def test_training_writes_a_network_per_lambda_and_skips_those_that_are_there(
     assert capsys.readouterr().out.count(": there") == 2
 
 
-def test_the_loss_falls(pictures: Path) -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_loss_falls(pictures: Path, bf16: bool) -> None:
     torch.manual_seed(1)
     network = hyperprior.Hyperprior(8, 12)
-    batch = next(train._patches(sorted(pictures.iterdir()), 64, 4, np.random.default_rng(0)))
+    batch = next(iter(train._Patches(sorted(pictures.iterdir()), 64, 4, (0,))))
 
     def loss() -> float:
         with torch.no_grad():
@@ -72,8 +73,35 @@ def test_the_loss_falls(pictures: Path) -> None:
             return float(0.02 * 255**2 * ((decoded - batch) ** 2).mean() + bits / (4 * 64 * 64))
 
     before = loss()
-    train._train(network, iter([batch] * 30), 0.02, 30, 1e-3)
+    train._train(network, iter([batch] * 30), 0.02, 30, 1e-3, bf16)
     assert loss() < 0.8 * before
+
+
+def test_training_that_was_stopped_goes_on_from_its_checkpoint(pictures: Path, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(train, "KEEP_EVERY", 2)
+    part = tmp_path / "0.02.part"
+    patches = [next(iter(train._Patches(sorted(pictures.iterdir()), 64, 2, (seed,)))) for seed in range(6)]
+    torch.manual_seed(2)
+    whole = hyperprior.Hyperprior(8, 12)
+    start = {name: value.clone() for name, value in whole.state_dict().items()}
+    noise = torch.get_rng_state()
+    train._train(whole, iter(patches[:4]), 0.02, 4, 1e-3, False, part)
+    torch.set_rng_state(noise)
+    stopped = hyperprior.Hyperprior(8, 12)
+    stopped.load_state_dict(start)
+    part.unlink()
+    torch.set_rng_state(noise)
+    with pytest.raises(StopIteration):
+        train._train(stopped, iter(patches[:2]), 0.02, 4, 1e-3, False, part)
+    noise = torch.get_rng_state()
+    other = hyperprior.Hyperprior(8, 12)  # its weights are not those of the run that was stopped
+    torch.set_rng_state(noise)
+    train._train(other, iter(patches[2:4]), 0.02, 4, 1e-3, False, part)
+    assert "going on at step 2" in capsys.readouterr().out
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_a_decoded_picture_is_what_the_network_makes_of_it(networks: Path) -> None:
