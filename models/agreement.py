@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from duoview.boxes import intersection_over_union
 from duoview.detections import Detections
 from duoview.models.data import Picture
+from duoview.models.patch_clusters import spherical_means
 from duoview.models.shufflenet import ShuffleNet
 
 #: A detector: pictures (H, W, 3), uint8 RGB -> what it finds in each.
@@ -94,19 +95,11 @@ class PseudoClasses:
     """
 
     def __init__(self, network: ShuffleNet, pictures: Sequence[Picture], clusters: int = 64, rounds: int = 20) -> None:
-        if len(pictures) < 2 * clusters:
-            raise ValueError(f"{clusters} clusters of {len(pictures)} pictures: expected two pictures for each or more")
         self.network = network
         features = torch.cat([self._features(pictures[at:at + 16]) for at in range(0, len(pictures), 16)])
         self._mean, self._std = features.mean(0), features.std(0) + 1e-6
         points = F.normalize((features - self._mean) / self._std, dim=1)
-        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(8))
-        self._centres = points[order[:clusters]]
-        for _ in range(rounds):
-            nearest = (points @ self._centres.T).argmax(1)
-            sums = torch.zeros_like(self._centres).index_add_(0, nearest, points)
-            filled = sums.norm(dim=1) > 0
-            self._centres[filled] = F.normalize(sums[filled], dim=1)
+        self._centres = spherical_means(points, clusters, rounds=rounds)
 
     @torch.no_grad()
     def _features(self, pictures: Sequence[Picture]) -> Tensor:

@@ -20,6 +20,7 @@ from duoview.inner.encoder import InnerEncoder
 from duoview.inner.guide import Guide
 from duoview.inner.pictures import coded_colour
 from duoview.inner.settings import CODEC_NAMES, InnerSettings
+from duoview.inner.standard import InnerPacket
 from duoview.models.data import VIDEO_SUFFIXES
 from duoview.picture import PictureReader, scaled_picture
 from duoview.profile import Profile
@@ -135,9 +136,10 @@ def every(scene: Scene, rate: float) -> list[int]:
 
 def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fraction, profile: Profile | None = None
          ) -> Iterator[tuple[int, bool, int, av.VideoFrame, tuple[int, int]]]:
-    """Encode and decode frames: (number, whether it is a key frame, bytes of its packet, decoded frame, coded size).
+    """Encode and decode frames: (number, whether it is a key frame, bytes, decoded frame, coded size).
 
-    In the order in which they are shown; the coded size (width, height) is without what extends the picture.
+    In the order in which they are shown. The bytes are those of its packet and of the background that its unit carries;
+    the coded size (width, height) is without what extends the picture.
 
     profile: its saliency network guides the encoder, where the settings say so; None for no guidance.
     """
@@ -149,7 +151,7 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
     for ticket, frame in enumerate(frames):
         packets += encoder.encode(frame, ticket, key=ticket == 0, importance=guide.look(frame) if guide else None)
     packets += encoder.flush()
-    told = {packet.ticket: (packet.key, len(packet.data)) for packet in packets}
+    told = {packet.ticket: (packet.key, len(packet.data) + carried(packet)) for packet in packets}
     for packet in packets:
         if packet.background is not None:  # what it refers to comes first, and is not shown
             shown = decoder.decode(packet.background.packet, -1 - packet.ticket)
@@ -158,6 +160,12 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
             if ticket in told:
                 yield ticket, *told[ticket], frame, encoder.size
     yield from ((ticket, *told[ticket], frame, encoder.size) for ticket, frame in decoder.flush() if ticket in told)
+
+
+def carried(packet: InnerPacket) -> int:
+    """Bytes of the background that the unit of a packet carries; the other units only name it."""
+    background = packet.background
+    return len(background.packet) if background is not None and background.ticket == packet.ticket else 0
 
 
 def coded_clip(scene: Scene, chosen: Sequence[int], q: int, finder: Finder, *, scale: float | None = None,

@@ -67,9 +67,9 @@ class DetectorEye:
         self._mean = torch.tensor(prepared.mean, device=device)[:, None, None]
         self._std = torch.tensor(prepared.std, device=device)[:, None, None]
 
-    def __call__(self, pictures: Tensor) -> Seen:
-        """What it sees in (N, 3, H, W), RGB in [0, 1]; gradients reach the pictures."""
-        size = [max(1, round(side * scale / MULTIPLE)) * MULTIPLE
+    def __call__(self, pictures: Tensor, zoom: float = 1.0) -> Seen:
+        """What it sees in (N, 3, H, W), RGB in [0, 1], at ``zoom`` times its scale; gradients reach the pictures."""
+        size = [max(1, round(side * scale * zoom / MULTIPLE)) * MULTIPLE
                 for side, scale in zip(pictures.shape[2:], self.scale, strict=True)]
         x = F.interpolate(pictures, size, mode="bilinear", antialias=True)
         x = ((x.flip(1) if self._flip else x) * 255 - self._mean) / self._std

@@ -31,7 +31,7 @@ RANGE_STEPS = 50
 
 
 def rate_factor(step: int, done: float) -> float:
-    """Share of the full learning rate after ``step`` steps and a share ``done`` of the time.
+    """Share of the full learning rate after ``step`` steps and a share ``done`` of the schedule.
 
     A trapezoid: a short warm-up, a plateau, and a long linear fall to zero, which is where most of the gain comes.
     """
@@ -48,21 +48,24 @@ class Loop(Generic[Network]):
     ``minutes`` is wall time over all runs that went on from one another. A finished run that is resumed with more
     minutes goes on at the learning rate that the longer schedule has at the time already spent: it rises again if the
     old one had fallen further. Time between runs, and what was trained after the last checkpoint, does not count.
+    With ``steps`` the schedule is over that many steps and time does not count: for runs that are to be compared.
 
     Args:
         key: what the checkpoint calls the network's weights; the others are ``average``, ``step``, ``spent`` (seconds)
             and ``optimisers``, and what the stage puts into ``kept``.
         network: trained in place, parameters without gradient excepted.
         checkpoint: where to save; the log is beside it with the suffix ``.jsonl``.
+        steps: as many in place of ``minutes``; None for by time.
         rate: the full learning rate. muon: Muon for pointwise convolutions of float networks, else Adam for all.
         report_seconds, save_seconds: how often at most a line is logged and a checkpoint written.
     Raises ValueError when the checkpoint has states of other optimisers, RuntimeError when it has other weights.
     """
 
     def __init__(self, key: str, network: Network, checkpoint: Path, *, minutes: float, rate: float,
-                 muon: bool = True, report_seconds: float = 150.0, save_seconds: float = 300.0) -> None:
+                 steps: int | None = None, muon: bool = True, report_seconds: float = 150.0,
+                 save_seconds: float = 300.0) -> None:
         self.key, self.network, self.checkpoint = key, network, checkpoint
-        self.minutes, self.rate, self.rate_now = minutes, rate, 0.0
+        self.minutes, self.steps, self.rate, self.rate_now = minutes, steps, rate, 0.0
         self.report_seconds, self.save_seconds = report_seconds, save_seconds
         self.average: Network = copy.deepcopy(network)
         self.device = next(network.parameters()).device
@@ -102,7 +105,7 @@ class Loop(Generic[Network]):
         temporary.replace(self.checkpoint)
 
     def rounds(self, measure: Callable[[], dict[str, float]]) -> Iterator[float]:
-        """The share of the time that is spent, once per round until it is 1; the caller's body calls ``update``.
+        """The share of the schedule that is spent, once per round until it is 1; the caller's body calls ``update``.
 
         Between rounds it logs the means of what was given to ``update`` and what ``measure`` returns, and saves; at the
         end it does both once more. Leaving early leaves the last checkpoint.
@@ -112,9 +115,9 @@ class Loop(Generic[Network]):
         with self.checkpoint.with_suffix(".jsonl").open("a") as log:
             while True:
                 self.spent = time.time() - began
-                if self.spent >= self.minutes * 60:
+                done = self._done()
+                if done >= 1:
                     break
-                done = self.spent / (self.minutes * 60)
                 self.rate_now = self.rate * rate_factor(self.step, done)
                 for optimiser in self.optimisers:
                     for group in optimiser.param_groups:
@@ -134,6 +137,10 @@ class Loop(Generic[Network]):
                     last_save = now
             self.save()
             self._log(log, {"final": True, **measure()})
+
+    def _done(self) -> float:
+        whole, part = (self.minutes * 60, self.spent) if self.steps is None else (self.steps, self.step)
+        return part / whole if part < whole else 1.0
 
     def _log(self, log: TextIO, what: dict[str, float]) -> None:
         line = json.dumps({"step": self.step, "minutes": round(self.spent / 60, 2), **what})

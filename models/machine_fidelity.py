@@ -2,7 +2,7 @@
 
 All distances are per picture, so that each can be set against its own rate. Sources: region-weighted fidelity of coding
 for machines (SLIM, 2512.18200; SA-ICM, Shindo et al., 2024), task-driven features (Chamain et al., 2021; Le et al.,
-2021), magnitudes of windowed Fourier transforms (Guo et al., ACM MM 2023).
+2021), magnitudes of windowed Fourier transforms (Guo et al., ACM MM 2023). Kinds of patches: `patch_clusters`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duoview.models.feature_loss import DetectorEye, Seen
+from duoview.models.patch_clusters import PATCH, PatchClusters, cluster_distance, contrast_distance
 from duoview.models.shufflenet import ShuffleNet
 from duoview.models.train_still import spectral_distance
 
@@ -38,6 +39,8 @@ class FidelityWeights:
     answers: float = 80.0
     classes: float = 400.0
     spectral: float = 0.0
+    clusters: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -48,10 +51,14 @@ class FidelityWeights:
 
 
 class ClassifierEye:
-    """A frozen backbone of a classifier that tells what it sees in RGB pictures at ``scale`` of their size."""
+    """A frozen backbone of a classifier that tells what it sees in RGB pictures at ``scale`` of their size.
 
-    def __init__(self, network: ShuffleNet, scale: float, device: torch.device | None = None) -> None:
-        self.network, self.scale = network.to(device), scale
+    clusters: the kinds of patches that it knows, where the distances of patches are wanted.
+    """
+
+    def __init__(self, network: ShuffleNet, scale: float, device: torch.device | None = None,
+                 clusters: PatchClusters | None = None) -> None:
+        self.network, self.scale, self.clusters = network.to(device), scale, clusters
 
     def __call__(self, pictures: Tensor) -> Seen:
         """What it sees in (N, 3, H, W), RGB in [0, 1]; gradients reach the pictures."""
@@ -110,16 +117,30 @@ def answer_distance(eye: DetectorEye, seen: Seen, wanted: Seen) -> Tensor:
 
 @dataclass(frozen=True)
 class Eyes:
-    """The networks that look on: detectors and a classifier's backbone, each at the scale it judges pictures at."""
+    """The networks that look on: detectors and a classifier's backbone, each at the scale it judges pictures at.
+
+    zoom: detectors look at pictures that many times larger.
+    """
 
     detectors: Sequence[DetectorEye] = ()
     classifiers: Sequence[ClassifierEye] = ()
+    zoom: float = 1.0
 
-    def drawn(self, random: np.random.Generator) -> Eyes:
-        """One of the detectors and one of the classifiers: the mean of what all see, at the cost of one."""
+    def drawn(self, random: np.random.Generator, zooms: tuple[float, float] = (1.0, 1.0)) -> Eyes:
+        """One of the detectors and one of the classifiers: the mean of what all see, at the cost of one.
+
+        zooms: between which a zoom is drawn, evenly in its logarithm; the draws do not depend on them.
+        """
         detectors = [self.detectors[int(random.integers(len(self.detectors)))]] if self.detectors else []
         classifiers = [self.classifiers[int(random.integers(len(self.classifiers)))]] if self.classifiers else []
-        return Eyes(detectors, classifiers)
+        low, high = zooms
+        return Eyes(detectors, classifiers, low * (high / low) ** random.random())
+
+
+def check_zooms(zooms: tuple[float, float]) -> None:
+    """Raises ValueError for what is not two numbers above 0, the first not above the second."""
+    if not 0 < zooms[0] <= zooms[1] < float("inf"):
+        raise ValueError(f"zooms={zooms}: expected two numbers above 0, the lower one first")
 
 
 def distances(weights: FidelityWeights, eyes: Eyes, source: Tensor, decoded: Tensor, z: Tensor, z_m: Tensor,
@@ -142,25 +163,43 @@ def distances(weights: FidelityWeights, eyes: Eyes, source: Tensor, decoded: Ten
         for eye in eyes.detectors:
             with torch.autocast(kind, torch.bfloat16):
                 with torch.no_grad():
-                    wanted = eye(source)
-                seen = eye(decoded)
+                    wanted = eye(source, eyes.zoom)
+                seen = eye(decoded, eyes.zoom)
             parts["features"].append(feature_distance(seen, wanted, weight))
             parts["answers"].append(answer_distance(eye, seen, wanted))
         for name, several in parts.items():
             if getattr(weights, name):
                 found[name] = torch.stack(several).mean(0)
-    if weights.classes:
+    if weights.classes or weights.clusters or weights.contrast:
         if not eyes.classifiers:
-            raise ValueError("classes: expected the backbone of a classifier")
-        several = []
-        for classifier in eyes.classifiers:
-            with torch.autocast(kind, torch.bfloat16):
-                with torch.no_grad():
-                    wanted = classifier(source)
-                several.append(feature_distance(classifier(decoded), wanted))
-        found["classes"] = torch.stack(several).mean(0)
+            raise ValueError("classes, clusters and contrast: expected the backbone of a classifier")
+        seen_by = [_classified(weights, classifier, source, decoded, z, z_m) for classifier in eyes.classifiers]
+        found |= {name: torch.stack([one[name] for one in seen_by]).mean(0) for name in seen_by[0]}
     if weights.spectral:
         found["spectral"] = spectral_distance(decoded, source)
+    return found
+
+
+def _classified(weights: FidelityWeights, eye: ClassifierEye, source: Tensor, decoded: Tensor, z: Tensor, z_m: Tensor
+                ) -> dict[str, Tensor]:
+    """The distances that one classifier's backbone has to do with, (N,) each."""
+    found: dict[str, Tensor] = {}
+    with torch.autocast(source.device.type, torch.bfloat16):
+        with torch.no_grad():
+            wanted = eye(source)
+        seen = eye(decoded) if weights.classes or weights.clusters else None
+    if weights.classes and seen is not None:
+        found["classes"] = feature_distance(seen, wanted)
+    if not weights.clusters and not weights.contrast:
+        return found
+    if eye.clusters is None:
+        raise ValueError("clusters and contrast: expected a classifier with clusters of patches")
+    places = z.shape[2] // PATCH, z.shape[3] // PATCH
+    aim = eye.clusters.points(wanted, *places)
+    if weights.clusters and seen is not None:
+        found["clusters"] = cluster_distance(eye.clusters, eye.clusters.points(seen, *places), aim)
+    if weights.contrast:
+        found["contrast"] = contrast_distance(z_m, z, eye.clusters.labels(aim))
     return found
 
 

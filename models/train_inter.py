@@ -30,9 +30,14 @@ COST_FLOOR = 0.02
 
 @dataclass(frozen=True)
 class InterTraining:
-    """Options of stage 2. Each sequence is coded with an eagerness from 0 to ``eagerness`` (see ``decide``)."""
+    """Options of stage 2. Each sequence is coded with an eagerness from 0 to ``eagerness`` (see ``decide``).
+
+    steps: in place of minutes. counted: bits are those of the symbols as they are coded, not of values with noise.
+    """
 
     minutes: float = 45.0
+    steps: int | None = None
+    counted: bool = True
     batch: int = 16
     crop: int = 128
     rate: float = 2.0e-3
@@ -70,12 +75,12 @@ def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.u
             top, left = (clip.shape[1] - height) // 2, (clip.shape[2] - width) // 2
             window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + height, left:left + width])).to(device)
             q = torch.full((1,), level, device=device)
-            coded = still.key(still.encoder(window[:1]), q)
+            coded = still.key(still.encoder(window[:1]), q, counted=True)
             key_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
             z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
             for n in range(1, len(window)):
                 with torch.autocast(device.type, torch.bfloat16):
-                    coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q)
+                    coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q, counted=True)
                 z_m, decoded = coded.z, coded.decoded
                 bits_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
                 error = (still.decoder(z_m).clamp(0, 1) - window[n:n + 1]).square().mean()
@@ -109,7 +114,7 @@ def validate_still_scenes(still: StillCodec, inter: InterCodec, pictures: list[P
         noisy = clean + torch.randn(clean.shape, generator=noise).to(device) * (2 / 255)
         with torch.autocast(device.type, torch.bfloat16):
             z = still.encoder(noisy.clamp(0, 1))
-            coded = inter(z, z_m, decoded, q, eagerness) if n else still.key(z, q)
+            coded = inter(z, z_m, decoded, q, eagerness, counted=True) if n else still.key(z, q, counted=True)
         z_m, decoded = coded.z, coded.decoded
         if n == 0:
             z_m, decoded = bound_state(z_m.float()), torch.zeros_like(decoded)
@@ -131,7 +136,8 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
     inter = new_inter_codec(still.shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loop: Loop[InterCodec] = Loop("inter", inter, folder / "inter.pt", minutes=options.minutes, rate=options.rate)
+    loop: Loop[InterCodec] = Loop("inter", inter, folder / "inter.pt", minutes=options.minutes, rate=options.rate,
+                                  steps=options.steps)
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     size = options.crop
     z_m = torch.zeros(options.batch, still.shape.latent, size // 8, size // 8, device=device)
@@ -161,7 +167,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
             z = still.encoder(noisy[live])
         weight = lagrangian(q[live])
         with torch.autocast(device.type, torch.bfloat16):
-            coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live])
+            coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live], counted=options.counted)
             picture = still.decoder(coded.z)
         target = to_tensor(clean_array).to(device)[live]
         error = (picture.float() - target).square().mean((1, 2, 3))

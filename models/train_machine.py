@@ -22,7 +22,7 @@ from duoview.models.data import Picture
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.layers import QualityTable
 from duoview.models.loop import Loop
-from duoview.models.machine_fidelity import Eyes, FidelityWeights, distances, total
+from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
 from duoview.models.machine_material import Batch, Look, RegionWeights, batches
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, StillCodec
 
@@ -36,15 +36,19 @@ UNIT = 64
 class MachineTraining:
     """Options of the stage.
 
-    minutes, rate, seed: wall time over all runs, learning rate, seed. crops: (side, batch, share of the steps) of each
-    kind of batch; objects are seen in large crops only, most photographs are smaller.
+    minutes, rate, seed: wall time over all runs, learning rate, seed. steps: as many in place of minutes.
+    crops: (side, batch, share of the steps) of each kind of batch; objects are seen in large crops only, most
+    photographs are smaller.
     lagrangian: the weight of the distances against bits per pixel at q 0 and q 63, log-linear between. worth: how much
     larger the distances are than a squared error in 8-bit steps, by which the quality tables of a codec that was
     trained for that are moved at the start; 0 leaves them, for a codec that is on this scale.
     weights, regions: of the distances, and of the parts of pictures. aimed: share of crops around an object.
+    zooms: detectors look at decoded pictures and sources that many times larger, drawn between the two at every step,
+    so that what is kept is not made for one size of objects.
     """
 
     minutes: float = 65.0
+    steps: int | None = None
     rate: float = 1.0e-3
     seed: int = 31
     crops: tuple[tuple[int, int, float], ...] = ((256, 6, 0.65), (192, 9, 0.35))
@@ -53,9 +57,11 @@ class MachineTraining:
     weights: FidelityWeights = field(default_factory=FidelityWeights)
     regions: RegionWeights = field(default_factory=RegionWeights)
     aimed: float = 0.75
+    zooms: tuple[float, float] = (1.0, 1.0)
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_zooms(self.zooms)
         first, last = self.lagrangian
         if not 0 < first < last:
             raise ValueError(f"lagrangian={self.lagrangian}: expected two rising numbers above 0")
@@ -146,7 +152,7 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
     codec.requires_grad_(False)
     codec.key.requires_grad_(True)
     loop: Loop[StillCodec] = Loop("codec", codec, folder / "machine.pt", minutes=options.minutes, rate=options.rate,
-                                  report_seconds=report_seconds)
+                                  steps=options.steps, report_seconds=report_seconds)
     loop.kept["shape"] = codec.shape.as_dict()
     random = np.random.default_rng([options.seed, loop.step])
     sources = [batches(looks, side, count, options.regions, random, options.aimed)
@@ -165,8 +171,8 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
         which = int(random.choice(len(sources), p=shares))
         batch = next(sources[which])
         batch = Batch(on_device(batch.picture), on_device(batch.weight))
-        q = torch.randint(0, 64, (len(batch.picture),), device=device)
-        loss, shown = losses(loop.network, batch, q, eyes[which].drawn(random), options)
+        q = torch.from_numpy(random.integers(0, 64, len(batch.picture))).to(device)
+        loss, shown = losses(loop.network, batch, q, eyes[which].drawn(random, options.zooms), options)
         loop.update(loss, **shown)
     return loop.average
 

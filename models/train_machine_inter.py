@@ -22,7 +22,7 @@ from duoview.models.data import Material, Picture, to_tensor
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
-from duoview.models.machine_fidelity import Eyes, FidelityWeights, distances, total
+from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
 from duoview.models.machine_material import SURE, Look, RegionWeights
 from duoview.models.network import StillCodec
 from duoview.models.object_labels import Found
@@ -35,6 +35,7 @@ class MachineInterTraining:
     """Options of the stage: those of `MachineTraining`, and of `InterTraining` what concerns sequences."""
 
     minutes: float = 120.0
+    steps: int | None = None
     batch: int = 8
     crop: int = 192
     rate: float = 8.0e-4
@@ -45,9 +46,11 @@ class MachineInterTraining:
     worth: float = 2.9
     weights: FidelityWeights = field(default_factory=FidelityWeights)
     regions: RegionWeights = field(default_factory=RegionWeights)
+    zooms: tuple[float, float] = (1.0, 1.0)
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_zooms(self.zooms)
         if self.crop % UNIT or self.crop <= 0 or self.batch < 2:
             raise ValueError(f"crop={self.crop}, batch={self.batch}: expected a multiple of {UNIT}, and 2 or more")
 
@@ -128,7 +131,7 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
     if options.worth:
         move_quality(inter, options.lagrangian, options.worth)
     loop: Loop[InterCodec] = Loop("inter", inter, folder / "machine_inter.pt", minutes=options.minutes,
-                                  rate=options.rate, report_seconds=report_seconds)
+                                  rate=options.rate, steps=options.steps, report_seconds=report_seconds)
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     random = np.random.default_rng([options.seed, loop.step])
     tracker = RegionTracker(options.regions, labels)
@@ -162,8 +165,8 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
         with torch.autocast(device.type, torch.bfloat16):
             coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live], counted=True)
             picture = still.decoder(coded.z)
-        found = distances(options.weights, eyes.drawn(random), on_device(clean_array)[live], picture.float(), z,
-                          coded.z, weight[live])
+        found = distances(options.weights, eyes.drawn(random, options.zooms), on_device(clean_array)[live],
+                          picture.float(), z, coded.z, weight[live])
         bits = (coded.bits + coded.hyper_bits) / size**2
         cost = machine_lagrangian(q[live], options.lagrangian) * total(options.weights, found) + bits
         loss = (cost / (cost.detach() + COST_FLOOR)).sum() / options.batch

@@ -22,9 +22,14 @@ from duoview.models.network import Shape, StillCodec, lagrangian
 
 @dataclass(frozen=True)
 class StillTraining:
-    """Options of stage 1. ``minutes`` bounds wall time over all runs; the learning rate falls to zero at its end."""
+    """Options of stage 1. ``minutes`` bounds wall time over all runs; the learning rate falls to zero at its end.
+
+    steps: in place of minutes. counted: bits are those of the symbols as they are coded, not of values with noise.
+    """
 
     minutes: float = 60.0
+    steps: int | None = None
+    counted: bool = True
     batch: int = 24
     crop: int = 128
     rate: float = 2.0e-3
@@ -65,10 +70,11 @@ def draw_quality(count: int, device: torch.device) -> Tensor:
     return torch.where(torch.rand(count, device=device) < 0.7, middle, anywhere)
 
 
-def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int) -> tuple[Tensor, Tensor, Tensor]:
+def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int, *, counted: bool = True
+                ) -> tuple[Tensor, Tensor, Tensor]:
     """Decoded pictures, bits per pixel of y and of the hyper symbols; the first ``direct`` skip the codec."""
     z = codec.encoder(picture)
-    coded = codec.key(z[direct:], q[direct:])
+    coded = codec.key(z[direct:], q[direct:], counted=counted)
     pixels = picture.shape[2] * picture.shape[3]
     decoded = codec.decoder(torch.cat([z[:direct], coded.z.to(z.dtype)]) if direct else coded.z)
     return decoded, coded.bits / pixels, coded.hyper_bits / pixels
@@ -115,7 +121,7 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         codec.encoder.requires_grad_(False)
         codec.decoder.requires_grad_(False)
     loop: Loop[StillCodec] = Loop("codec", codec, folder / "still.pt", minutes=options.minutes, rate=options.rate,
-                                  muon=options.muon, report_seconds=120)
+                                  steps=options.steps, muon=options.muon, report_seconds=120)
     loop.kept["shape"] = shape.as_dict()
     source = batches(material, options.batch, options.crop, options.seed + loop.step, device, options.workers)
     direct = max(1, round(options.batch * options.direct_share))
@@ -129,7 +135,7 @@ def train(material: Material, shape: Shape, options: StillTraining, folder: Path
         q = draw_quality(options.batch, device)
         weight = lagrangian(q)
         with torch.autocast(device.type, torch.bfloat16):
-            decoded, bits, hyper = latent_pass(codec, picture, q, direct)
+            decoded, bits, hyper = latent_pass(codec, picture, q, direct, counted=options.counted)
         error = (decoded.float() - picture).square().mean((1, 2, 3))
         balance = weight[direct:] ** -0.4 * 0.1
         loss = ((weight[direct:] * 255**2 * error[direct:] + bits + hyper) * balance).sum() / options.batch

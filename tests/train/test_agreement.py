@@ -128,5 +128,5 @@ def test_the_validation_sets_a_codec_against_x265() -> None:
 
 
 def test_clusters_need_pictures() -> None:
-    with pytest.raises(ValueError, match="expected two pictures for each or more"):
-        PseudoClasses(SHUFFLE.backbone(), [scene(1)], clusters=4)
+    with pytest.raises(ValueError, match="4 clusters of 2 points: expected two points for each"):
+        PseudoClasses(SHUFFLE.backbone(), [scene(1), scene(2)], clusters=4)

@@ -40,6 +40,18 @@ def new_loop(folder: Path, *, minutes: float = 1000.0, save_seconds: float = 300
                 report_seconds=10.0, save_seconds=save_seconds)
 
 
+def test_by_steps_time_does_not_count_and_it_goes_on_where_it_was(tmp_path: Path, clock: Clock) -> None:
+    def new(steps: int) -> Loop[nn.Conv2d]:
+        torch.manual_seed(3)
+        return Loop("codec", nn.Conv2d(4, 6, 1), tmp_path / "still.pt", minutes=0.0, rate=0.01, steps=steps,
+                    save_seconds=0.0)
+
+    assert run(new(4), clock, seconds=1e6) == [0, 0.25, 0.5, 0.75]
+    assert run(new(4), clock) == []
+    assert run(new(5), clock) == [0.8]
+    assert run(new(0), clock) == []
+
+
 def loss_of(loop: Loop[nn.Conv2d]) -> Tensor:
     """A loss that follows from weights and step alone."""
     x = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(loop.step))

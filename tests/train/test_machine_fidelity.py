@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from duoview.detectors import FastestDet
 from duoview.models.feature_loss import DetectorEye, Seen
@@ -16,6 +19,7 @@ from duoview.models.machine_fidelity import (
     Eyes,
     FidelityWeights,
     answer_distance,
+    check_zooms,
     distances,
     feature_distance,
     latent_distance,
@@ -93,7 +97,7 @@ def test_a_weight_of_nothing_takes_its_distance_out(eyes: Eyes) -> None:
     torch.manual_seed(4)
     source, z = torch.rand(2, 3, 64, 64), torch.randn(2, 4, 8, 8)
     decoded = source + 0.1 * torch.randn(2, 3, 64, 64)
-    everything = FidelityWeights(1, 1, 1, 1, 1, 1)
+    everything = FidelityWeights(1, 1, 1, 1, 1, 1, 0, 0)
     names = ["picture", "latent", "features", "answers", "classes", "spectral"]
     weight = torch.ones(2, 1, 64, 64)
     found = distances(everything, eyes, source, decoded, z, z + 0.1, weight)
@@ -134,4 +138,36 @@ def test_weights_below_nothing_and_all_of_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match=r"features=-1: expected a weight of 0 or more"):
         FidelityWeights(features=-1)
     with pytest.raises(ValueError, match="every weight is 0"):
-        FidelityWeights(0, 0, 0, 0, 0, 0)
+        FidelityWeights(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_what_a_detector_sees_through_a_zoom_is_the_enlarged_picture(eyes: Eyes) -> None:
+    torch.manual_seed(6)
+    (eye,) = eyes.detectors
+    picture = torch.rand(1, 3, 64, 64)
+    larger = F.interpolate(picture, (96, 96), mode="bilinear", antialias=True)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in
+               zip(eye(picture, 1.5).features, eye(larger).features, strict=True))
+    assert eye(picture, 0.5).answers[0].shape[2] == eye(picture).answers[0].shape[2] // 2
+    # Decoded picture and source alike, so that the same picture is still at no distance.
+    weights, zoomed = FidelityWeights(0, 0, 1, 1, 0, 0), replace(eyes, zoom=0.5)
+    args = torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8), torch.ones(1, 1, 64, 64)
+    assert all(not one.any() for one in distances(weights, zoomed, picture, picture, *args).values())
+    noisy = (picture + 0.1 * torch.randn_like(picture)).clamp(0, 1)
+    near, far = (distances(weights, one, picture, noisy, *args)["features"] for one in (eyes, zoomed))
+    assert float(near) > 0 and float(far) > 0 and float(near) != float(far)
+
+
+def test_zooms_are_drawn_between_their_ends_and_change_no_other_draw(eyes: Eyes) -> None:
+    several = Eyes([*eyes.detectors] * 3, eyes.classifiers)
+    first, second = np.random.default_rng(1), np.random.default_rng(1)
+    drawn = [several.drawn(first, (0.5, 1.5)).zoom for _ in range(200)]
+    assert 0.5 <= min(drawn) < 0.6 and 1.3 < max(drawn) <= 1.5
+    assert {several.drawn(second).zoom for _ in range(200)} == {1.0}
+    assert first.random() == second.random()
+
+
+@pytest.mark.parametrize("zooms", [(0.0, 1.0), (1.5, 0.5), (1.0, float("inf"))])
+def test_zooms_that_cannot_be_are_refused(zooms: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="expected two numbers above 0, the lower one first"):
+        check_zooms(zooms)

@@ -26,9 +26,10 @@ from duoview.models.agreement import AgreementValidation
 from duoview.models.data import Material, is_held
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.layers import QualityTable
-from duoview.models.machine_command import TRAINED, fidelity_weights, main, spread
+from duoview.models.machine_command import TRAINED, main
 from duoview.models.machine_fidelity import ClassifierEye, Eyes, FidelityWeights
 from duoview.models.machine_material import Look, Looks, RegionWeights, batches, place, read_looks
+from duoview.models.machine_setup import fidelity_weights, spread
 from duoview.models.network import Shape, StillCodec
 from duoview.models.object_labels import Found
 from duoview.models.train_machine import (

@@ -22,7 +22,10 @@ from duoview.export.profile import add_restoration
 from duoview.export.restoration_network import restoration
 from duoview.export.restore import restore
 from duoview.export.torch_backend import TorchBackend
-from duoview.models.coded_pairs import Scene, coded_clip, every, read_folder, read_scenes
+from duoview.inner import InnerSettings
+from duoview.inner.encoder import InnerEncoder
+from duoview.inner.pictures import coded_colour
+from duoview.models.coded_pairs import Scene, code, coded_clip, every, read_folder, read_scenes
 from duoview.models.loop import Loop
 from duoview.models.restoration import Restoration
 from duoview.models.train_restoration import (
@@ -106,6 +109,17 @@ def test_scenes_are_spread_over_a_video(scene: Scene) -> None:
     assert len({s.frames[0].pts for s in scenes}) == 3 and scenes[0].source == path.stem
     halved = read_scenes(path, count=1, frames=10, fastest=15.0)[0]
     assert halved.rate == scene.rate / 2 and halved.frames[1].pts == scene.frames[2].pts
+
+
+def test_the_bytes_of_a_coded_clip_hold_its_background_once(scene: Scene) -> None:
+    frames = scene.frames[:12]
+    settings = InnerSettings(q=30, gop=4, threads=1, preset="ultrafast")
+    encoder = InnerEncoder(settings, 176, 144, rate=scene.rate, colour=coded_colour(frames[0]))
+    packets = [p for n, frame in enumerate(frames) for p in encoder.encode(frame, n, key=n == 0)] + encoder.flush()
+    backgrounds = {packet.background for packet in packets if packet.background is not None}
+    assert sum(packet.key for packet in packets) == 3 and len(backgrounds) == 1
+    spent = sum(length for _, _, length, _, _ in code(frames, settings, scene.rate))
+    assert spent == sum(len(p.data) for p in packets) + sum(len(one.packet) for one in backgrounds)
 
 
 def test_a_coded_clip_is_what_the_codec_leaves_of_the_source(scene: Scene) -> None:
