@@ -160,17 +160,21 @@ detectors were trained against: what they gain, others need not.
 {_curve(work / "restoration.jsonl")}"""
 
 
+def _held_back(detector: str) -> str:
+    return f" In this run nothing was learned from {detector}: it measures what carries over." if detector else ""
+
+
 def machine_section(options: MachineTraining, looks: Looks, start: str, labellers: Sequence[str], sources: str,
-                    work: Path) -> str:
+                    work: Path, *, held: str = "") -> str:
     """Section of a card on a key-frame codec that was trained on for machines, for `put_section`.
 
     ``looks`` are what was trained on with ``options`` and what was held back, ``start`` the profile whose weights it
     began with, ``labellers`` the detectors in words, ``sources`` a text on the data and its licences; ``work`` is the
-    folder of the log.
+    folder of the log, ``held`` the detector that was measured only.
     """
     counts = Counter(look.source for look in looks.train)
     shown = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    held = ", ".join(f"{name} {count}" for name, count in sorted(Counter(look.source for look in looks.held).items()))
+    kept = ", ".join(f"{name} {count}" for name, count in sorted(Counter(look.source for look in looks.held).items()))
     objects = sum(len(look.boxes) for look in looks.train)
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
     return f"""{MACHINE_TITLE}
@@ -179,11 +183,11 @@ the context network of key frames only. Muon for pointwise convolutions, Adam fo
 networks in float32 with straight-through rounding. Loss: the logarithm of lambda D + bits per pixel, lambda log-linear
 in q between the ends given; D is the sum of the distances under the weights given: squared error of the picture by
 region ({options.regions.outside} away from objects, edges and motion; 1 in boxes found by {'; '.join(labellers)}),
-features of YOLOX-nano and FastestDet by region and their answers, features of a ShuffleNetV2 backbone, each feature
-channel relative to its variance. Those networks may not judge the result.
+features of those detectors by region and their answers, features of a ShuffleNetV2 backbone, each feature channel
+relative to its variance, kinds of patches. Those networks may not judge the result.{_held_back(held)}
 
 {len(looks.train)} pictures of {len(counts)} sources ({shown}) with {objects} objects, each counted once for every
-detector that found it. Held back: {held or 'none'}.
+detector that found it. Held back: {kept or 'none'}.
 {told}
 Validation: held-back pictures through 4:2:0 chroma, averaged weights, bits from the class model. NAME50, NAME75: mean
 of recall and precision against what the detector finds in the source, at that overlap; clusters and cosine: what the
@@ -193,20 +197,20 @@ backbone makes of photographs. rate_NAME: mean change of rate against x265 intra
 
 
 def machine_inter_section(options: MachineInterTraining, material: Material, start: str, labeller: str, sources: str,
-                          work: Path) -> str:
+                          work: Path, *, held: str = "") -> str:
     """Section of a card on a P-frame codec that was trained on for machines, for `put_section`.
 
     ``material`` is what was trained on with ``options``, ``start`` the profile whose weights it began with,
     ``labeller`` the detector of the regions in words; the rest as of `machine_section`.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
-    held = ", ".join(sorted(material.held_clips))
+    kept = ", ".join(sorted(material.held_clips))
     return f"""{MACHINE_INTER_TITLE}
 `{json.dumps(asdict(options))}`. Trained on from profile {start}, everything but the P-frame codec frozen, on its own
 rollouts as in stage 2, with the distances of the key-frame codec's second generation between what is decoded and the
 clean frame, and rates of the symbols that are coded. Regions: boxes of {labeller}, outlines, and what moved.
 
-{len(material.pictures)} pictures and {len(material.clips)} clips; held back: {held or 'none'}.
+{len(material.pictures)} pictures and {len(material.clips)} clips; held back: {kept or 'none'}.{_held_back(held)}
 {told}
 Validation: held-back clips, 12 P frames after a key frame, averaged weights, symbols to the nearest; agree50 is the
 mean of recall and precision of detectors against what they find in the source, at an overlap of one half.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
+from duoview.errors import ProfileError
 from duoview.export import restoration_network, saliency_network
 from duoview.export.graph import ORDER_KEY
 from duoview.export.profile import Networks
@@ -77,9 +78,13 @@ def _assign(layer: nn.Module, name: str, weights: Weights) -> None:
 def restore(folder: Path) -> Networks:
     """Networks with the weights of the profile in ``folder``. Raises ValueError when a constant is missing.
 
+    ProfileError for a profile at another precision: what it was made of has the weights.
+
     The scale of the hyper symbols is stored as table classes; it comes back as the scale its class stands for.
     """
     manifest = json.loads((folder / "profile.json").read_text())
+    if "base" in manifest:
+        raise ProfileError(f"{folder}: is at another precision; expected the profile that it was exported from")
     shape = Shape(**manifest["shape"])
     still, inter, denoiser = StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent)
     weights = read_weights(folder)

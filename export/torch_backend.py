@@ -68,6 +68,25 @@ def _int(a: Attributes, name: str) -> int:
     return value
 
 
+def _along(x: Tensor, a: Attributes, parameter: Tensor) -> Tensor:
+    """A scale or zero point with as many axes as x: of one number, or one for each place along an axis."""
+    if parameter.ndim == 0:
+        return parameter
+    shape = [1] * x.ndim
+    shape[_int(a, "axis")] = -1
+    return parameter.reshape(shape)
+
+
+def _quantise(a: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    limits = torch.iinfo(zero.dtype)
+    steps = torch.round(x / _along(x, a, scale)) + _along(x, a, zero).float()
+    return steps.clamp(limits.min, limits.max).to(zero.dtype)
+
+
+def _dequantise(a: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    return (x.float() - _along(x, a, zero).float()) * _along(x, a, scale)
+
+
 _OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
@@ -78,6 +97,7 @@ _OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "Conv": _conv,
     "Cos": lambda a, x: torch.cos(x),
     "DepthToSpace": _depth_to_space,
+    "DequantizeLinear": _dequantise,
     "Floor": lambda a, x: torch.floor(x),
     "Gather": lambda a, x, index: torch.index_select(x, _int(a, "axis"), index),
     "Gemm": _gemm,
@@ -85,6 +105,7 @@ _OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
     "LeakyRelu": lambda a, x: F.leaky_relu(x, float(a["alpha"])),
     "MaxPool": lambda a, x: F.max_pool2d(x, *_pool(a)),
     "Mul": lambda a, x, y: x * y,
+    "QuantizeLinear": _quantise,
     "ReduceMax": lambda a, x: x.amax(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
     "ReduceMean": lambda a, x: x.mean(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
     "Relu": lambda a, x: torch.relu(x),

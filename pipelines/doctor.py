@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +15,12 @@ import av
 
 import duoview
 from duoview import kernels
-from duoview.backends import open_backend
+from duoview.backends import Backend, nvidia, open_backend
 from duoview.errors import Error, ProfileError
 from duoview.profile import Profile, bundled_profiles
 
 from .console import LEVELS
+from .device_speed import measure
 from .errors import UsageError, reason
 from .filters import OUTPUT_FORMAT
 from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, split
@@ -31,6 +31,7 @@ TABLE = (
     OUTPUT_FORMAT,
     CommandOption("device", "name", "fail unless this device can be used", ANYWHERE),
     CommandOption("profile", "name", "check this profile too, a bundled name or a folder", ANYWHERE),
+    CommandOption("bench", "", "encode and decode for 5 seconds on the device, and say how fast", ANYWHERE),
 )
 
 
@@ -55,13 +56,27 @@ class ProfileReport:
     problem: str
 
 
+@dataclass(frozen=True)
+class NetworkReport:
+    """One network of a profile: the device that would run it, empty for none, and why each other one would not.
+
+    exact: it was compared with its golden vectors on that device, before anything else could use it.
+    """
+
+    profile: str
+    network: str
+    exact: bool
+    device: str
+    why_not: dict[str, str]
+
+
 def usage() -> str:
     """The help of the command."""
-    return "\n".join(("duoview doctor [-of json] [-device name] [-profile name]", "", *help_lines(TABLE)))
+    return "\n".join(("duoview doctor [-of json] [-device name] [-profile name] [-bench]", "", *help_lines(TABLE)))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command: 0 when the device asked for (cpu by default) and every profile work, else 1."""
+    """Run the command: 0 when the device asked for (cpu by default) runs every network of every profile, else 1."""
     line = split(arguments, TABLE)
     if line.inputs or line.outputs:
         raise UsageError("doctor: takes no file")
@@ -73,7 +88,12 @@ def main(arguments: Sequence[str]) -> int:
     names = [*bundled_profiles(), *([line.globals["profile"]] if "profile" in line.globals else [])]
     profiles = [profile_report(name) for name in dict.fromkeys(names)]
     device_works = any(item.usable for item in devices if item.name == wanted)
-    healthy = device_works and bool(profiles) and all(item.usable for item in profiles)
+    networks = [item for name in dict.fromkeys(names) for item in network_reports(name, wanted)]
+    healthy = (device_works and bool(profiles) and all(item.usable for item in profiles)
+               and all(item.device == wanted for item in networks))
+    speed = None
+    if line.globals.get("bench") and healthy:
+        speed = measure(names[-1], wanted)
     if line.globals.get("of") == "json":
         document: dict[str, Any] = {
             "healthy": healthy,
@@ -81,10 +101,14 @@ def main(arguments: Sequence[str]) -> int:
             "kernels": {"paths": list(kernels.paths()), "tables_sha256": kernels.tables_digest()},
             "devices": [asdict(item) for item in devices],
             "profiles": [asdict(item) for item in profiles],
+            "networks": [asdict(item) for item in networks],
+            "bench": asdict(speed) if speed is not None else None,
         }
         print(json.dumps(document, indent=1))
     elif line.globals.get("loglevel", LEVELS["info"]) >= LEVELS["error"]:
-        print(as_text(devices, profiles))
+        print(as_text(devices, profiles, networks))
+        if line.globals.get("bench"):
+            print(f"bench: {speed if speed is not None else 'not run, since not everything above works'}")
     return 0 if healthy else 1
 
 
@@ -126,7 +150,47 @@ def profile_report(name: str) -> ProfileReport:
     return ProfileReport(name, not failed and bool(results), digest, len(results), passed, problem)
 
 
-def as_text(devices: Sequence[DeviceReport], profiles: Sequence[ProfileReport]) -> str:
+def network_reports(name: str, wanted: str) -> list[NetworkReport]:
+    """Load every network of a profile on every device, the one asked for first; none of an unusable profile."""
+    try:
+        profile = Profile(name)
+    except ProfileError:
+        return []  # its ProfileReport says why
+    order = [wanted, *(device for device in DEVICES if device != wanted)]
+    backends: dict[str, Backend | str] = {}
+    for device in order:
+        try:
+            backends[device] = open_backend(device)
+        except (Error, ImportError) as error:
+            backends[device] = reason(error)
+    return [_network_report(name, profile, network, backends) for network in sorted(profile.manifest["networks"])]
+
+
+def _network_report(given: str, profile: Profile, network: str, backends: Mapping[str, Backend | str]) -> NetworkReport:
+    used, why_not = "", {}
+    for device, backend in backends.items():
+        if isinstance(backend, str):
+            why_not[device] = backend
+            continue
+        problem = _loads(profile, network, backend)
+        if problem or used:
+            why_not[device] = problem or f"it can; {used} goes before"
+        else:
+            used = device
+    return NetworkReport(given, network, network in profile.manifest["golden"], used, why_not)
+
+
+def _loads(profile: Profile, network: str, backend: Backend) -> str:
+    """Why a backend cannot run a network, empty where it can."""
+    try:
+        profile.load(network, backend)
+    except Error as error:
+        return reason(error)
+    return ""
+
+
+def as_text(devices: Sequence[DeviceReport], profiles: Sequence[ProfileReport],
+            networks: Sequence[NetworkReport]) -> str:
     """The report for people."""
     lines = [", ".join(f"{name} {number}" for name, number in versions().items())]
     lines.append(f"kernels: {', '.join(kernels.paths())}; coder tables {kernels.tables_digest()[:12]}...")
@@ -139,6 +203,12 @@ def as_text(devices: Sequence[DeviceReport], profiles: Sequence[ProfileReport]) 
             f"profile {profile.name}: {state} (sha256 {profile.sha256[:12]}..., "
             f"golden vectors {profile.passed} of {profile.golden})"
         )
+        by_device: dict[str, list[str]] = {}
+        for item in networks:
+            if item.profile == profile.name:
+                by_device.setdefault(item.device, []).append(item.network)
+        lines += [f"  {f'on {device}' if device else 'on no device'}: {', '.join(held)}"
+                  for device, held in by_device.items()]
     if not profiles:
         lines.append("profile: none is bundled; expected profile s; reinstall duoview or give -profile FOLDER")
     return "\n".join(lines)
@@ -179,17 +249,5 @@ def _gpu_advice(wanted: str, providers: Sequence[str]) -> str:
 
 
 def _driver_fact() -> str:
-    """Ask the driver library itself: a TensorRT runtime without a driver would crash the process."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "NVIDIA driver: missing (libcuda.so.1 cannot be loaded)"
-    status = driver.cuInit(0)
-    if status != 0:
-        return f"NVIDIA driver: present, but cuInit gives error {status}"
-    count = ctypes.c_int()
-    if driver.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "NVIDIA driver: present, but there is no GPU"
-    name = ctypes.create_string_buffer(128)
-    driver.cuDeviceGetName(name, 128, 0)
-    return f"NVIDIA driver: present, {count.value} GPU(s), first {name.value.decode(errors='replace')}"
+    found = nvidia.driver()
+    return f"NVIDIA driver: {found.problem or f'present, {found.gpus} GPU(s), first {found.name}'}"

@@ -51,10 +51,15 @@ class CpuNetwork:
     @property
     def signature(self) -> Signature:
         """Inputs and outputs as the file declares them, and its metadata."""
-        sides = [tuple(TensorSpec.of(item.name, item.shape, item.type.removeprefix("tensor(").removesuffix(")"))
-                       for item in side) for side in (self.session.get_inputs(), self.session.get_outputs())]
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        return Signature(sides[0], sides[1], tuple(sorted((str(k), str(v)) for k, v in metadata.items())))
+        return signature_of(self.session)
+
+
+def signature_of(session: onnxruntime.InferenceSession) -> Signature:
+    """Inputs, outputs and metadata of a session's file."""
+    sides = [tuple(TensorSpec.of(item.name, item.shape, item.type.removeprefix("tensor(").removesuffix(")"))
+                   for item in side) for side in (session.get_inputs(), session.get_outputs())]
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Signature(sides[0], sides[1], tuple(sorted((str(k), str(v)) for k, v in metadata.items())))
 
 
 class CpuBackend:
@@ -98,5 +103,9 @@ def open_backend(device: str | Backend, threads: int = 0) -> Backend:
         raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
     if device in ("auto", "cpu"):
         return CpuBackend(threads)
+    if device == "cuda":
+        from duoview.backends.onnxruntime_cuda import CudaBackend  # it needs this module
+
+        return CudaBackend()
     raise BackendUnavailableError(
-        f"device {device!r}: this version runs networks on the CPU only; use device 'cpu' or 'auto'")
+        f"device {device!r}: this version has no TensorRT backend; use device 'cpu', 'cuda' or 'auto'")

@@ -1,0 +1,107 @@
+"""onnxruntime on an NVIDIA GPU. A session that did not get the GPU is an error.
+
+onnxruntime itself goes on with the CPU, after a line on stderr, when a library of CUDA or cuDNN is missing. What it got
+is asked for after every session; single operators that the GPU lacks it still gives to the CPU. This has not run on a
+GPU yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from duoview.backends import nvidia
+from duoview.backends.onnxruntime_cpu import signature_of
+from duoview.backends.signature import Signature
+from duoview.errors import BackendUnavailableError, ProfileError
+
+PROVIDER = "CUDAExecutionProvider"
+_INSTALL = "pip install duoview[gpu] in an environment without plain onnxruntime"
+
+
+def unavailable() -> str:
+    """Why sessions on a GPU cannot be had here, as far as that shows before one is made; empty where they may be."""
+    found = nvidia.driver()
+    if found.problem:
+        return f"NVIDIA driver: {found.problem}"
+    if PROVIDER not in onnxruntime.get_available_providers():
+        return f"onnxruntime {onnxruntime.__version__} lacks {PROVIDER}; {_INSTALL}"
+    return ""
+
+
+def provider_options(index: int) -> dict[str, str]:
+    """Options of the provider. Sizes change from stream to stream: memory is taken as asked for, not in powers of two.
+
+    Without TF32, whose products have 10 bits: exact networks would bear it, the pictures would not be the CPU's.
+    """
+    return {"device_id": str(index), "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0",
+            "cudnn_conv_algo_search": "HEURISTIC", "do_copy_in_default_stream": "1"}
+
+
+class BoundNetwork:
+    """A session whose inputs and outputs are bound: one copy to the device, one back, no other.
+
+    device: onnxruntime's name of where outputs are made, ``cuda`` or ``cpu``.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int) -> None:
+        self.session, self.device, self.index = session, device, index
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def __call__(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        binding = self.session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(
+                name, onnxruntime.OrtValue.ortvalue_from_numpy(value, self.device, self.index))
+        for name in self._outputs:
+            binding.bind_output(name, self.device, self.index)
+        self.session.run_with_iobinding(binding)
+        outputs: list[NDArray[Any]] = binding.copy_outputs_to_cpu()
+        return outputs
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs as the file declares them, and its metadata."""
+        return signature_of(self.session)
+
+
+class CudaBackend:
+    """Makes sessions on one GPU.
+
+    Raises BackendUnavailableError naming what is missing: driver, GPU, or onnxruntime's provider.
+    """
+
+    name = "cuda"
+
+    def __init__(self, index: int = 0) -> None:
+        missing = unavailable()
+        if missing:
+            raise BackendUnavailableError(f"device 'cuda': {missing}; use device 'cpu' or 'auto'")
+        self.index = index
+
+    def load(self, path: Path) -> BoundNetwork:
+        """Raises ProfileError for a file that holds no network, BackendUnavailableError when the GPU was not got."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.enable_mem_pattern = False
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path), options, providers=[(PROVIDER, provider_options(self.index))])
+        except Exception as error:  # onnxruntime's errors have no nearer base class in common
+            raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network on the GPU "
+                               f"({error})") from error
+        check_providers(session.get_providers(), path)
+        session.disable_fallback()
+        return BoundNetwork(session, "cuda", self.index)
+
+
+def check_providers(got: list[str], path: Path) -> None:
+    """Raises BackendUnavailableError unless the session got the GPU."""
+    if PROVIDER not in got:
+        raise BackendUnavailableError(
+            f"device 'cuda': onnxruntime {onnxruntime.__version__} was asked for {PROVIDER} and gives {path.name} "
+            f"{', '.join(got) or 'nothing'}: libraries of CUDA or cuDNN that it needs are missing or too old; "
+            "pip install 'onnxruntime-gpu[cuda,cudnn]', or use device 'cpu' or 'auto'")

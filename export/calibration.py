@@ -1,0 +1,112 @@
+"""What the networks of a profile are given when real pictures are coded: samples to calibrate and to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.backends import Backend, CpuBackend, Network
+from duoview.decoder import Decoder
+from duoview.encoder import Encoder
+from duoview.picture import PictureReader
+from duoview.profile import Profile
+
+#: Quality indices that are measured at; calibration takes all of them.
+QUALITIES = (10, 26, 42)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames of one picture or video, and their pixels as the codec reads them: uint8 (3, H, W), not padded."""
+
+    name: str
+    frames: tuple[av.VideoFrame, ...]
+    pixels: tuple[NDArray[np.uint8], ...]
+
+
+def read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:
+    """Up to ``frames`` frames of a file, every ``step``-th, scaled down until no side is longer than ``side`` pixels.
+
+    Raises av.FFmpegError or OSError for a file that cannot be read, ValueError for one without pictures.
+    """
+    found = []
+    with av.open(str(path)) as source:
+        if not source.streams.video:
+            raise ValueError(f"{path}: no video or picture in it")
+        for number, frame in enumerate(source.decode(video=0)):
+            if number % step:
+                continue
+            scale = min(1.0, side / max(frame.width, frame.height))
+            if scale < 1:
+                width, height = (max(2, round(n * scale / 2) * 2) for n in (frame.width, frame.height))
+                frame = frame.reformat(width=width, height=height)
+            frame.pict_type = 0
+            found.append(frame)
+            if len(found) == frames:
+                break
+    if not found:
+        raise ValueError(f"{path}: no picture in it")
+    return Clip(path.name, tuple(found), tuple(pixels(frame) for frame in found))
+
+
+def pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """uint8 (3, H, W): a frame's RGB as the codec converts it."""
+    return PictureReader().read(frame)[0, :, :frame.height, :frame.width].copy()
+
+
+@dataclass
+class Recorded:
+    """A network that keeps copies of what it was given."""
+
+    network: Network
+    samples: list[dict[str, NDArray[Any]]]
+
+    def __call__(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        self.samples.append({name: np.array(value) for name, value in inputs.items()})
+        return self.network(**inputs)
+
+
+class RecordingBackend:
+    """Loads networks through another backend and keeps every call's inputs, by the name of the network's file."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.name = backend, backend.name
+        self.samples: dict[str, list[dict[str, NDArray[Any]]]] = {}
+
+    def load(self, path: Path) -> Recorded:
+        return Recorded(self.backend.load(path), self.samples.setdefault(path.stem, []))
+
+
+def samples(profile: Profile, clips: Sequence[Clip], *, threads: int = 1
+            ) -> dict[str, list[dict[str, NDArray[Any]]]]:
+    """Inputs of every network on the way of the clips through encoder and decoder, by network.
+
+    Golden vectors, which exact networks are loaded with, are among theirs.
+    """
+    recorder = RecordingBackend(CpuBackend(threads))
+    for clip in clips:
+        for q in QUALITIES:
+            for _ in coded(profile, recorder, recorder, clip, q):
+                pass
+    return recorder.samples
+
+
+def coded(profile: Profile, encoding: Backend, decoding: Backend, clip: Clip, q: int, decoder: Profile | None = None
+          ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Bytes of each frame's access unit, and its machine view, uint8 (3, H, W).
+
+    decoder: the profile of the decoder, the encoder's by default.
+    """
+    first = clip.frames[0]
+    encoder = Encoder(first.width, first.height, q=q, gop=len(clip.frames), profile=profile, device=encoding)
+    player = Decoder(profile=decoder or profile, device=decoding, strict=True)
+    for frame in clip.frames:
+        (packet,) = encoder.encode(frame)
+        (view,) = player.decode(packet)
+        yield packet.size, pixels(view)

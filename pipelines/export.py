@@ -1,0 +1,110 @@
+"""``duoview export``: a profile's networks at another precision, or compared with torch (extra: ``train``)."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duoview.profile import Profile
+
+if TYPE_CHECKING:
+    from duoview.export.variant import Trial
+
+PRECISIONS = ("fp32", "int8")
+
+EPILOG = """\
+int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
+after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
+not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
+most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
+
+The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the
+other encoded.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    p = argparse.ArgumentParser(prog="duoview export", description=__doc__, epilog=EPILOG,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("-profile", default="s", help="bundled profile, or folder of one (default: s)")
+    p.add_argument("-precision", choices=PRECISIONS, help="of the networks that are written")
+    p.add_argument("-check", action="store_true", help="compare every network with torch; exit code 1 where one is off")
+    p.add_argument("-of", choices=("text", "json"), default="text", help="how a report is printed (default: text)")
+    p.add_argument("-i", dest="inputs", action="append", type=Path, default=[], metavar="FILE",
+                   help="picture or video to calibrate with; may be given several times")
+    p.add_argument("-held", action="append", type=Path, default=[], metavar="FILE",
+                   help="picture or video to judge with; may be given several times")
+    p.add_argument("-frames", type=int, default=10, help="frames of each video (default: 10)")
+    p.add_argument("-step", type=int, default=2, help="every how many frames one is taken (default: 2)")
+    p.add_argument("-side", type=int, default=448, help="longer side of the pictures at most (default: 448)")
+    p.add_argument("-bits", type=float, default=0.01, help="share that the rate may rise by (default: 0.01)")
+    p.add_argument("-view", type=float, default=45.0, help="dB that views agree by at least (default: 45)")
+    p.add_argument("output", nargs="?", type=Path, help="folder of the new profile")
+    return p
+
+
+def main(arguments: list[str]) -> int:
+    """Write a profile, or compare one. Returns the exit code."""
+    options = parser().parse_args(arguments)
+    if options.check == (options.precision is not None):
+        parser().error("expected either -precision with an output folder, or -check")
+    if options.check != (options.output is None):
+        parser().error("-check takes no output" if options.check else "the output folder is missing")
+    if min(options.frames, options.step) < 1 or options.side < 64:
+        parser().error("expected -frames and -step of 1 or more, and -side of 64 or more")
+    if options.precision == "int8" and not (options.inputs and options.held):
+        parser().error("-precision int8: expected -i FILE to calibrate with and -held FILE to judge with")
+    for package in ("onnx", "torch") if options.check else ("onnx",):
+        if importlib.util.find_spec(package) is None:
+            raise SystemExit(f"duoview export: {package}: not installed; pip install 'duoview[train]'")
+    profile = Profile(options.profile)
+    return _check(profile, options.of) if options.check else _write(profile, options)
+
+
+def _check(profile: Profile, form: str) -> int:
+    from duoview.export.parity import report
+
+    found = report(profile)
+    passed = all(item.passed for item in found)
+    if form == "json":
+        print(json.dumps({"passed": passed, "profile": profile.name, "sha256": profile.sha256.hex(),
+                          "networks": [asdict(item) for item in found]}, indent=1))
+    else:
+        for item in found:
+            print(f"{item.network:<16} {item.kind:<8} error {item.error:.2e}, tolerance {item.tolerance:.0e}, "
+                  f"{item.calls} calls: {'good' if item.passed else 'TOO FAR'}")
+    return 0 if passed else 1
+
+
+def _tell(trial: Trial) -> None:
+    cost = f"{trial.bits:+.2%} bits" if trial.bits is not None else f"views agree at {trial.view:.1f} dB"
+    speed = ", ".join(f"{value} times as fast with {n} thread(s)" for n, value in trial.speed.items())
+    print(f"{trial.network}, {trial.plan}: {cost}, {speed}: {'taken' if trial.accepted else 'not taken'}", flush=True)
+
+
+def _write(profile: Profile, options: argparse.Namespace) -> int:
+    from duoview.export.calibration import read_clip
+    from duoview.export.variant import Tolerance, write_fp32, write_int8
+
+    try:
+        if options.precision == "fp32":
+            digest = write_fp32(profile, options.output)
+        else:
+            if {path.resolve() for path in options.inputs} & {path.resolve() for path in options.held}:
+                raise ValueError("a file is after -i and after -held: expected others to judge with")
+            clips, held = ([read_clip(path, frames=options.frames, step=options.step, side=options.side)
+                            for path in paths] for paths in (options.inputs, options.held))
+            with tempfile.TemporaryDirectory() as work:
+                digest, _ = write_int8(profile, options.output, clips, held, Tolerance(options.bits, options.view),
+                                       Path(work), _tell)
+    except ValueError as error:
+        raise SystemExit(f"duoview export: {error}") from None
+    print(f"{options.output}: profile {profile.name!r} at {options.precision}, sha256 {digest}; its streams are those "
+          f"of {profile.sha256.hex()[:12]}...")
+    return 0

@@ -1,0 +1,73 @@
+"""``duoview doctor``: what this machine can do and why not more, with an exit code for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from duoview.backends import CpuBackend, Network, nvidia
+from duoview.pipelines import device_speed, doctor
+from duoview.pipelines.command import main
+from duoview.profile import EXACT, Profile
+
+
+@pytest.fixture(autouse=True)
+def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests are about machines without a GPU, wherever they run."""
+    monkeypatch.setattr(nvidia, "driver", lambda: nvidia.Driver(0, "", "present, but there is no GPU"))
+
+
+def test_doctor_reports_every_device_and_the_profile_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-of", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    devices = {item["name"]: item for item in document["devices"]}
+    assert devices["cpu"]["usable"] and devices.keys() == {"cpu", "cuda", "tensorrt"}
+    assert all(item["facts"] for item in devices.values())
+    (profile,) = (item for item in document["profiles"] if item["name"] == "s")
+    assert profile["usable"] and profile["golden"] == profile["passed"] > 0 and len(profile["sha256"]) == 64
+
+
+def test_doctor_fails_with_exit_code_1_when_the_profile_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-profile", "nowhere"]) == 1
+    assert "no such bundled profile" in capsys.readouterr().out
+
+
+def test_doctor_tells_of_every_network_where_it_runs_and_why_not_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-of", "json"]) == 0
+    networks = [item for item in json.loads(capsys.readouterr().out)["networks"] if item["profile"] == "s"]
+    assert {item["network"] for item in networks} == set(Profile("s").manifest["networks"])
+    assert {item["network"] for item in networks if item["exact"]} == set(EXACT)
+    for item in networks:
+        assert item["device"] == "cpu"
+        assert item["why_not"].keys() == {"cuda", "tensorrt"}
+        assert "no TensorRT backend" in item["why_not"]["tensorrt"]
+
+
+def test_doctor_names_a_network_that_no_device_computes_exactly(monkeypatch: pytest.MonkeyPatch,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    load = CpuBackend.load
+
+    def wrong(self: CpuBackend, path: Path) -> Network:
+        network = load(self, path)
+        return (lambda **inputs: [output + 1 for output in network(**inputs)]) if path.stem == "key_hyper" else network
+
+    monkeypatch.setattr(CpuBackend, "load", wrong)
+    assert main(["doctor"]) == 1
+    assert "on no device: key_hyper" in capsys.readouterr().out
+
+
+def test_doctor_measures_the_device_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch,
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(doctor, "measure", lambda profile, device: device_speed.measure(profile, device, seconds=.2))
+    assert main(["doctor", "-bench", "-of", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["bench"]
+    assert (found["device"], found["profile"]) == ("cpu", "s")
+    assert min(found["encoded"], found["decoded"]) >= 1
+    assert min(found["encode_fps"], found["decode_fps"], found["first_frame"]) > 0
+
+
+def test_doctor_does_not_measure_a_device_that_cannot_be_had(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "-bench", "-device", "tensorrt"]) == 1
+    assert "bench: not run" in capsys.readouterr().out

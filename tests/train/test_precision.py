@@ -1,0 +1,201 @@
+"""Profiles at another precision: what may change does, what streams depend on does not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from duoview import Decoder, Encoder, Profile, ProfileError
+from duoview.backends import CpuBackend
+from duoview.export import variant
+from duoview.export.calibration import Clip, samples
+from duoview.export.parity import difference, drawn_clip, report
+from duoview.export.precision import PLANS, chosen, quantised
+from duoview.export.restore import restore
+from duoview.export.torch_backend import TorchBackend
+from duoview.export.variant import ENCODER_NETWORKS, Tolerance, rate_change, write_fp32, write_int8
+from duoview.golden import exact_inputs
+from duoview.pipelines.command import main
+from duoview.precision_base import shared_networks
+from duoview.profile import EXACT
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return drawn_clip()
+
+
+@pytest.fixture(scope="module")
+def int8(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """Everything that is tried in 8 bits, whatever it costs: the drawn clip tells nothing of real pictures."""
+    folder = tmp_path_factory.mktemp("int8")
+    write_int8(profile, folder / "profile", [clip], [clip], Tolerance(bits=10.0, view=10.0), folder)
+    return Profile(folder / "profile")
+
+
+def operators(profile: Profile, network: str) -> set[str]:
+    return {node.op_type for node in onnx.load(str(profile.path(network))).graph.node}
+
+
+def test_networks_of_encoder_and_view_compute_in_8_bits_and_no_others_do(int8: Profile) -> None:
+    inside = {name for name in int8.manifest["networks"] if "QuantizeLinear" in operators(int8, name)}
+    assert inside == {*ENCODER_NETWORKS, "decoder"}
+
+
+def test_what_streams_depend_on_is_the_same_to_the_byte(profile: Profile, int8: Profile) -> None:
+    shared = shared_networks(profile.manifest)
+    assert {*EXACT, "key_synthesis", "inter_synthesis"} <= set(shared)
+    assert all(profile.path(name).read_bytes() == int8.path(name).read_bytes() for name in shared)
+    assert all(result.passed for result in int8.verify())
+    assert int8.sha256 != profile.sha256
+    assert int8.stream_hash == profile.stream_hash
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_networks_give_equal_integers_beside_8_bit_ones(profile: Profile, int8: Profile, name: str) -> None:
+    backend = CpuBackend(1)
+    base, ours = profile.load(name, backend), int8.load(name, backend)
+    for height, width, saturate in ((9, 11, False), (4, 5, True)):
+        inputs = exact_inputs(name, profile.manifest["sizes"], height, width, saturate)
+        assert all(np.array_equal(a, b) for a, b in zip(base(**inputs), ours(**inputs), strict=True))
+
+
+@pytest.mark.parametrize("encoding", ["base", "int8"])
+def test_either_profile_decodes_what_the_other_encoded(profile: Profile, int8: Profile, clip: Clip,
+                                                       encoding: str) -> None:
+    by = {"base": profile, "int8": int8}
+    first = clip.frames[0]
+    encoder = Encoder(first.width, first.height, q=30, gop=8, profile=by[encoding], threads=1)
+    packets = [packet for frame in clip.frames for packet in encoder.encode(frame)]
+    for other in by.values():
+        decoder = Decoder(profile=other, threads=1, strict=True)
+        assert sum(len(decoder.decode(packet)) for packet in packets) == len(clip.frames)
+        assert decoder.symbols_sha256() == encoder.symbols_sha256()
+
+
+def test_a_profile_that_differs_from_its_base_where_streams_depend_is_refused(int8: Profile, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(int8.folder, folder)
+    manifest = json.loads((folder / "profile.json").read_text())
+
+    def written(**entries: Any) -> Path:
+        (folder / "profile.json").write_text(json.dumps({**manifest, **entries}))
+        return folder
+
+    networks = {**manifest["networks"], "key_hyper": {**manifest["networks"]["key_hyper"], "sha256": "0" * 64}}
+    with pytest.raises(ProfileError, match="differs from its base in key_hyper"):
+        Profile(written(networks=networks))
+    with pytest.raises(ProfileError, match="differs from its base in tables"):
+        Profile(written(tables={"file": "tables.npz", "sha256": "0" * 64}))
+    with pytest.raises(ProfileError, match="expected a file in"):
+        Profile(written(base={**manifest["base"], "file": "../base.json"}))
+    with pytest.raises(ProfileError, match="the manifest says"):
+        Profile(written(base={**manifest["base"], "sha256": "0" * 64}))
+    with pytest.raises(ProfileError, match="unusable base"):
+        Profile(written(base={}))
+    (folder / "base.json").unlink()
+    with pytest.raises(ProfileError, match="cannot read the manifest of its base"):
+        Profile(written())
+
+
+def test_training_does_not_go_on_from_weights_in_8_bits(int8: Profile) -> None:
+    with pytest.raises(ProfileError, match="expected the profile that it was exported from"):
+        restore(int8.folder)
+
+
+def test_float32_weights_compute_the_same_numbers(profile: Profile, tmp_path: Path) -> None:
+    write_fp32(profile, tmp_path / "wide")
+    wide = Profile(tmp_path / "wide")
+    assert "Cast" in operators(profile, "decoder")
+    kinds = {constant.data_type for constant in onnx.load(str(wide.path("key_analysis"))).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 not in kinds
+    z = np.random.default_rng(1).normal(size=(1, wide.sizes.latent, 16, 24)).astype(np.float32)
+    for name, inputs in (("decoder", {"z": z}), ("key_analysis", {"z": z, "q": np.array([20])})):
+        expected, found = (p.load(name, CpuBackend(1))(**inputs) for p in (profile, wide))
+        assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+def test_plans_take_fewer_convolutions_one_after_another(profile: Profile) -> None:
+    model = onnx.load(str(profile.path("inter_analysis")))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}.{number}"
+    taken = [set(chosen(model, plan)) for plan in PLANS]
+    assert all(more > fewer for more, fewer in itertools.pairwise(taken))
+
+
+def test_the_strictest_tolerance_leaves_every_network_as_it_is(profile: Profile, clip: Clip, tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("encoder",))
+    monkeypatch.setattr(variant, "PLANS", PLANS[-2:])
+    _, trials = write_int8(profile, tmp_path / "profile", [clip], [clip], Tolerance(bits=-10.0, view=200.0), tmp_path)
+    written = Profile(tmp_path / "profile")
+    assert [(trial.network, trial.plan) for trial in trials] == [
+        ("encoder", "trunk"), ("encoder", "pointwise"), ("decoder", "trunk"), ("decoder", "pointwise")]
+    assert not any(trial.accepted for trial in trials)
+    assert written.manifest["networks"] == profile.manifest["networks"]
+
+
+def test_calibration_without_samples_is_an_error(profile: Profile) -> None:
+    with pytest.raises(ValueError, match="no samples to calibrate with"):
+        quantised(onnx.load(str(profile.path("encoder"))), [], PLANS[0])
+
+
+def test_rate_change_is_what_a_curve_was_moved_by() -> None:
+    base = [(1000.0, 25.0), (2000.0, 29.0), (4000.0, 33.0)]
+    assert rate_change(base, base) == pytest.approx(0)
+    assert rate_change(base, [(1.05 * size, db) for size, db in base]) == pytest.approx(0.05)
+    with pytest.raises(ValueError, match="no PSNR in common"):
+        rate_change(base, [(size, db + 20) for size, db in base])
+
+
+def test_torch_agrees_with_onnxruntime_on_every_network_within_the_stated_tolerance(profile: Profile, int8: Profile
+                                                                                    ) -> None:
+    for one in (profile, int8):
+        found = report(one)
+        assert {item.network for item in found} == set(one.manifest["networks"])
+        assert all(item.passed for item in found), [item for item in found if not item.passed]
+    assert {item.kind for item in found} == {"exact", "float", "rounded", "int8"}
+
+
+def test_the_parity_report_sees_a_network_that_is_off(profile: Profile, clip: Clip) -> None:
+    call = samples(profile, [clip])["encoder"][0]
+    (expected,) = TorchBackend().load(profile.path("encoder"))(**call)
+    assert difference(expected, np.multiply(expected, 1.001)) == pytest.approx(1e-3, rel=1e-2)
+    assert difference(expected, expected[..., 1:]) == float("inf")
+
+
+def test_the_command_writes_a_profile_and_checks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "-precision", "fp32", str(tmp_path / "wide")]) == 0
+    assert "at fp32, sha256" in capsys.readouterr().out
+    assert main(["export", "-check", "-of", "json", "-profile", str(tmp_path / "wide")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is True
+    assert all(item["error"] <= item["tolerance"] for item in document["networks"])
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([], "either -precision"),
+    (["-precision", "int8", "out"], "-i FILE to calibrate with"),
+    (["-precision", "fp32"], "the output folder is missing"),
+    (["-check", "out"], "-check takes no output"),
+])
+def test_the_command_says_what_is_missing(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_clips_to_judge_with_must_be_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "-precision", "int8", "-i", "a.mp4", "-held", "a.mp4", str(tmp_path / "out")]) == 1
+    assert "expected others to judge with" in capsys.readouterr().err
