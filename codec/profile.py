@@ -16,6 +16,7 @@ from duoview import kernels
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.precision_base import base_sha256
 from duoview.sequence import PROFILE_HASH_BYTES
 from duoview.texture.tables import TextureTables, read_tables
 
@@ -92,8 +93,8 @@ class Profile:
         self.folder = folder
         self._texture_sizes: dict[str, int] = {}
         self.sha256 = hashlib.sha256(raw).digest()
-        #: What streams carry of it.
-        self.stream_hash = self.sha256[:PROFILE_HASH_BYTES]
+        #: What streams carry: of its own digest, or, for a profile at another precision, of its base's.
+        self.stream_hash = (base_sha256(self.manifest, folder) or self.sha256)[:PROFILE_HASH_BYTES]
         try:
             coder_tables = str(self.manifest["coder_tables"])
             self.name = str(self.manifest["name"])

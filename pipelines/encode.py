@@ -12,6 +12,7 @@ import av
 
 from duoview.errors import LimitError
 from duoview.inner.settings import CODEC_NAMES, ENCODERS, GUIDES, LATENCIES
+from duoview.machine_choice import MachineChoice, OperatingPoint, choose
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
@@ -75,6 +76,9 @@ _INNER_OPTIONS = {
     "roi": "roi",
     "background": "background",
 }
+#: Of them those that say how an encoder is used, whichever it is.
+_EITHER = ("latency",)
+_Q, _GOP = 24, 50
 _PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
 _MACHINES = one_of("neural", "inner", "copy", "auto")
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
@@ -101,7 +105,7 @@ TABLE = (
     CommandOption("g", "frames", "from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
     CommandOption("profile", "name", "bundled profile or folder (s)", _OUTPUT),
     CommandOption("machine", "codec", "codec of the machine layer: neural, inner (a standard codec inside), copy (the "
-                  "input's packets as they are), auto (inner)", _OUTPUT, _MACHINES),
+                  "input's packets as they are), auto (by what was measured with the profile)", _OUTPUT, _MACHINES),
     CommandOption("inner_codec", "codec", "inner: h264, hevc or av1 (hevc)", _OUTPUT, one_of(*CODEC_NAMES)),
     CommandOption("inner_encoder", "name", "inner: libavcodec's encoder, e.g. libx265 or hevc_nvenc", _OUTPUT,
                   one_of(*ENCODERS)),
@@ -155,6 +159,8 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     job = read_job(line)
     claim(job.output, job.source.url, line.globals, console)
+    if job.chosen is not None:
+        console.info(f"{job.output}: machine codec {job.machine}, chosen by auto: {job.chosen.reason}")
     progress_url = line.globals.get("progress")
     stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
     work = carry if job.machine == "copy" else encode
@@ -190,18 +196,20 @@ def read_job(line: CommandLine) -> EncodeJob:
         maps=output.get("map", ()),
         copy_audio=copies_audio and not output.get("an"),
     )
-    machine = output.get("machine", "neural")
-    machine = "inner" if machine == "auto" else machine
+    machine, chosen = output.get("machine", "neural"), None
+    if machine == "auto":
+        chosen = _chosen(output)
+        machine = chosen.machine
     if machine == "copy":
         refuse_recoding(source, output)
-    quality = output.get("q:v", output.get("q", 48 if machine == "copy" else 24))
+    quality = output.get("q:v", output.get("q", 48 if machine == "copy" else _Q))
     return EncodeJob(
         source=settings,
         output=output.url,
         format=output.get("f"),
         filters=output.get("vf", output.get("vf:v", "")),
         q=quality,
-        gop=output.get("g", 50),
+        gop=output.get("g", _GOP),
         profile=output.get("profile", "s"),
         device=line.globals.get("device", "cpu"),
         threads=output.get("threads", 0),
@@ -212,9 +220,23 @@ def read_job(line: CommandLine) -> EncodeJob:
             frames=output.get("frames:v", output.get("frames")),
         ),
         machine=machine,
-        inner=_inner_options(output, machine),
+        chosen=chosen,
+        inner=_inner_options(output, machine, chosen=chosen is not None),
         texture=_texture_options(output, machine),
     )
+
+
+def _chosen(output: FileArguments) -> MachineChoice:
+    """What ``-machine auto`` comes to: options that only one codec has decide, else what was measured."""
+    named = [option for option in _INNER_OPTIONS if option not in _EITHER
+             and output.get(f"{option}:v", output.get(option)) is not None]
+    if output.get("texture", Depths(0)).most():
+        return MachineChoice("neural", "-texture belongs to it")
+    if named:
+        return MachineChoice("inner", f"-{named[0]} belongs to it")
+    stills = output.get("g", _GOP) == 1 or output.get("frames:v", output.get("frames")) == 1
+    point = OperatingPoint(output.get("q:v", output.get("q", _Q)), output.get("latency", "full"), stills)
+    return choose(Profile(output.get("profile", "s")), point)
 
 
 def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
@@ -231,14 +253,19 @@ def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
     return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key"}
 
 
-def _inner_options(output: FileArguments, machine: str) -> dict[str, Any]:
-    """The options of dv_encode that belong to the inner codec, by its names. Raises UsageError without that codec."""
+def _inner_options(output: FileArguments, machine: str, *, chosen: bool) -> dict[str, Any]:
+    """The options of dv_encode that belong to the inner codec, by its names. Raises UsageError without that codec.
+
+    chosen: by ``auto``, which takes neural with any latency: it has none.
+    """
     found: dict[str, Any] = {}
     for option, name in _INNER_OPTIONS.items():
         value = output.get(f"{option}:v", output.get(option))
         if value is None:
             continue
         if machine != "inner":
+            if chosen and option in _EITHER:
+                continue
             raise UsageError(f"-{option}: belongs to the inner codec; expected -machine inner with it")
         found[name] = "|".join(value) if option == "roi" else float(value) if option == "background" else value
     if "encoder" in found:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from duoview.machine_choice import MachineChoice
+
 from .cut import Cut
 from .inputs import InputSettings
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """What one call encodes, from what, to where."""
+    """What one call encodes, from what, to where. chosen: what ``auto`` came to, where it was asked for."""
 
     source: InputSettings
     output: str
@@ -27,6 +29,7 @@ class EncodeJob:
     rate: Fraction | None
     cut: Cut
     machine: str = "neural"
+    chosen: MachineChoice | None = None
     inner: Mapping[str, Any] = field(default_factory=dict)
     texture: Mapping[str, Any] = field(default_factory=dict)
 
