@@ -23,6 +23,7 @@ OURS = {
     "dv_human": "duoview.plugins.filters.dv_human:Human",
     "dv_texture": "duoview.plugins.filters.dv_texture:Texture",
     "dv_detect": "duoview.plugins.filters.dv_detect:Detect",
+    "dv_guard": "duoview.plugins.filters.dv_guard:Guard",
     "dv_track": "duoview.plugins.filters.dv_track:Track",
     "dv_trigger": "duoview.plugins.filters.dv_trigger:Trigger",
     "dv_roi": "duoview.plugins.filters.dv_roi:Roi",

@@ -33,6 +33,7 @@ class Stage(Flow):
     name: ClassVar[str]
     input: LinkType = LinkType.VIDEO
     output: LinkType = LinkType.VIDEO
+    pads: ClassVar[tuple[str, ...]] = ()  # what its inputs are called, of a stage with several
     timeline: ClassVar[bool] = False  # it gives one frame for each frame, in order: graph strings may say enable=
 
     @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Stage(Flow):
         self.before: Link | None = None
         self._seen: Link | None = None
         self._facts: tuple[Any, ...] = ()  # of the last item, from which `_seen` was made
-        self._waiting: deque[Item] = deque()
+        self._waiting: deque[Any] = deque()
         self._coming: Iterator[Item] | None = None
         self._ended = False
         self._drained = False
@@ -135,7 +136,7 @@ class Stage(Flow):
             else:
                 raise end_of_stream()
 
-    def _settle(self, item: Item) -> None:
+    def _settle(self, item: Any) -> None:
         facts: tuple[Any, ...] = (self.before, item.time_base, item.duration)
         if isinstance(item, av.VideoFrame):
             facts += (item.width, item.height, item.format.name)
@@ -169,7 +170,11 @@ def stage_summary(stage: type[Stage]) -> str:
 def stage_help(stage: type[Stage]) -> str:
     """The generated help text of a stage: what it does, its pads, and each option with its limits and default."""
     lines = [f"Filter {stage.name}", f"  {stage_summary(stage)}"]
-    lines += [f"    Input:  {stage.input.value}", f"    Output: {stage.output.value}"]
+    if stage.pads:
+        lines.append("    Inputs: " + ", ".join(f"{pad} ({stage.input.value})" for pad in stage.pads))
+    else:
+        lines.append(f"    Input:  {stage.input.value}")
+    lines.append(f"    Output: {stage.output.value}")
     if stage.timeline:
         lines.append("    Takes part in the timeline: enable=EXPRESSION")
     options = describe_options(stage.Options)

@@ -344,8 +344,9 @@ class StageConformance:
     # What the rules are made of.
 
     def stage(self) -> Stage:
-        """A new stage, closed at the end of a with block."""
-        return self.make()
+        """A new stage, closed at the end of a with block; one with several inputs gets each item at all of them."""
+        made = self.make()
+        return made if len(made.input_types) == 1 else _AllInputs(made)
 
     def takes_frames(self) -> bool:
         """Whether the stage's input is video frames; asked of one stage only, as making one may take its time."""
@@ -386,6 +387,33 @@ def check_stage(make: Callable[[], Stage], **traits: Any) -> None:
             getattr(suite, rule)()
         except AssertionError as error:
             raise AssertionError(f"{rule.removeprefix('test_').replace('_', ' ')}: {error}") from error
+
+
+class _AllInputs(Stage):
+    """A stage with several inputs that gets the same at all of them."""
+
+    name = "all_inputs"
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+        self.input, self.output, self.label = stage.input, stage.output, stage.label
+
+    def push(self, item: Item | None) -> None:
+        for pad in range(len(self.stage.input_types)):
+            self.stage.feed(item, pad)
+
+    def poll(self, pad: int) -> Any:
+        return self.stage.poll(pad)
+
+    def filter(self, item: Any) -> Iterable[Any]:
+        raise NotImplementedError("polled of the stage itself")
+
+    def reset(self) -> None:
+        self.stage.reset()
+
+    def close(self) -> None:
+        self.stage.close()
 
 
 class _Suite(StageConformance):

@@ -76,3 +76,33 @@ def write(path: Path, nodes: Sequence[Any], sources: Sequence[Any], sinks: Seque
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path
+
+
+def cell_detector(path: Path, size: int = 64) -> Path:
+    """Write a YOLOv8 network that sees objects of 8x8 pixels: in each cell of its input one of class 0 whose score is
+    the cell's mean red, and one of class 1 with its mean blue."""
+    cells, rest = (size // 8) ** 2, (size // 16) ** 2 + (size // 32) ** 2
+    pick = np.zeros((2, 3, 1, 1), np.float32)
+    pick[0, 0], pick[1, 2] = 1, 1  # red and blue of channels red, green, blue
+    boxes = np.full((1, 4, cells + rest), 8, np.float32)
+    centres = np.arange(size // 8, dtype=np.float32) * 8 + 4
+    boxes[0, 0, :cells], boxes[0, 1, :cells] = np.tile(centres, size // 8), np.repeat(centres, size // 8)
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Conv", ["means", "pick"], ["colours"]),
+        helper.make_node("Reshape", ["colours", "row"], ["seen"]),
+        helper.make_node("Mul", ["seen", "nothing"], ["nought"]),
+        helper.make_node("ReduceSum", ["nought", "axes"], ["column"], keepdims=1),
+        helper.make_node("Add", ["column", "unseen"], ["others"]),
+        helper.make_node("Add", ["column", "boxes"], ["places"]),
+        helper.make_node("Concat", ["seen", "others"], ["scores"], axis=2),
+        helper.make_node("Concat", ["places", "scores"], ["output0"], axis=1),
+    ]
+    tensors = [numpy_helper.from_array(pick, "pick"), numpy_helper.from_array(boxes, "boxes"),
+               numpy_helper.from_array(np.array([-1, 2, cells], np.int64), "row"),
+               numpy_helper.from_array(np.zeros(1, np.float32), "nothing"),
+               numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+               numpy_helper.from_array(np.zeros((1, 2, rest), np.float32), "unseen")]
+    source = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])
+    sink = helper.make_tensor_value_info("output0", TensorProto.FLOAT, ["batch", 6, cells + rest])
+    return write(path, nodes, [source], [sink], tensors, {"names": "{0: 'red', 1: 'blue'}", "task": "detect"})

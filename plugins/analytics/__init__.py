@@ -9,12 +9,13 @@ from duoview.plugins.analytics.onvif import OnvifSink
 from duoview.plugins.analytics.record import Record
 from duoview.plugins.analytics.sink import Sink
 from duoview.plugins.analytics.sinks import SINKS, open_sink
-from duoview.plugins.analytics.timed_data import TimedDataSink, read_records
+from duoview.plugins.analytics.timed_data import KlvSink, TimedDataSink, read_records
 from duoview.plugins.analytics.webvtt import WebVttSink
 
 __all__ = [
     "SINKS",
     "JsonLinesSink",
+    "KlvSink",
     "MqttSink",
     "OnvifSink",
     "Record",

@@ -12,11 +12,11 @@ from .json_lines import JsonLinesSink
 from .mqtt import MqttSink
 from .onvif import OnvifSink
 from .sink import Sink, without_password
-from .timed_data import TimedDataSink
+from .timed_data import KlvSink, TimedDataSink
 from .webvtt import WebVttSink
 
 SINKS: dict[str, type[Sink]] = {"jsonl": JsonLinesSink, "mqtt": MqttSink, "onvif": OnvifSink, "webvtt": WebVttSink,
-                                "data": TimedDataSink}
+                                "data": TimedDataSink, "klv": KlvSink}
 _EXTENSIONS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".xml": "onvif", ".vtt": "webvtt", ".ts": "data", ".mp4": "data"}
 
 

@@ -1,4 +1,4 @@
-"""Timed data in MPEG-TS and MP4: a `bin_data` stream whose packets are records in JSON, beside the pictures or alone.
+"""Timed data in MPEG-TS and MP4: a stream whose packets are records in JSON, or KLV, beside the pictures or alone.
 
 Each packet is one frame's record, UTF-8 JSON as `Record.to_dict` says, at the frame's own time. MPEG-TS gives such a
 stream a PID of private data (stream type 6), MP4 a timed metadata track; other containers take none.
@@ -20,11 +20,13 @@ from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFou
 from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.errors import FrameError
 
+from .key_length_value import DOCUMENT, DUOVIEW_KEY, UAS_KEY, read_sets, sets_of
 from .record import AS_ESCAPE, Record
 from .sink import Sink
 
 #: What containers call themselves that take the stream.
 FORMATS = ("mpegts", "mp4")
+_ENDINGS = {"mpegts": ".ts", "mp4": ".mp4"}
 #: libavformat cuts a packet in MPEG-TS that is larger than this, and its second half has no time.
 MAX_BYTES = 200_000
 #: Every record is in the file at once; in MP4 when the next one comes, as a fragment of its own.
@@ -44,20 +46,28 @@ class TimedDataSink(Sink):
     Raises ContainerFormatError for a format that cannot hold it, ContainerNotFoundError and ContainerError for a file.
     """
 
+    codec = "bin_data"  # as libavcodec calls it
+    words = "timed data"
+    formats: tuple[str, ...] = FORMATS
+
     def __init__(self, target: str | os.PathLike[str] | OutputContainer, **options: Any) -> None:
         super().__init__(**options)
         self._own = not isinstance(target, OutputContainer)
         self._container: OutputContainer | None = target if isinstance(target, OutputContainer) else _open(target)
         self._name = str(getattr(self._container, "name", ""))
         format_name = self._container.format.name
-        if format_name not in FORMATS:
+        if format_name not in self.formats:
             if self._own:
                 self._container.close()
-            raise ContainerFormatError(f"{self._name}: {format_name} holds no timed data: expected .ts or .mp4",
-                                       name=self._name)
-        self._stream: Any = self._container.add_data_stream("bin_data")
+            raise ContainerFormatError(f"{self._name}: {format_name} holds no {self.words}: expected "
+                                       f"{' or '.join(_ENDINGS[one] for one in self.formats)}", name=self._name)
+        self._stream: Any = self._container.add_data_stream(self.codec)
         self._stream.time_base = Fraction(1, 90000)
         self._last: Fraction | None = None
+
+    def content(self, record: Record) -> bytes:
+        """What goes into the packet of a record."""
+        return record.to_json().encode(errors=AS_ESCAPE)
 
     def write_record(self, record: Record) -> None:
         time = record.time
@@ -66,7 +76,7 @@ class TimedDataSink(Sink):
         if self._last is not None and time <= self._last:
             raise FrameError(f"timed data: a frame of {float(time):.3f} s after one of {float(self._last):.3f} s: "
                              "expected times that rise")
-        content = record.to_json().encode(errors=AS_ESCAPE)
+        content = self.content(record)
         if len(content) > MAX_BYTES:
             raise FrameError(f"timed data: {len(content)} bytes for the frame of pts {record.pts}: expected at most "
                              f"{MAX_BYTES}; give fewer objects, by a higher confidence")
@@ -94,8 +104,19 @@ class TimedDataSink(Sink):
                 raise translate(error, self._name, "finish") from error
 
 
+class KlvSink(TimedDataSink):
+    """Writes the records of frames as KLV into MPEG-TS, as `key_length_value` says. Frames need UTC."""
+
+    codec = "klv"
+    words = "KLV"
+    formats = ("mpegts",)
+
+    def content(self, record: Record) -> bytes:
+        return sets_of(record)
+
+
 def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[Fraction, dict[str, Any]]]:
-    """The records of a file, each with its time in seconds of the file, in order.
+    """The records of a file, JSON or KLV, each with its time in seconds of the file, in order.
 
     Raises ContainerFormatError for a file without timed data, ContainerError for data that is no record.
     """
@@ -118,20 +139,33 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[Fraction, dict[
                 return
             if packet.size == 0 or packet.pts is None or packet.time_base is None:
                 continue  # the end of the stream
-            try:
-                content = json.loads(bytes(packet))
-            except ValueError as error:
-                raise ContainerError(f"{name}: the data at {packet.pts * packet.time_base} s is no JSON: {error}",
-                                     name=name) from error
-            if not isinstance(content, dict):
-                raise ContainerError(f"{name}: the data at {packet.pts * packet.time_base} s is no record: it is "
-                                     f"{type(content).__name__}, expected an object", name=name)
-            yield Fraction(packet.pts) * Fraction(packet.time_base), content
+            time, data = Fraction(packet.pts) * Fraction(packet.time_base), bytes(packet)
+            for document in _documents(data, f"{name}: the data at {time} s", name):
+                yield time, document
+
+
+def _documents(data: bytes, what: str, name: str) -> Iterator[dict[str, Any]]:
+    """The record of a packet; none in KLV sets of others."""
+    documents = [data]
+    if data.startswith(UAS_KEY[:4]):
+        try:
+            documents = [one.items[DOCUMENT] for one in read_sets(data)
+                         if one.key == DUOVIEW_KEY and DOCUMENT in one.items]
+        except ContainerError as error:
+            raise ContainerError(f"{what}: {error}", name=name) from None
+    for text in documents:
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise ContainerError(f"{what} is no JSON: {error}", name=name) from error
+        if not isinstance(content, dict):
+            raise ContainerError(f"{what} is no record: it is {type(content).__name__}, expected an object", name=name)
+        yield content
 
 
 def _open(target: str | os.PathLike[str]) -> OutputContainer:
     name = str(target)
-    form = {".ts": "mpegts", ".mp4": "mp4"}.get(Path(name).suffix.lower())
+    form = {ending: form for form, ending in _ENDINGS.items()}.get(Path(name).suffix.lower())
     if form is None:
         raise ContainerFormatError(f"{name}: expected a name that ends in .ts or .mp4", name=name)
     if not Path(name).parent.is_dir():  # PyAV opens the file when the first packet comes

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import av
 
@@ -30,6 +30,7 @@ class Encode(Stage):
     """Encode frames for machines: one access unit a frame, by our networks or by a standard codec inside."""
 
     name = "dv_encode"
+    latency: ClassVar[str] = "full"  # what auto is
     input = LinkType.VIDEO
     output = LinkType.ACCESS_UNITS
 
@@ -46,7 +47,8 @@ class Encode(Stage):
         codec: str = option("hevc", choices=tuple(CODEC_NAMES), help="inner: the standard codec")
         encoder: str = option("", help="inner: libavcodec's encoder; software where none is named")
         preset: str = option("", help="inner: the encoder's own preset")
-        latency: str = option("full", choices=LATENCIES, help="inner: look ahead and reorder, or zero")
+        latency: str = option("auto", choices=("auto", *LATENCIES), help="inner: look ahead and reorder, or zero; "
+                              "auto: full, and zero in duoview run")
         bf: int = option(-1, min=-1, max=16, help="inner: frames between references, -1 for the encoder's choice")
         b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
         maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
@@ -114,7 +116,7 @@ class Encode(Stage):
             codec=options.codec,
             encoder=options.encoder,
             preset=options.preset,
-            latency=options.latency,
+            latency=self.latency if options.latency == "auto" else options.latency,
             b_frames=None if options.bf < 0 else options.bf,
             threads=options.threads,
             bit_rate=options.b,
