@@ -50,6 +50,8 @@ COMMANDS = {
     "filters": Command("list our filters, and libavfilter's", "duoview.pipelines.filters"),
     "doctor": Command("what this machine can do, and why not more", "duoview.pipelines.doctor"),
     "bench": Command("measurements, in the folder of the checkout", "duoview.pipelines.bench"),
+    "export": Command("a profile's networks at another precision, or compared with torch (extra: train)",
+                      "duoview.pipelines.export"),
     "train": Command("a profile from folders of images and videos (extra: train)", "duoview.pipelines.train"),
 }
 

@@ -83,6 +83,7 @@ def our_filters(console: Console) -> list[dict[str, Any]]:
                 "name": entry.name,
                 "summary": stage_summary(stage),
                 "input": stage.input.value,
+                "inputs": list(stage.pads),
                 "output": stage.output.value,
                 "package": entry.package or "duoview",
                 "options": options,

@@ -76,6 +76,7 @@ class LiveSource:
         video: int = 0,
         audio: bool = False,
         queue_size: int = 8,
+        backlog: int = 1,
         packet_queue_bytes: int = 32 << 20,
         max_staleness: float = 0.5,
         rate: float | None = None,
@@ -99,15 +100,17 @@ class LiveSource:
             live: whether the source goes on for ever, so that its end is a loss. None: a file does not; HTTP does
                 unless its duration is known; all else does.
             mode: what gives way when the consumer is slower than the camera. ``every_frame``: nothing, the reader
-                waits (and the camera, or its network, drops); ``freshest``: a waiting frame is replaced by a newer
-                one, packets are refused up to the next key frame when their queue is full, and packets are left
-                undecoded up to a key frame while decoding is behind; ``auto``: ``freshest`` for live sources,
+                waits (and the camera, or its network, drops); ``freshest``: the oldest waiting frame gives way
+                to a newer one, packets are refused up to the next key frame when their queue is full, and packets are
+                left undecoded up to a key frame while decoding is behind; ``auto``: ``freshest`` for live sources,
                 ``every_frame`` for files. Files never drop.
             frames: whether frames are decoded.
             packets: whether packets are kept for `packets`. With both, consume both, each in a thread.
             video: which of the video streams, from 0.
             audio: whether packets of audio streams are given too.
             queue_size: frames held for the consumer where none is replaced.
+            backlog: frames held in ``freshest``: with 1 the consumer gets the newest there is; more of them bridge a
+                moment in which it is slow.
             packet_queue_bytes: bytes of packets held.
             max_staleness: seconds decoding may be behind in ``freshest``.
             rate: frames a second to hand out at most; the others are decoded, and are no drops. None: all.
@@ -121,7 +124,7 @@ class LiveSource:
         _check(
             mode=mode, timeout=timeout, stall_after=stall_after, stable_after=stable_after, threads=threads,
             video=video, key_frame_timeout=key_frame_timeout, max_staleness=max_staleness,
-            packet_queue_bytes=packet_queue_bytes,
+            packet_queue_bytes=packet_queue_bytes, queue_size=queue_size, backlog=backlog,
         )  # fmt: skip
         if not frames and not packets:
             raise LimitError("live source: frames and packets are both off; expected at least one")
@@ -129,7 +132,7 @@ class LiveSource:
         self._peer_settings = PeerSettings(url, format, dict(options or {}), timeout, video, audio, threads)
         self._live = live if live is not None else self._peer_settings.live
         self._mode = mode
-        self._queue_size = queue_size
+        self._queue_size, self._backlog = queue_size, backlog
         self._key_frame_timeout = key_frame_timeout
         self._max_staleness = max_staleness
         self._thinning = Thinning(rate) if rate is not None else None
@@ -188,18 +191,19 @@ class LiveSource:
             raise
         return self
 
-    def close(self, timeout: float | None = None) -> bool:
+    def close(self, timeout: float | None = None, *, discard: bool = True) -> bool:
         """Stop, and wait until the reader's thread has ended; return whether it has.
 
         A read or open that is under way ends with its own timeout at the latest, and so does this, unless `timeout`
         (seconds) is shorter: then the thread ends by itself later. False also where the system does not come back (a
-        V4L2 device, a name look-up). What was not consumed is discarded. May be called more than once.
+        V4L2 device, a name look-up). What was not consumed is discarded unless `discard` is False: then it can still
+        be read, until a later close. May be called more than once.
         """
         self._stop.set()
         self._report(Event.STOP)
         for queue in (self._frames, self._packets):
             if queue is not None:
-                queue.close(discard=True)
+                queue.close(discard=discard)
         if self._thread is None:
             return True
         opening, reading = self._peer_settings.timeout
@@ -363,9 +367,8 @@ class LiveSource:
         self._connection.finite = finite
         waits = finite or self._mode == "every_frame"
         if self._frames is not None:
-            # Of frames that may be replaced, the newest is enough.
             self._frames.configure(
-                self._queue_size if waits else 1, Overflow.WAIT if waits else Overflow.DROP_OLDEST
+                self._queue_size if waits else self._backlog, Overflow.WAIT if waits else Overflow.DROP_OLDEST
             )
         if self._packets is not None:
             self._packets.configure(_PACKETS, Overflow.WAIT if waits else Overflow.REFUSE)

@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 
+from duoview.inner.priority import usual_priority
 from duoview.inner.short_streams import drain
 from duoview.plugins.errors import suggestion
 from duoview.plugins.graph import Graph
@@ -214,7 +215,8 @@ class VideoOutput:
                 context.color_range = 2 if pixel_format.startswith("yuvj") else self._colour.tags.range
             for index, source in self._copies.items():
                 self._targets[index] = self._container.add_stream_from_template(source)
-            context.open()
+            with usual_priority():
+                context.open()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             options = " ".join(f"-{key} {value}" for key, value in self._options.items())
             raise media_error(

@@ -13,7 +13,7 @@ from duoview.plugins.containers.failure import FAILURES
 
 from .errors import media_error
 from .live_packet import LivePacket
-from .segment_file import RecordedFile, SegmentFile, format_of
+from .segment_file import Content, RecordedFile, SegmentFile, content_of, format_of
 from .segment_index import Segment, SegmentIndex, read_segments
 
 
@@ -45,7 +45,7 @@ class Recorder:
             raise LimitError(f"recording {name!r}: seconds={seconds:g}: expected more than 0")
         self._check_format(format)
         self._seconds, self._format, self._sync = seconds, format, sync
-        self._index = SegmentIndex(Path(folder), name, sync=sync)
+        self._index = SegmentIndex(Path(folder), name, sync=sync, look=self._look)
         self._file: RecordedFile | None = None
         self._first: LivePacket | None = None
         self._gap = self._first_gap = self._unlisted = False
@@ -130,6 +130,10 @@ class Recorder:
 
     def _check_format(self, format: str) -> None:
         format_of(format)
+
+    def _look(self, path: Path) -> Content:
+        """What can be read of a file that a crash left. Raises OSError for one that cannot be opened."""
+        return content_of(path)
 
     def _create(self, path: Path, packet: LivePacket) -> RecordedFile:
         """The file that begins with this packet."""

@@ -31,17 +31,21 @@ FORMATS: dict[str, tuple[str, dict[str, str]]] = {
 # They take no ADTS headers, and libavformat cannot remove them once their own header is written.
 _BARE_AAC = ("mp4", "mov")
 # Errors that say nothing about what a file holds.
-_NOT_ITS_FAULT = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
+NOT_ITS_FAULT = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO))
 
 
 @dataclass
 class Content:
-    """What was put into a file, or found in one; `seconds` is from the first frame to the end of the last."""
+    """What was put into a file, or found in one; `seconds` is from the first frame to the end of the last.
+
+    texture: bytes of texture among `bytes`; None where nobody looked into the access units.
+    """
 
     packets: int = 0
     frames: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    texture: int | None = 0
     _begin: float | None = field(default=None, repr=False)
 
     def count(self, video: bool, size: int, begin: float, end: float) -> None:
@@ -143,7 +147,7 @@ def content_of(path: Path) -> Content:
 
     Raises OSError for one that cannot be opened: that says nothing about what it holds.
     """
-    content = Content()
+    content = Content(texture=None)
     try:
         with av.open(str(path), "r") as container:
             for packet in container.demux():
@@ -153,7 +157,7 @@ def content_of(path: Path) -> Content:
                     content.count(packet.stream.type == "video", packet.size, begin, end)
     except (av.error.FFmpegError, ValueError, IndexError) as error:
         number = getattr(error, "errno", None)
-        if number in _NOT_ITS_FAULT and not content.packets:
+        if number in NOT_ITS_FAULT and not content.packets:
             raise OSError(number, f"cannot look into it: {os.strerror(number)}", str(path)) from error
         return content  # cut off: what came before it counts
     return content

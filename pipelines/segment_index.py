@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ class Segment:
         connection: number of the connection it came by; None where a crash lost it.
         gap: something is missing between the segment before and this one. None where a crash lost that.
         recovered: it was found unfinished or unlisted, and may lack its last second.
+        texture: bytes of texture, of access units; None where nobody counted them.
     """
 
     number: int
@@ -54,13 +55,18 @@ class Segment:
     connection: int | None
     gap: bool | None
     recovered: bool = False
+    texture: int | None = None
 
 
 class SegmentIndex:
     """The index of one recording; one process holds it at a time."""
 
-    def __init__(self, folder: Path, name: str, *, sync: bool = True) -> None:
+    def __init__(
+        self, folder: Path, name: str, *, sync: bool = True, look: Callable[[Path], Content] = content_of
+    ) -> None:
         """Open or create the index of the recording `name` in a folder that exists, and list what a crash left.
+
+        `look` tells what can be read of a file.
 
         Raises ContainerError where another recorder holds it, ContainerFormatError where a line is damaged.
         """
@@ -68,7 +74,7 @@ class SegmentIndex:
             raise LimitError(f"recording {name!r}: expected letters, digits, '_', '-' and '.', as in cam1")
         self.folder, self.name = folder, name
         self.path = index_path(folder, name)
-        self._sync = sync
+        self._sync, self._look = sync, look
         self.last: Segment | None = None
         self._file = self.path.open("a+b", buffering=0)
         try:
@@ -114,7 +120,7 @@ class SegmentIndex:
         """
         recovered = []
         for _, path in sorted(self._unlisted()):
-            content = content_of(path)
+            content = self._look(path)
             if not content.frames:
                 path.unlink()
                 continue
@@ -156,6 +162,7 @@ class SegmentIndex:
             connection,
             gap,
             recovered,
+            content.texture,
         )
         self._append(json.dumps(asdict(segment)).encode() + b"\n")
         self.last = segment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import av
 
 import duoview
-from duoview.errors import LimitError
+from duoview.access_unit import parse_header
+from duoview.errors import BitstreamError, ContainerError, LimitError
 from duoview.plugins.containers.backgrounds import carried_background, missing_background, with_background
 from duoview.plugins.filters.dv_encode import UNKNOWN_RATE
 from duoview.plugins.links import Link
+from duoview.texture.cutting import texture_bytes
 
 from .live_packet import Capture, LivePacket, detached
 from .recorder import Recorder
-from .segment_file import Content, RecordedFile, sync_path
-from .segment_index import Segment
+from .segment_file import NOT_ITS_FAULT, Content, RecordedFile, sync_path
+from .segment_index import PART, Segment
 from .stream_layout import StreamInfo, StreamLayout
 
 #: All keep what was written up to a crash.
@@ -29,6 +32,35 @@ def unit_packet(packet: av.Packet[Any], link: Link, capture: Capture) -> LivePac
     base, rate = Fraction(packet.time_base), link.rate or UNKNOWN_RATE
     stream = StreamInfo(0, "video", "duoview", base, rate, link.width, link.height)
     return LivePacket(packet, stream, StreamLayout((stream,), b""), capture)
+
+
+def content_of_units(path: Path) -> Content:
+    """What can be read of a file of access units, to the first that cannot; empty for a file that holds none.
+
+    Raises OSError for one that cannot be opened: that says nothing about what it holds.
+    """
+    path.open("rb").close()
+    content = Content()
+    ending = path.name.removesuffix(PART).rpartition(".")[2]
+    try:
+        with duoview.open(str(path), format="mpegts" if ending == "ts" else ending) as container:
+            for packet in container.demux():
+                begin = float((packet.pts or 0) * packet.time_base)
+                end = begin + float((packet.duration or 0) * packet.time_base)
+                content.count(True, packet.size, begin, end)
+                content.texture = _with_texture_of(bytes(packet), content.texture)
+    except ContainerError as error:
+        if error.errno in NOT_ITS_FAULT and not content.packets:
+            raise OSError(error.errno, f"cannot look into it: {os.strerror(error.errno)}", str(path)) from error
+        return content  # cut off: what came before it counts
+    return content
+
+
+def _with_texture_of(unit: bytes, before: int | None) -> int | None:
+    try:
+        return None if before is None else before + texture_bytes(parse_header(unit))
+    except BitstreamError:
+        return None  # a unit that is damaged does not say
 
 
 class UnitFile:
@@ -58,6 +90,7 @@ class UnitFile:
         self._container.mux(detached(source, source.pts - shift, source.dts - shift))
         begin = float((source.pts - shift) * base)
         self.content.count(True, source.size, begin, begin + float((source.duration or 0) * base))
+        self.content.texture = _with_texture_of(bytes(source), self.content.texture)
 
     def close(self, *, sync: bool) -> None:
         """Write the end of the file; `sync`: and see it onto the disk. Raises ContainerError, OSError."""
@@ -83,6 +116,9 @@ class UnitRecorder(Recorder):
     def _check_format(self, format: str) -> None:
         if format not in UNIT_FORMATS:
             raise LimitError(f"recording access units to {format!r}: expected {' or '.join(UNIT_FORMATS)}")
+
+    def _look(self, path: Path) -> Content:
+        return content_of_units(path)
 
     def _create(self, path: Path, packet: LivePacket) -> RecordedFile:
         return UnitFile(path, self._format, packet.stream)

@@ -109,7 +109,7 @@ def test_help_goes_to_stdout_with_exit_code_0(words: list[str], capsys: pytest.C
     assert "duoview" in capsys.readouterr().out or words[-1:] == ["filter=scale"]
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("train", "bench")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("export", "train", "bench")])
 def test_every_command_lists_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "-h"]) == 0
     assert "-loglevel level" in capsys.readouterr().out
@@ -130,18 +130,3 @@ def test_filters_lists_ours_with_their_links_as_json(capsys: pytest.CaptureFixtu
     assert (ours["dv_encode"]["input"], ours["dv_encode"]["output"]) == ("video frames", "access units")
     native = {item["name"] for item in document["native"]}
     assert {"scale", "fps", "crop"} <= native and not {"overlay", "split", "volume", "testsrc"} & native
-
-
-def test_doctor_reports_every_device_and_the_profile_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "-of", "json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    devices = {item["name"]: item for item in document["devices"]}
-    assert devices["cpu"]["usable"] and devices.keys() == {"cpu", "cuda", "tensorrt"}
-    assert all(item["facts"] for item in devices.values())
-    (profile,) = (item for item in document["profiles"] if item["name"] == "s")
-    assert profile["usable"] and profile["golden"] == profile["passed"] > 0 and len(profile["sha256"]) == 64
-
-
-def test_doctor_fails_with_exit_code_1_when_the_profile_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "-profile", "nowhere"]) == 1
-    assert "no such bundled profile" in capsys.readouterr().out

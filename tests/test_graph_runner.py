@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import av
 import pytest
@@ -21,8 +21,9 @@ from duoview.pipelines.run.graph_output import GraphOutput
 from duoview.pipelines.run.graph_runner import GraphRunner, RunningGraph, Watch
 from duoview.pipelines.run.packet_runner import PacketRunner
 from duoview.plugins.graph import Graph
-from duoview.plugins.links import Link
+from duoview.plugins.links import Link, LinkType
 from duoview.plugins.stage import Stage
+from duoview.plugins.testing import picture
 
 CAMERA = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("camera_server.py"))))
 
@@ -60,7 +61,7 @@ class Fails(Stage):
 
 
 def source(url: str, **values: Any) -> LiveSource:
-    return LiveSource(url, timeout=(2, 1), stall_after=0.3, reconnect=Backoff(first=0.05, limit=0.1), **values)
+    return LiveSource(url, timeout=(20, 10), stall_after=5.0, reconnect=Backoff(first=0.05, limit=0.1), **values)
 
 
 def until(wanted: Any, within: float = 20.0) -> None:
@@ -161,16 +162,38 @@ def test_of_a_graph_with_two_cameras_one_that_goes_away_is_shown_as_it_was() -> 
     assert kept.times == sorted(kept.times)
 
 
-def test_a_camera_thinned_to_a_frame_in_many_seconds_has_no_gap_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+class Thinned:
+    """A camera's frames, each a quarter of a second after the one before it, as soon as they are asked for."""
+
+    finite, layout = False, None
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+        self.taken = 0
+
+    @property
+    def frames_ended(self) -> bool:
+        return self.left == self.taken
+
+    def read_frame(self, timeout: float | None = None) -> av.VideoFrame | None:
+        if self.frames_ended:
+            return None
+        self.taken += 1
+        return picture(self.taken - 1, 32, 32, rate=4)
+
+
+@pytest.mark.parametrize(("interval", "generations"), [(1 / 4, 1), (1 / 25, 6)])
+def test_a_camera_thinned_to_a_frame_in_many_seconds_has_no_gap_between_them(
+    interval: float, generations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(graph_runner, "MAX_GAP", 0.1)
-    kept = Kept()
-    with CAMERA.Camera() as camera, source(camera.url, rate=4) as live:
-        running = RunningGraph(Graph.parse("null"), {"in": "a"}, {"out": kept})
-        runner = GraphRunner("a", {"a": live}, [running], interval=1 / 4)
-        runner.start()
-        until(lambda: len(kept.times) > 4)
-        runner.stop()
-        assert runner.join(10) and runner.error is None and runner.generation == 1
+    kept, camera = Kept(), cast(LiveSource, Thinned(6))
+    running = RunningGraph(Graph.parse("null"), {"in": "a"}, {"out": kept})
+    runner = GraphRunner("a", {"a": camera}, [running], interval=interval)
+    runner.start()
+    until(runner.finished.is_set)
+    assert runner.join(10) and runner.error is None
+    assert (runner.generation, len(kept.times)) == (generations, 6)
 
 
 def test_the_end_of_packets_is_known_while_frames_are_still_to_be_taken() -> None:
@@ -183,3 +206,40 @@ def test_the_end_of_packets_is_known_while_frames_are_still_to_be_taken() -> Non
         assert live.packets_ended and not live.frames_ended and not live.ended
         runner.stop()
         assert runner.join(10)
+
+
+class Units(GraphOutput):
+    """Tells when it was given an access unit."""
+
+    takes = LinkType.ACCESS_UNITS
+
+    def __init__(self, told: list[str]) -> None:
+        super().__init__("units")
+        self.told = told
+
+    def write(self, item: Any, link: Link) -> None:
+        self.told.append("unit")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_an_access_unit_is_written_before_slower_branches_are_worked_on() -> None:
+    told: list[str] = []
+
+    class Looks(Stage):
+        """Tells when it works."""
+
+        name = "looks"
+
+        def filter(self, item: av.VideoFrame) -> Iterator[av.VideoFrame]:
+            told.append("look")
+            yield item
+
+    graph = Graph.parse("split[a][b]; [a] looks [seen]; [b] dv_encode=threads=1 [units]", stages={"looks": Looks})
+    running = RunningGraph(graph, {"in": "a"}, {"seen": Kept(), "units": Units(told)})
+    for pts in range(3):
+        running.push("a", picture(pts))
+        for pad, item in running.ready():
+            running.outputs[pad].write(item, Link(LinkType.ACCESS_UNITS))
+    assert told == ["unit", "look"] * 3

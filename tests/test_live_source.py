@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -340,6 +341,20 @@ def test_freshest_leaves_packets_undecoded_while_decoding_is_behind() -> None:
     assert flushes and all((peer.decoded[index + 1] or 0) // 3600 % 10 == 0 for index in flushes)
 
 
+@pytest.mark.parametrize("backlog", [1, 4])
+def test_freshest_keeps_the_newest_frames_of_its_backlog(backlog: int) -> None:
+    source = Street([group(0, 10)]).watch(mode="freshest", frames=True, packets=False, backlog=backlog,
+                                          reconnect=limited(1))
+    kept: list[int | None] = []
+    with source, pytest.raises(SourceLostError):
+        while source.status().frames < 10:
+            time.sleep(0.01)
+        for frame in source.frames():
+            kept.append(frame.pts)
+    assert kept == [3600 * number for number in range(10 - backlog, 10)]
+    assert source.status().dropped[DropCause.REPLACED] == 10 - backlog
+
+
 def test_a_late_network_is_no_reason_to_skip() -> None:
     groups = [step for n in range(0, 50, 10) for step in group(n, 10, seconds=0.5)]
     source = Street([groups]).watch(mode="freshest", frames=True, packets=False, reconnect=limited(1))
@@ -445,7 +460,8 @@ def test_nothing_a_source_says_holds_its_credentials() -> None:
         ({"timeout": (1, -1)}, r"timeout\[1\]=-1: expected more than 0"),
         ({"max_staleness": -1}, "max_staleness=-1: expected 0 or more"),
         ({"packet_queue_bytes": 0}, "packet_queue_bytes=0: expected more than 0"),
-        ({"queue_size": 0}, "queue of 0 items: expected 1 or more"),
+        ({"queue_size": 0}, "queue_size=0: expected more than 0"),
+        ({"backlog": 0}, "backlog=0: expected more than 0"),
         ({"frames": False}, "frames and packets are both off"),
         ({"video": -1}, "video=-1: expected 0 or more"),
     ],

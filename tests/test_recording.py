@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
+import av
 import pytest
 
 from duoview.pipelines.errors import MediaError
+from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.packet_ring import PacketRing
-from duoview.pipelines.run.recording import ClipRecording, Recording
+from duoview.pipelines.run.live_encode import LiveEncode
+from duoview.pipelines.run.recording import ClipRecording, Origin, Recording
+from duoview.plugins.graph import Graph
+from duoview.plugins.stage import Stage
+from duoview.plugins.testing import picture
 
 
 class Disk:
@@ -88,3 +95,25 @@ def test_an_event_in_a_pause_writes_nothing_and_what_came_before_is_not_put_in_f
     recording.trigger()
     recording.write(packet)
     assert taken == ["all"] and events.triggers == 0 and disk.gaps == 1 and recording.status().lost == 1
+
+
+@pytest.mark.parametrize(("pts", "expected"), [(100, 1_000_000), (95, 500_000), (105, 1_000_000), (-900, 1_000_000)])
+def test_an_access_unit_that_comes_late_has_the_utc_of_its_own_frame(pts: int, expected: int) -> None:
+    packet: av.Packet[Any] = av.Packet(b"x")
+    packet.pts, packet.time_base = pts, Fraction(1, 10)
+    assert Origin(Capture("gate", 1_000_000, 1, False), 10.0, 1).utc_us(packet) == expected
+
+
+def test_the_encoder_of_a_running_pipeline_holds_no_frame_back() -> None:
+    text = "dv_encode=machine=inner:codec=hevc:preset=ultrafast:threads=1"
+    ours: dict[str, type[Stage]] = {"dv_encode": LiveEncode}
+    for stages, expected in ((None, 0), (ours, 3)):
+        graph = Graph.parse(text, stages=stages)
+        found = []
+        for pts in range(3):
+            graph.push(picture(pts))
+            found += list(graph.ready())
+        assert len(found) == expected
+    asked = Graph.parse(text + ":latency=full", stages=ours)
+    asked.push(picture(0))
+    assert not list(asked.ready())

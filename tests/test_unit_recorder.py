@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ import duoview
 from duoview.errors import LimitError
 from duoview.pipelines.live_packet import Capture, LivePacket
 from duoview.pipelines.recorder import Recorder
-from duoview.pipelines.segment_file import content_of
-from duoview.pipelines.unit_recorder import UnitRecorder, unit_packet
+from duoview.pipelines.unit_recorder import UnitRecorder, content_of_units, unit_packet
 from duoview.plugins.graph import Graph
 
 INNER = "fps=10, scale=96:-2, dv_encode=machine=inner:codec=h264:g=5:latency=zero:threads=1"
@@ -62,8 +61,11 @@ def test_units_of_a_graph_that_began_anew_begin_a_segment_behind_a_gap(tmp_path:
     assert (first.frames, second.frames) == (50, 50) and second.gap and second.connection == 2
 
 
-def test_what_a_crash_leaves_is_read_to_its_last_unit_and_listed(tmp_path: Path) -> None:
-    recorder = UnitRecorder(tmp_path, "gate.machine", seconds=60)
+@pytest.mark.parametrize(("format_", "read"), [("nut", (98, 99)), ("ts", range(94, 100))])
+def test_what_a_crash_leaves_is_read_to_its_last_unit_and_listed(
+    format_: str, read: Sequence[int], tmp_path: Path
+) -> None:
+    recorder = UnitRecorder(tmp_path, "gate.machine", seconds=60, format=format_)
     for packet in packets(NEURAL):
         recorder.write(packet)
     (part,) = tmp_path.glob("*.part")
@@ -72,10 +74,10 @@ def test_what_a_crash_leaves_is_read_to_its_last_unit_and_listed(tmp_path: Path)
     for path in tmp_path.iterdir():
         path.unlink()
     part.write_bytes(left)
-    assert content_of(part).frames in (98, 99)
-    with UnitRecorder(tmp_path, "gate.machine") as again:
+    assert content_of_units(part).frames in read
+    with UnitRecorder(tmp_path, "gate.machine", format=format_) as again:
         (segment,) = again.segments
-    assert segment.recovered and segment.frames in (98, 99)
+    assert segment.recovered and segment.frames in read and segment.seconds == pytest.approx(segment.frames / 10)
     assert len(concealed(tmp_path / segment.file)) == segment.frames
 
 

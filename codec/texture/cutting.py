@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from duoview.access_unit import AccessUnit, Section, SectionType
+from duoview.access_unit import AccessUnit, Section, SectionType, UnitHeader
 from duoview.errors import BitstreamError
 from duoview.sequence import PaletteGeometry, SequenceHeader
 from duoview.texture.depths import Depths, read_map, write_map
 from duoview.texture.geometry import depth_and_tile, grid_of
 
 _TEXTURE = (SectionType.PALETTE, SectionType.TEXTURE, SectionType.DEPTH_MAP)
+
+
+_CRC_BYTES = 4  # behind every section
+
+
+def texture_bytes(header: UnitHeader) -> int:
+    """What the texture of a unit takes in it."""
+    return sum(entry.length + _CRC_BYTES for entry in header.entries if entry.type in _TEXTURE)
 
 
 class TextureCutter:

@@ -3,6 +3,9 @@
 The index of segments (`SegmentIndex`) is the recorder's and is only read here. What was removed stands in a file beside
 it, ``NAME.removed.jsonl``: a segment is noted there, and only then is its file removed. Whatever a pass dies of, each
 segment that is listed and not noted has its file; a file that is left of one that was noted goes with the next pass.
+
+Texture goes by writing the segment anew without it beside the old file, which it then replaces in one step; after that
+it is noted in ``NAME.texture.jsonl``. A pass that dies on the way leaves the old file or the new one, both whole.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ import errno
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from duoview.errors import Error
+from duoview.pipelines.segment_file import sync_path
 from duoview.pipelines.segment_index import Segment, index_path
 
 from .journal import JournalReader, JournalWriter
+from .texture import texture_of, write_without_texture
 
+_CUT = ".cut"  # behind the name of a segment's file, while it is written anew
 _MARGIN = 5_000_000  # microseconds around an event that belong to it
 
 
@@ -34,6 +41,8 @@ class Kind(enum.Enum):
 class Tier(enum.Enum):
     """What a segment is worth, from the least on: in this order they go when the disk is full."""
 
+    TEXTURE = "texture"  # of the machine layer while nothing happened; the segment stays
+    TEXTURE_OF_EVENTS = "texture_of_events"  # the same around an event
     CONTINUOUS = "continuous"  # a camera's packets while nothing happened
     MOTION = "motion"  # while something moved
     EVENTS = "events"  # around an event of objects
@@ -43,7 +52,7 @@ class Tier(enum.Enum):
 
 @dataclass(frozen=True)
 class Stored:
-    """A segment that is there. bytes: that its file takes on the disk."""
+    """A segment that is there, or, in a tier of texture, the texture of one. bytes: that it takes on the disk."""
 
     archive: Archive
     segment: Segment
@@ -68,9 +77,12 @@ class Archive:
         self._segments: dict[int, Segment] = {}
         self._sizes: dict[int, int] = {}
         self._removed: set[int] = set()
+        self._cut = JournalReader(texture_path(folder, name))
+        self._textures: dict[int, int] = {}  # bytes by number, where somebody looked
         self._spans: dict[tuple[Any, ...], tuple[int, int, bool]] = {}  # begin, end, and whether it is only motion
         self._begun = False
         self._writer: JournalWriter | None = None
+        self._cut_writer: JournalWriter | None = None
 
     def refresh(self) -> None:
         """Read what is new, and finish what an earlier pass left undone. Raises OSError, ContainerFormatError."""
@@ -84,11 +96,16 @@ class Archive:
             self._begun = True
         for number in fresh:
             self._segments.pop(number, None)
+        for number, _ in self._cut.new(_texture_note):
+            self._textures[number] = 0
         self._spans.update(self._events.new(_span) if self._events is not None else ())
 
     def _finish_earlier_pass(self) -> None:
         there = {entry.name for entry in os.scandir(self.folder)}
         gone = []
+        for segment in self._segments.values():
+            if segment.file + _CUT in there:
+                (self.folder / (segment.file + _CUT)).unlink(missing_ok=True)  # a pass died while it wrote it
         for number, segment in list(self._segments.items()):
             if number in self._removed:
                 if segment.file in there:
@@ -102,7 +119,44 @@ class Archive:
     def stored(self) -> list[Stored]:
         """The segments that are there, oldest first."""
         motion, objects = self._intervals(motion=True), self._intervals(motion=False)
-        return [Stored(self, one, self._tier(one, motion, objects), self._size(one)) for one in self._segments.values()]
+        found = []
+        for one in self._segments.values():
+            tier, size, texture = self._tier(one, motion, objects), self._size(one), self._texture(one)
+            found.append(Stored(self, one, tier, max(0, size - texture)))
+            if texture:
+                of_event = tier is Tier.MACHINE_OF_EVENTS
+                found.append(Stored(self, one, Tier.TEXTURE_OF_EVENTS if of_event else Tier.TEXTURE, texture))
+        return found
+
+    def drop_texture(self, segment: Segment) -> int:
+        """Write a segment anew without its texture; returns the bytes that its file is smaller by.
+
+        0 for a segment that is gone or has none. Raises OSError, and duoview.Error for one that is damaged, which then
+        keeps its texture as long as this process lives; the segment stays as it was.
+        """
+        if segment.number not in self._segments or not self._texture(segment):
+            return 0
+        path, part = self.folder / segment.file, self.folder / (segment.file + _CUT)
+        try:
+            before = path.stat().st_size
+        except FileNotFoundError:
+            self._textures[segment.number] = 0
+            return 0
+        try:
+            size = write_without_texture(path, part)
+        except Error as error:
+            if getattr(error, "errno", None) is None:  # not the system's fault, which may pass
+                self._textures[segment.number] = 0
+            raise
+        after = part.stat().st_size
+        part.replace(path)
+        sync_path(self.folder)
+        self._textures[segment.number] = 0
+        self._sizes.pop(segment.number, None)
+        if self._cut_writer is None:
+            self._cut_writer = JournalWriter(texture_path(self.folder, self.name))
+        self._cut_writer.add([{"number": segment.number, "bytes": size}], sync=True)
+        return before - after
 
     def remove(self, segments: Sequence[Segment], why: str) -> int:
         """Note and remove segments; returns the bytes of their files. Raises OSError."""
@@ -122,9 +176,11 @@ class Archive:
 
     def close(self) -> None:
         """Let go of the notes. May be called more than once."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        writers = self._writer, self._cut_writer
+        self._writer = self._cut_writer = None
+        for writer in writers:
+            if writer is not None:
+                writer.close()
 
     def _note(self, segments: Iterable[Segment], why: str) -> None:
         if self._writer is None:
@@ -134,6 +190,7 @@ class Archive:
         for number in numbers:
             self._segments.pop(number, None)
             self._sizes.pop(number, None)
+            self._textures.pop(number, None)
         self._removed.update(numbers)
 
     def _size(self, segment: Segment) -> int:
@@ -146,6 +203,14 @@ class Archive:
                 size = 0
             self._sizes[segment.number] = size
         return size
+
+    def _texture(self, segment: Segment) -> int:
+        if self.kind is not Kind.MACHINE:
+            return 0
+        if segment.number not in self._textures:
+            known = segment.texture
+            self._textures[segment.number] = texture_of(self.folder / segment.file) if known is None else known
+        return self._textures[segment.number]
 
     def _intervals(self, *, motion: bool) -> list[tuple[int, int]]:
         """Begin and end of the events of one sort, without overlaps, in order."""
@@ -181,10 +246,25 @@ def removed_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.removed.jsonl"
 
 
+def texture_path(folder: Path, name: str) -> Path:
+    """Where it is noted which segments of a recording lost their texture, and what is left of them."""
+    return folder / f"{name}.texture.jsonl"
+
+
 def present_segments(folder: Path, name: str) -> list[Segment]:
-    """The listed segments of a recording that were not removed. Raises OSError, ContainerFormatError."""
+    """The listed segments of a recording that were not removed, as they are now. Raises OSError, ContainerFormatError.
+
+    Of one that lost its texture, `bytes` counts what is left.
+    """
     removed = set(JournalReader(removed_path(folder, name)).new(lambda note: int(note["number"])))
-    return [one for one in JournalReader(index_path(folder, name)).new(_segment) if one.number not in removed]
+    cut = dict(JournalReader(texture_path(folder, name)).new(_texture_note))
+    listed = JournalReader(index_path(folder, name)).new(_segment)
+    return [replace(one, bytes=cut[one.number], texture=0) if one.number in cut else one
+            for one in listed if one.number not in removed]
+
+
+def _texture_note(line: dict[str, Any]) -> tuple[int, int]:
+    return int(line["number"]), int(line["bytes"])
 
 
 def _segment(line: dict[str, Any]) -> Segment:

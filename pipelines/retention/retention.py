@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections import defaultdict
@@ -13,7 +14,9 @@ from duoview.errors import Error, LimitError
 
 from .archive import Archive, Stored, Tier
 
-#: The order in which tiers go for room on the disk. The machine layer of an event is not among them.
+#: Texture goes before all else; the machine layer that it belongs to stays.
+TEXTURES = (Tier.TEXTURE, Tier.TEXTURE_OF_EVENTS)
+#: The order in which tiers go for room on the disk after that. The machine layer of an event is not among them.
 FIRST_TO_GO = (Tier.CONTINUOUS, Tier.MOTION, Tier.EVENTS, Tier.MACHINE_ONLY)
 
 
@@ -38,7 +41,8 @@ class Limit:
 class Removed:
     """What a pass removed: segments by tier and by why (age, size, disk), and bytes.
 
-    failures: of archives that could not be read, of which nothing was removed.
+    In tiers of texture: segments that lost it. failures: of archives that could not be read, of which nothing was
+    removed, and of segments that keep their texture since they are damaged.
     """
 
     segments: dict[tuple[Tier, str], int] = field(default_factory=lambda: defaultdict(int))
@@ -99,6 +103,9 @@ class Retention:
     def _make_room(self, tiers: dict[Tier, list[Stored]], removed: Removed, delete: bool) -> None:
         # The lack is looked at once a pass: file systems that free late would show it still, until nothing is left.
         lacking = self.reserve - self._free(self.folder)
+        for texture in TEXTURES:
+            while delete and lacking > 0 and tiers[texture]:
+                lacking -= self._drop_textures(tiers[texture], 1, "disk", removed)
         while lacking > 0:
             tier = self._next_to_go(tiers, delete)
             if tier is None:
@@ -124,8 +131,32 @@ class Retention:
                             "lower storage.reserve, or set ages and sizes under storage.retention")
 
     @staticmethod
-    def _remove(stored: list[Stored], count: int, why: str, removed: Removed) -> None:
+    def _drop_textures(stored: list[Stored], count: int, why: str, removed: Removed) -> int:
+        """Write the first of a tier anew without their texture; returns the bytes that this gained.
+
+        Without room for the new file a segment keeps its texture: what goes next in the order makes that room.
+        """
+        taken = stored[:count]
+        del stored[:count]
+        gained = 0
+        for one in taken:
+            try:
+                size = one.archive.drop_texture(one.segment)
+            except (Error, OSError) as error:
+                if not isinstance(error, OSError) or error.errno != errno.ENOSPC:
+                    removed.failures.append(error)
+                continue
+            if size > 0:
+                gained += size
+                removed.bytes += size
+                removed.segments[one.tier, why] += 1
+        return gained
+
+    def _remove(self, stored: list[Stored], count: int, why: str, removed: Removed) -> None:
         """Remove the first of a tier, which are its oldest."""
+        if stored and stored[0].tier in TEXTURES:
+            self._drop_textures(stored, count, why, removed)
+            return
         taken = stored[:count]
         del stored[:count]
         by_archive: dict[int, list[Stored]] = defaultdict(list)

@@ -33,7 +33,7 @@ from .event_journal import EventJournal, events_path
 from .graph_output import AnalyticsOutput, Discarded, EncodedFile, GraphOutput, RenewedOutput, UnitsFile
 from .graph_runner import GraphRunner, RunningGraph, Watch
 from .packet_runner import PacketRunner
-from .recording import ClipRecording, Recording, RecordingStatus, UnitRecording
+from .recording import ClipRecording, Origin, Recording, RecordingStatus, UnitRecording
 
 _RING_MARGIN = 2.0  # seconds: a detector tells of an event a moment after its packets came
 
@@ -146,7 +146,7 @@ class Camera:
             if runner is not None:
                 runner.stop()
         for source in self._sources:
-            source.close(0)
+            source.close(0, discard=False)  # what waits is written by the runners
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Finish all files, then let go of the camera; whether all threads ended within so many seconds."""
@@ -231,8 +231,8 @@ class Camera:
     ) -> LiveSource:
         return LiveSource(
             stream.url.get_secret_value(), name=name, format=stream.format, options=stream.options,
-            timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, frames=frames, packets=packets,
-            audio=audio,
+            timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, backlog=stream.backlog,
+            frames=frames, packets=packets, audio=audio,
         )  # fmt: skip
 
     def _open_packet_recordings(self) -> list[Recording]:
@@ -296,9 +296,10 @@ class Camera:
 
         return RenewedOutput(make, failed=failed)
 
-    def _origin(self) -> tuple[Capture | None, int]:
+    def _origin(self) -> Origin:
         assert self._graph_runner is not None  # access units come out of it
-        return self._graph_runner.capture, self._graph_runner.generation
+        runner = self._graph_runner
+        return Origin(runner.capture, runner.time, runner.generation)
 
     def _happened(self, event: Event, capture: Capture | None) -> None:
         if event.ongoing and self._clips is not None:

@@ -32,6 +32,7 @@ from duoview.pipelines.progress import Progress
 
 from .configuration_file import json_schema, require_libraries
 from .job import Job
+from .live_encode import LiveEncode
 from .plan import Planner
 from .shared_detectors import LARGEST_BATCH, DetectorPool
 
@@ -115,7 +116,7 @@ def run_line(line: CommandLine) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     pool = DetectorPool(batch=line.globals.get("detect_batch", 8),
                         window=float(line.globals.get("detect_window", Fraction(1, 50))))
-    plan = Planner(line, pool.stages).plan()
+    plan = Planner(line, {**pool.stages, "dv_encode": LiveEncode}).plan()
     try:
         for output in line.outputs:
             segments = output.get("f") == "segment" or output.get("segment_time") is not None

@@ -84,6 +84,8 @@ class Stream(Section):
     timeout: Timeouts = Field(Timeouts(), description="seconds")
     rate: float | None = Field(
         None, gt=0, description="frames a second for the graph at most, thinned before they wait for it; else all")
+    backlog: int = Field(
+        4, ge=1, le=64, description="frames that wait for the graph at most; then the oldest gives way to a newer one")
 
     @field_validator("options", mode="before")
     @classmethod
@@ -206,6 +208,9 @@ class LimitSection(Section):
 class RetentionSection(Section):
     """What is kept for how long. Without limits all is kept until the disk is down to its reserve."""
 
+    texture: LimitSection = Field(LimitSection(), description="texture of the machine layer while nothing happened; "
+                                  "the machine layer stays")
+    texture_of_events: LimitSection = Field(LimitSection(), description="texture of the machine layer around events")
     continuous: LimitSection = Field(LimitSection(), description="a camera's packets while nothing happened")
     motion: LimitSection = Field(LimitSection(), description="the same while dv_trigger=on=motion told of an event")
     events: LimitSection = Field(LimitSection(), description="the same around all other events, and clips")
@@ -220,7 +225,7 @@ class Storage(Section):
     folder: Path = Field(description="of all recordings; it exists")
     reserve: Bytes = Field(2 << 30, description="to keep free on its disk")
     when_full: Literal["delete_oldest", "stop"] = Field(
-        "delete_oldest", description="at the reserve: remove the oldest, continuous first; or stop recording")
+        "delete_oldest", description="at the reserve the oldest go, texture first, then continuous; or recording stops")
     check_every: Seconds = Field(10.0, gt=0, description="between two looks at ages, sizes and the disk")
     retention: RetentionSection = Field(RetentionSection(), description="limits by tier")
 

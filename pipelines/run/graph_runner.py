@@ -6,9 +6,8 @@ camera that is slow or gone delays only the graphs that read it.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -25,6 +24,7 @@ from duoview.plugins.links import Link, LinkType
 from duoview.plugins.references import References
 
 from .graph_output import GraphOutput, seconds_of
+from .runner import Runner
 
 MAX_GAP = 2.0  # seconds without frames after which graphs begin anew, so that fps= does not fill the gap
 _LATE = 2.5  # the same in frames, where a source is thinned to fewer than one in MAX_GAP
@@ -86,10 +86,12 @@ class RunningGraph:
             if name == source:
                 self.graph.push(frame, pad)
 
-    def ready(self) -> list[tuple[str, Any]]:
-        """What the outputs have by now."""
-        found = []
-        for pad in self.outputs:
+    def ready(self) -> Iterator[tuple[str, Any]]:
+        """What the outputs have by now, each as soon as it is there.
+
+        Access units come first: what is found in frames takes longer, and a crash in that time shall not cost them.
+        """
+        for pad in sorted(self.outputs, key=lambda pad: self.outputs[pad].takes is not LinkType.ACCESS_UNITS):
             while True:
                 try:
                     item = self.graph.poll(pad)  # type: ignore[arg-type]
@@ -97,8 +99,7 @@ class RunningGraph:
                     break
                 if item is None:
                     break
-                found.append((pad, item))
-        return found
+                yield pad, item
 
 
 @dataclass
@@ -116,7 +117,7 @@ class _Feed:
     references: References = field(default_factory=References)
 
 
-class GraphRunner:
+class GraphRunner(Runner):
     """Runs graphs that share sources, in a thread of its own between `start` and `join`."""
 
     def __init__(
@@ -135,35 +136,18 @@ class GraphRunner:
         `error`. `interval`: seconds between frames of sources that are thinned, which is no gap. Graphs and outputs are
         closed at the end.
         """
+        super().__init__(f"graph {name}")
         self.name = name
         self.graphs = tuple(graphs)
         self._feeds = [_Feed(key, source) for key, source in sources.items()]
         self._watch = watch or Watch()
         self._restart, self._interval = restart, interval
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"graph {name}", daemon=True)
         self._base_utc: int | None = None
         self.capture: Capture | None = None  # of the last frame that came
+        self.time: float | None = None  # of that frame, in seconds
         self.generation = 1  # how often graphs began anew, from 1 on
-        self.error: BaseException | None = None
-        self.finished = threading.Event()
         for running in self.graphs:
             running.graph.observe(self._watch.step)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take no more frames; what is in the graphs comes out, and the outputs are finished."""
-        self._stop.set()
-
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it came. One that was never started has ended."""
-        if self._thread.ident is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     # What follows runs in the thread.
 
@@ -226,7 +210,6 @@ class GraphRunner:
                 self._end(feed)
             return
         capture = frame.opaque if isinstance(frame.opaque, Capture) else None
-        self.capture = capture
         if len(self._feeds) > 1 and not self._is_file(feed):
             self._align(feed, frame, capture)
         at, now = seconds_of(frame), time.monotonic()
@@ -243,6 +226,7 @@ class GraphRunner:
             if any(other.time is None and not other.ended and not self._is_file(other) for other in self._feeds):
                 self._lose()  # it would wait for a camera that has not come up
                 return
+        self.capture, self.time = capture, at  # not sooner: what a gap drains out of the graphs is of the frame before
         self._push(feed, frame)
         if capture is not None and not self._is_file(feed):
             self._watch.delay(max(0.0, time.time() - capture.utc_us / 1e6))

@@ -24,6 +24,7 @@ from .graph_runner import GraphRunner, RunningGraph, Watch
 from .packet_runner import PacketRunner
 from .plan import CopyPlan, FramePlan, Plan
 
+_FINISH = 30.0  # seconds for all files to be finished
 _CLOSE = 12.0  # seconds for a source to let go of a peer that hangs
 
 
@@ -183,11 +184,14 @@ class Job:
         return [source.status() for source in self._sources.values()]
 
     def stop(self) -> None:
-        """Finish all files, then let go of the inputs. Raises the first failure."""
+        """Finish all files, then let go of the inputs.
+
+        Raises the first failure, and MediaError where a thread does not end within half a minute.
+        """
         for runner in self._runners:
             runner.stop()
-        for runner in self._runners:
-            runner.join()
+        end = time.monotonic() + _FINISH
+        held = [runner for runner in self._runners if not runner.join(max(0.0, end - time.monotonic()))]
         end = time.monotonic() + _CLOSE
         for source in self._sources.values():
             source.close(0)
@@ -196,6 +200,9 @@ class Job:
         failed: Any = self._failed()
         if failed is not None:
             raise failed
+        if held:
+            raise MediaError(f"{len(held)} of {len(self._runners)} threads did not end within {_FINISH:g} s: the "
+                             "system, or a peer, holds them; their files may lack their ends")
 
     def _failed(self) -> BaseException | None:
         return next((runner.error for runner in self._runners if runner.error is not None), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,6 +10,9 @@ from duoview.pipelines.errors import SourceLostError
 from duoview.pipelines.live_packet import LivePacket
 from duoview.pipelines.live_source import LiveSource
 
+from .runner import Runner
+
+FINISH = 5.0  # seconds in which what waits at a stop is written
 _WAIT = 0.25  # seconds in which the thread sees that it is to stop
 
 
@@ -23,33 +26,18 @@ class PacketSink(Protocol):
         """Finish what is written."""
 
 
-class PacketRunner:
-    """Runs between `start` and `join`; a failure that a sink does not see to itself is in `error`."""
+class PacketRunner(Runner):
+    """Runs between `start` and `join`; a failure that a sink does not see to itself is in `error`.
+
+    At a stop, packets that wait are still written, as many as `FINISH` seconds are enough for.
+    """
 
     def __init__(
         self, name: str, source: LiveSource, sinks: Sequence[PacketSink], *, duration: float | None = None
     ) -> None:
         """`duration`: seconds of the source's time after which it ends; packets that are decoded later are left out."""
+        super().__init__(f"packets {name}")
         self._source, self._sinks, self._duration = source, tuple(sinks), duration
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"packets {name}", daemon=True)
-        self.error: BaseException | None = None
-        self.finished = threading.Event()
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take no more packets, and finish."""
-        self._stop.set()
-
-    def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end; whether it came. One that was never started has ended."""
-        if self._thread.ident is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
@@ -78,8 +66,18 @@ class PacketRunner:
             if packet is None:
                 if self._source.packets_ended:
                     return
-                continue
-            if self._duration is not None and packet.seconds >= self._duration:
+            elif not self._write(packet):
                 return
-            for sink in self._sinks:
-                sink.write(packet)
+        end = time.monotonic() + FINISH
+        for _ in range(self._source.waiting()[1]):
+            packet = self._source.read_packet(0.0) if time.monotonic() < end else None
+            if packet is None or not self._write(packet):
+                return
+
+    def _write(self, packet: LivePacket) -> bool:
+        """Hand a packet to all sinks; False for one behind the end."""
+        if self._duration is not None and packet.seconds >= self._duration:
+            return False
+        for sink in self._sinks:
+            sink.write(packet)
+        return True

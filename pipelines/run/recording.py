@@ -18,8 +18,9 @@ from duoview.pipelines.unit_recorder import unit_packet
 from duoview.plugins.containers.failure import FAILURES
 from duoview.plugins.links import Link, LinkType
 
-from .graph_output import GraphOutput
+from .graph_output import GraphOutput, seconds_of
 
+_MOST_BEHIND = 30.0  # seconds; more is no delay: a filter changed the times
 _TELL_AGAIN = 60.0  # seconds after which a failure that goes on is told again
 
 
@@ -157,21 +158,37 @@ class ClipRecording(Recording):
         return [done] if done is not None else []
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The last frame that a graph was fed: its capture, its time in seconds, and how often the graph began anew."""
+
+    capture: Capture | None
+    time: float | None
+    generation: int
+
+    def utc_us(self, item: Any) -> int:
+        """When what an access unit shows was captured: filters and encoders may be some frames behind."""
+        if self.capture is None:
+            return time.time_ns() // 1000
+        at = seconds_of(item)
+        behind = self.time - at if self.time is not None and at is not None else 0.0
+        return self.capture.utc_us - round(behind * 1e6) if 0 < behind <= _MOST_BEHIND else self.capture.utc_us
+
+
 class UnitRecording(GraphOutput):
     """The access units of a graph into a recording; what a failure costs is counted there."""
 
     takes = LinkType.ACCESS_UNITS
 
-    def __init__(self, recording: Recording, origin: Callable[[], tuple[Capture | None, int]]) -> None:
-        """`origin` tells of the graph's last frame, as an access unit tells no UTC, and how often it began anew."""
+    def __init__(self, recording: Recording, origin: Callable[[], Origin]) -> None:
+        """`origin` tells of the graph's last frame, as an access unit tells no UTC."""
         super().__init__(recording.name)
         self.recording, self._origin = recording, origin
 
     def write(self, item: Any, link: Link) -> None:
-        last, generation = self._origin()
-        utc = last.utc_us if last is not None else time.time_ns() // 1000
+        origin = self._origin()
         # A reconnect is no gap here unless the graph began anew for it: only then does a key unit come.
-        capture = Capture(self.name, utc, generation, False)
+        capture = Capture(self.name, origin.utc_us(item), origin.generation, False)
         self.recording.write(unit_packet(item, link, capture))
         self.count(item, item.size)
 

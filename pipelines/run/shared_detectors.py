@@ -18,6 +18,8 @@ import av
 from duoview.detections import Detections
 from duoview.errors import LimitError
 from duoview.plugins.filters.dv_detect import Detect, Finder
+from duoview.plugins.filters.dv_guard import Guard
+from duoview.plugins.stage import Stage
 
 LARGEST_BATCH = 64
 
@@ -147,9 +149,7 @@ class DetectorPool:
 
             def load_detector(self) -> Finder:
                 finder = pool.take(self.options, super().load_detector)
-                # A graph whose later filters are wrong is never closed, only forgotten.
-                self._lease = weakref.finalize(self, pool.give_back, self.options)
-                self._lease.atexit = False
+                self._lease = pool.lease(self, self.options)
                 return finder
 
             def close(self) -> None:
@@ -157,7 +157,20 @@ class DetectorPool:
                     self._lease()
                 super().close()
 
-        self.stages: dict[str, type[Detect]] = {"dv_detect": SharedDetect}
+        class SharedGuard(Guard):
+            """Compare the human view with the machine view by a detector that other graphs of the process use too."""
+
+            def load_detector(self) -> Finder:
+                finder = pool.take(self.options, super().load_detector)
+                self._lease = pool.lease(self, self.options)
+                return finder
+
+            def close(self) -> None:
+                if self.detector is not None:
+                    self._lease()
+                super().close()
+
+        self.stages: dict[str, type[Stage]] = {"dv_detect": SharedDetect, "dv_guard": SharedGuard}
 
     @property
     def batchers(self) -> tuple[DetectionBatcher, ...]:
@@ -172,6 +185,12 @@ class DetectorPool:
             self._users[options] = batcher, users + 1
             batcher.clients = users + 1
             return batcher
+
+    def lease(self, holder: object, options: Hashable) -> Callable[[], object]:
+        """What gives a detector back, once; the end of `holder` does too: a graph that is wrong is only forgotten."""
+        lease = weakref.finalize(holder, self.give_back, options)
+        lease.atexit = False
+        return lease
 
     def give_back(self, options: Hashable) -> None:
         """One user less; the detector of the last one is dropped."""

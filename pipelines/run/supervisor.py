@@ -19,9 +19,12 @@ from duoview.pipelines.observability.health import HealthServer
 from duoview.pipelines.observability.metrics import Metrics
 from duoview.pipelines.retention.archive import Archive, Tier
 from duoview.pipelines.retention.retention import DiskFullError, Limit, Removed, Retention
+from duoview.pipelines.retention.steady_clock import SteadyClock
+from duoview.plugins.stage import Stage
 
 from .camera import Camera, CameraError, CameraStatus, Surroundings
 from .configuration import Configuration, RetentionSection, Storage
+from .live_encode import LiveEncode
 from .shared_detectors import DetectorPool
 
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
@@ -98,6 +101,8 @@ class Supervisor:
         self._pass = threading.Lock()  # held by a pass of retention, and by who closes archives
         self._cameras: dict[str, _Kept] = {}
         self._removed: Counter[tuple[str, str]] = Counter()
+        self._ages = SteadyClock()
+        self._clock_told = False
         self._storage_problem = ""
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -234,7 +239,8 @@ class Supervisor:
 
     def _make_camera(self, name: str, configuration: Configuration, pool: DetectorPool | None = None) -> Camera:
         storage = configuration.storage
-        around = Surroundings((pool or self._pool).stages, storage.folder if storage is not None else None, self._log,
+        stages: dict[str, type[Stage]] = {**(pool or self._pool).stages, "dv_encode": LiveEncode}
+        around = Surroundings(stages, storage.folder if storage is not None else None, self._log,
                               full=self._wake.set)
         if self._metrics is not None:
             around = Surroundings(around.stages, around.folder, around.log, self._metrics.observe_step,
@@ -282,7 +288,8 @@ class Supervisor:
             self._wake.clear()
 
     def _keep_once(self, storage: Storage) -> None:
-        retention = Retention(storage.folder, limits_of(storage.retention), reserve=storage.reserve, free=self._free)
+        retention = Retention(storage.folder, limits_of(storage.retention), reserve=storage.reserve, free=self._free,
+                              now=self._ages)
         with self._lock:
             kept = list(self._cameras.values())
             archives = [archive for one in kept for archive in one.archives]
@@ -291,6 +298,7 @@ class Supervisor:
             removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest")
             self._count(removed)
             problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
+            self._tell_of_clock()
         except DiskFullError as error:
             problem = f"recording stopped: {error}"
         except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
@@ -306,6 +314,13 @@ class Supervisor:
                 recording.pause(problem)
             else:
                 recording.resume()
+
+    def _tell_of_clock(self) -> None:
+        ahead = self._ages.ahead
+        if ahead and not self._clock_told:
+            self._log.error(f"the clock of this machine was set ahead by {ahead:.0f} s: ages are counted without that "
+                            "for a day", extra={"fields": {"event": "clock_ahead", "seconds": round(ahead)}})
+        self._clock_told = ahead > 0
 
     def _count(self, removed: Removed) -> None:
         for (tier, why), count in removed.segments.items():
