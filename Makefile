@@ -131,10 +131,10 @@ bench-kernels: install
 	PATH="$(VENV)/bin:$$PATH" $(PY) -m bench.kernels --json bench/results/kernels.json
 
 gpu-backlog:
-	@if compgen -G "bench/gpu/*.py" > /dev/null; then \
+	@if compgen -G "bench/gpu/[!_]*.py" > /dev/null; then \
 	  echo "to be run on a machine with a GPU (python <file>):"; \
-	  for file in bench/gpu/*.py; do echo "  $$file: $$(sed -n '1s/^"""//;1s/"""$$//;1p' $$file)"; done; \
-	else echo "gpu-backlog: nothing waits for a GPU (there is no bench/gpu/*.py)"; fi
+	  for file in bench/gpu/[!_]*.py; do echo "  $$file: $$(sed -n '1s/^"""//;1s/"""$$//;1p' $$file)"; done; \
+	else echo "gpu-backlog: nothing waits for a GPU (there is no script in bench/gpu)"; fi
 
 develop: $(VENV)/.tools
 	PATH="$(VENV)/bin:$$PATH" $(PIP) install -q --no-build-isolation -e "$(ROOT)[test]"

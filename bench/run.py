@@ -1,6 +1,6 @@
 """`duoview run` with RTSP cameras: what is lost in minutes of recording, encoding and detecting, and by kill -9.
 
-    python -m bench.run --part cameras [--cameras 8] [--minutes 30] --model picodet.onnx
+    python -m bench.run --part cameras [--cameras 8] [--minutes 30] [--machine neural] --model picodet.onnx
     python -m bench.run --part kill [--kills 50] --model picodet.onnx
 
 The cameras are GStreamer's RTSP server, one process each, serving a real clip (640x272, 25 fps) on the loopback. Each
@@ -38,6 +38,7 @@ from bench.machine import Machine, this_machine
 from bench.result import RESULTS, write
 from duoview.pipelines.segment_file import content_of
 from duoview.pipelines.segment_index import PART, Segment, read_segments
+from duoview.pipelines.unit_recorder import content_of_units
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 SERVER = SimpleNamespace(**runpy.run_path(str(TESTS / "camera_server.py")))
@@ -48,7 +49,10 @@ _STAMP = re.compile(r"-(\d{8}T\d{6}\.\d{3})Z\.")
 
 @dataclass(frozen=True)
 class Settings:
-    """Seconds and frames a second, unless their names say otherwise; `width`: of the machine layer, in pixels."""
+    """Seconds and frames a second, unless their names say otherwise.
+
+    width: of the machine layer, in pixels; machine: its codec, ``inner`` (preset medium, no lookahead) or ``neural``.
+    """
 
     cameras: int = 4
     minutes: float = 3.0
@@ -57,6 +61,7 @@ class Settings:
     machine_rate: float = 2.0
     detection_rate: float = 1.0
     width: int = 640
+    machine: str = "inner"
     model: str = ""
 
 
@@ -159,8 +164,9 @@ class Report:
 
 def configuration(settings: Settings, folder: Path, cameras: Sequence[Any], port: int) -> str:
     """The pipelines.yaml: JSON is YAML."""
+    codec = "machine=inner:latency=zero:preset=medium" if settings.machine == "inner" else f"machine={settings.machine}"
     graph = (f"scale={settings.width}:-2, split [a][b]; [a] fps={settings.machine_rate:g}, "
-             f"dv_encode=q=24:g=20:threads=1 [machine]; [b] fps={settings.detection_rate:g}, "
+             f"dv_encode=q=24:g=20:threads=1:{codec} [machine]; [b] fps={settings.detection_rate:g}, "
              f"dv_detect={settings.model}:confidence=0.4:threads=1, dv_track, "
              "dv_trigger=on=present:classes=person|bicycle:post=1 [seen]")
     each = {f"cam{number}": {
@@ -317,7 +323,8 @@ def kills(settings: Settings, folder: Path) -> Kills:
         segments = read_segments(out, name)  # raises where a number is missing or given twice
         count += len(segments)
         whole = whole and all((out / one.file).is_file() for one in segments)
-        closed += sum(content_of(out / one.file).frames == 0 for one in segments)
+        read = content_of_units if name.endswith(".machine") else content_of
+        closed += sum(read(out / one.file).frames == 0 for one in segments)
     whole = whole and not list(out.glob(f"*{PART}"))
     values = [pair for one in done for pair in one.missing.items()]
     cameras_missing = [value for name, value in values if ".machine" not in name]
@@ -334,7 +341,8 @@ def look(folder: Path, settings: Settings, began: float, killed: float) -> Kill:
     for number in range(settings.cameras):
         for name in (f"cam{number}", f"cam{number}.machine"):
             files = [(path, stamp) for path in folder.glob(f"{name}-*") if (stamp := _stamp(path)) > began]
-            ends = [stamp + content_of(path).seconds for path, stamp in files]
+            found = content_of_units if name.endswith(".machine") else content_of
+            ends = [stamp + found(path).seconds for path, stamp in files]
             if ends:  # a file in which nothing can be read yet lacks all since its first packet
                 missing[name] = killed - max(ends)
             closed += sum(end == stamp and killed - stamp > 2 for end, (_, stamp) in zip(ends, files, strict=True))
@@ -357,6 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cameras", type=int, default=usual.cameras)
     parser.add_argument("--minutes", type=float, default=usual.minutes)
     parser.add_argument("--kills", type=int, default=usual.kills)
+    parser.add_argument("--machine", choices=("inner", "neural"), default=usual.machine, help="codec of that layer")
     parser.add_argument("--model", required=True, type=Path, help="a network that dv_detect reads")
     parser.add_argument("--out", type=Path, default=RESULTS / "run.json")
     options = parser.parse_args(arguments)
@@ -365,7 +374,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(lacking)
     if not options.model.is_file():
         parser.error(f"--model {options.model}: no such file")
-    settings = Settings(options.cameras, options.minutes, options.kills, model=str(options.model.resolve()))
+    settings = Settings(options.cameras, options.minutes, options.kills, machine=options.machine,
+                        model=str(options.model.resolve()))
     parts = options.part or ["cameras", "kill"]
     machine, found, gone = this_machine(), None, None
     for part in parts:

@@ -33,12 +33,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from _checkout import ROOT, commit, install
+
 if TYPE_CHECKING:
     import numpy as np
 
     from bench.device import DeviceBench
 
-ROOT = Path(__file__).resolve().parents[2]
 CHILD = "DUOVIEW_BENCH_CHILD"
 SANITIZER_SECONDS = 120  # at most, for each of its four tools
 
@@ -55,17 +56,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dry-run", action="store_true", help="on the CPU with tiny sizes")
     p.add_argument("--installed", action="store_true", help="measure the installed duoview; build nothing")
     return p
-
-
-def install(site: Path, wheels: Path | None) -> dict[str, str]:
-    """Install wheels and this checkout below ``site``; returns the environment to run with."""
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
-    if wheels is not None:
-        subprocess.run([*pip, "--no-index", *map(str, sorted(wheels.glob("*.whl")))], check=True)
-    environment = os.environ | {"DUOVIEW_CMAKE_ARGS": "-DDUOVIEW_CUDA=ON"}
-    subprocess.run([*pip, "--no-build-isolation", "--no-index", str(ROOT)], check=True, env=environment)
-    # Behind the site, so that bench is found and nothing else of the checkout is taken for it.
-    return environment | {"PYTHONPATH": f"{site}{os.pathsep}{ROOT}", "PYTHONUNBUFFERED": "1"}
 
 
 def kernels_alone() -> None:
@@ -495,14 +485,6 @@ def measure(options: argparse.Namespace) -> int:
     return code
 
 
-def commit() -> str:
-    """What is checked out; empty where there is no git, or no repository but its files alone."""
-    if shutil.which("git") is None:
-        return ""
-    found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip()
-
-
 def main() -> int:
     options = parser().parse_args()
     if options.dry_run:
@@ -515,7 +497,7 @@ def main() -> int:
     if CHILD in os.environ or options.installed:
         return measure(options)
     with tempfile.TemporaryDirectory() as folder:
-        environment = install(Path(folder, "site"), options.wheels) | {CHILD: "1"}
+        environment = install(Path(folder, "site"), options.wheels, cuda=True, bench=True) | {CHILD: "1"}
         # The child works in another folder, where a relative path means something else.
         command = [sys.executable, __file__, *sys.argv[1:], "--out", str(options.out.resolve())]
         code = subprocess.run(command, env=environment, cwd=folder).returncode

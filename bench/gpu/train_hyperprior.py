@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from train_profile import ROOT, commit, install
+from _checkout import commit, install
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--patch", type=int, default=256)
     p.add_argument("--channels", nargs=2, type=int, default=(128, 192), metavar=("N", "M"))
+    p.add_argument("--workers", type=int, default=12, help="processes that read pictures")
     p.add_argument("--device", default="cuda")
     return p
 
@@ -51,13 +51,11 @@ def main() -> int:
         shutil.copy(path, networks)
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        environment = install(Path(folder, "site"), given.wheels)
-        # Behind the site, so that bench is found and nothing else of the checkout is taken for it.
-        environment["PYTHONPATH"] = os.pathsep.join((environment["PYTHONPATH"], str(ROOT)))
+        environment = install(Path(folder, "site"), given.wheels, bench=True)
         command = [sys.executable, "-m", "bench.accuracy.train_hyperprior", "--pictures",
                    *(path.resolve() for path in given.pictures), "--out", networks.resolve(), "--steps",
                    str(given.steps), "--batch", str(given.batch), "--patch", str(given.patch), "--channels",
-                   *map(str, given.channels), "--device", given.device]
+                   *map(str, given.channels), "--workers", str(given.workers), "--device", given.device]
         if given.lambdas:
             command += ["--lambdas", *map(str, given.lambdas)]
         code = subprocess.run(command, env=environment, cwd=folder).returncode

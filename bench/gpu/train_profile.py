@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from _checkout import commit, install
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,24 +33,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cuda")
     p.add_argument("--workers", type=int, default=12)
     return p
-
-
-def install(site: Path, wheels: Path | None) -> dict[str, str]:
-    """Install wheels and this checkout below ``site``; returns the environment to run with."""
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site)]
-    if wheels is not None:
-        subprocess.run([*pip, "--no-index", *map(str, sorted(wheels.glob("*.whl")))], check=True)
-    subprocess.run([*pip, "--no-build-isolation", "--no-index", str(ROOT)], check=True)
-    return os.environ | {"PYTHONPATH": str(site), "PYTHONUNBUFFERED": "1"}
-
-
-def commit() -> str:
-    """The checkout's commit; empty where git is missing or this is no checkout, which must not cost a run's result."""
-    try:
-        told = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-    except OSError:
-        return ""
-    return told.stdout.strip()
 
 
 def main() -> int:

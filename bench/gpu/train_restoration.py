@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from train_profile import ROOT, commit, install
+from _checkout import ROOT, commit, install
 
 
 def parser() -> argparse.ArgumentParser:
