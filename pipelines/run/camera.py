@@ -32,6 +32,7 @@ from .configuration import NAME, CameraSection, OutputSection, Stream, clips_nam
 from .event_journal import EventJournal, events_path
 from .graph_output import AnalyticsOutput, Discarded, EncodedFile, GraphOutput, RenewedOutput, UnitsFile
 from .graph_runner import GraphRunner, RunningGraph, Watch
+from .live_encode import machine_choices
 from .packet_runner import PacketRunner
 from .recording import ClipRecording, Origin, Recording, RecordingStatus, UnitRecording
 
@@ -256,6 +257,9 @@ class Camera:
     def _open_graph(self, graph: Graph, reader: LiveSource) -> GraphRunner:
         for pad in graph.outputs:
             self._outputs[pad.name] = self._open_output(pad.name, self.section.outputs[pad.name], pad.type)
+        for choice in machine_choices(graph):
+            self._around.log.info(f"{self.name}: {choice}", extra={"fields": {
+                "event": "machine_chosen", "camera": self.name, "choice": choice}})
         (pad,) = graph.inputs
         self._running = RunningGraph(graph, {pad.name: self.name}, self._outputs)
         name, around = self.name, self._around
