@@ -12,6 +12,7 @@ from typing import Any
 
 from duoview.errors import Error
 from duoview.events import Event
+from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.console import Console
 from duoview.pipelines.destination import unused
 from duoview.pipelines.live_packet import Capture
@@ -233,7 +234,7 @@ class Camera:
         return LiveSource(
             stream.url.get_secret_value(), name=name, format=stream.format, options=stream.options,
             timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, backlog=stream.backlog,
-            frames=frames, packets=packets, audio=audio,
+            frames=frames, packets=packets, audio=audio, reconnect=Backoff().within(stream.timeout.read),
         )  # fmt: skip
 
     def _open_packet_recordings(self) -> list[Recording]:

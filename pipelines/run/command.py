@@ -48,7 +48,7 @@ TABLE = (
                   integer(1, LARGEST_BATCH)),
     CommandOption("detect_window", "time", "to wait for other graphs' frames (20ms)", ANYWHERE, positive_duration),
     CommandOption("f", "format", "input: libavformat's name; output: the same, segment, or of analytics: jsonl, mqtt, "
-                  "onvif, webvtt, data", FILES),
+                  "onvif, webvtt, data, klv", FILES),
     CommandOption("rtsp_transport", "protocol", "tcp, udp, udp_multicast or http (tcp)", _INPUT,
                   one_of("tcp", "udp", "udp_multicast", "http")),
     CommandOption("timeout", "us", "microseconds without data after which a connection is lost (10000000)", _INPUT,
