@@ -5,7 +5,8 @@
 The page is ffmpeg's, built from doc/filters.texi (Debian's package ffmpeg-doc has it). Each example is taken as a graph
 text, each of its lines too, and what commands of ffmpeg and ffplay give to -vf, -af, -filter_complex and -f lavfi. What
 has open inputs is read behind sources: one video, two, or one audio. A text counts where libavfilter gives frames for
-one of these; most do not: examples of options alone, files, devices, and filters that PyAV's wheel does not have.
+one of these; most do not: examples of options alone, files, devices, and filters that PyAV's wheel does not have. A
+frame without a time, which `adelay` begins with, is a difference: the decoder behind the device lavfi makes one up.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ def wholes(text: str) -> Iterator[str]:
         yield ";".join([*heads, labelled]) + _PACKED
     yield f"{_VIDEO},{text}"
     yield f"{_VIDEO}[p];{_OTHER}[q];[p][q]{text}"
+    yield f"{_VIDEO}[p];{_OTHER}[q];[p][q]{text}{_PACKED}"
     yield f"{_AUDIO},{text}{_PACKED}"
     yield f"{_AUDIO},{text}"
     yield f"{text}{_PACKED}"
