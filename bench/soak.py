@@ -1,6 +1,6 @@
 """A mixed filtergraph for a hundred thousand frames: does its memory, or the number of its descriptors, grow?
 
-    python -m bench.soak [--frames 100000] [--minutes 60] [--machine inner] [--model picodet.onnx]
+    python -m bench.soak [--frames 100000] [--minutes 60] [--model picodet.onnx]
 
 A real clip is decoded over and over and its frames are retimed; native filters, the encoder, the machine view, a
 trigger, masks, metadata and, with --model, a detector and a tracker work on them, in one graph of two outputs.
@@ -71,12 +71,10 @@ class Report:
     results: Results
 
 
-def graph_text(model: str, metadata: Path, machine: str) -> str:
-    """The graph: every frame is scaled and coded; a fifth of them is looked at. machine: ``neural`` or ``inner``."""
-    codec = ":machine=inner:codec=h264:preset=ultrafast" if machine == "inner" else ""
+def graph_text(model: str, metadata: Path) -> str:
+    """The graph: every frame is scaled and coded; a fifth of them is looked at."""
     detect = f"dv_detect={model}:confidence=0.4:threads=1, dv_track, " if model else ""
-    return (f"[0:v] scale=160:-2, split [a][b]; [a] dv_encode=q=24:g=50:threads=1{codec}, "
-            "dv_machine=threads=1, format=yuv420p "
+    return ("[0:v] scale=160:-2, split [a][b]; [a] dv_encode=q=24:g=50:threads=1, dv_machine=threads=1, format=yuv420p "
             f"[view]; [b] fps=5, {detect}dv_trigger=on=motion:post=0.5, dv_mask=zones=0 0 0.2 0.2, "
             f"dv_metadata={metadata} [seen]")
 
@@ -135,17 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=Settings().frames)
     parser.add_argument("--minutes", type=float, help="stop after so many, however far it came")
     parser.add_argument("--model", type=Path, help="a network that dv_detect reads; none: no detector")
-    parser.add_argument("--machine", choices=("neural", "inner"), default="neural", help="codec of the machine layer")
     parser.add_argument("--out", type=Path, default=RESULTS / "soak.json")
     options = parser.parse_args(arguments)
     machine = this_machine()
     with tempfile.TemporaryDirectory() as name:
         metadata = Path(name, "seen.jsonl")
-        text = graph_text(str(options.model or ""), metadata, options.machine)
-        settings = Settings(options.frames, text, options.minutes)
+        settings = Settings(options.frames, graph_text(str(options.model or ""), metadata), options.minutes)
         results = soak(settings)
     model = options.model.name if options.model else ""
-    shown = Settings(options.frames, graph_text(model, Path("seen.jsonl"), options.machine), options.minutes)
+    shown = Settings(options.frames, graph_text(model, Path("seen.jsonl")), options.minutes)
     print(f"{results.slope_kib_per_1000:.2f} KiB per 1000 frames, {results.growth_mib:+.1f} MiB, descriptors "
           f"{results.descriptors}, {results.given}")
     write(options.out, Report("A mixed graph for many frames: memory and descriptors",
