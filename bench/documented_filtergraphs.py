@@ -12,6 +12,7 @@ frame without a time, which `adelay` begins with, is a difference: the decoder b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import html
 import itertools
 import json
@@ -19,6 +20,7 @@ import multiprocessing
 import re
 import shlex
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -159,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     page = options.page.read_text(encoding="utf-8")
     title = re.search(r"<title>(.*?)</title>", page, re.DOTALL)
     machine, found = this_machine(), texts(page)
-    verdicts = {text: verdict_of(text) for text in found}
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # some examples write files
+        verdicts = {text: verdict_of(text) for text in found}
     counts = Counter(verdicts.values())
     by = {kind: tuple(text for text, one in verdicts.items() if one == kind) for kind in ("different", "slow")}
     results = Results(len(found), len(found) - counts["none"], counts["same"], counts["unsteady"], by["different"],
