@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
@@ -115,8 +116,11 @@ class Supervisor:
         """Where /health and /metrics are, if anywhere."""
         return (self._server.host, self._server.port) if self._server is not None else None
 
-    def start(self) -> None:
-        """Start all cameras; one that cannot be is logged and tried again. Raises MediaError for storage and HTTP."""
+    def start(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Start all cameras; one that cannot be is logged and tried again. Raises MediaError for storage and HTTP.
+
+        `until`: asked before each camera; where it says so, the others are not started.
+        """
         storage, http = self._configuration.storage, self._configuration.http
         if storage is not None:
             _check_folder(storage)
@@ -126,8 +130,10 @@ class Supervisor:
             self._server.start()
             self._tell("http", f"http://{self._server.host}:{self._server.port}/health and /metrics")
         made, self._made = self._made, {}
-        for name, camera in made.items():
-            self._launch(name, camera)
+        while made and not until():
+            name = next(iter(made))
+            self._launch(name, made.pop(name))
+        self._made = made
         self._keeper = threading.Thread(target=self._keep, name="retention", daemon=True)
         self._keeper.start()
 
@@ -162,11 +168,14 @@ class Supervisor:
             self.watch()
             self._stopping.wait(_WATCH)
 
-    def reload(self, configuration: Configuration) -> None:
+    def reload(
+        self, configuration: Configuration, *, loading: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         """Run another configuration: cameras whose section is the same go on undisturbed.
 
         Raises duoview.Error for graphs that are wrong, before anything was changed. What concerns all cameras (the
-        storage folder, how detectors are shared) starts all of them again.
+        storage folder, how detectors are shared) starts all of them again. `loading`: entered while networks are
+        loaded; what it raises then changes nothing either.
         """
         before = self._configuration
         if configuration.http != before.http:
@@ -179,7 +188,8 @@ class Supervisor:
                    if everything or before.cameras.get(name) != section}
         gone = {name for name in before.cameras if name not in configuration.cameras}
         pool = self._make_pool(configuration) if everything else self._pool
-        made = self._make_cameras(configuration, changed, pool)
+        with loading():
+            made = self._make_cameras(configuration, changed, pool)
         with self._lock:
             stopped = [self._cameras.pop(name) for name in sorted(changed | gone) if name in self._cameras]
         for one in stopped:
