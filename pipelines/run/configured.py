@@ -14,6 +14,7 @@ from duoview.pipelines.observability.log import open_log
 from duoview.pipelines.options import CommandLine
 from duoview.pipelines.progress import INTERVAL
 
+from .allocator import share_arenas
 from .camera import CameraError
 from .command import stats_wanted
 from .configuration_file import fault_at, read_configuration
@@ -31,6 +32,7 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
     level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
     chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
     log = open_log(line.globals.get("log", "text"), chosen, console)
+    share_arenas()
     with interrupt.raising():
         configuration = read_configuration(path)
         supervisor = _supervisor(configuration, path, log)
