@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -184,6 +184,14 @@ class Camera:
         return [] if folder is None else [
             Archive(folder, name, kind, events=events_path(folder, self.name))
             for name, kind in recording_names(self.name, self.section)]
+
+    def compact_events(self, begins: Sequence[int | None]) -> None:
+        """Shorten a journal of events that has grown large; `begins`: of its archives, None for one that has nothing.
+
+        Raises OSError, ContainerFormatError. From any thread.
+        """
+        if self._journal is not None:
+            self._journal.compact(min((begin for begin in begins if begin is not None), default=None))
 
     def status(self) -> CameraStatus:
         """The present state and all counters."""

@@ -1,16 +1,24 @@
-"""What happened at a camera, one line an event, for retention and for people: ``NAME.events.jsonl``."""
+"""What happened at a camera, one line an event, for retention and for people: ``NAME.events.jsonl``.
+
+The journal does not grow for ever: see `EventJournal.compact`.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from duoview.events import Event
-from duoview.pipelines.retention.journal import JournalWriter
+from duoview.pipelines.retention.archive import MARGIN
+from duoview.pipelines.retention.journal import JournalReader, JournalWriter
 
 _EVERY = 10.0  # seconds between two lines about an event that goes on
+_LARGE = 8 << 20  # bytes from which on a journal is looked through for what is old; half of it is kept in any case
+_ONGOING = 1024  # events that are remembered until they end; those that a graph forgets as it begins anew never do
 
 
 def events_path(folder: Path, name: str) -> Path:
@@ -29,7 +37,9 @@ class EventJournal:
         self._writer = JournalWriter(events_path(folder, name))
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[tuple[str, int, int | None], float] = {}
+        self._told: dict[tuple[str, int, int | None], float] = {}  # of events that go on, the latest last
+        self._large = _LARGE
+        self._closed = False
         self.begun = 0
 
     def note(self, event: Event) -> bool:
@@ -43,13 +53,47 @@ class EventJournal:
                 self.begun += 1
             if event.ongoing and not begins and self._clock() - self._told[key] < _EVERY:
                 return False
+            self._told.pop(key, None)
             if event.ongoing:
-                self._told[key] = self._clock()
-            else:
-                self._told.pop(key, None)
+                self._told[key] = self._clock()  # as the last one
+            if len(self._told) > _ONGOING:
+                del self._told[next(iter(self._told))]
             self._writer.add([event.to_dict()])
             return begins
 
+    def compact(self, oldest: int | None) -> bool:
+        """Where the journal has grown large, write it anew without what is old; whether it was.
+
+        Of each event the last line is kept. Half of the bytes go, the oldest events first, but none that may belong to
+        a segment: those that ended after `oldest`, when the oldest segment of the camera begins, in microseconds since
+        1970, None where there is none. From any thread. A crash at any moment leaves the old file or the new one, both
+        whole. Raises OSError, ContainerFormatError.
+        """
+        with self._lock:
+            if self._closed or self._writer.size < self._large:
+                return False
+            self._large = self._writer.size + _LARGE // 8  # when to try again, should this fail
+            last: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
+            for key, end, line in JournalReader(self._writer.path).new(_ended):
+                last.pop(key, None)
+                last[key] = end, line
+            kept, size = [], 0
+            for end, line in reversed(last.values()):
+                size += len(json.dumps(line, ensure_ascii=False).encode()) + 1
+                needed = oldest is not None and end + MARGIN >= oldest
+                if needed or size <= _LARGE // 2:
+                    kept.append(line)
+            self._writer.rewrite(reversed(kept))
+            self._large = max(_LARGE, 2 * self._writer.size)
+            return True
+
     def close(self) -> None:
         """Close the file. May be called more than once."""
-        self._writer.close()
+        with self._lock:
+            self._closed = True
+            self._writer.close()
+
+
+def _ended(line: dict[str, Any]) -> tuple[tuple[Any, ...], int, dict[str, Any]]:
+    """Of an event: what tells it from others, when it ended, and all of it."""
+    return (line["trigger"], line["number"], line["start_utc_us"]), int(line["end_utc_us"]), line

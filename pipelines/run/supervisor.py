@@ -30,6 +30,7 @@ from .shared_detectors import DetectorPool
 
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
 _WATCH = 0.2  # seconds between two looks at the cameras
+_BREATH = 0.05  # seconds between two passes of retention of which the first left something to do
 
 
 @dataclass(frozen=True)
@@ -289,26 +290,33 @@ class Supervisor:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             storage = self._configuration.storage
+            unfinished = False
             if storage is None:
                 self._storage_problem = ""  # of the configuration before this one
             else:
                 with self._pass:
-                    self._keep_once(storage)
-            self._wake.wait(storage.check_every if storage is not None else 10.0)
+                    unfinished = self._keep_once(storage)
+            pause = storage.check_every if storage is not None else 10.0
+            self._wake.wait(_BREATH if unfinished else pause)
             self._wake.clear()
 
-    def _keep_once(self, storage: Storage) -> None:
+    def _keep_once(self, storage: Storage) -> bool:
+        """One pass; whether it left something to do."""
         retention = Retention(storage.folder, limits_of(storage.retention), reserve=storage.reserve, free=self._free,
                               now=self._ages)
         with self._lock:
             kept = list(self._cameras.values())
             archives = [archive for one in kept for archive in one.archives]
-        problem = ""
+        problem, unfinished = "", False
         try:
-            removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest")
+            removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest",
+                                    stop=self._stopping.is_set)
             self._count(removed)
+            unfinished = removed.unfinished
             problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
             self._tell_of_clock()
+            for one in kept:
+                one.camera.compact_events([archive.oldest for archive in one.archives])
         except DiskFullError as error:
             problem = f"recording stopped: {error}"
         except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
@@ -324,6 +332,7 @@ class Supervisor:
                 recording.pause(problem)
             else:
                 recording.resume()
+        return unfinished
 
     def _tell_of_clock(self) -> None:
         ahead = self._ages.ahead
