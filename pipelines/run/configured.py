@@ -18,6 +18,7 @@ from .allocator import share_arenas
 from .camera import CameraError
 from .command import stats_wanted
 from .configuration_file import fault_at, read_configuration
+from .service_manager import notify
 from .supervisor import Supervisor
 
 
@@ -44,6 +45,7 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
     status = _StatusLine(console, supervisor, stats_wanted(line))
     try:
         supervisor.start(until=lambda: interrupt.requested)
+        _notify("READY=1", log)
         end = None if duration is None else time.monotonic() + float(duration)
 
         def over() -> bool:
@@ -54,9 +56,19 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
 
         supervisor.wait(over)
     finally:
+        _notify("STOPPING=1", log)
         supervisor.stop()
         status.show(last=True)
     return EXIT_CODE if interrupt.requested else 0
+
+
+def _notify(state: str, log: logging.Logger) -> None:
+    """Tell the service manager; that it cannot be told ends nothing."""
+    try:
+        notify(state)
+    except OSError as error:
+        log.error(f"the service manager cannot be told {state}: {error}",
+                  extra={"fields": {"event": "not_notified", "reason": str(error)}})
 
 
 def _supervisor(configuration: Any, path: Path, log: logging.Logger) -> Supervisor:
