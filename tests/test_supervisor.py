@@ -23,6 +23,7 @@ import duoview
 from duoview.errors import Error
 from duoview.pipelines.observability.log import open_log
 from duoview.pipelines.retention.retention import Removed, Retention
+from duoview.pipelines.run.camera import Camera
 from duoview.pipelines.run.configuration_file import parse_configuration
 from duoview.pipelines.run.event_journal import events_path
 from duoview.pipelines.run.supervisor import Supervisor
@@ -284,6 +285,22 @@ def test_an_output_that_fails_is_tried_again_and_does_not_end_the_graph(cameras:
         assert camera_of(supervisor, "gate").problem == ""
     finally:
         supervisor.stop()
+
+
+def test_cameras_that_hang_share_the_time_in_which_all_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, given, stop = [0.0], [], Camera.stop
+
+    def hangs(camera: Camera, timeout: float = 30.0) -> bool:
+        given.append(timeout)
+        now[0] += min(timeout, 20.0)
+        return stop(camera, 60.0)
+
+    cameras = dict.fromkeys(("one", "two", "three"), "http://127.0.0.1:9/live.ts")
+    supervisor = Supervisor(parse_configuration(text(tmp_path, cameras)), Logged(), clock=lambda: now[0])
+    supervisor.start()
+    monkeypatch.setattr(Camera, "stop", hangs)
+    supervisor.stop()
+    assert given == [30.0, 10.0, 0.0]
 
 
 def test_a_stop_ends_a_pass_of_retention_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

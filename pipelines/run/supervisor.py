@@ -30,6 +30,7 @@ from .shared_detectors import DetectorPool
 
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
 _WATCH = 0.2  # seconds between two looks at the cameras
+_FINISH = 30.0  # seconds for all cameras together to finish their files at the end
 _BREATH = 0.05  # seconds between two passes of retention of which the first left something to do
 
 
@@ -195,8 +196,9 @@ class Supervisor:
             stopped = [self._cameras.pop(name) for name in sorted(changed | gone) if name in self._cameras]
         for one in stopped:
             one.camera.request_stop()
+        end = self._clock() + _FINISH
         for one in stopped:
-            self._stop_camera(one)
+            self._stop_camera(one, end)
         self._configuration, self._pool = configuration, pool
         for name, camera in made.items():
             self._launch(name, camera)
@@ -214,8 +216,9 @@ class Supervisor:
             kept = list(self._cameras.values())
         for one in kept:
             one.camera.request_stop()
+        end = self._clock() + _FINISH
         for one in kept:
-            self._stop_camera(one)
+            self._stop_camera(one, end)
         for camera in self._made.values():
             camera.stop()
         if self._server is not None:
@@ -274,8 +277,8 @@ class Supervisor:
         if before is not None:
             self._close_archives(before)
 
-    def _stop_camera(self, one: _Kept) -> None:
-        if not one.camera.stop():
+    def _stop_camera(self, one: _Kept, end: float) -> None:
+        if not one.camera.stop(max(0.0, end - self._clock())):
             self._log.warning(f"{one.camera.name}: a thread of it did not end in time; the system holds it")
         self._close_archives(one)
 
