@@ -26,6 +26,7 @@ from .retention.journal import generation_in, generation_of, noted_numbers, writ
 from .segment_file import Content, content_of, sync_path
 
 PART = ".part"
+SEGMENTS = ".segments.jsonl"  # behind the name of a recording: its index
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _LARGEST_LINE = 1 << 16  # bytes
 #: Lines from which on a list is looked through for those of removed segments.
@@ -252,7 +253,7 @@ class SegmentIndex:
 
 def index_path(folder: Path, name: str) -> Path:
     """Where the index of a recording lies."""
-    return folder / f"{name}.segments.jsonl"
+    return folder / f"{name}{SEGMENTS}"
 
 
 def removed_path(folder: Path, name: str) -> Path:

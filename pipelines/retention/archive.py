@@ -24,7 +24,7 @@ from typing import Any
 
 from duoview.errors import Error
 from duoview.pipelines.segment_file import sync_path
-from duoview.pipelines.segment_index import Segment, entry_of, index_path, removed_path
+from duoview.pipelines.segment_index import SEGMENTS, Segment, entry_of, index_path, removed_path
 
 from .journal import JournalReader, JournalWriter, noted_numbers
 from .texture import texture_of, write_without_texture
@@ -71,11 +71,15 @@ class Stored:
 
 
 class Archive:
-    """A recording and the events of its camera."""
+    """A recording and the events of its camera.
+
+    Attributes: read: whether the last `refresh` succeeded: only then does it know all that there is.
+    """
 
     def __init__(self, folder: Path, name: str, kind: Kind, *, events: Path | None = None) -> None:
         """`events`: the journal of the camera's events, as `EventJournal` writes it."""
         self.folder, self.name, self.kind = folder, name, kind
+        self.read = False
         self._index = JournalReader(index_path(folder, name))
         self._notes = JournalReader(removed_path(folder, name))
         self._events = JournalReader(events) if events is not None else None
@@ -92,6 +96,7 @@ class Archive:
 
     def refresh(self) -> None:
         """Read what is new, and finish what an earlier pass left undone. Raises OSError, ContainerFormatError."""
+        self.read = False
         # The notes first: what they name was listed before, while a segment may be listed and noted in between.
         fresh = set(self._notes.new(lambda note: int(note["number"])))
         self._removed = fresh if self._notes.anew else self._removed | fresh
@@ -112,10 +117,11 @@ class Archive:
             spans = dict(self._events.new(_span))
             self._spans = spans if self._events.anew else self._spans | spans
             self._forget_spans()
+        self.read = True
 
     @property
     def oldest(self) -> int | None:
-        """When its oldest segment begins, in microseconds since 1970; None where it has none."""
+        """When its oldest segment begins, in microseconds since 1970; None where it has none, or was not read."""
         return min((one.utc for one in self._segments.values()), default=None)
 
     def _forget_spans(self) -> None:
@@ -323,6 +329,19 @@ def present_segments(folder: Path, name: str) -> list[Segment]:
     listed = [entry for entry in entries if isinstance(entry, Segment)]
     return [replace(one, bytes=cut[one.number], texture=0) if one.number in cut else one
             for one in listed if one.number not in removed]
+
+
+def oldest_segment(folder: Path, camera: str, known: Sequence[Archive]) -> int | None:
+    """When the oldest segment of a camera begins, in microseconds since 1970; None where it has none.
+
+    Counted are all recordings that lie in the folder under its name, also those that nobody asks for any more; what
+    archives know is not read again. Raises OSError, ContainerFormatError.
+    """
+    begins = [archive.oldest for archive in known]
+    names = [path.name.removesuffix(SEGMENTS) for path in folder.iterdir() if path.name.endswith(SEGMENTS)]
+    for name in {name for name in names if f"{name}.".startswith(f"{camera}.")} - {archive.name for archive in known}:
+        begins += [one.utc for one in present_segments(folder, name)]
+    return min((begin for begin in begins if begin is not None), default=None)
 
 
 def _texture_note(line: dict[str, Any]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.outputs import OutputSettings
 from duoview.pipelines.packet_ring import PacketRing
 from duoview.pipelines.recorder import Recorder
-from duoview.pipelines.retention.archive import Archive
+from duoview.pipelines.retention.archive import Archive, oldest_segment
 from duoview.pipelines.source_status import SourceStatus
 from duoview.pipelines.unit_recorder import UnitRecorder
 from duoview.plugins.containers.failure import FAILURES
@@ -187,13 +187,19 @@ class Camera:
             Archive(folder, name, kind, events=events_path(folder, self.name))
             for name, kind in recording_names(self.name, self.section)]
 
-    def compact_events(self, begins: Sequence[int | None]) -> None:
-        """Shorten a journal of events that has grown large; `begins`: of its archives, None for one that has nothing.
+    def compact_events(self, archives: Sequence[Archive]) -> bool:
+        """Shorten a journal of events that has grown large, by what its archives have just read; whether it was.
 
-        Raises OSError, ContainerFormatError. From any thread.
+        Not while one of them could not be read: nobody knows which events its segments need. Recordings of the camera
+        that its section does not name any more keep their events too. Raises OSError, ContainerFormatError. From any
+        thread.
         """
-        if self._journal is not None:
-            self._journal.compact(min((begin for begin in begins if begin is not None), default=None))
+        folder = self._around.folder
+        if self._journal is None or folder is None or not self._journal.large:
+            return False
+        if not all(archive.read for archive in archives):
+            return False
+        return self._journal.compact(oldest_segment(folder, self.name, archives))
 
     def status(self) -> CameraStatus:
         """The present state and all counters."""

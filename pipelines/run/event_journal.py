@@ -61,6 +61,12 @@ class EventJournal:
             self._writer.add([event.to_dict()])
             return begins
 
+    @property
+    def large(self) -> bool:
+        """Whether `compact` has anything to look through."""
+        with self._lock:
+            return not self._closed and self._writer.size >= self._large
+
     def compact(self, oldest: int | None) -> bool:
         """Where the journal has grown large, write it anew without what is old; whether it was.
 

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from logging import Logger
@@ -318,12 +318,12 @@ class Supervisor:
             unfinished = removed.unfinished
             problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
             self._tell_of_clock()
-            for one in kept:
-                one.camera.compact_events([archive.oldest for archive in one.archives])
         except DiskFullError as error:
             problem = f"recording stopped: {error}"
         except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
             problem = f"retention failed: {type(error).__name__}: {error}"
+        for failure in self._compact_events(kept):
+            problem = problem or f"retention failed: {failure}"
         recordings = [recording for one in kept for recording in one.camera.recordings]
         if problem and problem.partition(":")[0] != self._storage_problem.partition(":")[0]:
             self._log.error(problem, extra={"fields": {"event": "storage", "reason": problem}})
@@ -336,6 +336,16 @@ class Supervisor:
             else:
                 recording.resume()
         return unfinished
+
+    def _compact_events(self, kept: Sequence[_Kept]) -> list[str]:
+        """Shorten journals of events that have grown large; what went wrong with some of them."""
+        failures = []
+        for one in kept:
+            try:
+                one.camera.compact_events(one.archives)
+            except Exception as error:  # noqa: BLE001 - of one camera; the others are seen to all the same
+                failures.append(f"events of {one.camera.name}: {type(error).__name__}: {error}")
+        return failures
 
     def _tell_of_clock(self) -> None:
         ahead = self._ages.ahead
