@@ -26,7 +26,7 @@ from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.retention import archive as archive_module
 from duoview.pipelines.retention.archive import Archive, Kind, Stored, Tier, present_segments, texture_path
 from duoview.pipelines.retention.journal import JournalWriter
-from duoview.pipelines.retention.retention import Limit, Retention
+from duoview.pipelines.retention.retention import DiskFullError, Limit, Retention
 from duoview.pipelines.retention.texture import texture_of, write_without_texture
 from duoview.pipelines.run.event_journal import events_path
 from duoview.pipelines.segment_file import Content
@@ -261,6 +261,18 @@ def test_a_pass_that_may_write_no_more_anew_removes_nothing_else_for_room(folder
     removed = retention.run([archive])
     assert removed.unfinished and dict(removed.segments) == {(Tier.TEXTURE, "disk"): 1}
     assert len(present_segments(folder, "gate.machine")) == SEGMENTS
+
+
+def test_with_a_policy_that_removes_nothing_a_pass_that_may_write_no_more_anew_tells_of_the_full_disk(
+    folder: Path,
+) -> None:
+    retention = Retention(folder, {Tier.TEXTURE: Limit(size=0)}, reserve=1 << 40, free=lambda _: 0, rewritten=1)
+    archive = opened(folder)
+    for left in ([2, 3, 4], [3, 4], [3]):
+        with pytest.raises(DiskFullError) as raised:
+            retention.run([archive], delete_for_room=False)
+        assert textured(folder) == left and dict(raised.value.removed.segments) == {(Tier.TEXTURE, "size"): 1}
+        assert raised.value.removed.unfinished == (left != [3])
 
 
 def test_a_pass_ends_before_the_next_file_when_it_is_to_stop(folder: Path) -> None:

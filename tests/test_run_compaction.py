@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from duoview.pipelines.retention.journal import JournalReader, JournalWriter
+from duoview.pipelines.retention.retention import DiskFullError, Removed, Retention
 from duoview.pipelines.run import event_journal
 from duoview.pipelines.run.configuration import Configuration
 from duoview.pipelines.run.configuration_file import parse_configuration
@@ -151,3 +152,22 @@ def test_on_a_full_disk_journals_of_events_are_shortened_too(run: Callable[..., 
     supervisor = run("gate", storage="reserve: 1MB, when_full: stop", free=lambda _: 0)
     assert supervisor.snapshot().storage_problem.startswith("recording stopped")
     assert first_event(tmp_path, "gate") == 300
+
+
+def test_recording_that_stopped_for_want_of_room_goes_on_only_after_a_pass_that_came_to_its_end(
+    run: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Removed | DiskFullError] = [
+        DiskFullError("no room", Removed(unfinished=True)), Removed(unfinished=True), Removed()]
+
+    def pass_of_retention(*_: Any, **__: Any) -> Removed:
+        result = found.pop(0)
+        if isinstance(result, DiskFullError):
+            raise result
+        return result
+
+    monkeypatch.setattr(Retention, "run", pass_of_retention)
+    supervisor = run("gate", passes=0)
+    (recording,) = supervisor._cameras["gate"].camera.recordings
+    states = [(a_pass(supervisor), recording.status().failure) for _ in range(3)]
+    assert states == [(True, "recording stopped: no room"), (True, "recording stopped: no room"), (False, "")]

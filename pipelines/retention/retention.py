@@ -21,7 +21,14 @@ FIRST_TO_GO = (Tier.CONTINUOUS, Tier.MOTION, Tier.EVENTS, Tier.MACHINE_ONLY)
 
 
 class DiskFullError(Error, OSError):
-    """The disk has less than its reserve free, and nothing may be removed."""
+    """The disk has less than its reserve free, and nothing may be removed.
+
+    Attributes: removed: what the pass removed all the same, by ages and sizes.
+    """
+
+    def __init__(self, message: str, removed: Removed) -> None:
+        super().__init__(message)
+        self.removed = removed
 
 
 @dataclass(frozen=True)
@@ -108,18 +115,25 @@ class Retention:
                 while over > 0:
                     over, count = over - tiers[tier][count].bytes, count + 1
                 self._remove(tiers[tier], count, "size", removed)
-        self._make_room(tiers, removed, delete_for_room)
+        try:
+            self._make_room(tiers, removed, delete_for_room)
+        finally:
+            self._compact(archives, removed)
+        return removed
+
+    def _compact(self, archives: Sequence[Archive], removed: Removed) -> None:
         for archive in archives:
+            if not archive.read:
+                continue
             try:
                 archive.compact()
             except (Error, OSError) as error:
                 removed.failures.append(error)
-        return removed
 
     def _make_room(self, tiers: dict[Tier, list[Stored]], removed: Removed, delete: bool) -> None:
         # The lack is looked at once a pass: file systems that free late would show it still, until nothing is left.
         lacking = self.reserve - self._free(self.folder)
-        if removed.unfinished and lacking > 0:
+        if delete and removed.unfinished and lacking > 0:
             return
         for texture in TEXTURES:
             while delete and lacking > 0 and tiers[texture]:
@@ -127,17 +141,19 @@ class Retention:
                 if removed.unfinished:
                     return  # what is worth more stays until all texture is gone
         while lacking > 0:
-            tier = self._next_to_go(tiers, delete)
+            tier = self._next_to_go(tiers, delete, removed)
             if tier is None:
                 return
             count = 0
             while lacking > 0 and count < len(tiers[tier]):
                 lacking, count = lacking - tiers[tier][count].bytes, count + 1
             self._remove(tiers[tier], count, "disk", removed)
-            if lacking <= 0 and self._free(self.folder) < self.reserve and (tier := self._next_to_go(tiers, delete)):
+            if lacking > 0 or self._free(self.folder) >= self.reserve:
+                continue
+            if tier := self._next_to_go(tiers, delete, removed):
                 self._remove(tiers[tier], 1, "disk", removed)  # notes of what went take room themselves
 
-    def _next_to_go(self, tiers: dict[Tier, list[Stored]], delete: bool) -> Tier | None:
+    def _next_to_go(self, tiers: dict[Tier, list[Stored]], delete: bool, removed: Removed) -> Tier | None:
         """The tier to take from; None where there is room after all. DiskFullError when nothing may go."""
         tier = next((tier for tier in FIRST_TO_GO if tiers[tier]), None)
         if delete and tier is not None:
@@ -148,7 +164,7 @@ class Retention:
         left = "the policy removes nothing for it" if not delete else (
             "only the machine layer of events is left, which is not removed for room")
         raise DiskFullError(f"{self.folder}: {free} bytes free, the reserve is {self.reserve}; {left}; free space, "
-                            "lower storage.reserve, or set ages and sizes under storage.retention")
+                            "lower storage.reserve, or set ages and sizes under storage.retention", removed)
 
     def _drop_textures(self, stored: list[Stored], count: int, why: str, removed: Removed) -> int:
         """Write the first of a tier anew without their texture; returns the bytes that this gained.

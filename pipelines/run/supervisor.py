@@ -31,6 +31,7 @@ from .shared_detectors import DetectorPool
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
 _WATCH = 0.2  # seconds between two looks at the cameras
 _FINISH = 30.0  # seconds for all cameras together to finish their files at the end
+_STOPPED = "recording stopped"  # begins a problem of the storage for which all recordings pause
 _BREATH = 0.05  # seconds between two passes of retention of which the first left something to do
 
 
@@ -310,18 +311,18 @@ class Supervisor:
         with self._lock:
             kept = list(self._cameras.values())
             archives = [archive for one in kept for archive in one.archives]
-        problem, unfinished = "", False
         try:
             removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest",
                                     stop=self._stopping.is_set)
-            self._count(removed)
-            unfinished = removed.unfinished
             problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
-            self._tell_of_clock()
+            if removed.unfinished and self._storage_problem.startswith(_STOPPED):
+                problem = self._storage_problem  # whether there is room is known when a pass came to its end
         except DiskFullError as error:
-            problem = f"recording stopped: {error}"
+            removed, problem = error.removed, f"{_STOPPED}: {error}"
         except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
-            problem = f"retention failed: {type(error).__name__}: {error}"
+            removed, problem = Removed(), f"retention failed: {type(error).__name__}: {error}"
+        self._count(removed)
+        self._tell_of_clock()
         for failure in self._compact_events(kept):
             problem = problem or f"retention failed: {failure}"
         recordings = [recording for one in kept for recording in one.camera.recordings]
@@ -331,11 +332,11 @@ class Supervisor:
             self._tell("storage", "the storage is well again: recording goes on")
         self._storage_problem = problem
         for recording in recordings:
-            if problem.startswith("recording stopped"):
+            if problem.startswith(_STOPPED):
                 recording.pause(problem)
             else:
                 recording.resume()
-        return unfinished
+        return removed.unfinished
 
     def _compact_events(self, kept: Sequence[_Kept]) -> list[str]:
         """Shorten journals of events that have grown large; what went wrong with some of them."""
