@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import logging
+import runpy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from duoview.pipelines import segment_index
+from duoview.pipelines.live_packet import LivePacket
+from duoview.pipelines.live_source import LiveSource
+from duoview.pipelines.recorder import Recorder
+from duoview.pipelines.retention.archive import Archive, Kind, present_segments
 from duoview.pipelines.retention.journal import JournalReader, JournalWriter
 from duoview.pipelines.retention.retention import DiskFullError, Removed, Retention
 from duoview.pipelines.run import event_journal
 from duoview.pipelines.run.configuration import Configuration
 from duoview.pipelines.run.configuration_file import parse_configuration
 from duoview.pipelines.run.event_journal import EventJournal, events_path
+from duoview.pipelines.run.recording import Recording
 from duoview.pipelines.run.supervisor import Supervisor
 from duoview.pipelines.segment_file import Content
-from duoview.pipelines.segment_index import SegmentIndex, index_path
+from duoview.pipelines.segment_index import SegmentIndex, index_path, removed_path
 
+CLIP = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("camera_server.py"))))
 BEGIN = 1_700_000_000_000_000  # microseconds since 1970
 MINUTE = 60_000_000
 EVENTS = 1000
@@ -171,3 +180,48 @@ def test_recording_that_stopped_for_want_of_room_goes_on_only_after_a_pass_that_
     (recording,) = supervisor._cameras["gate"].camera.recordings
     states = [(a_pass(supervisor), recording.status().failure) for _ in range(3)]
     assert states == [(True, "recording stopped: no room"), (True, "recording stopped: no room"), (False, "")]
+
+
+@pytest.fixture
+def long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[LivePacket]]:
+    """Ten segments of which the last is left, of a list that is long from four on; and two seconds of video."""
+    monkeypatch.setattr(segment_index, "_LONG", 4)
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    with_segments(folder, "gate", range(10))
+    archive = Archive(folder, "gate", Kind.CAMERA)
+    archive.refresh()
+    archive.remove([one.segment for one in archive.stored() if one.segment.number < 10], "age")
+    archive.close()
+    path = tmp_path / "clip.ts"
+    path.write_bytes(b"".join(CLIP.clip()))
+    with LiveSource(str(path), frames=False, packets=True) as source:
+        return folder, list(source.packets())
+
+
+def recorded(folder: Path, packets: list[LivePacket]) -> Recording:
+    recording = Recording("gate", Recorder(folder, "gate", seconds=0.4, format="ts", sync=False))
+    for packet in packets:
+        recording.write(packet)
+    recording.close()
+    return recording
+
+
+def test_a_recording_writes_its_long_list_anew_when_a_segment_is_complete(long: tuple[Path, list[LivePacket]]) -> None:
+    folder, packets = long
+    status = recorded(folder, packets).status()
+    assert status.segments == 4 and status.failures == 0
+    assert [one.number for one in present_segments(folder, "gate")] == list(range(10, 15))
+    assert len(index_path(folder, "gate").read_bytes().splitlines()) == 1 + 1 + 5
+
+
+def test_a_list_that_cannot_be_written_anew_costs_no_segment_and_recording_goes_on(
+    long: tuple[Path, list[LivePacket]],
+) -> None:
+    folder, packets = long
+    before = removed_path(folder, "gate").read_bytes()
+    removed_path(folder, "gate").write_bytes(b"damaged\n")
+    status = recorded(folder, packets).status()
+    assert status.segments == 4 and status.lost == 0 and status.failures > 0
+    removed_path(folder, "gate").write_bytes(before)
+    assert [one.number for one in present_segments(folder, "gate")] == list(range(10, 15))
