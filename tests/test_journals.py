@@ -11,6 +11,7 @@ import pytest
 
 from duoview.errors import ContainerError, ContainerFormatError
 from duoview.events import Event
+from duoview.pipelines.retention import archive as archive_module
 from duoview.pipelines.retention.archive import Archive, Kind, Tier, present_segments, texture_path
 from duoview.pipelines.retention.journal import NEW, JournalReader, JournalWriter
 from duoview.pipelines.retention.retention import Limit, Retention
@@ -336,7 +337,10 @@ def test_events_that_never_end_are_not_remembered_for_ever(tmp_path: Path) -> No
     journal.close()
 
 
-def test_events_older_than_all_segments_are_not_held_in_memory(tmp_path: Path) -> None:
+def test_events_older_than_all_segments_are_not_held_in_memory_but_for_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "_LATEST", 1)
     index = SegmentIndex(tmp_path, "gate", sync=False)
     for minute in range(10):
         append(index, minute)
@@ -353,3 +357,23 @@ def test_events_older_than_all_segments_are_not_held_in_memory(tmp_path: Path) -
     assert {one.tier for one in archive.stored()} == {Tier.MOTION}
     archive.close()
     journal.close()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_event_counts_for_a_segment_that_is_listed_after_it_whatever_clocks_and_other_events_say(
+    tmp_path: Path, listed: bool
+) -> None:
+    index = SegmentIndex(tmp_path, "gate", sync=False)
+    if listed:
+        append(index, 5000)  # then the clock is set back
+    journal = EventJournal(tmp_path, "gate")
+    journal.note(happening(1, minute=10))
+    journal.note(happening(2, minute=100_000))  # in the future
+    archive = Archive(tmp_path, "gate", Kind.MACHINE, events=events_path(tmp_path, "gate"))
+    archive.refresh()
+    number = append(index, 10).number
+    archive.refresh()
+    tiers = {one.segment.number: one.tier for one in archive.stored()}
+    assert tiers[number] is Tier.MACHINE_OF_EVENTS
+    for one in (journal, archive, index):
+        one.close()

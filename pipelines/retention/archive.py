@@ -8,7 +8,7 @@ Texture goes by writing the segment anew without it beside the old file, which i
 it is noted in ``NAME.texture.jsonl``. A pass that dies on the way leaves the old file or the new one, both whole.
 
 Notes about segments that the recorder has left out of its index say nothing any more: both files are written anew
-without them. In memory is what the index lists, and events that are not older than it.
+without them. In memory is what the index lists, events that are not older than it, and the latest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .texture import texture_of, write_without_texture
 _CUT = ".cut"  # behind the name of a segment's file, while it is written anew
 MARGIN = 5_000_000  # microseconds around an event that belong to it
 _USELESS = 1024  # notes about segments that are not listed any more, for which the notes are written anew
-_UNLISTED = 86_400_000_000  # microseconds; of a recording that lists nothing, older events are about nothing
+_LATEST = 4096  # events that are remembered however old they are: those of what is not listed yet are among them
 
 
 class Kind(enum.Enum):
@@ -114,8 +114,11 @@ class Archive:
             if number in self._segments:
                 self._textures[number] = 0
         if self._events is not None:
-            spans = dict(self._events.new(_span))
-            self._spans = spans if self._events.anew else self._spans | spans
+            spans = self._events.new(_span)
+            self._spans = {} if self._events.anew else self._spans
+            for key, span in spans:
+                self._spans.pop(key, None)
+                self._spans[key] = span  # as the latest
             self._forget_spans()
         self.read = True
 
@@ -125,14 +128,15 @@ class Archive:
         return min((one.utc for one in self._segments.values()), default=None)
 
     def _forget_spans(self) -> None:
-        """Events older than all segments say nothing about those; what is not listed yet is younger."""
-        if not self._spans:
-            return
-        begin = self.oldest
-        if begin is None:
-            begin = max(end for _, end, _ in self._spans.values()) - _UNLISTED
-        if any(end + MARGIN < begin for _, end, _ in self._spans.values()):
-            self._spans = {key: span for key, span in self._spans.items() if span[1] + MARGIN >= begin}
+        """Events older than all segments say nothing about those.
+
+        The latest in the journal are kept in any case, for the segment that is not listed yet: where a clock was set
+        back, it is older than all that are. No event's time says anything about others: one may be in the future.
+        """
+        begin, old = self.oldest, max(0, len(self._spans) - _LATEST)
+        if old:
+            self._spans = {key: span for number, (key, span) in enumerate(self._spans.items())
+                           if number >= old or (begin is not None and span[1] + MARGIN >= begin)}
 
     def compact(self) -> bool:
         """Where there are many notes about segments that the index has left out, write the others anew; whether it did.
