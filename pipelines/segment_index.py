@@ -1,7 +1,8 @@
 """The list of a recording's segments: numbers without gaps or repeats, whatever the recorder, or its machine, died of.
 
 A segment is written under a temporary name, made durable, renamed, and only then listed. Whoever opens the index next
-finds at most files that are not listed yet, and lists them. One JSON object a line; a line that was cut off is no line.
+finds at most files that are not listed yet, and lists them; no number is given twice, even if the list is lost: what
+it listed then gets new ones. One JSON object a line; a line that was cut off is no line.
 
 What retention removed stands in a file beside it, ``NAME.removed.jsonl``, and in the list until that is written anew:
 then one line, ``{"removed": [1, 40]}``, stands for all that were removed between two that are left.
@@ -10,6 +11,7 @@ then one line, ``{"removed": [1, 40]}``, stands for all that were removed betwee
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -98,11 +100,15 @@ class SegmentIndex:
                 self._file.truncate(whole)
             self._size = whole
             self._generation = generation_in(data[:whole])
+            listed = set()
             for entry, _ in _entries(data[:whole], self.path):
                 self.next = entry.number + 1 if isinstance(entry, Segment) else entry.stop
                 self._lines += 1
+                listed |= {entry.file} if isinstance(entry, Segment) else set()
             self._long = _LONG
-            self.recover()
+            if not self._lines:
+                self._skip_numbers()
+            self._recover(lambda number, file: file not in listed)
         except BaseException:
             self._file.close()
             raise
@@ -123,14 +129,30 @@ class SegmentIndex:
         A file without a single readable frame holds nothing, and is removed; its number is given to the next. Raises
         OSError where a file cannot be opened (permissions, too many open files): then nobody knows what it holds.
         """
+        return self._recover(lambda number, file: number >= self.next)
+
+    def _recover(self, unlisted: Callable[[int, str], bool]) -> list[Segment]:
         recovered = []
-        for _, path in sorted(self._unlisted()):
+        files = [(number, path) for number, path in self._files()
+                 if path.suffix == PART or unlisted(number, path.name)]
+        for _, path in sorted(files):
             content = self._look(path)
             if not content.frames:
                 path.unlink()
                 continue
             recovered.append(self._list(path, content, _utc_of(path), None, None, None, recovered=True))
         return recovered
+
+    def _skip_numbers(self) -> None:
+        """Of a list that is begun: leave out the numbers that were given before, should an older list have been lost.
+
+        Notes of retention name segments by them. A first file that a crash left unlisted is no lost list.
+        """
+        last = max((number for number, path in self._files() if path.suffix != PART), default=0)
+        noted = max(noted_numbers(removed_path(self.folder, self.name)), default=0)
+        if last > 1 or noted:
+            self._append(_removed_line(range(1, max(last, noted) + 1)))
+            self.next, self._lines = max(last, noted) + 1, 1
 
     def compact(self) -> bool:
         """Where the list has grown long, write it anew without the segments that were removed; whether it was.
@@ -142,12 +164,14 @@ class SegmentIndex:
         if self._lines < self._long:
             return False
         self._long = self._lines + _LONG // 4
-        self._file.seek(0)
         removed = set(noted_numbers(removed_path(self.folder, self.name)))  # noted before their files go
         there = {entry.name for entry in os.scandir(self.folder)}
         lines: list[bytes] = []
         left_out: range | None = None
-        for entry, line in _entries(self._file.read(self._size), self.path):
+        self._file.seek(0)
+        data, expected = self._file.read()[: self._size], 1
+        for entry, line in _entries(data, self.path):
+            expected = entry.number + 1 if isinstance(entry, Segment) else entry.stop
             if isinstance(entry, Segment) and (entry.number not in removed or entry.file in there):
                 lines += [] if left_out is None else [_removed_line(left_out)]
                 lines.append(line + b"\n")
@@ -156,6 +180,8 @@ class SegmentIndex:
             gone = range(entry.number, entry.number + 1) if isinstance(entry, Segment) else entry
             left_out = gone if left_out is None else range(left_out.start, gone.stop)
         lines += [] if left_out is None else [_removed_line(left_out)]
+        if len(data) != self._size or expected != self.next:
+            raise OSError(errno.EIO, "read only in part; the list stays as it is", str(self.path))
         if len(lines) > self._lines // 2:
             self._long = 2 * self._lines
             return False
@@ -241,13 +267,13 @@ class SegmentIndex:
             raise
         self._size += len(line)
 
-    def _unlisted(self) -> Iterator[tuple[int, Path]]:
-        """Files beyond the last number, and unfinished ones whatever their number."""
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        """The files of the recording with the numbers in their names, unfinished ones too."""
         name, part = re.escape(self.name), re.escape(PART)
         pattern = re.compile(rf"{name}-(\d{{8,}})-\d{{8}}T\d{{6}}\.\d{{3}}Z\.[a-z0-9]+({part})?")
         for path in self.folder.iterdir():
             match = pattern.fullmatch(path.name)
-            if match and (match[2] or int(match[1]) >= self.next):
+            if match:
                 yield int(match[1]), path
 
 
@@ -302,7 +328,7 @@ def _entries(data: bytes, path: Path) -> Iterator[tuple[Segment | range, bytes]]
         except (ValueError, TypeError, KeyError) as error:
             raise ContainerFormatError(
                 f"{path}: line {number} is damaged ({error}); expected segment {expected}. Move the index away to "
-                "begin a new one: the files it listed are then listed again",
+                "begin a new one: the files it listed are then listed again, with higher numbers",
                 name=str(path),
             ) from error
         yield entry, line

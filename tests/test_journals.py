@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -377,3 +378,65 @@ def test_an_event_counts_for_a_segment_that_is_listed_after_it_whatever_clocks_a
     assert tiers[number] is Tier.MACHINE_OF_EVENTS
     for one in (journal, archive, index):
         one.close()
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Path:
+    """Ten segments that are left of twenty, of which the list was moved away."""
+    index = SegmentIndex(tmp_path, "gate", sync=False)
+    for minute in range(20):
+        append(index, minute)
+    index.close()
+    archive = Archive(tmp_path, "gate", Kind.CAMERA)
+    archive.refresh()
+    archive.remove([one.segment for one in archive.stored() if one.segment.number <= 10], "age")
+    archive.close()
+    index_path(tmp_path, "gate").unlink()
+    return tmp_path
+
+
+def readable(path: Path) -> Content:
+    return Content(10, 10, 900, 60.0)
+
+
+def test_what_a_list_named_that_was_moved_away_is_listed_again_and_nothing_is_removed_for_old_notes(lost: Path) -> None:
+    SegmentIndex(lost, "gate", sync=False, look=readable).close()
+    archive = Archive(lost, "gate", Kind.CAMERA)
+    archive.refresh()
+    listed = [one.segment for one in archive.stored()]
+    assert [one.number for one in listed] == list(range(21, 31)) and listed == present_segments(lost, "gate")
+    assert [one.utc for one in listed] == [BEGIN + minute * MINUTE for minute in range(10, 20)]
+    assert all((lost / one.file).exists() for one in listed)
+
+
+def test_a_crash_while_files_are_listed_again_costs_none_of_them(lost: Path) -> None:
+    looked = iter(range(5))
+
+    def dies(path: Path) -> Content:
+        if next(looked, None) is None:
+            raise _PowerCutError
+        return readable(path)
+
+    with pytest.raises(_PowerCutError):
+        SegmentIndex(lost, "gate", sync=False, look=dies)
+    SegmentIndex(lost, "gate", sync=False, look=readable).close()
+    assert [(one.number, one.utc) for one in present_segments(lost, "gate")] == [
+        (21 + number, BEGIN + (10 + number) * MINUTE) for number in range(10)]
+
+
+def test_a_list_that_can_be_read_only_in_part_is_not_written_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Part(FileIO):
+        def read(self, size: int = -1) -> bytes:
+            data = super().read(size)
+            return data[: data.rfind(b"\n", 0, len(data) // 2) + 1]
+
+    index = SegmentIndex(folder, "gate", sync=False)
+    before = index_path(folder, "gate").read_bytes()
+    with Part(index_path(folder, "gate"), "r+") as part, monkeypatch.context() as patch:
+        patch.setattr(index, "_file", part)
+        with pytest.raises(OSError, match="read only in part"):
+            index.compact()
+    index.close()
+    assert index_path(folder, "gate").read_bytes() == before
