@@ -35,6 +35,10 @@ _LARGEST_LINE = 1 << 16  # bytes
 _LONG = 4096
 
 
+class HeldError(ContainerError):
+    """Another recorder, perhaps of another process, records under this name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One file of a recording.
@@ -82,7 +86,7 @@ class SegmentIndex:
 
         `look` tells what can be read of a file.
 
-        Raises ContainerError where another recorder holds it, ContainerFormatError where a line is damaged.
+        Raises HeldError where another recorder holds it, ContainerFormatError where a line is damaged.
         """
         if not _NAME.fullmatch(name):
             raise LimitError(f"recording {name!r}: expected letters, digits, '_', '-' and '.', as in cam1")
@@ -207,7 +211,7 @@ class SegmentIndex:
                         return file
             except BlockingIOError as error:
                 file.close()
-                raise ContainerError(
+                raise HeldError(
                     f"{self.path}: another recorder writes here; record under another name", name=str(self.path)
                 ) from error
             except BaseException:

@@ -11,13 +11,9 @@ from typing import Any
 import pytest
 
 from duoview.errors import ContainerError, ContainerFormatError
-from duoview.events import Event
-from duoview.pipelines.retention import archive as archive_module
 from duoview.pipelines.retention.archive import Archive, Kind, Tier, present_segments, texture_path
 from duoview.pipelines.retention.journal import NEW, JournalReader, JournalWriter
 from duoview.pipelines.retention.retention import Limit, Retention
-from duoview.pipelines.run import event_journal
-from duoview.pipelines.run.event_journal import EventJournal, events_path
 from duoview.pipelines.segment_file import Content
 from duoview.pipelines.segment_index import Segment, SegmentIndex, index_path, read_segments, removed_path
 
@@ -287,99 +283,6 @@ def test_a_reader_notices_a_journal_that_was_written_anew_and_grew_beyond_the_ol
     assert look() == ([], False)
 
 
-def happening(number: int, *, ongoing: bool = False, minute: int | None = None) -> Event:
-    utc = BEGIN + (number if minute is None else minute) * MINUTE
-    return Event("t", number, "motion", 0, 1, 1, ongoing, start_utc_us=utc, end_utc_us=utc)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal of events is large from 20 kB on."""
-    monkeypatch.setattr(event_journal, "_LARGE", 20_000)
-
-
-@pytest.mark.usefixtures("small")
-def test_a_journal_of_events_keeps_those_of_segments_that_are_there_and_the_newest_half(tmp_path: Path) -> None:
-    journal = EventJournal(tmp_path, "gate")
-    for number in range(1000):
-        journal.note(happening(number))
-    size = events_path(tmp_path, "gate").stat().st_size
-    assert journal.compact(BEGIN + 300 * MINUTE)
-    left = [line["number"] for line in JournalReader(events_path(tmp_path, "gate")).new(dict)]
-    assert left == list(range(300, 1000))
-    assert not journal.compact(None)  # it is not twice as large yet
-    for number in range(1000, 2000):
-        journal.note(happening(number))
-    assert journal.compact(None)
-    journal.close()
-    left = [line["number"] for line in JournalReader(events_path(tmp_path, "gate")).new(dict)]
-    assert left == list(range(left[0], 2000)) and len(left) > 20
-    assert events_path(tmp_path, "gate").stat().st_size < size
-
-
-@pytest.mark.usefixtures("small")
-def test_of_each_event_a_journal_that_is_written_anew_has_the_last_line(tmp_path: Path) -> None:
-    journal = EventJournal(tmp_path, "gate", clock=iter(range(0, 10**7, 20)).__next__)
-    for _ in range(200):
-        journal.note(happening(1, ongoing=True, minute=1))
-    journal.note(happening(1, minute=1))
-    assert journal.compact(BEGIN)
-    journal.close()
-    (line,) = JournalReader(events_path(tmp_path, "gate")).new(dict)
-    assert line["ongoing"] is False
-
-
-def test_events_that_never_end_are_not_remembered_for_ever(tmp_path: Path) -> None:
-    journal = EventJournal(tmp_path, "gate")
-    for number in range(5000):
-        assert journal.note(happening(number, ongoing=True))
-    assert not journal.note(happening(4999, ongoing=True))  # the last are known still
-    assert len(journal._told) <= 1024 and journal.begun == 5000
-    journal.close()
-
-
-def test_events_older_than_all_segments_are_not_held_in_memory_but_for_the_latest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive_module, "_LATEST", 1)
-    index = SegmentIndex(tmp_path, "gate", sync=False)
-    for minute in range(10):
-        append(index, minute)
-    index.close()
-    journal = EventJournal(tmp_path, "gate")
-    for minute in range(10):
-        journal.note(happening(minute))
-    archive = Archive(tmp_path, "gate", Kind.CAMERA, events=events_path(tmp_path, "gate"))
-    archive.refresh()
-    assert len(archive._spans) == 10
-    archive.remove([one.segment for one in archive.stored() if one.segment.number <= 8], "age")
-    archive.refresh()
-    assert len(archive._spans) == 2
-    assert {one.tier for one in archive.stored()} == {Tier.MOTION}
-    archive.close()
-    journal.close()
-
-
-@pytest.mark.parametrize("listed", [False, True])
-def test_an_event_counts_for_a_segment_that_is_listed_after_it_whatever_clocks_and_other_events_say(
-    tmp_path: Path, listed: bool
-) -> None:
-    index = SegmentIndex(tmp_path, "gate", sync=False)
-    if listed:
-        append(index, 5000)  # then the clock is set back
-    journal = EventJournal(tmp_path, "gate")
-    journal.note(happening(1, minute=10))
-    journal.note(happening(2, minute=100_000))  # in the future
-    archive = Archive(tmp_path, "gate", Kind.MACHINE, events=events_path(tmp_path, "gate"))
-    archive.refresh()
-    number = append(index, 10).number
-    archive.refresh()
-    tiers = {one.segment.number: one.tier for one in archive.stored()}
-    assert tiers[number] is Tier.MACHINE_OF_EVENTS
-    for one in (journal, archive, index):
-        one.close()
-
-
 @pytest.fixture
 def lost(tmp_path: Path) -> Path:
     """Ten segments that are left of twenty, of which the list was moved away."""
@@ -440,3 +343,43 @@ def test_a_list_that_can_be_read_only_in_part_is_not_written_anew(
             index.compact()
     index.close()
     assert index_path(folder, "gate").read_bytes() == before
+
+
+def test_two_that_write_one_journal_lose_no_line_when_one_of_them_writes_it_anew(tmp_path: Path) -> None:
+    one, other = JournalWriter(tmp_path / "j"), JournalWriter(tmp_path / "j")
+    for turn in range(3):
+        one.add([{"n": 2 * turn}])
+        other.rewrite({"n": number} for number in range(2 * turn + 1))
+        one.add([{"n": 2 * turn + 1}])
+    assert [line["n"] for line in JournalReader(tmp_path / "j").new(dict)] == list(range(6))
+    one.close()
+    other.close()
+
+
+def test_a_journal_that_another_process_is_writing_anew_is_left_to_it(tmp_path: Path) -> None:
+    one, other = JournalWriter(tmp_path / "j"), JournalWriter(tmp_path / "j")
+    one.add({"n": number} for number in range(3))
+    new = one.prepared([{"n": 2}])
+    with pytest.raises(BlockingIOError):
+        other.rewrite([{"n": 7}])
+    other.add([{"n": 3}])
+    assert one.put(new, seen=(tmp_path / "j").read_bytes().index(b'{"n": 3}'))
+    assert [line["n"] for line in JournalReader(tmp_path / "j").new(dict)] == [2, 3]
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_journal_that_is_written_anew_keeps_its_mode_and_its_owner(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "j"
+    path.touch()
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 23456)
+    path.chmod(mode)
+    before = path.stat()
+    writer = JournalWriter(path)
+    writer.rewrite([{"n": 1}])
+    writer.close()
+    after = path.stat()
+    assert before.st_ino != after.st_ino and [(one.st_mode, one.st_uid, one.st_gid) for one in (before, after)] == [
+        (before.st_mode, before.st_uid, before.st_gid)] * 2

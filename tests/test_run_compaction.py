@@ -138,9 +138,9 @@ def test_events_of_recordings_that_nobody_asks_for_any_more_stay_with_their_file
 ) -> None:
     with_events(tmp_path, "gate")
     with_segments(tmp_path, "gate", range(900, 910))
-    with_segments(tmp_path, "gate.machine", range(200, 210))
+    with_segments(tmp_path, "gate.machine", range(400, 410))
     run("gate")
-    assert first_event(tmp_path, "gate") == 200
+    assert first_event(tmp_path, "gate") == 400
 
 
 def test_a_camera_whose_journal_cannot_be_shortened_keeps_no_other_from_it(
@@ -225,3 +225,14 @@ def test_a_list_that_cannot_be_written_anew_costs_no_segment_and_recording_goes_
     assert status.segments == 4 and status.lost == 0 and status.failures > 0
     removed_path(folder, "gate").write_bytes(before)
     assert [one.number for one in present_segments(folder, "gate")] == list(range(10, 15))
+
+
+def test_what_another_process_records_is_left_to_its_retention(run: Callable[..., Supervisor], tmp_path: Path) -> None:
+    with_segments(tmp_path, "gate", range(3))
+    held = SegmentIndex(tmp_path, "gate")
+    policy = "reserve: 0, retention: {continuous: {age: 1}}"
+    run("gate", storage=policy)
+    assert [one.number for one in present_segments(tmp_path, "gate")] == [1, 2, 3]
+    held.close()
+    run("gate", storage=policy)
+    assert present_segments(tmp_path, "gate") == []

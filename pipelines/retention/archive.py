@@ -149,9 +149,11 @@ class Archive:
         for path in (texture_path(self.folder, self.name), removed_path(self.folder, self.name)):
             if not path.exists():
                 continue
-            notes = JournalReader(path).new(dict)
             writer = self._note_writer() if path == removed_path(self.folder, self.name) else self._texture_writer()
-            writer.rewrite(note for note in notes if int(note["number"]) not in useless)
+            reader = JournalReader(path)
+            notes = reader.new(lambda note: (int(note["number"]), note))
+            if not writer.rewrite((note for number, note in notes if number not in useless), seen=reader.seen):
+                return False
         self._removed -= useless
         self._useless = set()
         return True

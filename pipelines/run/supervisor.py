@@ -21,6 +21,7 @@ from duoview.pipelines.observability.metrics import Metrics
 from duoview.pipelines.retention.archive import Archive, Tier
 from duoview.pipelines.retention.retention import DiskFullError, Limit, Removed, Retention
 from duoview.pipelines.retention.steady_clock import SteadyClock
+from duoview.pipelines.segment_index import HeldError
 from duoview.plugins.stage import Stage
 
 from .camera import Camera, CameraError, CameraStatus, Surroundings
@@ -266,14 +267,15 @@ class Supervisor:
             raise CameraError(name, error) from error
 
     def _launch(self, name: str, camera: Camera) -> None:
-        kept = _Kept(camera, camera.archives())
+        kept, before = _Kept(camera, camera.archives()), self._cameras.get(name)
         try:
             camera.start()
         except (Error, OSError) as error:
             self._complain("camera_failed", name, error)
             kept.retry_at = self._clock() + RESTART_AFTER
+            if isinstance(error, HeldError) and not (before is not None and before.archives):
+                kept.archives = []  # another process records, and sees to what is old
         with self._lock:
-            before = self._cameras.get(name)
             self._cameras[name] = kept
         if before is not None:
             self._close_archives(before)
