@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from duoview.pipelines.interrupt import Hangup, Interrupt
+from duoview.pipelines.options import split
+from duoview.pipelines.run import configured, service_manager
+from duoview.pipelines.run.command import CONFIGURED
 from duoview.pipelines.run.service_manager import notify
 
 WITHIN = 120.0  # seconds; only ever waited for in full where something is wrong
@@ -47,6 +53,78 @@ def test_a_socket_without_a_file_is_told_too() -> None:
 def test_a_socket_that_cannot_be_told_is_an_error(address: str) -> None:
     with pytest.raises(OSError, match=r"NOTIFY_SOCKET|No such file"):
         notify("READY=1", {"NOTIFY_SOCKET": address})
+
+
+def test_a_manager_that_takes_nothing_is_waited_for_so_long_and_no_longer(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_manager, "_PATIENCE", 0.01)
+    failed: list[OSError] = []
+
+    def tell() -> None:
+        try:
+            while True:  # until its queue is full
+                notify("READY=1", {"NOTIFY_SOCKET": manager.getsockname()})
+        except OSError as error:
+            failed.append(error)
+
+    telling = threading.Thread(target=tell, daemon=True)
+    telling.start()
+    telling.join(WITHIN)
+    assert not telling.is_alive() and isinstance(failed[0], TimeoutError)
+
+
+class _Cameras:
+    """Stands for all that runs: what is asked of it."""
+
+    def __init__(self, interrupt: Interrupt | None = None) -> None:
+        self.stopped, self._interrupt = 0, interrupt
+
+    def start(self, until: Callable[[], bool]) -> None:
+        if self._interrupt is not None:
+            self._interrupt.requested = True  # a signal came
+
+    def wait(self, until: Callable[[], bool]) -> None:
+        pass
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., _Cameras]:
+    """Runs a configuration with stand-ins for its cameras and for `notify`."""
+    path = tmp_path / "p.yaml"
+    path.write_text(json.dumps({"cameras": {"gate": {"url": "http://127.0.0.1:9/live.ts"}}}))
+
+    def run(notify: Callable[[str], None], *, interrupted: bool = False) -> _Cameras:
+        interrupt = Interrupt()
+        cameras = _Cameras(interrupt if interrupted else None)
+        monkeypatch.setattr(configured, "read_configuration", lambda path: None)
+        monkeypatch.setattr(configured, "_supervisor", lambda *_: cameras)
+        monkeypatch.setattr(configured, "notify", notify)
+        with contextlib.suppress(KeyboardInterrupt):
+            configured.run_configuration(split(["-c", str(path)], CONFIGURED), interrupt, Hangup())
+        return cameras
+
+    return run
+
+
+def test_a_signal_while_the_manager_is_told_of_the_end_still_ends_all_cameras(ran: Callable[..., _Cameras]) -> None:
+    def notify(state: str) -> None:
+        if state == "STOPPING=1":
+            raise KeyboardInterrupt
+
+    assert ran(notify).stopped == 1
+
+
+@pytest.mark.parametrize(("interrupted", "told"), [(True, ["STOPPING=1"]), (False, ["READY=1", "STOPPING=1"])])
+def test_a_start_that_a_signal_cut_short_is_not_told_of_as_ready(
+    ran: Callable[..., _Cameras], interrupted: bool, told: list[str]
+) -> None:
+    states: list[str] = []
+    ran(states.append, interrupted=interrupted)
+    assert states == told
 
 
 def test_cameras_are_told_of_when_they_run_and_when_they_end(manager: socket.socket, tmp_path: Path) -> None:

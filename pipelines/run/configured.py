@@ -45,7 +45,8 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
     status = _StatusLine(console, supervisor, stats_wanted(line))
     try:
         supervisor.start(until=lambda: interrupt.requested)
-        _notify("READY=1", log)
+        if not interrupt.requested:  # else cameras were left out
+            _notify("READY=1", log)
         end = None if duration is None else time.monotonic() + float(duration)
 
         def over() -> bool:
@@ -56,8 +57,10 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
 
         supervisor.wait(over)
     finally:
-        _notify("STOPPING=1", log)
-        supervisor.stop()
+        try:
+            _notify("STOPPING=1", log)
+        finally:
+            supervisor.stop()
         status.show(last=True)
     return EXIT_CODE if interrupt.requested else 0
 
