@@ -8,6 +8,7 @@ import os
 import runpy
 import shutil
 from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -276,7 +277,7 @@ def test_with_a_policy_that_removes_nothing_a_pass_that_may_write_no_more_anew_t
 
 
 def test_a_pass_ends_before_the_next_file_when_it_is_to_stop(folder: Path) -> None:
-    archive, asked = opened(folder), iter((False, False, True, True))
+    archive, asked = opened(folder), chain((False, False, False), repeat(True))
     removed = Retention(folder, {Tier.TEXTURE: Limit(size=0)}).run([archive], stop=lambda: next(asked))
     assert removed.unfinished and textured(folder) == [3, 4]
 

@@ -322,6 +322,47 @@ def test_a_stop_ends_a_pass_of_retention_that_is_under_way(tmp_path: Path, monke
     assert stopped == [True]
 
 
+def test_cameras_are_asked_to_stop_before_the_pass_that_is_under_way_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, asked, request, seen = threading.Event(), threading.Event(), Camera.request_stop, []
+
+    def run(self: Retention, archives: Any, **_: Any) -> Removed:
+        begun.set()
+        seen.append(asked.wait(60))
+        return Removed()
+
+    def request_stop(self: Camera) -> None:
+        asked.set()
+        request(self)
+
+    monkeypatch.setattr(Retention, "run", run)
+    monkeypatch.setattr(Camera, "request_stop", request_stop)
+    supervisor = Supervisor(parse_configuration(text(tmp_path, {"gate": "http://127.0.0.1:9/live.ts"})), Logged())
+    supervisor.start()
+    assert begun.wait(60)
+    supervisor.stop()
+    assert seen == [True]
+
+
+def test_after_a_start_that_fails_in_its_midst_the_cameras_that_were_not_begun_are_let_go_of_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[str] = []
+
+    def start(self: Camera) -> None:
+        raise RuntimeError("nobody expects this")
+
+    monkeypatch.setattr(Camera, "start", start)
+    monkeypatch.setattr(Camera, "stop", lambda self, timeout=30.0: stopped.append(self.name) or True)
+    cameras = dict.fromkeys(("one", "two", "three"), "http://127.0.0.1:9/live.ts")
+    supervisor = Supervisor(parse_configuration(text(tmp_path, cameras)), Logged())
+    with pytest.raises(RuntimeError):
+        supervisor.start()
+    supervisor.stop()
+    assert stopped == ["two", "three"]
+
+
 def test_a_pass_of_retention_that_left_something_is_followed_by_another_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,12 +91,15 @@ class Retention:
 
         An archive that cannot be read is left alone and told of in `failures`; the others are seen to all the same.
         Without `delete_for_room` a lack of it removes nothing and raises at once, after ages and sizes were seen to.
-        `stop` is asked before each file that is written anew, and ends the pass.
+        `stop` is asked before each archive that is read, and each file that is written anew, and ends the pass.
         """
         removed = Removed()
         self._left, self._stop = self._rewritten, stop
         found: list[Stored] = []
         for archive in archives:
+            if stop():
+                removed.unfinished = True
+                return removed  # what is known is not all: nothing may go for it
             try:
                 archive.refresh()
                 found += archive.stored()
@@ -125,6 +128,8 @@ class Retention:
         for archive in archives:
             if not archive.read:
                 continue
+            if self._stop():
+                break
             try:
                 archive.compact()
             except (Error, OSError) as error:

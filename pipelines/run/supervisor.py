@@ -133,11 +133,9 @@ class Supervisor:
             self._server = HealthServer(http.host, http.port, self._metrics, self.snapshot)
             self._server.start()
             self._tell("http", f"http://{self._server.host}:{self._server.port}/health and /metrics")
-        made, self._made = self._made, {}
-        while made and not until():
-            name = next(iter(made))
-            self._launch(name, made.pop(name))
-        self._made = made
+        while self._made and not until():
+            name = next(iter(self._made))
+            self._launch(name, self._made.pop(name))
         self._keeper = threading.Thread(target=self._keep, name="retention", daemon=True)
         self._keeper.start()
 
@@ -212,13 +210,13 @@ class Supervisor:
         """Finish all files and let go of everything."""
         self._stopping.set()
         self._wake.set()
-        if self._keeper is not None:
-            self._keeper.join()
         with self._lock:
             kept = list(self._cameras.values())
         for one in kept:
             one.camera.request_stop()
         end = self._clock() + _FINISH
+        if self._keeper is not None:
+            self._keeper.join()
         for one in kept:
             self._stop_camera(one, end)
         for camera in self._made.values():
@@ -344,6 +342,8 @@ class Supervisor:
         """Shorten journals of events that have grown large; what went wrong with some of them."""
         failures = []
         for one in kept:
+            if self._stopping.is_set():
+                break
             try:
                 one.camera.compact_events(one.archives)
             except Exception as error:  # noqa: BLE001 - of one camera; the others are seen to all the same
