@@ -7,9 +7,11 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from duoview.pipelines import command
 from duoview.pipelines.run.allocator import ARENAS, share_arenas
 
 #: Says whether heaps are shared, and how many of them there are once twelve threads have asked for memory.
@@ -63,3 +65,21 @@ def test_who_has_set_the_number_of_heaps_has_decided() -> None:
 def test_a_c_library_without_such_heaps_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert not share_arenas({})
+
+
+@pytest.mark.parametrize(("words", "expected"), [
+    (["run", "-h"], ["shared", "duoview.pipelines.run.command"]),
+    (["filters", "-h"], ["duoview.pipelines.filters"]),
+])  # fmt: skip
+def test_a_command_that_lasts_shares_heaps_before_its_module_is_imported(
+    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def imported(name: str) -> SimpleNamespace:
+        done.append(name)
+        return SimpleNamespace(main=lambda words: 0)
+
+    monkeypatch.setattr(command, "share_arenas", lambda: done.append("shared"))
+    monkeypatch.setattr(command, "importlib", SimpleNamespace(import_module=imported))
+    assert command.main(words) == 0 and done == expected

@@ -383,3 +383,16 @@ def test_a_journal_that_is_written_anew_keeps_its_mode_and_its_owner(tmp_path: P
     after = path.stat()
     assert before.st_ino != after.st_ino and [(one.st_mode, one.st_uid, one.st_gid) for one in (before, after)] == [
         (before.st_mode, before.st_uid, before.st_gid)] * 2
+
+
+@pytest.mark.parametrize("note", ['{"why": "age"}', '{"number": null}', "{]"])
+def test_a_damaged_note_is_told_of_when_notes_are_written_anew_and_they_stay(folder: Path, note: str) -> None:
+    archive = Archive(folder, "gate", Kind.CAMERA)
+    compact(folder)
+    archive.refresh()
+    with removed_path(folder, "gate").open("a") as file:
+        file.write(note + "\n")
+    with pytest.raises(ContainerFormatError, match="a damaged line"):
+        archive.compact()
+    assert note in removed_path(folder, "gate").read_text()
+    archive.close()

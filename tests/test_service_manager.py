@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,12 +78,11 @@ def test_a_manager_that_takes_nothing_is_waited_for_so_long_and_no_longer(
 class _Cameras:
     """Stands for all that runs: what is asked of it."""
 
-    def __init__(self, interrupt: Interrupt | None = None) -> None:
-        self.stopped, self._interrupt = 0, interrupt
+    def __init__(self) -> None:
+        self.stopped, self.code = 0, -1
 
     def start(self, until: Callable[[], bool]) -> None:
-        if self._interrupt is not None:
-            self._interrupt.requested = True  # a signal came
+        pass
 
     def wait(self, until: Callable[[], bool]) -> None:
         pass
@@ -95,16 +95,21 @@ class _Cameras:
 def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., _Cameras]:
     """Runs a configuration with stand-ins for its cameras and for `notify`."""
     path = tmp_path / "p.yaml"
-    path.write_text(json.dumps({"cameras": {"gate": {"url": "http://127.0.0.1:9/live.ts"}}}))
+    camera = {"url": "http://127.0.0.1:9/live.ts", "record": {}}
+    path.write_text(json.dumps({"storage": {"folder": str(tmp_path)}, "cameras": {"gate": camera}}))
 
-    def run(notify: Callable[[str], None], *, interrupted: bool = False) -> _Cameras:
-        interrupt = Interrupt()
-        cameras = _Cameras(interrupt if interrupted else None)
-        monkeypatch.setattr(configured, "read_configuration", lambda path: None)
-        monkeypatch.setattr(configured, "_supervisor", lambda *_: cameras)
+    def run(notify: Callable[[str], object], *words: str, interrupted: bool = False) -> _Cameras:
+        interrupt, cameras = Interrupt(), _Cameras()
+
+        def make(*_: Any) -> _Cameras:
+            interrupt.requested = interrupted  # a signal came, and somebody took the exception
+            return cameras
+
+        monkeypatch.setattr(configured, "_supervisor", make)
         monkeypatch.setattr(configured, "notify", notify)
         with contextlib.suppress(KeyboardInterrupt):
-            configured.run_configuration(split(["-c", str(path)], CONFIGURED), interrupt, Hangup())
+            line = split(["-c", str(path), *words], CONFIGURED)
+            cameras.code = configured.run_configuration(line, interrupt, Hangup())
         return cameras
 
     return run
@@ -125,6 +130,10 @@ def test_a_start_that_a_signal_cut_short_is_not_told_of_as_ready(
     states: list[str] = []
     ran(states.append, interrupted=interrupted)
     assert states == told
+
+
+def test_a_check_that_a_signal_came_into_did_not_end_well(ran: Callable[..., _Cameras]) -> None:
+    assert ran(print, "-check", interrupted=True).code == 255 and ran(print, "-check").code == 0
 
 
 def test_cameras_are_told_of_when_they_run_and_when_they_end(manager: socket.socket, tmp_path: Path) -> None:

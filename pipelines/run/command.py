@@ -31,7 +31,6 @@ from duoview.pipelines.options import (
 )
 from duoview.pipelines.progress import Progress
 
-from .allocator import share_arenas
 from .configuration_file import json_schema, require_libraries
 from .job import Job
 from .live_encode import LiveEncode, machine_choices
@@ -121,7 +120,6 @@ def main(arguments: Sequence[str]) -> int:
 def run_line(line: CommandLine) -> int:
     """Run what a command line with inputs says."""
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
-    share_arenas()
     with Interrupt() as interrupt:
         try:
             with interrupt.raising():

@@ -14,7 +14,6 @@ from duoview.pipelines.observability.log import open_log
 from duoview.pipelines.options import CommandLine
 from duoview.pipelines.progress import INTERVAL
 
-from .allocator import share_arenas
 from .camera import CameraError
 from .command import stats_wanted
 from .configuration_file import fault_at, read_configuration
@@ -33,14 +32,13 @@ def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -
     level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
     chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
     log = open_log(line.globals.get("log", "text"), chosen, console)
-    share_arenas()
     with interrupt.raising():
         configuration = read_configuration(path)
         supervisor = _supervisor(configuration, path, log)
     if line.globals.get("check"):
         supervisor.stop()
         console.info(f"{path}: {len(configuration.cameras)} cameras; nothing is wrong with it")
-        return 0
+        return EXIT_CODE if interrupt.requested else 0
     duration = line.globals.get("t")
     status = _StatusLine(console, supervisor, stats_wanted(line))
     try:
