@@ -130,7 +130,8 @@ def noted(folder: Path) -> list[int]:
 def test_an_event_is_noted_while_a_journal_is_written_anew_and_stands_in_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal, fsync, waited = EventJournal(tmp_path, "gate"), os.fsync, []
+    journal, fsync = EventJournal(tmp_path, "gate"), os.fsync
+    waited: list[bool] = []
     for number in range(1000):
         journal.note(happening(number))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from io import FileIO
@@ -331,7 +332,7 @@ def test_a_list_that_can_be_read_only_in_part_is_not_written_anew(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Part(FileIO):
-        def read(self, size: int = -1) -> bytes:
+        def read(self, size: int | None = -1) -> bytes:
             data = super().read(size)
             return data[: data.rfind(b"\n", 0, len(data) // 2) + 1]
 
@@ -396,3 +397,18 @@ def test_a_damaged_note_is_told_of_when_notes_are_written_anew_and_they_stay(fol
         archive.compact()
     assert note in removed_path(folder, "gate").read_text()
     archive.close()
+
+
+def test_a_turn_that_fails_before_it_begins_keeps_nobody_else_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> bool:
+        raise OSError(5, "Input/output error")
+
+    writer = JournalWriter(tmp_path / "j")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr(os.path, "samestat", fails)
+        writer.add([{"n": 1}])
+    with (tmp_path / "j").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    writer.close()

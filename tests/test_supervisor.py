@@ -353,8 +353,12 @@ def test_after_a_start_that_fails_in_its_midst_the_cameras_that_were_not_begun_a
     def start(self: Camera) -> None:
         raise RuntimeError("nobody expects this")
 
+    def stop(self: Camera, timeout: float = 30.0) -> bool:
+        stopped.append(self.name)
+        return True
+
     monkeypatch.setattr(Camera, "start", start)
-    monkeypatch.setattr(Camera, "stop", lambda self, timeout=30.0: stopped.append(self.name) or True)
+    monkeypatch.setattr(Camera, "stop", stop)
     cameras = dict.fromkeys(("one", "two", "three"), "http://127.0.0.1:9/live.ts")
     supervisor = Supervisor(parse_configuration(text(tmp_path, cameras)), Logged())
     with pytest.raises(RuntimeError):

@@ -148,15 +148,13 @@ class JournalWriter:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """While entered, nobody else writes, and the file is the one that readers find."""
-        while True:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            if _in_place(self._file, self.path):
-                break
-            # Another process wrote it anew, or somebody moved it away.
-            file, self._generation = self._opened()
-            self._file.close()
-            self._file = file
+        fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
+            while not _in_place(self._file, self.path):  # another process wrote it anew, or somebody moved it away
+                file, self._generation = self._opened()
+                self._file.close()
+                self._file = file
+                fcntl.flock(self._file, fcntl.LOCK_EX)
             yield
         finally:
             fcntl.flock(self._file, fcntl.LOCK_UN)
