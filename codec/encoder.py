@@ -175,6 +175,15 @@ class Encoder:
         self._restart = False
         return [packet]
 
+    def close(self) -> None:
+        """End the stream without what the encoder still holds: frames that wait are not encoded. May be called again.
+
+        Only for an encoder that is given up before its flush; one that was flushed holds nothing.
+        """
+        self._closed = True
+        if self._inner is not None:
+            self._inner.drop()
+
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
         coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,

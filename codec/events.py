@@ -23,8 +23,8 @@ class Event:
     kind: one of KINDS, or a word of another filter's own, in small letters.
     ongoing: False at the one frame that ends it. zone: the zone or line it is about, empty for all of the picture.
     direction: of a crossing, ``left`` or ``right``, else empty. track_ids, labels: of the objects that met the
-    condition up to now, sorted. start_utc_us, end_utc_us: microseconds since 1970 at start_pts and end_pts, None where
-    unknown.
+    condition up to now, sorted; of tracks the last ones, where they are many. start_utc_us, end_utc_us: microseconds
+    since 1970 at start_pts and end_pts, None where unknown.
 
     Raises ValueError for a kind that is no such word, an end before the start, or a time base that is not positive.
     """

@@ -23,6 +23,7 @@ from .console import LEVELS, Console
 from .errors import UsageError, advice, reason
 from .interrupt import EXIT_CODE
 from .options import log_level
+from .run.allocator import share_arenas
 
 FAILED, WRONG_USAGE = 1, 2
 _USAGE_ERRORS = (UsageError, GraphSyntaxError, FilterNotFoundError, OptionError, LinkError)
@@ -38,12 +39,14 @@ class Command:
 
     summary: str
     module: str
+    lasts: bool = False  # it may run for months
 
 
 COMMANDS = {
     "encode": Command("video, images or an image sequence into a duoview stream", "duoview.pipelines.encode"),
     "decode": Command("a duoview stream into pictures: the machine or the human view", "duoview.pipelines.decode"),
-    "run": Command("cameras and files through graphs, recorded and watched over", "duoview.pipelines.run.command"),
+    "run": Command("cameras and files through graphs, recorded and watched over", "duoview.pipelines.run.command",
+                   lasts=True),
     "cut": Command("less of a stream, nothing coded again: the machine layer, or less texture",
                    "duoview.pipelines.cut_layers"),
     "probe": Command("what is in a duoview file: size, rate, layers, bytes", "duoview.pipelines.probe"),
@@ -92,6 +95,8 @@ def _dispatch(words: list[str]) -> int:
     if command is None:
         kind = "option" if name.startswith("-") else "command"
         raise UsageError(f"unknown {kind} {name}{suggestion(name, COMMANDS)}; `duoview -h` lists the commands")
+    if command.lasts:
+        share_arenas()  # before what is imported now starts threads
     module = importlib.import_module(command.module)
     if rest and rest[0] in ("-h", "-?", "-help", "--help") and hasattr(module, "usage"):
         print(_topic(rest[1]) if len(rest) > 1 else module.usage())

@@ -298,6 +298,7 @@ def encode(
     with ExitStack() as stack:
         source = VideoInput(job.source, console)
         stack.callback(source.close)
+        stack.callback(encoder.close)  # after a failure, what waits in it is not encoded
         output = AccessUnitOutput(job.output, job.format, source.copied)
         zero = Fraction(0) if job.source.seek is not None else source.origin
         cut = Cut(zero, job.cut.start, job.cut.duration, job.cut.frames)

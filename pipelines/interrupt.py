@@ -1,13 +1,19 @@
-"""Stopping on SIGINT and SIGTERM: finish the file, then leave with exit code 255, as ffmpeg does."""
+"""Stopping on SIGINT and SIGTERM: finish the file, then leave with exit code 255, as ffmpeg does. SIGHUP is noted."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
 EXIT_CODE = 255
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came while nothing was open that has to be finished."""
 
 
 class Interrupt:
@@ -15,6 +21,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self._raises = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -28,7 +35,49 @@ class Interrupt:
             signal.signal(number, handler)
         self._before.clear()
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """While entered, the first signal raises Interrupted too: for work that may take long and is lost unfinished.
+
+        As the loading of networks: what is entered has to let go of what it holds whatever is raised.
+        """
+        self._raises = True
+        try:
+            if self.requested:
+                raise Interrupted
+            yield
+        finally:
+            self._raises = False
+
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if self._raises:
+            raise Interrupted
+
+
+class Hangup:
+    """While entered, SIGHUP is noted instead of ending the process."""
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGHUP, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGHUP, self._before)
+            self._before = None
+
+    def taken(self) -> bool:
+        """Whether it came since the last call."""
+        came, self._came = self._came, False
+        return came
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True

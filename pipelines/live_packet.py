@@ -63,6 +63,18 @@ class LivePacket:
         return float(self.packet.dts * self.stream.time_base)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A frame or packet in a source's queue. `epoch` counts discontinuities of what was put into that queue."""
+
+    item: Any
+    utc: int
+    connection: int
+    epoch: int
+    stream: StreamInfo | None = None
+    layout: StreamLayout | None = None
+
+
 def detached(packet: av.Packet[Any], pts: int, dts: int, data: bytes | None = None) -> av.Packet[Any]:
     """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload."""
     copy = av.Packet(bytes(packet) if data is None else data)

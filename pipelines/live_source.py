@@ -10,15 +10,12 @@ import random
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
 import av
 
 from duoview.errors import LimitError
-from duoview.plugins.containers.failure import FAILURES
 
 from .backoff import Backoff
 from .bounded_queue import BoundedQueue, Overflow
@@ -27,8 +24,8 @@ from .connection import Action, Cause, Connection, Event, Loss
 from .credentials import redact_url
 from .decode_times import DecodeTimes
 from .errors import SourceLostError
-from .lag import Lag
-from .live_packet import Capture, LivePacket, detached
+from .live_decoder import LiveDecoder
+from .live_packet import Capture, LivePacket, Taken, detached
 from .peer import MediaPeer, Peer, PeerError, PeerPacket, PeerSettings
 from .source_status import DropCause, SourceStatus, Transition
 from .stream_layout import StreamInfo, StreamLayout
@@ -39,19 +36,6 @@ MODES = ("auto", "every_frame", "freshest")
 _TRANSITIONS = 64  # remembered
 _PACKETS = 1 << 16  # most packets in a queue, however small
 _WATCH = 0.25  # seconds between two looks at the time while a consumer waits
-_REORDERED = 64  # packets whose arrival is remembered until their frames come; no codec reorders by more
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """A frame or packet in a queue. `epoch` counts discontinuities of what was put into that queue."""
-
-    item: Any
-    utc: int
-    connection: int
-    epoch: int
-    stream: StreamInfo | None = None
-    layout: StreamLayout | None = None
 
 
 class LiveSource:
@@ -134,8 +118,7 @@ class LiveSource:
         self._mode = mode
         self._queue_size, self._backlog = queue_size, backlog
         self._key_frame_timeout = key_frame_timeout
-        self._max_staleness = max_staleness
-        self._thinning = Thinning(rate) if rate is not None else None
+        thinning = Thinning(rate) if rate is not None else None
         self._clock = clock or SystemClock()
         self._opener = opener
         self._connection = Connection(
@@ -150,13 +133,15 @@ class LiveSource:
         self._thread: threading.Thread | None = None
         self._transitions: deque[Transition] = deque(maxlen=_TRANSITIONS)
         self._dropped: Counter[DropCause] = Counter()
-        self._packet_count = self._frame_count = self._corrupt = 0
-        self._frames: BoundedQueue[_Taken] | None = None
-        self._packets: BoundedQueue[_Taken] | None = None
+        self._packet_count = self._corrupt = 0
+        self._frames: BoundedQueue[Taken] | None = None
+        self._decoder: LiveDecoder | None = None  # of the reader's thread alone
+        self._packets: BoundedQueue[Taken] | None = None
         if frames:
             self._frames = BoundedQueue(
                 queue_size, Overflow.WAIT, dropped=lambda taken: self._drop(DropCause.REPLACED)
             )
+            self._decoder = LiveDecoder(self._frames, max_staleness=max_staleness, thinning=thinning, drop=self._drop)
         if packets:
             self._packets = BoundedQueue(
                 _PACKETS, Overflow.WAIT, bytes=packet_queue_bytes, size=lambda taken: taken.item.size
@@ -166,11 +151,8 @@ class LiveSource:
         self._layout: StreamLayout | None = None
         self._timeline = Timeline()
         self._decode_times: DecodeTimes[PeerPacket] = DecodeTimes()
-        self._lag = Lag()
-        self._arrivals: dict[int, tuple[int, int]] = {}  # by pts of video packets: when they came, and their epoch
-        self._last_time: Fraction | None = None  # of the last frame, in seconds
-        self._frame_epoch = self._packet_epoch = 0
-        self._waiting_for_key = self._undecoded = self._refused = self._skips = False
+        self._packet_epoch = 0
+        self._waiting_for_key = self._refused = False
         self._heard_at = self._key_awaited_since = 0.0
         # Of the consumers' threads.
         self._frame_epoch_given = self._packet_epoch_given = 0
@@ -299,15 +281,15 @@ class LiveSource:
                 connection.losses,
                 connection.stalls,
                 self._packet_count,
-                self._frame_count,
+                self._decoder.frames if self._decoder is not None else 0,
                 {cause: self._dropped[cause] for cause in DropCause},
                 self._corrupt,
-                self._lag.seconds,
+                self._decoder.lag if self._decoder is not None else 0.0,
                 connection.loss,
                 tuple(self._transitions),
             )
 
-    def _get(self, queue: BoundedQueue[_Taken] | None, what: str, timeout: float | None) -> _Taken | None:
+    def _get(self, queue: BoundedQueue[Taken] | None, what: str, timeout: float | None) -> Taken | None:
         if queue is None:
             raise RuntimeError(f"{self.name}: {what} were not asked for; make the source with {what}=True")
         if self._thread is None and not self._stop.is_set():
@@ -372,16 +354,15 @@ class LiveSource:
             )
         if self._packets is not None:
             self._packets.configure(_PACKETS, Overflow.WAIT if waits else Overflow.REFUSE)
-        self._skips = not waits
         self._timeline.begin()
         self._decode_times = DecodeTimes()
-        self._lag.reset()
-        self._arrivals.clear()
-        self._waiting_for_key, self._undecoded, self._refused = not finite, False, False
+        self._waiting_for_key, self._refused = not finite, False
         self._heard_at = self._key_awaited_since = self._clock.monotonic()
-        self._frame_epoch += 1
         self._packet_epoch += 1
-        return self._report(Event.OPENED)
+        action = self._report(Event.OPENED)
+        if self._decoder is not None:
+            self._decoder.begin(self._connection.connections, skips=not waits)
+        return action
 
     def _read(self) -> Action:
         peer = self._peer
@@ -440,14 +421,16 @@ class LiveSource:
         if self._connection.finite and packet.pts is not None and packet.dts is not None:
             stamp = Stamp(packet.pts, packet.dts, False)  # a file has a line of time of its own
         if stamp.jump:
-            self._frame_epoch += 1
             self._packet_epoch += 1
+            if self._decoder is not None:
+                self._decoder.jump()
         utc = self._clock.utc()
         if self._packets is not None:
             self._put_packet(detached(packet, stamp.pts, stamp.dts), stream, peer.layout, utc)
-        if self._frames is not None and stream.type == "video":
+        if self._decoder is not None and stream.type == "video":
             packet.pts, packet.dts = stamp.pts, stamp.dts
-            self._decode(peer, packet, utc, self._lag.note(now, float(stamp.dts * base), waited))
+            self._decoder.note(now, float(stamp.dts * base), waited)
+            self._decoder.decode(peer, packet, utc)
 
     def _put_packet(self, packet: av.Packet[Any], stream: StreamInfo, layout: StreamLayout, utc: int) -> None:
         assert self._packets is not None
@@ -455,62 +438,18 @@ class LiveSource:
             self._drop(DropCause.QUEUE_FULL)
             return
         epoch = self._packet_epoch + self._refused
-        if self._packets.put(_Taken(packet, utc, self._connection.connections, epoch, stream, layout)):
+        if self._packets.put(Taken(packet, utc, self._connection.connections, epoch, stream, layout)):
             self._packet_epoch, self._refused = epoch, False
         elif not self._stop.is_set():
             self._refused = True
             self._drop(DropCause.QUEUE_FULL)
 
-    def _decode(self, peer: Peer, packet: av.Packet[Any], utc: int, lag: float) -> None:
-        if self._skips and lag > self._max_staleness:
-            self._undecoded = True
-        if self._undecoded:
-            if lag > self._max_staleness or not packet.is_keyframe:
-                self._drop(DropCause.BEHIND)
-                return
-            peer.flush()
-            self._undecoded = False
-            self._frame_epoch += 1
-        assert packet.pts is not None
-        self._arrivals[packet.pts] = utc, self._frame_epoch
-        if len(self._arrivals) > _REORDERED:
-            del self._arrivals[next(iter(self._arrivals))]
-        try:
-            frames = peer.decode(packet)
-        except FAILURES:
-            self._drop(DropCause.DAMAGED)
-            return
-        self._put_frames(frames, utc)
-
     def _drain(self, peer: Peer) -> None:
         """What was held back, and the frames the decoder still holds, when a connection ends."""
         for read in self._decode_times.release():
             self._hand_on(peer, read, self._clock.monotonic(), 0.0)
-        if self._frames is None or self._undecoded:
-            return
-        try:
-            frames = peer.decode(None)
-        except FAILURES:
-            self._drop(DropCause.DAMAGED)
-            return
-        self._put_frames(frames, self._clock.utc())
-
-    def _put_frames(self, frames: list[av.VideoFrame], utc: int) -> None:
-        assert self._frames is not None
-        for frame in frames:
-            arrived, epoch = utc, self._frame_epoch
-            if frame.pts is not None:
-                arrived, epoch = self._arrivals.pop(frame.pts, (arrived, epoch))
-            base = Fraction(frame.time_base or 1)
-            if self._last_time is not None and (frame.pts is None or frame.pts * base <= self._last_time):
-                frame.pts = self._last_time // base + 1
-            self._last_time = frame.pts * base if frame.pts is not None else None
-            at = self._last_time
-            if self._thinning is not None and at is not None and not self._thinning.is_due(at):
-                continue
-            with self._lock:
-                self._frame_count += 1
-            self._frames.put(_Taken(frame, arrived, self._connection.connections, epoch))
+        if self._decoder is not None:
+            self._decoder.drain(peer, self._clock.utc())
 
     def _release(self) -> None:
         if self._peer is not None:

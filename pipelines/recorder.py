@@ -109,6 +109,10 @@ class Recorder:
             self._give_up(file)
             raise media_error(str(file.path), "cannot record", error) from error
 
+    def tidy(self) -> bool:
+        """Write a long list anew without the segments that retention removed; see SegmentIndex.compact."""
+        return self._index.compact()
+
     def mark_gap(self) -> None:
         """Packets were left out here on purpose: the next segment does not follow the one before."""
         self._gap = True

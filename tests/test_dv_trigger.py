@@ -364,3 +364,10 @@ def test_what_a_frame_lacks_is_named() -> None:
     timeless.pts = None
     with pytest.raises(FrameError, match="a frame without pts or time base: events need times"):
         list(Trigger(on="present").process([timeless]))
+
+
+def test_an_event_that_lasts_for_ever_does_not_grow_for_ever() -> None:
+    trigger = Trigger("present")
+    frames = [looked_at(picture(pts), [((20, 20, 40, 60), 0)], ids=[pts + 1]) for pts in range(1000)]
+    (event,) = last_states(trigger.process(frames))
+    assert event.track_ids == tuple(range(1000 - 256 + 1, 1001))

@@ -1,12 +1,10 @@
-"""The examples of docs/pipelines.md run, and what examples/ holds fits the command."""
+"""The examples of docs/pipelines.md run."""
 
 from __future__ import annotations
 
-import configparser
 import re
 import runpy
 import shlex
-import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,17 +55,3 @@ def test_the_example_of_a_command_line_runs_on_a_clip(tmp_path: Path, monkeypatc
     assert main([*words[1:]]) == 0
     assert sum(one.frames for one in read_segments(tmp_path / "recordings", "gate")) == 250
     assert len((tmp_path / "seen.jsonl").read_text().splitlines()) == 10 and (tmp_path / "machine.nut").stat().st_size
-
-
-def test_the_systemd_unit_runs_the_command_and_reloads_by_sighup() -> None:
-    unit = configparser.ConfigParser(strict=False, interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment, method-assign]
-    unit.read_string((ROOT / "examples" / "duoview.service").read_text())
-    service = unit["Service"]
-    assert "duoview run -c " in service["ExecStart"] and "-check" in service["ExecStartPre"]
-    assert "HUP" in service["ExecReload"] and service["SuccessExitStatus"] == "255"
-
-
-def test_the_container_file_installs_the_extra_and_runs_the_command() -> None:
-    text = textwrap.dedent((ROOT / "examples" / "Containerfile").read_text())
-    assert "[live" in text and '"run", "-c"' in text and "USER " in text

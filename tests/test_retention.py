@@ -300,3 +300,12 @@ def test_a_journal_that_somebody_began_anew_is_read_from_its_beginning(tmp_path:
     assert reader.new(dict) == [{"number": 1}, {"number": 2}]
     path.write_text('{"number": 3}\n')
     assert reader.new(dict) == [{"number": 3}] and reader.new(dict) == []
+
+
+def test_a_pass_that_is_to_stop_reads_no_further_recording_and_removes_nothing(
+    archives: list[Archive], tmp_path: Path
+) -> None:
+    before, asked = left(tmp_path), iter((False, True))
+    removed = Retention(tmp_path, {tier: Limit(size=0) for tier in Tier}).run(archives, stop=lambda: next(asked))
+    assert removed.unfinished and left(tmp_path) == before
+    assert [archive.read for archive in archives] == [True, False, False]

@@ -8,6 +8,7 @@ import os
 import runpy
 import shutil
 from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +27,8 @@ from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.retention import archive as archive_module
 from duoview.pipelines.retention.archive import Archive, Kind, Stored, Tier, present_segments, texture_path
 from duoview.pipelines.retention.journal import JournalWriter
-from duoview.pipelines.retention.retention import Limit, Retention
-from duoview.pipelines.retention.texture import texture_of
+from duoview.pipelines.retention.retention import DiskFullError, Limit, Retention
+from duoview.pipelines.retention.texture import texture_of, write_without_texture
 from duoview.pipelines.run.event_journal import events_path
 from duoview.pipelines.segment_file import Content
 from duoview.pipelines.segment_index import SegmentIndex, read_segments
@@ -246,6 +247,54 @@ def test_without_room_for_the_new_file_the_segment_stays_whole(folder: Path, mon
     monkeypatch.setattr(archive_module, "write_without_texture", full)
     removed = Retention(folder, {Tier.TEXTURE: Limit(size=0)}).run([opened(folder)])
     assert not removed.failures and not removed.segments and textured(folder) == [1, 2, 3, 4]
+
+
+def test_a_pass_writes_so_much_anew_and_the_next_ones_go_on(folder: Path) -> None:
+    retention = Retention(folder, {Tier.TEXTURE: Limit(size=0), Tier.TEXTURE_OF_EVENTS: Limit(size=0)}, rewritten=1)
+    archive = opened(folder)
+    left = [(retention.run([archive]).unfinished, textured(folder)) for _ in range(5)]
+    assert left == [(True, [2, 3, 4]), (True, [3, 4]), (True, [3]), (False, []), (False, [])]
+
+
+def test_a_pass_that_may_write_no_more_anew_removes_nothing_else_for_room(folder: Path) -> None:
+    archive = opened(folder)
+    retention = Retention(folder, {}, reserve=1 << 40, free=lambda _: 0, rewritten=1)
+    removed = retention.run([archive])
+    assert removed.unfinished and dict(removed.segments) == {(Tier.TEXTURE, "disk"): 1}
+    assert len(present_segments(folder, "gate.machine")) == SEGMENTS
+
+
+def test_with_a_policy_that_removes_nothing_a_pass_that_may_write_no_more_anew_tells_of_the_full_disk(
+    folder: Path,
+) -> None:
+    retention = Retention(folder, {Tier.TEXTURE: Limit(size=0)}, reserve=1 << 40, free=lambda _: 0, rewritten=1)
+    archive = opened(folder)
+    for left in ([2, 3, 4], [3, 4], [3]):
+        with pytest.raises(DiskFullError) as raised:
+            retention.run([archive], delete_for_room=False)
+        assert textured(folder) == left and dict(raised.value.removed.segments) == {(Tier.TEXTURE, "size"): 1}
+        assert raised.value.removed.unfinished == (left != [3])
+
+
+def test_a_pass_ends_before_the_next_file_when_it_is_to_stop(folder: Path) -> None:
+    archive, asked = opened(folder), chain((False, False, False), repeat(True))
+    removed = Retention(folder, {Tier.TEXTURE: Limit(size=0)}).run([archive], stop=lambda: next(asked))
+    assert removed.unfinished and textured(folder) == [3, 4]
+
+
+def test_a_file_that_cannot_be_written_anew_does_not_keep_a_pass_from_the_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = present_segments(folder, "gate.machine")[0].file
+
+    def failing(source: Path, target: Path) -> int:
+        if source.name == first:
+            raise OSError(errno.EIO, "Input/output error", str(source))
+        return write_without_texture(source, target)
+
+    monkeypatch.setattr(archive_module, "write_without_texture", failing)
+    removed = Retention(folder, {Tier.TEXTURE: Limit(size=0)}, rewritten=1).run([opened(folder)])
+    assert removed.unfinished and len(removed.failures) == 1 and textured(folder) == [1, 3, 4]
 
 
 def test_texture_of_segments_that_nobody_counted_is_found_in_their_files(folder: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import runpy
 import textwrap
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,8 @@ import pytest
 import duoview
 from duoview.errors import Error
 from duoview.pipelines.observability.log import open_log
+from duoview.pipelines.retention.retention import Removed, Retention
+from duoview.pipelines.run.camera import Camera
 from duoview.pipelines.run.configuration_file import parse_configuration
 from duoview.pipelines.run.event_journal import events_path
 from duoview.pipelines.run.supervisor import Supervisor
@@ -280,6 +283,105 @@ def test_an_output_that_fails_is_tried_again_and_does_not_end_the_graph(cameras:
         (tmp_path / "none").mkdir()
         until(supervisor, lambda: camera_of(supervisor, "gate").outputs[1].items > 0)
         assert camera_of(supervisor, "gate").problem == ""
+    finally:
+        supervisor.stop()
+
+
+def test_cameras_that_hang_share_the_time_in_which_all_finish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, given, stop = [0.0], [], Camera.stop
+
+    def hangs(camera: Camera, timeout: float = 30.0) -> bool:
+        given.append(timeout)
+        now[0] += min(timeout, 20.0)
+        return stop(camera, 60.0)
+
+    cameras = dict.fromkeys(("one", "two", "three"), "http://127.0.0.1:9/live.ts")
+    supervisor = Supervisor(parse_configuration(text(tmp_path, cameras)), Logged(), clock=lambda: now[0])
+    supervisor.start()
+    monkeypatch.setattr(Camera, "stop", hangs)
+    supervisor.stop()
+    assert given == [30.0, 10.0, 0.0]
+
+
+def test_a_stop_ends_a_pass_of_retention_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, stopped = threading.Event(), []
+
+    def run(self: Retention, archives: Any, *, stop: Callable[[], bool], **_: Any) -> Removed:
+        begun.set()
+        end = time.monotonic() + 60
+        while not stop() and time.monotonic() < end:
+            time.sleep(0.01)
+        stopped.append(stop())
+        return Removed(unfinished=True)
+
+    monkeypatch.setattr(Retention, "run", run)
+    supervisor = Supervisor(parse_configuration(text(tmp_path, {"gate": "http://127.0.0.1:9/live.ts"})), Logged())
+    supervisor.start()
+    assert begun.wait(60)
+    supervisor.stop()
+    assert stopped == [True]
+
+
+def test_cameras_are_asked_to_stop_before_the_pass_that_is_under_way_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, asked, request, seen = threading.Event(), threading.Event(), Camera.request_stop, []
+
+    def run(self: Retention, archives: Any, **_: Any) -> Removed:
+        begun.set()
+        seen.append(asked.wait(60))
+        return Removed()
+
+    def request_stop(self: Camera) -> None:
+        asked.set()
+        request(self)
+
+    monkeypatch.setattr(Retention, "run", run)
+    monkeypatch.setattr(Camera, "request_stop", request_stop)
+    supervisor = Supervisor(parse_configuration(text(tmp_path, {"gate": "http://127.0.0.1:9/live.ts"})), Logged())
+    supervisor.start()
+    assert begun.wait(60)
+    supervisor.stop()
+    assert seen == [True]
+
+
+def test_after_a_start_that_fails_in_its_midst_the_cameras_that_were_not_begun_are_let_go_of_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[str] = []
+
+    def start(self: Camera) -> None:
+        raise RuntimeError("nobody expects this")
+
+    def stop(self: Camera, timeout: float = 30.0) -> bool:
+        stopped.append(self.name)
+        return True
+
+    monkeypatch.setattr(Camera, "start", start)
+    monkeypatch.setattr(Camera, "stop", stop)
+    cameras = dict.fromkeys(("one", "two", "three"), "http://127.0.0.1:9/live.ts")
+    supervisor = Supervisor(parse_configuration(text(tmp_path, cameras)), Logged())
+    with pytest.raises(RuntimeError):
+        supervisor.start()
+    supervisor.stop()
+    assert stopped == ["two", "three"]
+
+
+def test_a_pass_of_retention_that_left_something_is_followed_by_another_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = threading.Semaphore(0)
+
+    def run(self: Retention, archives: Any, **_: Any) -> Removed:
+        passes.release()
+        return Removed(unfinished=True)
+
+    monkeypatch.setattr(Retention, "run", run)
+    configuration = text(tmp_path, {"gate": "http://127.0.0.1:9/live.ts"})
+    supervisor = Supervisor(parse_configuration(configuration.replace("every: 0.2", "every: 1h")), Logged())
+    supervisor.start()
+    try:
+        assert all(passes.acquire(timeout=60) for _ in range(3))
     finally:
         supervisor.stop()
 

@@ -62,3 +62,8 @@ class InnerEncoder:
     def flush(self) -> list[InnerPacket]:
         """The packets that were held back; the encoder has then ended."""
         return self._encoder.flush()
+
+    def abandon(self) -> None:
+        """Encode nothing more; what was not taken is lost. The encoder has then ended."""
+        if isinstance(self._encoder, GroupEncoder):
+            self._encoder.abandon()

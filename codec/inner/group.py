@@ -82,6 +82,12 @@ class Group:
             return None
         return self._given.popleft().result()
 
+    def abandon(self) -> None:
+        """Encode nothing more: a picture that is being encoded is the last. Nothing is taken from it after that."""
+        self.ended = True
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
     def _put(self, work: Callable[[], list[InnerPacket]]) -> Future[list[InnerPacket]]:
         if self._thread is not None:
             future = self._thread.submit(work)

@@ -88,6 +88,12 @@ class GroupEncoder:
             self._groups[-1].end()
         return self._taken(groups=0)
 
+    def abandon(self) -> None:
+        """Encode nothing more; what was not taken is lost."""
+        self._held, self._rescued = [], []
+        while self._groups:
+            self._groups.popleft().abandon()
+
     def _hold(self, coded: CodedPicture) -> list[InnerPacket]:
         """Wait for more pictures of the first group, as long as there is time, and room for another one."""
         self._held.append(coded)
@@ -153,7 +159,7 @@ class GroupEncoder:
                 packets = group.take(wait=len(self._groups) > groups or sum(map(len, self._groups)) > self._most)
             except Exception:
                 self._rescued = found
-                self._groups.popleft()
+                self._groups.popleft().abandon()
                 raise
             if packets is not None:
                 found += self._told(group, packets)

@@ -156,8 +156,10 @@ class InnerStream:
         return found
 
     def drop(self) -> None:
-        """Forget the run that is under way, after a failure: the next frame is a key frame of a new one."""
-        self._encoder, self._rescued = None, []
+        """Forget the run that is under way: the next frame is a key frame of a new one. Nothing is encoded any more."""
+        encoder, self._encoder, self._rescued = self._encoder, None, []
+        if encoder is not None:
+            encoder.abandon()
 
     def _coded(self, packet: InnerPacket) -> CodedFrame:
         assert self._sequence is not None and self._encoder is not None

@@ -6,6 +6,9 @@ segment that is listed and not noted has its file; a file that is left of one th
 
 Texture goes by writing the segment anew without it beside the old file, which it then replaces in one step; after that
 it is noted in ``NAME.texture.jsonl``. A pass that dies on the way leaves the old file or the new one, both whole.
+
+Notes about segments that the recorder has left out of its index say nothing any more: both files are written anew
+without them. In memory is what the index lists, events that are not older than it, and the latest.
 """
 
 from __future__ import annotations
@@ -21,13 +24,15 @@ from typing import Any
 
 from duoview.errors import Error
 from duoview.pipelines.segment_file import sync_path
-from duoview.pipelines.segment_index import Segment, index_path
+from duoview.pipelines.segment_index import SEGMENTS, Segment, entry_of, index_path, removed_path
 
-from .journal import JournalReader, JournalWriter
+from .journal import JournalReader, JournalWriter, noted_numbers
 from .texture import texture_of, write_without_texture
 
 _CUT = ".cut"  # behind the name of a segment's file, while it is written anew
-_MARGIN = 5_000_000  # microseconds around an event that belong to it
+MARGIN = 5_000_000  # microseconds around an event that belong to it
+_USELESS = 1024  # notes about segments that are not listed any more, for which the notes are written anew
+_LATEST = 4096  # events that are remembered however old they are: those of what is not listed yet are among them
 
 
 class Kind(enum.Enum):
@@ -50,7 +55,7 @@ class Tier(enum.Enum):
     MACHINE_OF_EVENTS = "machine_of_events"  # the machine layer of an event: goes by its own age, or never
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """A segment that is there, or, in a tier of texture, the texture of one. bytes: that it takes on the disk."""
 
@@ -66,17 +71,22 @@ class Stored:
 
 
 class Archive:
-    """A recording and the events of its camera."""
+    """A recording and the events of its camera.
+
+    Attributes: read: whether the last `refresh` succeeded: only then does it know all that there is.
+    """
 
     def __init__(self, folder: Path, name: str, kind: Kind, *, events: Path | None = None) -> None:
         """`events`: the journal of the camera's events, as `EventJournal` writes it."""
         self.folder, self.name, self.kind = folder, name, kind
+        self.read = False
         self._index = JournalReader(index_path(folder, name))
         self._notes = JournalReader(removed_path(folder, name))
         self._events = JournalReader(events) if events is not None else None
         self._segments: dict[int, Segment] = {}
         self._sizes: dict[int, int] = {}
-        self._removed: set[int] = set()
+        self._removed: set[int] = set()  # noted, and perhaps listed still
+        self._useless: set[int] = set()  # those of them that the index does not list any more
         self._cut = JournalReader(texture_path(folder, name))
         self._textures: dict[int, int] = {}  # bytes by number, where somebody looked
         self._spans: dict[tuple[Any, ...], tuple[int, int, bool]] = {}  # begin, end, and whether it is only motion
@@ -86,19 +96,67 @@ class Archive:
 
     def refresh(self) -> None:
         """Read what is new, and finish what an earlier pass left undone. Raises OSError, ContainerFormatError."""
+        self.read = False
         # The notes first: what they name was listed before, while a segment may be listed and noted in between.
         fresh = set(self._notes.new(lambda note: int(note["number"])))
-        self._removed |= fresh
-        for segment in self._index.new(_segment):
-            self._segments[segment.number] = segment
+        self._removed = fresh if self._notes.anew else self._removed | fresh
+        entries = self._index.new(_entry)
+        if self._index.anew:
+            self._segments, fresh = {}, self._removed  # what was removed is read again
+            self._useless = _within(self._removed, [entry for entry in entries if isinstance(entry, range)])
+        self._segments.update((entry.number, entry) for entry in entries if isinstance(entry, Segment))
         if not self._begun:
             self._finish_earlier_pass()
             self._begun = True
         for number in fresh:
             self._segments.pop(number, None)
         for number, _ in self._cut.new(_texture_note):
-            self._textures[number] = 0
-        self._spans.update(self._events.new(_span) if self._events is not None else ())
+            if number in self._segments:
+                self._textures[number] = 0
+        if self._events is not None:
+            spans = self._events.new(_span)
+            self._spans = {} if self._events.anew else self._spans
+            for key, span in spans:
+                self._spans.pop(key, None)
+                self._spans[key] = span  # as the latest
+            self._forget_spans()
+        self.read = True
+
+    @property
+    def oldest(self) -> int | None:
+        """When its oldest segment begins, in microseconds since 1970; None where it has none, or was not read."""
+        return min((one.utc for one in self._segments.values()), default=None)
+
+    def _forget_spans(self) -> None:
+        """Events older than all segments say nothing about those.
+
+        The latest in the journal are kept in any case, for the segment that is not listed yet: where a clock was set
+        back, it is older than all that are. No event's time says anything about others: one may be in the future.
+        """
+        begin, old = self.oldest, max(0, len(self._spans) - _LATEST)
+        if old:
+            self._spans = {key: span for number, (key, span) in enumerate(self._spans.items())
+                           if number >= old or (begin is not None and span[1] + MARGIN >= begin)}
+
+    def compact(self) -> bool:
+        """Where there are many notes about segments that the index has left out, write the others anew; whether it did.
+
+        A crash at any moment leaves old files or new ones, all whole. Raises OSError, ContainerFormatError.
+        """
+        useless = self._useless
+        if len(useless) < _USELESS:
+            return False
+        for path in (texture_path(self.folder, self.name), removed_path(self.folder, self.name)):
+            if not path.exists():
+                continue
+            writer = self._note_writer() if path == removed_path(self.folder, self.name) else self._texture_writer()
+            reader = JournalReader(path)
+            notes = reader.new(lambda note: (int(note["number"]), note))
+            if not writer.rewrite((note for number, note in notes if number not in useless), seen=reader.seen):
+                return False
+        self._removed -= useless
+        self._useless = set()
+        return True
 
     def _finish_earlier_pass(self) -> None:
         there = {entry.name for entry in os.scandir(self.folder)}
@@ -153,9 +211,7 @@ class Archive:
         sync_path(self.folder)
         self._textures[segment.number] = 0
         self._sizes.pop(segment.number, None)
-        if self._cut_writer is None:
-            self._cut_writer = JournalWriter(texture_path(self.folder, self.name))
-        self._cut_writer.add([{"number": segment.number, "bytes": size}], sync=True)
+        self._texture_writer().add([{"number": segment.number, "bytes": size}], sync=True)
         return before - after
 
     def remove(self, segments: Sequence[Segment], why: str) -> int:
@@ -174,6 +230,10 @@ class Archive:
             (self.folder / segment.file).unlink(missing_ok=True)
         return size
 
+    def size_of(self, segment: Segment) -> int:
+        """Bytes that the file of a segment takes on the disk, texture included; 0 for one that is gone."""
+        return self._size(segment)
+
     def close(self) -> None:
         """Let go of the notes. May be called more than once."""
         writers = self._writer, self._cut_writer
@@ -183,15 +243,23 @@ class Archive:
                 writer.close()
 
     def _note(self, segments: Iterable[Segment], why: str) -> None:
-        if self._writer is None:
-            self._writer = JournalWriter(removed_path(self.folder, self.name))
         numbers = [segment.number for segment in segments]
-        self._writer.add(({"number": number, "why": why} for number in numbers), sync=True)
+        self._note_writer().add(({"number": number, "why": why} for number in numbers), sync=True)
         for number in numbers:
             self._segments.pop(number, None)
             self._sizes.pop(number, None)
             self._textures.pop(number, None)
         self._removed.update(numbers)
+
+    def _note_writer(self) -> JournalWriter:
+        if self._writer is None:
+            self._writer = JournalWriter(removed_path(self.folder, self.name))
+        return self._writer
+
+    def _texture_writer(self) -> JournalWriter:
+        if self._cut_writer is None:
+            self._cut_writer = JournalWriter(texture_path(self.folder, self.name))
+        return self._cut_writer
 
     def _size(self, segment: Segment) -> int:
         size = self._sizes.get(segment.number)
@@ -218,7 +286,7 @@ class Archive:
         for begin, end, only_motion in sorted(self._spans.values()):
             if only_motion != motion:
                 continue
-            begin, end = begin - _MARGIN, end + _MARGIN
+            begin, end = begin - MARGIN, end + MARGIN
             if merged and begin <= merged[-1][1]:
                 merged[-1] = merged[-1][0], max(merged[-1][1], end)
             else:
@@ -236,14 +304,19 @@ class Archive:
         return Tier.MOTION if _overlaps(motion, segment.utc, end) else Tier.CONTINUOUS
 
 
+def _within(numbers: Iterable[int], ranges: Sequence[range]) -> set[int]:
+    """Those of the numbers that are in one of the ranges, which rise."""
+    found = set()
+    for number in numbers:
+        after = bisect_right(ranges, number, key=lambda one: one.start)
+        if after and number in ranges[after - 1]:
+            found.add(number)
+    return found
+
+
 def _overlaps(intervals: list[tuple[int, int]], begin: int, end: int) -> bool:
     after = bisect_right(intervals, (end, end))
     return after > 0 and intervals[after - 1][1] >= begin
-
-
-def removed_path(folder: Path, name: str) -> Path:
-    """Where a recording's removed segments are noted."""
-    return folder / f"{name}.removed.jsonl"
 
 
 def texture_path(folder: Path, name: str) -> Path:
@@ -256,22 +329,36 @@ def present_segments(folder: Path, name: str) -> list[Segment]:
 
     Of one that lost its texture, `bytes` counts what is left.
     """
-    removed = set(JournalReader(removed_path(folder, name)).new(lambda note: int(note["number"])))
+    removed = set(noted_numbers(removed_path(folder, name)))
     cut = dict(JournalReader(texture_path(folder, name)).new(_texture_note))
-    listed = JournalReader(index_path(folder, name)).new(_segment)
+    entries = JournalReader(index_path(folder, name)).new(_entry)
+    listed = [entry for entry in entries if isinstance(entry, Segment)]
     return [replace(one, bytes=cut[one.number], texture=0) if one.number in cut else one
             for one in listed if one.number not in removed]
+
+
+def oldest_segment(folder: Path, camera: str, known: Sequence[Archive]) -> int | None:
+    """When the oldest segment of a camera begins, in microseconds since 1970; None where it has none.
+
+    Counted are all recordings that lie in the folder under its name, also those that nobody asks for any more; what
+    archives know is not read again. Raises OSError, ContainerFormatError.
+    """
+    begins = [archive.oldest for archive in known]
+    names = [path.name.removesuffix(SEGMENTS) for path in folder.iterdir() if path.name.endswith(SEGMENTS)]
+    for name in {name for name in names if f"{name}.".startswith(f"{camera}.")} - {archive.name for archive in known}:
+        begins += [one.utc for one in present_segments(folder, name)]
+    return min((begin for begin in begins if begin is not None), default=None)
 
 
 def _texture_note(line: dict[str, Any]) -> tuple[int, int]:
     return int(line["number"]), int(line["bytes"])
 
 
-def _segment(line: dict[str, Any]) -> Segment:
-    segment = Segment(**line)
-    if segment.file != Path(segment.file).name:
-        raise ValueError(f"{segment.file!r} is no name of a file beside it")  # what is listed may be removed
-    return segment
+def _entry(line: dict[str, Any]) -> Segment | range:
+    entry = entry_of(line)
+    if isinstance(entry, Segment) and entry.file != Path(entry.file).name:
+        raise ValueError(f"{entry.file!r} is no name of a file beside it")  # what is listed may be removed
+    return entry
 
 
 def _span(line: dict[str, Any]) -> tuple[tuple[Any, ...], tuple[int, int, bool]]:

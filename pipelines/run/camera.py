@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.outputs import OutputSettings
 from duoview.pipelines.packet_ring import PacketRing
 from duoview.pipelines.recorder import Recorder
-from duoview.pipelines.retention.archive import Archive
+from duoview.pipelines.retention.archive import Archive, oldest_segment
 from duoview.pipelines.source_status import SourceStatus
 from duoview.pipelines.unit_recorder import UnitRecorder
 from duoview.plugins.containers.failure import FAILURES
@@ -186,6 +186,20 @@ class Camera:
         return [] if folder is None else [
             Archive(folder, name, kind, events=events_path(folder, self.name))
             for name, kind in recording_names(self.name, self.section)]
+
+    def compact_events(self, archives: Sequence[Archive]) -> bool:
+        """Shorten a journal of events that has grown large, by what its archives have just read; whether it was.
+
+        Not while one of them could not be read: nobody knows which events its segments need. Recordings of the camera
+        that its section does not name any more keep their events too. Raises OSError, ContainerFormatError. From any
+        thread.
+        """
+        folder = self._around.folder
+        if self._journal is None or folder is None or not self._journal.large:
+            return False
+        if not all(archive.read for archive in archives):
+            return False
+        return self._journal.compact(oldest_segment(folder, self.name, archives))
 
     def status(self) -> CameraStatus:
         """The present state and all counters."""

@@ -14,7 +14,7 @@ from duoview.pipelines.console import LEVELS, Console
 from duoview.pipelines.credentials import redact_url
 from duoview.pipelines.destination import claim
 from duoview.pipelines.errors import UsageError
-from duoview.pipelines.interrupt import EXIT_CODE, Interrupt
+from duoview.pipelines.interrupt import EXIT_CODE, Hangup, Interrupt, Interrupted
 from duoview.pipelines.observability.log import FORMS
 from duoview.pipelines.options import (
     ANYWHERE,
@@ -108,14 +108,46 @@ def main(arguments: Sequence[str]) -> int:
     if "c" not in line.globals:
         raise UsageError("-check: expected the configuration with it: -c pipelines.yaml")
     require_libraries()
-    from .configured import run_configuration  # which needs them
+    with Interrupt() as interrupt, Hangup() as hangup:
+        from .configured import run_configuration  # which needs them
 
-    return run_configuration(line)
+        try:
+            return run_configuration(line, interrupt, hangup)
+        except Interrupted:
+            return EXIT_CODE
 
 
 def run_line(line: CommandLine) -> int:
     """Run what a command line with inputs says."""
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
+    with Interrupt() as interrupt:
+        try:
+            with interrupt.raising():
+                job = _open(line, console)
+        except Interrupted:
+            return EXIT_CODE
+        progress = Progress(console, url=line.globals.get("progress"), stats=stats_wanted(line))
+        try:
+            job.start()
+            told = Told(job, progress)
+            while not job.finished and not interrupt.requested:
+                time.sleep(_TICK)
+                told.tell()
+        finally:
+            try:
+                job.stop()
+                told.tell()
+            finally:
+                progress.finish()
+        for status in job.statuses():
+            dropped = sum(status.dropped.values())
+            if status.reconnects or dropped:
+                console.info(f"{status.name}: {status.reconnects} reconnects, {dropped} dropped")
+        return EXIT_CODE if interrupt.requested else 0
+
+
+def _open(line: CommandLine, console: Console) -> Job:
+    """What a command line asks for, with its outputs open. Whatever is raised, nothing is left open."""
     pool = DetectorPool(batch=line.globals.get("detect_batch", 8),
                         window=float(line.globals.get("detect_window", Fraction(1, 50))))
     plan = Planner(line, {**pool.stages, "dv_encode": LiveEncode}).plan()
@@ -135,25 +167,7 @@ def run_line(line: CommandLine) -> int:
     for graph in plan.graphs:
         for choice in machine_choices(graph.graph):
             console.info(choice)
-    progress = Progress(console, url=line.globals.get("progress"), stats=stats_wanted(line))
-    with Interrupt() as interrupt:
-        try:
-            job.start()
-            told = Told(job, progress)
-            while not job.finished and not interrupt.requested:
-                time.sleep(_TICK)
-                told.tell()
-        finally:
-            try:
-                job.stop()
-                told.tell()
-            finally:
-                progress.finish()
-        for status in job.statuses():
-            dropped = sum(status.dropped.values())
-            if status.reconnects or dropped:
-                console.info(f"{status.name}: {status.reconnects} reconnects, {dropped} dropped")
-        return EXIT_CODE if interrupt.requested else 0
+    return job
 
 
 class Told:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from duoview.errors import Error
 from duoview.pipelines.console import LEVELS, Console
-from duoview.pipelines.interrupt import EXIT_CODE, Interrupt
+from duoview.pipelines.interrupt import EXIT_CODE, Hangup, Interrupt, Interrupted
 from duoview.pipelines.observability.log import open_log
 from duoview.pipelines.options import CommandLine
 from duoview.pipelines.progress import INTERVAL
@@ -19,40 +17,59 @@ from duoview.pipelines.progress import INTERVAL
 from .camera import CameraError
 from .command import stats_wanted
 from .configuration_file import fault_at, read_configuration
+from .service_manager import notify
 from .supervisor import Supervisor
 
 
-def run_configuration(line: CommandLine) -> int:
-    """Run, or only check, a configuration."""
+def run_configuration(line: CommandLine, interrupt: Interrupt, hangup: Hangup) -> int:
+    """Run, or only check, a configuration; both signals are the caller's, and entered.
+
+    A signal while networks are loaded raises Interrupted: nothing is open then. A SIGHUP that comes so early has the
+    file read again as soon as all runs.
+    """
     path = Path(line.globals["c"])
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     level = {"quiet": logging.CRITICAL + 1, "error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO}
     chosen = next((level[name] for name in level if LEVELS[name] >= console.level), logging.INFO)
     log = open_log(line.globals.get("log", "text"), chosen, console)
-    configuration = read_configuration(path)
-    supervisor = _supervisor(configuration, path, log)
+    with interrupt.raising():
+        configuration = read_configuration(path)
+        supervisor = _supervisor(configuration, path, log)
     if line.globals.get("check"):
         supervisor.stop()
         console.info(f"{path}: {len(configuration.cameras)} cameras; nothing is wrong with it")
-        return 0
+        return EXIT_CODE if interrupt.requested else 0
     duration = line.globals.get("t")
-    with Interrupt() as interrupt, Hangup() as hangup:
-        status = _StatusLine(console, supervisor, stats_wanted(line))
+    status = _StatusLine(console, supervisor, stats_wanted(line))
+    try:
+        supervisor.start(until=lambda: interrupt.requested)
+        if not interrupt.requested:  # else cameras were left out
+            _notify("READY=1", log)
+        end = None if duration is None else time.monotonic() + float(duration)
+
+        def over() -> bool:
+            if hangup.taken():
+                _reload(supervisor, path, log, interrupt)
+            status.show()
+            return interrupt.requested or (end is not None and time.monotonic() >= end)
+
+        supervisor.wait(over)
+    finally:
         try:
-            supervisor.start()
-            end = None if duration is None else time.monotonic() + float(duration)
-
-            def over() -> bool:
-                if hangup.taken():
-                    _reload(supervisor, path, log)
-                status.show()
-                return interrupt.requested or (end is not None and time.monotonic() >= end)
-
-            supervisor.wait(over)
+            _notify("STOPPING=1", log)
         finally:
             supervisor.stop()
-            status.show(last=True)
-        return EXIT_CODE if interrupt.requested else 0
+        status.show(last=True)
+    return EXIT_CODE if interrupt.requested else 0
+
+
+def _notify(state: str, log: logging.Logger) -> None:
+    """Tell the service manager; that it cannot be told ends nothing."""
+    try:
+        notify(state)
+    except OSError as error:
+        log.error(f"the service manager cannot be told {state}: {error}",
+                  extra={"fields": {"event": "not_notified", "reason": str(error)}})
 
 
 def _supervisor(configuration: Any, path: Path, log: logging.Logger) -> Supervisor:
@@ -62,36 +79,15 @@ def _supervisor(configuration: Any, path: Path, log: logging.Logger) -> Supervis
         raise fault_at(path, ("cameras", error.camera, "graph"), error.reason) from error
 
 
-def _reload(supervisor: Supervisor, path: Path, log: logging.Logger) -> None:
-    """Read the configuration again; one that is wrong changes nothing."""
+def _reload(supervisor: Supervisor, path: Path, log: logging.Logger, interrupt: Interrupt) -> None:
+    """Read the configuration again; one that is wrong changes nothing, nor does one that a signal comes into."""
     try:
-        supervisor.reload(read_configuration(path))
+        supervisor.reload(read_configuration(path), loading=interrupt.raising)
+    except Interrupted:
+        return  # `interrupt.requested` ends all of it
     except (Error, OSError) as error:
         log.error(f"not reloaded, all goes on as it was: {error}",
                   extra={"fields": {"event": "reload_failed", "reason": str(error)}})
-
-
-class Hangup:
-    """While entered, SIGHUP is noted instead of ending the process."""
-
-    def __init__(self) -> None:
-        self._came = False
-        self._before: Any = None
-
-    def __enter__(self) -> Hangup:
-        self._before = signal.signal(signal.SIGHUP, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGHUP, self._before)
-
-    def taken(self) -> bool:
-        """Whether it came since the last call."""
-        came, self._came = self._came, False
-        return came
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._came = True
 
 
 class _StatusLine:

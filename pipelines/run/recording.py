@@ -108,6 +108,8 @@ class Recording:
         self._recorder.mark_gap()
 
     def _count(self, done: list[Segment]) -> None:
+        if done:
+            self._guard(self._recorder.tidy)
         for segment in done:
             self._segments += 1
             self._seconds += segment.seconds

@@ -7,7 +7,8 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from logging import Logger
 from pathlib import Path
@@ -20,6 +21,7 @@ from duoview.pipelines.observability.metrics import Metrics
 from duoview.pipelines.retention.archive import Archive, Tier
 from duoview.pipelines.retention.retention import DiskFullError, Limit, Removed, Retention
 from duoview.pipelines.retention.steady_clock import SteadyClock
+from duoview.pipelines.segment_index import HeldError
 from duoview.plugins.stage import Stage
 
 from .camera import Camera, CameraError, CameraStatus, Surroundings
@@ -29,6 +31,9 @@ from .shared_detectors import DetectorPool
 
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
 _WATCH = 0.2  # seconds between two looks at the cameras
+_FINISH = 30.0  # seconds for all cameras together to finish their files at the end
+_STOPPED = "recording stopped"  # begins a problem of the storage for which all recordings pause
+_BREATH = 0.05  # seconds between two passes of retention of which the first left something to do
 
 
 @dataclass(frozen=True)
@@ -115,8 +120,11 @@ class Supervisor:
         """Where /health and /metrics are, if anywhere."""
         return (self._server.host, self._server.port) if self._server is not None else None
 
-    def start(self) -> None:
-        """Start all cameras; one that cannot be is logged and tried again. Raises MediaError for storage and HTTP."""
+    def start(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Start all cameras; one that cannot be is logged and tried again. Raises MediaError for storage and HTTP.
+
+        `until`: asked before each camera; where it says so, the others are not started.
+        """
         storage, http = self._configuration.storage, self._configuration.http
         if storage is not None:
             _check_folder(storage)
@@ -125,9 +133,9 @@ class Supervisor:
             self._server = HealthServer(http.host, http.port, self._metrics, self.snapshot)
             self._server.start()
             self._tell("http", f"http://{self._server.host}:{self._server.port}/health and /metrics")
-        made, self._made = self._made, {}
-        for name, camera in made.items():
-            self._launch(name, camera)
+        while self._made and not until():
+            name = next(iter(self._made))
+            self._launch(name, self._made.pop(name))
         self._keeper = threading.Thread(target=self._keep, name="retention", daemon=True)
         self._keeper.start()
 
@@ -162,11 +170,14 @@ class Supervisor:
             self.watch()
             self._stopping.wait(_WATCH)
 
-    def reload(self, configuration: Configuration) -> None:
+    def reload(
+        self, configuration: Configuration, *, loading: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         """Run another configuration: cameras whose section is the same go on undisturbed.
 
         Raises duoview.Error for graphs that are wrong, before anything was changed. What concerns all cameras (the
-        storage folder, how detectors are shared) starts all of them again.
+        storage folder, how detectors are shared) starts all of them again. `loading`: entered while networks are
+        loaded; what it raises then changes nothing either.
         """
         before = self._configuration
         if configuration.http != before.http:
@@ -179,13 +190,15 @@ class Supervisor:
                    if everything or before.cameras.get(name) != section}
         gone = {name for name in before.cameras if name not in configuration.cameras}
         pool = self._make_pool(configuration) if everything else self._pool
-        made = self._make_cameras(configuration, changed, pool)
+        with loading():
+            made = self._make_cameras(configuration, changed, pool)
         with self._lock:
             stopped = [self._cameras.pop(name) for name in sorted(changed | gone) if name in self._cameras]
         for one in stopped:
             one.camera.request_stop()
+        end = self._clock() + _FINISH
         for one in stopped:
-            self._stop_camera(one)
+            self._stop_camera(one, end)
         self._configuration, self._pool = configuration, pool
         for name, camera in made.items():
             self._launch(name, camera)
@@ -197,14 +210,15 @@ class Supervisor:
         """Finish all files and let go of everything."""
         self._stopping.set()
         self._wake.set()
-        if self._keeper is not None:
-            self._keeper.join()
         with self._lock:
             kept = list(self._cameras.values())
         for one in kept:
             one.camera.request_stop()
+        end = self._clock() + _FINISH
+        if self._keeper is not None:
+            self._keeper.join()
         for one in kept:
-            self._stop_camera(one)
+            self._stop_camera(one, end)
         for camera in self._made.values():
             camera.stop()
         if self._server is not None:
@@ -251,20 +265,21 @@ class Supervisor:
             raise CameraError(name, error) from error
 
     def _launch(self, name: str, camera: Camera) -> None:
-        kept = _Kept(camera, camera.archives())
+        kept, before = _Kept(camera, camera.archives()), self._cameras.get(name)
         try:
             camera.start()
         except (Error, OSError) as error:
             self._complain("camera_failed", name, error)
             kept.retry_at = self._clock() + RESTART_AFTER
+            if isinstance(error, HeldError) and not (before is not None and before.archives):
+                kept.archives = []  # another process records, and sees to what is old
         with self._lock:
-            before = self._cameras.get(name)
             self._cameras[name] = kept
         if before is not None:
             self._close_archives(before)
 
-    def _stop_camera(self, one: _Kept) -> None:
-        if not one.camera.stop():
+    def _stop_camera(self, one: _Kept, end: float) -> None:
+        if not one.camera.stop(max(0.0, end - self._clock())):
             self._log.warning(f"{one.camera.name}: a thread of it did not end in time; the system holds it")
         self._close_archives(one)
 
@@ -279,30 +294,37 @@ class Supervisor:
     def _keep(self) -> None:
         while not self._stopping.is_set():
             storage = self._configuration.storage
+            unfinished = False
             if storage is None:
                 self._storage_problem = ""  # of the configuration before this one
             else:
                 with self._pass:
-                    self._keep_once(storage)
-            self._wake.wait(storage.check_every if storage is not None else 10.0)
+                    unfinished = self._keep_once(storage)
+            pause = storage.check_every if storage is not None else 10.0
+            self._wake.wait(_BREATH if unfinished else pause)
             self._wake.clear()
 
-    def _keep_once(self, storage: Storage) -> None:
+    def _keep_once(self, storage: Storage) -> bool:
+        """One pass; whether it left something to do."""
         retention = Retention(storage.folder, limits_of(storage.retention), reserve=storage.reserve, free=self._free,
                               now=self._ages)
         with self._lock:
             kept = list(self._cameras.values())
             archives = [archive for one in kept for archive in one.archives]
-        problem = ""
         try:
-            removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest")
-            self._count(removed)
+            removed = retention.run(archives, delete_for_room=storage.when_full == "delete_oldest",
+                                    stop=self._stopping.is_set)
             problem = "; ".join(f"retention failed: {error}" for error in removed.failures)
-            self._tell_of_clock()
+            if removed.unfinished and self._storage_problem.startswith(_STOPPED):
+                problem = self._storage_problem  # whether there is room is known when a pass came to its end
         except DiskFullError as error:
-            problem = f"recording stopped: {error}"
+            removed, problem = error.removed, f"{_STOPPED}: {error}"
         except Exception as error:  # noqa: BLE001 - the next pass tries again; without this thread the disk fills
-            problem = f"retention failed: {type(error).__name__}: {error}"
+            removed, problem = Removed(), f"retention failed: {type(error).__name__}: {error}"
+        self._count(removed)
+        self._tell_of_clock()
+        for failure in self._compact_events(kept):
+            problem = problem or f"retention failed: {failure}"
         recordings = [recording for one in kept for recording in one.camera.recordings]
         if problem and problem.partition(":")[0] != self._storage_problem.partition(":")[0]:
             self._log.error(problem, extra={"fields": {"event": "storage", "reason": problem}})
@@ -310,10 +332,23 @@ class Supervisor:
             self._tell("storage", "the storage is well again: recording goes on")
         self._storage_problem = problem
         for recording in recordings:
-            if problem.startswith("recording stopped"):
+            if problem.startswith(_STOPPED):
                 recording.pause(problem)
             else:
                 recording.resume()
+        return removed.unfinished
+
+    def _compact_events(self, kept: Sequence[_Kept]) -> list[str]:
+        """Shorten journals of events that have grown large; what went wrong with some of them."""
+        failures = []
+        for one in kept:
+            if self._stopping.is_set():
+                break
+            try:
+                one.camera.compact_events(one.archives)
+            except Exception as error:  # noqa: BLE001 - of one camera; the others are seen to all the same
+                failures.append(f"events of {one.camera.name}: {type(error).__name__}: {error}")
+        return failures
 
     def _tell_of_clock(self) -> None:
         ahead = self._ages.ahead

@@ -165,8 +165,10 @@ class Encode(Stage):
     def reset(self) -> None:
         """Start a new stream with the next frame, which becomes a key frame."""
         super().reset()
-        self.encoder = None
+        self.close()
 
     def close(self) -> None:
-        """Drop the encoder and its networks."""
+        """Drop the encoder and its networks; what waits in it is not encoded."""
+        if self.encoder is not None:
+            self.encoder.close()
         self.encoder = None

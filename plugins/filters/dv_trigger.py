@@ -24,6 +24,7 @@ from duoview.plugins.selection import Selection
 from duoview.plugins.stage import Stage
 from duoview.plugins.zones import UNITS, check_inside, parse_lines, parse_zones
 
+_TRACKS = 256  # that an event tells of, the last ones: where somebody is always there, it lasts for ever
 _OBJECTS = ("present", "cross", "dwell")
 #: Options that belong to some kinds of events only.
 _KINDS_OF = {
@@ -184,7 +185,7 @@ class Trigger(Stage):
             before = self._open.get(key)
             self._open[key] = self._begun(one, pts, time_base, utc_us) if before is None else replace(
                 before, end_pts=round(time / before.time_base), end_utc_us=utc_us,
-                track_ids=tuple(sorted({*before.track_ids, *one.track_ids})),
+                track_ids=tuple(sorted({*before.track_ids, *one.track_ids})[-_TRACKS:]),
                 labels=tuple(sorted({*before.labels, *one.labels})))
         still = {(one.zone, one.direction) for one in met}
         over = [key for key, event in self._open.items()
