@@ -129,7 +129,10 @@ class JournalWriter:
                 return False
             try:
                 self._file.seek(seen)
-                _write(new.file, self._file.read())
+                added = self._file.read()
+                if added:  # some of it may have been seen onto the disk where it was
+                    _write(new.file, added)
+                    os.fsync(new.file.fileno())
             except BaseException:
                 new.discard()
                 raise
