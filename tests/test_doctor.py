@@ -16,7 +16,7 @@ from duoview.profile import EXACT, Profile
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests are about machines without a GPU, wherever they run."""
-    monkeypatch.setattr(nvidia, "driver", lambda: nvidia.Driver(0, "", "present, but there is no GPU"))
+    monkeypatch.setattr(nvidia, "driver", lambda index=0: nvidia.Driver(0, "", "present, but there is no GPU"))
 
 
 def test_doctor_reports_every_device_and_the_profile_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +42,7 @@ def test_doctor_tells_of_every_network_where_it_runs_and_why_not_elsewhere(capsy
     for item in networks:
         assert item["device"] == "cpu"
         assert item["why_not"].keys() == {"cuda", "tensorrt"}
-        assert "no TensorRT backend" in item["why_not"]["tensorrt"]
+        assert "device 'tensorrt': NVIDIA driver: present, but there is no GPU" in item["why_not"]["tensorrt"]
 
 
 def test_doctor_names_a_network_that_no_device_computes_exactly(monkeypatch: pytest.MonkeyPatch,

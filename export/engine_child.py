@@ -1,0 +1,69 @@
+"""The process that builds one engine: ``python -m duoview.export.engine_child JOB``, started by ``export.engines``.
+
+It reads a job, builds, opens what it built, compares that with the CPU, and writes the engine's file. Exit code 0 means
+that all of it went well; what did not is the last line of stderr.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import onnx
+
+from duoview.backends import CpuBackend
+from duoview.backends.engine import EngineHeader, Golden, GoldenOutput, written
+from duoview.backends.engine_shapes import input_shapes
+from duoview.backends.tensorrt_cuda import check_engine
+from duoview.backends.tensorrt_toolkit import Progress, TensorRt, Toolkit
+from duoview.errors import EngineError, Error
+from duoview.export.engine_graph import engine_graph
+from duoview.export.engines import Job
+
+
+def golden_of(job: Job) -> Golden:
+    """Drawn inputs and the CPU's outputs, at the shapes of the engine."""
+    network = CpuBackend().load(Path(job.file))
+    shapes = input_shapes(job.network, network.signature, job.rows, job.columns)
+    golden = Golden(job.network, job.exact, job.sizes, job.rows, job.columns,
+                    tuple((spec.name, spec.dtype, shapes[spec.name]) for spec in network.signature.inputs),
+                    tuple((spec.name, spec.dtype) for spec in network.signature.outputs))
+    return replace(golden, cases=tuple(
+        tuple(GoldenOutput.of(output, exact=job.exact) for output in network(**inputs)) for inputs in golden.inputs()))
+
+
+def build(job: Job, toolkit: Toolkit, tell: Callable[[Progress], None]) -> None:
+    """Builds, checks and writes. Raises EngineError."""
+    if toolkit.machine != job.machine:
+        raise EngineError(f"this process finds {toolkit.machine}, the one that started it {job.machine}")
+    golden, identity = golden_of(job), job.identity()
+    began = time.monotonic()
+    built = toolkit.build(engine_graph(onnx.load(job.file)).SerializeToString(), identity.profiles,
+                          Path(job.timing).read_bytes(), job.level, tell)
+    header = EngineHeader(identity, golden, len(built.plan), hashlib.sha256(built.plan).hexdigest(),
+                          round(time.monotonic() - began, 1), datetime.now(UTC).isoformat(timespec="seconds"))
+    tell(Progress("golden inference", "", 0, 1))
+    check_engine(toolkit.open(built.plan), header, "the engine just built")
+    Path(job.timing).write_bytes(built.timing)
+    Path(job.output).write_bytes(written(header, built.plan))
+
+
+def main(arguments: list[str], open_toolkit: Callable[[int], Toolkit] = TensorRt) -> int:
+    """Runs a job; the exit code."""
+    job = Job.read(Path(arguments[0]).read_text())
+    try:
+        build(job, open_toolkit(job.index), lambda progress: print(json.dumps(asdict(progress)), flush=True))
+    except Error as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

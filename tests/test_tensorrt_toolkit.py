@@ -1,0 +1,125 @@
+"""The code around TensorRT, run against stand-ins that have the names of its bindings and no others."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from duoview.backends import CpuBackend, nvidia
+from duoview.backends.engine_shapes import profiles
+from duoview.backends.tensorrt_cuda import as_declared
+from duoview.backends.tensorrt_toolkit import Progress, TensorRt
+from duoview.errors import EngineError
+from duoview.export.engine_graph import engine_graph
+from duoview.golden import exact_inputs
+from duoview.profile import Profile
+
+NAMES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("tensorrt_names.py"))))
+PROFILE = Profile("s")
+
+
+@pytest.fixture
+def toolkit(monkeypatch: pytest.MonkeyPatch) -> Iterator[TensorRt]:
+    monkeypatch.setattr(nvidia, "driver", lambda index=0: nvidia.Driver(1, "a GPU", "", 12040, (9, 0)))
+    monkeypatch.setitem(sys.modules, "tensorrt", NAMES)
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=NAMES))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", NAMES)
+    NAMES.state.fail, NAMES.state.device = "", {}
+    yield TensorRt()
+    assert NAMES.state.current == 0, "a context is left current"
+
+
+def model() -> bytes:
+    return engine_graph(onnx.load(str(PROFILE.path("key_hyper")))).SerializeToString()
+
+
+def built(toolkit: TensorRt, told: list[Progress], timing: bytes = b"old ") -> bytes:
+    signature = CpuBackend(1).load(PROFILE.path("key_hyper")).signature
+    made = toolkit.build(model(), profiles("key_hyper", signature, 1, 2, exact=True), timing, 2, told.append)
+    assert made.timing == (b"more" if timing == b"of another GPU" else timing + b"more")
+    return made.plan
+
+
+def test_the_machine_is_described(toolkit: TensorRt) -> None:
+    one = toolkit.machine
+    assert (one.tensorrt, one.driver, one.device, one.capability) == ("10.16.1.11", 12040, "a GPU", "9.0")
+
+
+def test_a_plan_is_built_strongly_typed_without_tf32_for_both_ranges(toolkit: TensorRt) -> None:
+    told: list[Progress] = []
+    assert built(toolkit, told) == model()
+    config = NAMES.state.config
+    assert config._flags == set() and config.builder_optimization_level == 2
+    fixed, free = (profile.shapes["hyper"] for profile in config._profiles)
+    assert fixed == ((1, 32, 1, 2),) * 3 and free == ((1, 32, 1, 1), (1, 32, 2, 3), (1, 32, 6, 10))
+    assert told[0] == Progress("Building", "", 0, 2) and Progress("Timing", "Building", 1, 1) in told
+    assert told[-1] == Progress("Building", "", 2, 2)
+
+
+def test_timings_of_another_gpu_are_begun_anew(toolkit: TensorRt) -> None:
+    built(toolkit, [], b"of another GPU")
+
+
+def test_an_engine_gives_the_integers_of_the_network_in_both_profiles_and_growing_sizes(toolkit: TensorRt) -> None:
+    execution = toolkit.open(model()).execution()
+    network = CpuBackend(1).load(PROFILE.path("key_hyper"))
+    declared = [(spec.name, spec.dtype) for spec in network.signature.outputs]
+    for profile, height, width in ((0, 1, 2), (1, 2, 3), (1, 1, 1), (0, 1, 2)):
+        inputs = exact_inputs("key_hyper", PROFILE.manifest["sizes"], height, width, True)
+        found = as_declared(execution(profile, inputs), declared, "key_hyper")
+        for expected, got in zip(network(**inputs), found, strict=True):
+            assert np.array_equal(expected, got) and expected.dtype == got.dtype
+
+
+@pytest.mark.parametrize(("fail", "said"), [
+    ("parse", r"TensorRT 10\.16\.1\.11 cannot read the network: Conv conv\.3: it is not a network"),
+    ("profile", "does not take the shapes hyper 1x32x1x2, q 1: it logged nothing"),
+    ("build", "built no engine: no memory$"),
+])
+def test_a_build_that_fails_says_why(toolkit: TensorRt, fail: str, said: str) -> None:
+    NAMES.state.fail = fail
+    with pytest.raises(EngineError, match=said):
+        built(toolkit, [])
+
+
+@pytest.mark.parametrize(("fail", "said"), [
+    ("open", "cannot read this engine"),
+    ("context", "gives no execution context"),
+    ("switch", "does not switch to shapes 1"),
+    ("shape", r"does not take hyper of shape \(1, 32, 2, 3\)"),
+    ("address", "does not take memory for hyper"),
+    ("infer", "lacks shapes of q"),
+    ("run", "did not run"),
+    ("lost", "LogicError of the CUDA driver: cuStreamSynchronize failed: an illegal memory access"),
+])
+def test_a_call_that_fails_says_what_did(toolkit: TensorRt, fail: str, said: str) -> None:
+    NAMES.state.fail = fail
+    inputs = exact_inputs("key_hyper", PROFILE.manifest["sizes"], 2, 3, False)
+    with pytest.raises(EngineError, match=said):
+        toolkit.open(model()).execution()(1, inputs)
+
+
+def test_the_driver_is_asked_for_name_version_and_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Library:
+        def __getattr__(self, name: str) -> object:
+            def call(*arguments: object) -> int:
+                values = {"cuDeviceGetCount": 2, "cuDriverGetVersion": 12040, "cuDeviceGet": 1}
+                if name in values:
+                    arguments[0]._obj.value = values[name]  # type: ignore[attr-defined]
+                if name == "cuDeviceGetName":
+                    arguments[0].value = b"a GPU"  # type: ignore[attr-defined]
+                if name == "cuDeviceGetAttribute":
+                    arguments[0]._obj.value = {75: 9, 76: 0}[arguments[1]]  # type: ignore[attr-defined, index]
+                return 0
+            return call
+
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Library())
+    assert nvidia.driver(index=1) == nvidia.Driver(2, "a GPU", "", 12040, (9, 0))
+    assert "there is no GPU 2; it has 2" in nvidia.driver(index=2).problem
