@@ -89,16 +89,16 @@ class EngineBuilder:
     Args:
         machine: what they are for: that of the toolkit that will run them. index: its GPU.
         tell: called with the network's name and every progress of its build. waiting: called where another process
-            builds. child: the command that is run with the name of a job's file.
+            builds. child: the command that is run with the name of a job's file; None for ours.
     """
 
     def __init__(self, cache: EngineCache, machine: EngineMachine, *, index: int = 0, level: int = 3,
                  tell: Callable[[str, Progress], None] = lambda _name, _progress: None,
-                 waiting: Callable[[], None] = lambda: None, child: Sequence[str] = CHILD) -> None:
+                 waiting: Callable[[], None] = lambda: None, child: Sequence[str] | None = None) -> None:
         if not 0 <= level <= 5:
             raise ValueError(f"level={level}: expected 0 to 5")
         self.cache, self.machine, self.index, self.level = cache, machine, index, level
-        self._tell, self._waiting, self._child = tell, waiting, tuple(child)
+        self._tell, self._waiting, self._child = tell, waiting, tuple(child if child is not None else CHILD)
 
     def build(self, profile: Profile, network: str, rows: int, columns: int) -> BuiltEngine:
         """The engine of one network for pictures of (64 rows) x (64 columns) pixels, out of the cache if it is there.

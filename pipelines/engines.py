@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
-import re
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,19 @@ from duoview.backends.engine_shapes import units
 from duoview.backends.tensorrt_cuda import TensorRtBackend
 from duoview.backends.tensorrt_toolkit import Progress, TensorRt
 from duoview.errors import Error
+from duoview.plugins.errors import suggestion
 from duoview.profile import Profile
 
-from .console import Console
-from .errors import reason
+from .console import LEVELS, Console
+from .errors import UsageError, reason
+from .filters import OUTPUT_FORMAT
+from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, integer, size, split
 
+USAGE = """\
+duoview engines build -size WxH [-size WxH ...] [-profile name] [-network name ...]
+duoview engines list [-of json]
+duoview engines verify
+duoview engines prune [-all]"""
 EPILOG = """\
 An engine is for one network at one picture size, one GPU, driver and TensorRT. `build` makes those of a profile that
 the cache lacks, each in a process of its own, and compares each with the CPU before it counts. `list` shows what is
@@ -30,43 +38,59 @@ CPU, `prune` removes those for other machines and damaged ones. The cache is $DU
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Options of the command."""
-    p = argparse.ArgumentParser(prog="duoview engines", description=__doc__, epilog=EPILOG,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("action", choices=("build", "list", "prune", "verify"))
-    p.add_argument("-profile", default="s", help="bundled profile, or folder of one (default: s)")
-    p.add_argument("-size", action="append", default=[], type=_size, metavar="WxH",
-                   help="pictures to build for, as 1920x1080; may be given several times")
-    p.add_argument("-network", action="append", default=[], metavar="NAME",
-                   help="build only this network; may be given several times (default: all of the profile)")
-    p.add_argument("-level", type=int, default=3, choices=range(6), help="TensorRT's optimisation level (default: 3)")
-    p.add_argument("-gpu", type=int, default=0, metavar="N", help="the GPU, by the CUDA driver's count (default: 0)")
-    p.add_argument("-cache", type=Path, metavar="FOLDER", help="folder of engines")
-    p.add_argument("-all", action="store_true", help="prune: remove all engines")
-    p.add_argument("-of", choices=("text", "json"), default="text", help="how a list is printed (default: text)")
-    return p
-
-
 def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a size like 1920x1080")
-    return int(found[1]), int(found[2])
+    width, height = size(text).split("x")
+    return int(width), int(height)
 
 
-def main(arguments: list[str]) -> int:
+TABLE = (
+    *GLOBAL_OPTIONS,
+    OUTPUT_FORMAT,
+    CommandOption("profile", "name", "bundled profile, or folder of one (default: s)", ANYWHERE),
+    CommandOption("size", "WxH", "pictures to build for, as 1920x1080; may be given several times", ANYWHERE, _size,
+                  repeat=True),
+    CommandOption("network", "name", "build only this network; may be given several times", ANYWHERE, repeat=True),
+    CommandOption("level", "n", "TensorRT's optimisation level, 0 to 5 (default: 3)", ANYWHERE, integer(0, 5)),
+    CommandOption("gpu", "n", "the GPU, by the CUDA driver's count (default: 0)", ANYWHERE, integer(0)),
+    CommandOption("cache", "folder", "folder of engines", ANYWHERE, Path),
+    CommandOption("all", "", "prune: remove all engines", ANYWHERE),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    cache: EngineCache
+    console: Console
+    profile: str
+    sizes: tuple[tuple[int, int], ...]
+    networks: tuple[str, ...]
+    level: int
+    gpu: int
+    everything: bool
+    form: str
+
+
+def usage() -> str:
+    """The help of the command."""
+    return "\n".join((USAGE, "", *help_lines(TABLE), "", EPILOG.rstrip()))
+
+
+def main(arguments: Sequence[str]) -> int:
     """Run the command. Returns the exit code: 1 where something could not be built, or is not good."""
-    options = parser().parse_args(arguments)
-    cache = EngineCache(options.cache)
-    if options.action == "build":
-        return _build(options, cache)
-    if options.action == "prune":
-        return _prune(options, cache)
-    here = _machine(options.gpu)
-    if options.action == "list":
-        return _list(cache, here, options.of)
-    return _verify(cache, here, options)
+    actions = {"build": _build, "list": _list, "prune": _prune, "verify": _verify}
+    if not arguments or arguments[0] not in actions:
+        given = f" {arguments[0]}{suggestion(arguments[0], actions)}" if arguments else ""
+        raise UsageError(f"engines{given}: expected {', '.join(actions)}")
+    line = split(arguments[1:], TABLE)
+    if line.inputs or line.outputs:
+        raise UsageError(f"engines {arguments[0]}: takes no file")
+    found = line.globals
+    return actions[arguments[0]](Options(
+        EngineCache(found.get("cache")), Console(found.get("loglevel", LEVELS["info"])), found.get("profile", "s"),
+        found.get("size", ()), found.get("network", ()), found.get("level", 3), found.get("gpu", 0),
+        found.get("all", False), found.get("of", "text")))
 
 
 def _machine(index: int) -> EngineMachine | str:
@@ -77,29 +101,29 @@ def _machine(index: int) -> EngineMachine | str:
         return reason(error)
 
 
-def _build(options: argparse.Namespace, cache: EngineCache) -> int:
-    if not options.size:
-        parser().error("build: expected -size WxH, the size of the pictures")
+def _build(options: Options) -> int:
+    if not options.sizes:
+        raise UsageError("engines build: expected -size WxH, the size of the pictures")
     if importlib.util.find_spec("onnx") is None:
         raise SystemExit("duoview engines build: onnx: not installed; pip install 'duoview[gpu]'")
     machine = TensorRt(options.gpu).machine
     from duoview.export.engines import EngineBuilder, buildable
 
-    profile, console = Profile(options.profile), Console()
+    profile, console = Profile(options.profile), options.console
     names = buildable(profile)
-    unknown = [name for name in options.network if name not in names]
+    unknown = [name for name in options.networks if name not in names]
     if unknown:
-        parser().error(f"-network {unknown[0]}: expected one of {', '.join(names)}")
+        raise UsageError(f"-network {unknown[0]}: expected one of {', '.join(names)}{suggestion(unknown[0], names)}")
 
     def tell(network: str, progress: Progress) -> None:
-        if not progress.parent and console.is_terminal:
+        if not progress.parent and console.is_terminal and console.shows("info"):
             console.status(f"{network}: {progress.phase} {progress.done} of {progress.steps}"[:100])
 
-    builder = EngineBuilder(cache, machine, index=options.gpu, level=options.level, tell=tell, waiting=lambda:
+    builder = EngineBuilder(options.cache, machine, index=options.gpu, level=options.level, tell=tell, waiting=lambda:
                             console.info("another process builds engines; waiting for it"))
     failed = 0
-    for width, height in options.size:
-        for name in options.network or names:
+    for width, height in options.sizes:
+        for name in options.networks or names:
             try:
                 built = builder.build(profile, name, *units(width, height))
             except Error as error:
@@ -129,9 +153,10 @@ def _state(one: CachedEngine, here: EngineMachine | str) -> str:
     return f"built with {different}" if different else ""
 
 
-def _list(cache: EngineCache, here: EngineMachine | str, form: str) -> int:
+def _list(options: Options) -> int:
+    cache, here = options.cache, _machine(options.gpu)
     entries = cache.entries()
-    if form == "json":
+    if options.form == "json":
         rows: list[dict[str, Any]] = []
         for one in entries:
             state = _state(one, here)
@@ -153,8 +178,8 @@ def _list(cache: EngineCache, here: EngineMachine | str, form: str) -> int:
     return 0
 
 
-def _prune(options: argparse.Namespace, cache: EngineCache) -> int:
-    here = None if options.all else TensorRt(options.gpu).machine
+def _prune(options: Options) -> int:
+    cache, here = options.cache, None if options.everything else TensorRt(options.gpu).machine
 
     def unwanted(one: CachedEngine) -> str:
         return "all are" if here is None else _state(one, here)
@@ -165,9 +190,9 @@ def _prune(options: argparse.Namespace, cache: EngineCache) -> int:
     return 0
 
 
-def _verify(cache: EngineCache, here: EngineMachine | str, options: argparse.Namespace) -> int:
+def _verify(options: Options) -> int:
     """Plans are read and hashed anywhere; they are run where they can be."""
-    bad = 0
+    cache, here, bad = options.cache, _machine(options.gpu), 0
     if isinstance(here, str):
         print(f"not run: {here}", file=sys.stderr)
     backend = None if isinstance(here, str) else TensorRtBackend(options.gpu, cache=cache)

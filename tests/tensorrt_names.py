@@ -100,8 +100,11 @@ class ITimingCache:
 class IBuilderConfig:
     __slots__ = ("_cache", "_flags", "_profiles", "builder_optimization_level", "progress_monitor")
 
+    progress_monitor: Any
+
     def __init__(self) -> None:
-        self._flags, self._profiles = {BuilderFlag.TF32}, []
+        self._flags = {BuilderFlag.TF32}
+        self._profiles: list[IOptimizationProfile] = []
         state.config = self
 
     def clear_flag(self, flag: BuilderFlag) -> None:

@@ -30,8 +30,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "TensorRt", FAKE.CpuToolkit)
     monkeypatch.setattr(engines, "TensorRtBackend", lambda index, cache: backend(
         index, cache=cache, toolkit=FAKE.CpuToolkit(index)))
-    defaults = building.EngineBuilder.__init__.__kwdefaults__
-    monkeypatch.setitem(defaults, "child", (sys.executable, str(SCRIPT)))
+    monkeypatch.setattr(building, "CHILD", (sys.executable, str(SCRIPT)))
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +96,9 @@ def test_prune_all_needs_no_gpu(without_gpu: None, tmp_path: Path, folder: Path,
 
 @pytest.mark.parametrize(("words", "said"), [
     (["build"], "expected -size WxH"),
-    (["build", "-size", "big"], "expected a size like 1920x1080"),
+    (["build", "-size", "big"], "-size big: expected a size like 640x360"),
     (["build", "-size", "64x64", "-network", "saliency"], "-network saliency: expected one of colour, decoder"),
-    (["make"], "invalid choice: 'make'"),
+    (["make"], "engines make: expected build, list, prune, verify"),
 ])
 def test_wrong_words_are_named(with_gpu: None, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["engines", *words]) == 2
