@@ -30,8 +30,8 @@ MAX_HEADER = 1 << 24
 #: Values of each output of a float network that are kept to compare with.
 SAMPLES = 1024
 #: Largest error of float networks by precision: root mean square of the difference over that of the CPU's values.
-#: Beside a quantiser's edge an error far below a step flips one, also in float32.
-TOLERANCES = {"fp32": 1e-2, "fp16": 5e-2, "int8": 5e-2}
+#: Beside a quantiser's edge an error far below a step flips one, also in float32; of few hyper symbols one is much.
+TOLERANCES = {"fp32": 1e-2, "fp16": 1e-1, "int8": 1e-1}
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
