@@ -11,15 +11,15 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import onnx
 
 from duoview.backends import CpuBackend
-from duoview.backends.engine import EngineHeader, Golden, GoldenOutput, written
-from duoview.backends.engine_shapes import input_shapes
+from duoview.backends.engine import EngineHeader, written
+from duoview.backends.engine_shapes import golden
 from duoview.backends.tensorrt_cuda import check_engine
 from duoview.backends.tensorrt_toolkit import Progress, TensorRt, Toolkit
 from duoview.errors import EngineError, Error
@@ -27,26 +27,17 @@ from duoview.export.engine_graph import engine_graph
 from duoview.export.engines import Job
 
 
-def golden_of(job: Job) -> Golden:
-    """Drawn inputs and the CPU's outputs, at the shapes of the engine."""
-    network = CpuBackend().load(Path(job.file))
-    shapes = input_shapes(job.network, network.signature, job.rows, job.columns)
-    golden = Golden(job.network, job.exact, job.sizes, job.rows, job.columns,
-                    tuple((spec.name, spec.dtype, shapes[spec.name]) for spec in network.signature.inputs),
-                    tuple((spec.name, spec.dtype) for spec in network.signature.outputs))
-    return replace(golden, cases=tuple(
-        tuple(GoldenOutput.of(output, exact=job.exact) for output in network(**inputs)) for inputs in golden.inputs()))
-
-
 def build(job: Job, toolkit: Toolkit, tell: Callable[[Progress], None]) -> None:
     """Builds, checks and writes. Raises EngineError."""
     if toolkit.machine != job.machine:
         raise EngineError(f"this process finds {toolkit.machine}, the one that started it {job.machine}")
-    golden, identity = golden_of(job), job.identity()
+    expected = golden(job.network, CpuBackend().load(Path(job.file)), job.rows, job.columns, exact=job.exact,
+                      sizes=job.sizes)
+    identity = job.identity()
     began = time.monotonic()
     built = toolkit.build(engine_graph(onnx.load(job.file)).SerializeToString(), identity.profiles,
                           Path(job.timing).read_bytes(), job.level, tell)
-    header = EngineHeader(identity, golden, len(built.plan), hashlib.sha256(built.plan).hexdigest(),
+    header = EngineHeader(identity, expected, len(built.plan), hashlib.sha256(built.plan).hexdigest(),
                           round(time.monotonic() - began, 1), datetime.now(UTC).isoformat(timespec="seconds"))
     tell(Progress("golden inference", "", 0, 1))
     check_engine(toolkit.open(built.plan), header, "the engine just built")

@@ -23,7 +23,7 @@ import onnx
 from duoview.backends import CpuBackend
 from duoview.backends.engine import EngineIdentity, EngineMachine, read_plan
 from duoview.backends.engine_cache import EngineCache
-from duoview.backends.engine_shapes import STRIDES, profiles
+from duoview.backends.engine_shapes import BUILDABLE, profiles
 from duoview.backends.tensorrt_toolkit import Progress
 from duoview.errors import EngineError
 from duoview.export.engine_graph import precision_of
@@ -149,4 +149,4 @@ class EngineBuilder:
 
 def buildable(profile: Profile) -> list[str]:
     """Networks of a profile that engines are made of."""
-    return [name for name in sorted(profile.manifest["networks"]) if name in STRIDES]
+    return [name for name in sorted(profile.manifest["networks"]) if name in BUILDABLE]

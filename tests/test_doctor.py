@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from duoview.backends import CpuBackend, Network, nvidia
@@ -56,6 +59,28 @@ def test_doctor_names_a_network_that_no_device_computes_exactly(monkeypatch: pyt
     monkeypatch.setattr(CpuBackend, "load", wrong)
     assert main(["doctor"]) == 1
     assert "on no device: key_hyper" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("does", "said"), [
+    (lambda network, inputs: [output * np.float32("nan") for output in network(**inputs)], "is off by inf"),
+    (lambda network, inputs: 1 / 0, "division by zero"),
+])
+def test_doctor_runs_float_networks_and_tells_whatever_happens(does: Callable[..., Any], said: str,
+                                                               monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    class Wrong(CpuBackend):
+        name = "cuda"
+
+        def load(self, path: Path) -> Any:
+            network = super().load(path)
+            return (lambda **inputs: does(network, inputs)) if path.stem == "encoder" else network
+
+    backend = doctor.open_backend
+    monkeypatch.setattr(doctor, "open_backend", lambda name: Wrong(1) if name == "cuda" else backend(name))
+    assert main(["doctor", "-device", "cuda", "-of", "json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    (encoder,) = (item for item in document["networks"] if (item["profile"], item["network"]) == ("s", "encoder"))
+    assert encoder["device"] == "cpu" and said in encoder["why_not"]["cuda"]
 
 
 def test_doctor_measures_the_device_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch,

@@ -10,7 +10,15 @@ import pytest
 
 from duoview import Encoder
 from duoview.backends import CpuBackend, nvidia, onnxruntime_cuda, open_backend
-from duoview.backends.onnxruntime_cuda import PROVIDER, BoundNetwork, CudaBackend, check_providers, provider_options
+from duoview.backends.onnxruntime_cuda import (
+    PROVIDER,
+    BoundNetwork,
+    CudaBackend,
+    check_placement,
+    check_providers,
+    placement,
+    provider_options,
+)
 from duoview.errors import BackendUnavailableError
 from duoview.golden import exact_inputs
 from duoview.profile import EXACT, Profile
@@ -46,6 +54,31 @@ def test_a_session_that_got_the_gpu_passes() -> None:
     check_providers([PROVIDER, "CPUExecutionProvider"], Path("x.onnx"))
     with pytest.raises(BackendUnavailableError, match=r"gives x\.onnx nothing"):
         check_providers([], Path("x.onnx"))
+
+
+def recorded(path: Path) -> list[tuple[str, str]]:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return placement(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+
+
+def test_single_operators_that_got_the_cpu_are_an_error_that_counts_them() -> None:
+    operators = recorded(Profile("s").path("key_hyper"))
+    assert {provider for provider, _ in operators} == {"CPUExecutionProvider"} and len(operators) > 20
+    with pytest.raises(BackendUnavailableError, match=r"computes 1 Round of x\.onnx on the CPU, 1 of 4 operators"):
+        check_placement([(PROVIDER, "Conv"), (PROVIDER, "Mul"), ("CPUExecutionProvider", "Round"), (PROVIDER, "Cast")],
+                        Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match=rf"of {len(operators)} operators"):
+        check_placement(operators, Path("x.onnx"))
+
+
+def test_arithmetic_of_shapes_may_stay_on_the_cpu_where_there_are_shapes() -> None:
+    cpu = "CPUExecutionProvider"
+    check_placement([(PROVIDER, "Conv"), (cpu, "Shape"), (cpu, "Gather")], Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match="1 Gather"):
+        check_placement([(PROVIDER, "Conv"), (cpu, "Gather")], Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match="1 Conv"):
+        check_placement([(cpu, "Conv"), (cpu, "Shape")], Path("x.onnx"))
 
 
 def test_memory_is_taken_as_asked_for_and_without_tf32() -> None:

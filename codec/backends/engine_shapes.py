@@ -1,9 +1,11 @@
-"""Shapes of the inputs of a profile's networks at a picture's size: what engines are built for."""
+"""Shapes of the inputs of a profile's networks at a picture's size: what engines are built for and compared at."""
 
 from __future__ import annotations
 
-from duoview.backends.engine import InputRange, Ranges, Shape
-from duoview.backends.signature import Signature
+from dataclasses import replace
+
+from duoview.backends.engine import Golden, GoldenOutput, InputRange, Ranges, Shape
+from duoview.backends.signature import DescribedNetwork, Signature
 from duoview.errors import EngineError
 from duoview.golden import GOLDEN_CASES
 
@@ -26,7 +28,10 @@ STRIDES = {
     "texture_prior": {"features": 8, "nodes": 8, "decided": 8, "previous": 8},
     "texture_analysis": {"z": 8, "z_m": 8},
     "restoration": {"picture": 1, "earlier": 1, "earliest": 1},
+    "saliency": {"picture": 1, "background": 1},
 }
+#: The saliency network looks at pictures of another size than the stream's.
+BUILDABLE = tuple(name for name in STRIDES if name != "saliency")
 
 
 def units(width: int, height: int) -> tuple[int, int]:
@@ -41,7 +46,7 @@ def input_shapes(network: str, signature: Signature, rows: int, columns: int) ->
     """
     strides = STRIDES.get(network)
     if strides is None:
-        raise EngineError(f"{network}: no engines are made of this network; expected one of {', '.join(STRIDES)}")
+        raise EngineError(f"{network}: the shapes of its inputs are not known; expected one of {', '.join(STRIDES)}")
     shapes: dict[str, Shape] = {}
     for spec in signature.inputs:
         if spec.name in strides and len(spec.shape) == 4 and spec.shape[1] is not None:
@@ -64,3 +69,14 @@ def profiles(network: str, signature: Signature, rows: int, columns: int, *, exa
     low, best, high = (input_shapes(network, signature, *size) for size in (
         (1, 1), (2, 3), (max(case.height for case in GOLDEN_CASES), max(case.width for case in GOLDEN_CASES))))
     return first, tuple(InputRange(name, low[name], best[name], high[name]) for name in fixed)
+
+
+def golden(name: str, network: DescribedNetwork, rows: int, columns: int, *, exact: bool,
+           sizes: tuple[tuple[str, int], ...] = ()) -> Golden:
+    """Drawn inputs at these shapes, and what `network`, on the CPU, makes of them."""
+    shapes = input_shapes(name, network.signature, rows, columns)
+    drawn = Golden(name, exact, sizes, rows, columns,
+                   tuple((spec.name, spec.dtype, shapes[spec.name]) for spec in network.signature.inputs),
+                   tuple((spec.name, spec.dtype) for spec in network.signature.outputs))
+    return replace(drawn, cases=tuple(
+        tuple(GoldenOutput.of(output, exact=exact) for output in network(**inputs)) for inputs in drawn.inputs()))

@@ -128,6 +128,11 @@ class TensorRtNetwork:
         declared = [(spec.name, spec.dtype) for spec in self._signature.outputs]
         return as_declared(self._executions[file](profile, values), declared, self.name)
 
+    def verify(self) -> None:
+        """Opens all its engines, which compares them with the CPU. Raises EngineError."""
+        for file, _ in self._engines:
+            self.backend.open(file)
+
     def _check_types(self, values: Mapping[str, Array]) -> None:
         specs: dict[str, TensorSpec] = {spec.name: spec for spec in self._signature.inputs}
         if specs.keys() != values.keys():
