@@ -110,7 +110,9 @@ class IBuilderConfig:
     def clear_flag(self, flag: BuilderFlag) -> None:
         self._flags.remove(flag)
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        if serialized_timing_cache == b"damaged":
+            return None
         return ITimingCache(bytes(serialized_timing_cache))
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:

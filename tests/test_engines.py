@@ -119,6 +119,8 @@ def test_a_network_without_any_engine_is_an_error_that_names_the_command(backend
                                                                          ) -> None:
     with pytest.raises(EngineError, match=r"colour: no engine of .*colour\.onnx .*duoview engines build"):
         backend.load(profile.path("colour"))
+    with pytest.raises(EngineError, match="engines are made of a profile's networks alone"):
+        backend.load(profile.path("saliency"))
 
 
 @pytest.mark.parametrize(("change", "said"), [

@@ -43,7 +43,7 @@ def model() -> bytes:
 def built(toolkit: TensorRt, told: list[Progress], timing: bytes = b"old ") -> bytes:
     signature = CpuBackend(1).load(PROFILE.path("key_hyper")).signature
     made = toolkit.build(model(), profiles("key_hyper", signature, 1, 2, exact=True), timing, 2, told.append)
-    assert made.timing == (b"more" if timing == b"of another GPU" else timing + b"more")
+    assert made.timing == (timing + b"more" if timing == b"old " else b"more")
     return made.plan
 
 
@@ -63,8 +63,9 @@ def test_a_plan_is_built_strongly_typed_without_tf32_for_both_ranges(toolkit: Te
     assert told[-1] == Progress("Building", "", 2, 2)
 
 
-def test_timings_of_another_gpu_are_begun_anew(toolkit: TensorRt) -> None:
-    built(toolkit, [], b"of another GPU")
+@pytest.mark.parametrize("timing", [b"of another GPU", b"damaged"])
+def test_timings_that_cannot_be_used_are_begun_anew(toolkit: TensorRt, timing: bytes) -> None:
+    built(toolkit, [], timing)
 
 
 def test_an_engine_gives_the_integers_of_the_network_in_both_profiles_and_growing_sizes(toolkit: TensorRt) -> None:

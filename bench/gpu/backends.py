@@ -84,8 +84,9 @@ def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_tests(options: argparse.Namespace) -> dict[str, Any]:
-    if importlib.util.find_spec("pytest") is None:
-        return {"not_run": "pytest is absent"}
+    absent = [package for package in ("pytest", "hypothesis") if importlib.util.find_spec(package) is None]
+    if absent:
+        return {"not_run": f"{absent[0]} is absent"}
     names = TESTS[:2] if options.dry_run else TESTS
     files = [str(ROOT / "tests" / f"{name}.py") for name in names]
     with tempfile.TemporaryDirectory() as folder:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from duoview.backends.engine import EngineHeader, Shape, read_plan
 from duoview.backends.engine_cache import EngineCache, mismatch
+from duoview.backends.engine_shapes import BUILDABLE
 from duoview.backends.onnxruntime_cpu import CpuBackend
 from duoview.backends.signature import Signature, TensorSpec
 from duoview.backends.tensorrt_toolkit import Engine, Execution, TensorRt, Toolkit
@@ -84,8 +85,10 @@ class TensorRtBackend:
                 file, header = known[0]
                 raise EngineMismatchError(
                     f"{path.stem}: {file} was built with {mismatch(header.identity.machine, here)}; {_BUILD}")
+            advice = _BUILD if path.stem in BUILDABLE else (
+                "engines are made of a profile's networks alone; use device 'cuda' or 'cpu' for others")
             raise EngineError(f"{path.stem}: no engine of {path} (sha256 {digest[:12]}...) in {self.cache.folder} for "
-                              f"{here.device}, TensorRT {here.tensorrt}; {_BUILD}")
+                              f"{here.device}, TensorRT {here.tensorrt}; {advice}")
         return TensorRtNetwork(self, path.stem, signature, usable)
 
     def open(self, file: Path) -> Engine:

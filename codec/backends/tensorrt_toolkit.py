@@ -150,8 +150,8 @@ class TensorRt:
             monitor = _monitor(trt, tell)
             config.progress_monitor = monitor
             cache = config.create_timing_cache(timing)
-            if not config.set_timing_cache(cache, False):
-                cache = config.create_timing_cache(b"")  # of another machine: begin anew
+            if cache is None or not config.set_timing_cache(cache, False):
+                cache = config.create_timing_cache(b"")  # damaged, or of another machine: begin anew
                 config.set_timing_cache(cache, False)
             for ranges in profiles:
                 profile = builder.create_optimization_profile()
