@@ -4,10 +4,10 @@
                                    [--out bench/results/backend_matrix.json]
 
 Each backend that there is encodes one key frame and then P frames alone, and each decodes what each encoded. Views are
-compared with those that the encoding backend shows itself. Pairs with a backend that the machine lacks are listed with
-the reason; they count as not run. ``--int8`` is a folder of ``duoview export -precision int8``; without it that way is
-not run. The exit code is 1 where symbols differ, views agree at less than 45 dB, or, from 1,000 frames on, there is a
-trend.
+compared with those that the encoding backend shows itself, for a backend with itself by decoding twice. Pairs with a
+backend that the machine lacks are listed with the reason; they count as not run. ``--int8`` is a folder of
+``duoview export -precision int8``; without it that way is not run. The exit code is 1 where a backend or a pair breaks
+off, symbols differ, views agree at less than 45 dB, or, from 1,000 frames on, there is a trend.
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ class Way:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A backend that the machine lacks, or pairs with it."""
+    """A backend that the machine lacks; or, `broken`, one that is there and cannot load the networks."""
 
     name: str
     reason: str
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Pair:
     """What `decoder` made of what `encoder` coded.
 
     least_db: PSNR of the machine views that differ most, EQUAL_DB where none differs. trend_db: mean of the last
-    quarter of the frames less that of the second. eighths: means of the stream's eighths.
+    quarter of the frames less that of the second. eighths: means of the stream's eighths. failure: why it broke off.
     """
 
     encoder: str
@@ -86,12 +87,13 @@ class Pair:
     least_db: float
     trend_db: float
     eighths: tuple[float, ...] = ()
+    failure: str = ""
 
     @property
     def passed(self) -> bool:
         """Equal symbols, views near enough, and in a long stream no further from each other in the end."""
         steady = self.frames < TREND_FRAMES or self.trend_db >= -TREND_DB
-        return self.symbols_equal and self.least_db >= LEAST_DB and steady
+        return not self.failure and self.symbols_equal and self.least_db >= LEAST_DB and steady
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,15 @@ def ways(settings: Settings, *, int8: Profile | None, cache: Path, profile: str 
         except (Error, ImportError) as error:
             lacking.append(NotRun(name, " ".join(str(error).split())))
             continue
+        except Exception as error:  # noqa: BLE001  what a runtime raises has no common base; the others are run on
+            lacking.append(NotRun(name, _why(error), broken=True))
+            continue
         found.append(Way(name, used, backend))
     return found, lacking
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _torch(device: str) -> Backend:
@@ -190,16 +199,32 @@ def matrix(found: Sequence[Way], settings: Settings) -> list[Pair]:
     """Every way encodes, and every way decodes what each encoded."""
     pairs = []
     for encoder in found:
-        packets, symbols = encoded(encoder, settings)
-        own = decoded(encoder, packets)
+        try:
+            packets, symbols = encoded(encoder, settings)
+            own, _ = decoded(encoder, packets)
+        except Exception as error:  # noqa: BLE001  what a runtime raises has no common base; other pairs are run on
+            pairs += [_broken(encoder, decoder, error) for decoder in found]
+            continue
         for decoder in found:
-            views, digest = own if decoder is encoder else decoded(decoder, packets)
-            levels = [psnr(*both) for both in zip(own[0], views, strict=True)]
-            eighths = tuple(float(np.mean(part)) for part in np.array_split(np.array(levels), 8) if part.size)
-            quarters = [float(np.mean(part)) for part in np.array_split(np.array(levels), 4) if part.size]
-            trend = quarters[-1] - quarters[1] if len(quarters) > 2 else 0.0
-            pairs.append(Pair(encoder.name, decoder.name, len(views), digest == symbols, min(levels), trend, eighths))
+            try:
+                views, digest = decoded(decoder, packets)
+                pairs.append(_compared(encoder, decoder, own, views, equal=digest == symbols))
+            except Exception as error:  # noqa: BLE001  as above
+                pairs.append(_broken(encoder, decoder, error))
     return pairs
+
+
+def _compared(encoder: Way, decoder: Way, own: Sequence[NDArray[np.uint8]], views: Sequence[NDArray[np.uint8]], *,
+              equal: bool) -> Pair:
+    levels = np.array([psnr(*both) for both in zip(own, views, strict=True)])
+    eighths, quarters = ([float(np.mean(part)) for part in np.array_split(levels, count) if part.size]
+                         for count in (8, 4))
+    trend = quarters[-1] - quarters[1] if len(quarters) > 2 else 0.0
+    return Pair(encoder.name, decoder.name, len(views), equal, float(levels.min()), trend, tuple(eighths))
+
+
+def _broken(encoder: Way, decoder: Way, error: Exception) -> Pair:
+    return Pair(encoder.name, decoder.name, 0, False, 0.0, 0.0, failure=_why(error))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -221,18 +246,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found, lacking = ways(settings, int8=Profile(given.int8) if given.int8 else None,
                               cache=given.cache or Path(folder), profile=given.profile, wanted=given.only)
         pairs = matrix(found, settings)
+    lacking += [NotRun(name, "not asked for (--only)") for name in NAMES if name not in given.only]
     for pair in pairs:
+        if pair.failure:
+            print(f"{pair.encoder} -> {pair.decoder}: broke off: {pair.failure}: BAD")
+            continue
         symbols = "equal" if pair.symbols_equal else "DIFFER"
         print(f"{pair.encoder} -> {pair.decoder}: symbols {symbols}, views agree at {pair.least_db:.1f} dB, trend "
               f"{pair.trend_db:+.2f} dB: {'good' if pair.passed else 'BAD'}")
     for one in lacking:
         print(f"{one.name}: not run: {one.reason}")
-    good = bool(pairs) and all(pair.passed for pair in pairs)
+    good = bool(pairs) and all(pair.passed for pair in pairs) and not any(one.broken for one in lacking)
     write(given.out, measured("symbols and machine views of every pair of backends", Profile(given.profile), settings,
                               Results(tuple(pairs), tuple(lacking), good)))
     return 0 if good else 1
-
-
 
 
 if __name__ == "__main__":
