@@ -114,7 +114,7 @@ class EngineBuilder:
             identity = job.identity()
             place = self.cache.folder / f"{network}-{identity.key}.engine"
             if place.is_file():
-                header, _ = read_plan(place)  # a damaged one is an error, not built over: prune removes it
+                header, _ = self.cache.read(place)  # a damaged one is an error, not built over: prune removes it
                 return BuiltEngine(network, place, True, header.seconds)
             Path(job.timing).write_bytes(self.cache.timing(self.machine))
             Path(folder, "job").write_text(json.dumps(asdict(job)))

@@ -248,9 +248,16 @@ def _gpu_facts(*, tensorrt: bool) -> list[str]:
         present = importlib.util.find_spec(package) is not None
         facts.append(f"{package}: {'installed' if present else 'not installed; pip install duoview[gpu]'}")
     if tensorrt:
-        cache = EngineCache()
-        facts.append(f"engines: {len(cache.entries())} in {cache.folder}; duoview engines list")
+        facts.append(_engines_fact())
     return facts
+
+
+def _engines_fact() -> str:
+    try:
+        cache = EngineCache()
+        return f"engines: {len(cache.entries())} in {cache.folder}; duoview engines list"
+    except Error as error:
+        return f"engines: {reason(error)}"
 
 
 def _providers() -> list[str]:

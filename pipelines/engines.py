@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from duoview.backends.engine import EngineHeader, EngineMachine, read_plan
+from duoview.backends.engine import EngineHeader, EngineMachine
 from duoview.backends.engine_cache import CachedEngine, EngineCache, mismatch
 from duoview.backends.engine_shapes import units
 from duoview.backends.tensorrt_cuda import TensorRtBackend
@@ -33,8 +33,8 @@ EPILOG = """\
 An engine is for one network at one picture size, one GPU, driver and TensorRT. `build` makes those of a profile that
 the cache lacks, each in a process of its own, and compares each with the CPU before it counts. `list` shows what is
 there and whether it is for this machine, `verify` reads every plan again and, where there is a GPU, runs it against the
-CPU, `prune` removes those for other machines and damaged ones. The cache is $DUOVIEW_ENGINES, else
-~/.cache/duoview/engines.
+CPU, `prune` removes those for other machines and damaged ones, and nothing that is not of duoview. The cache is
+$DUOVIEW_ENGINES, else ~/.cache/duoview/engines.
 """
 
 
@@ -185,8 +185,11 @@ def _prune(options: Options) -> int:
         return "all are" if here is None else _state(one, here)
 
     if cache.folder.is_dir():
-        for path, why in cache.prune(unwanted):
+        pruned = cache.prune(unwanted, lambda: options.console.info("another process builds engines; waiting for it"))
+        for path, why in pruned.removed:
             print(f"removed {path.name}: {why}")
+        for path, why in pruned.kept:
+            print(f"left {path.name} alone: {why}")
     return 0
 
 
@@ -198,7 +201,7 @@ def _verify(options: Options) -> int:
     backend = None if isinstance(here, str) else TensorRtBackend(options.gpu, cache=cache)
     for one in cache.entries():
         try:
-            read_plan(one.path)
+            cache.read(one.path)
             state = _state(one, here)
             if state or backend is None:
                 print(f"{one.path.name}: intact, not run: {state}")

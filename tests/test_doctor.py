@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,24 @@ def test_doctor_measures_the_device_when_it_is_asked_to(monkeypatch: pytest.Monk
 def test_doctor_does_not_measure_a_device_that_cannot_be_had(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "-bench", "-device", "tensorrt"]) == 1
     assert "bench: not run" in capsys.readouterr().out
+
+
+def engines_fact(capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["doctor", "-of", "json"]) == 0
+    (device,) = (item for item in json.loads(capsys.readouterr().out)["devices"] if item["name"] == "tensorrt")
+    (fact,) = (fact for fact in device["facts"] if fact.startswith("engines: "))
+    return str(fact)
+
+
+def test_doctor_goes_on_where_the_folder_of_engines_cannot_be_read(monkeypatch: pytest.MonkeyPatch,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DUOVIEW_ENGINES", "/" + 300 * "x")  # also root gets an error here
+    assert "cannot be read (File name too long)" in engines_fact(capsys)
+
+
+def test_doctor_goes_on_for_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+                                                  ) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "DUOVIEW_ENGINES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
+    assert "has no home folder to keep engines in; set DUOVIEW_ENGINES" in engines_fact(capsys)

@@ -210,8 +210,10 @@ def test_two_builds_do_not_run_at_once(profile: Profile, tmp_path: Path, monkeyp
 
 def copied(cache: EngineCache, folder: Path) -> Path:
     source = cache.entries()[0].path
-    (folder / source.name).write_bytes(source.read_bytes())
-    return folder / source.name
+    path = folder / source.name
+    path.write_bytes(source.read_bytes())
+    path.chmod(0o600)
+    return path
 
 
 def test_a_foreign_file_is_no_engine(tmp_path: Path) -> None:
@@ -244,11 +246,59 @@ def test_the_header_survives_the_file(cache: EngineCache) -> None:
 def test_pruning_takes_what_is_for_another_machine_damaged_or_left_over(cache: EngineCache, tmp_path: Path) -> None:
     here = EngineCache(tmp_path)
     kept = copied(cache, tmp_path)
-    (tmp_path / "a.engine").write_bytes(b"nothing")
-    (tmp_path / ".b.engine.x1").write_bytes(b"broken off")
-    removed = here.prune(lambda one: one.problem)
-    assert {path.name for path, _ in removed} == {"a.engine", ".b.engine.x1"}
+    left = {f".key_hyper-{'0a' * 16}.engine.x1_abcde", ".timing-a_GPU-9.0-10.0.0-12040.cache.abcdefgh"}
+    (tmp_path / "a.engine").write_bytes(b"DUOVENG1 and no more")
+    for name in left:
+        (tmp_path / name).write_bytes(b"broken off")
+    pruned = here.prune(lambda one: one.problem)
+    assert {path.name for path, _ in pruned.removed} == {"a.engine", *left} and pruned.kept == ()
     assert [one.path for one in here.entries()] == [kept]
+
+
+@pytest.mark.parametrize("why", ["all are", ""])
+def test_pruning_leaves_what_others_put_into_the_folder(tmp_path: Path, why: str) -> None:
+    files = {"plan_of_another_tool.engine", "empty.engine", ".config.old.json", ".b.engine.x1", "notes.txt",
+             ".key_hyper-00.engine.abcdefgh"}
+    for name in files:
+        (tmp_path / name).write_bytes(b"ftrt\0\0" if name[0] == "p" else b"")
+    (tmp_path / f".key_hyper-{'0a' * 16}.engine.abcdefgh").mkdir()
+    (tmp_path / ".git.d").mkdir()
+    (tmp_path / "folder.engine").mkdir()
+    before = set(tmp_path.iterdir())
+    pruned = EngineCache(tmp_path).prune(lambda one: why or one.problem)
+    assert pruned.removed == () and {path.name for path, _ in pruned.kept} == {
+        "plan_of_another_tool.engine", "empty.engine", "folder.engine"}
+    assert set(tmp_path.iterdir()) - {tmp_path / ".build.lock"} == before
+
+
+def test_pruning_tells_that_it_waits_for_a_build(tmp_path: Path) -> None:
+    cache, told = EngineCache(tmp_path), threading.Event()
+    with cache.build_lock():
+        waiter = threading.Thread(target=cache.prune, args=(lambda one: "", told.set))
+        waiter.start()
+        assert told.wait(20)
+    waiter.join()
+
+
+@pytest.mark.parametrize("target", ["folder", "file"])
+def test_an_engine_that_others_can_write_is_not_read(cache: EngineCache, profile: Profile, tmp_path: Path, target: str
+                                                     ) -> None:
+    path = copied(cache, tmp_path)
+    (tmp_path if target == "folder" else path).chmod(0o777)
+    toolkit = FAKE.CpuToolkit()
+    with pytest.raises(EngineError, match=r"can be written by others \(mode 777\).*chmod go-w"):
+        TensorRtBackend(cache=EngineCache(tmp_path), toolkit=toolkit).open(path)
+    assert toolkit.opened == 0
+
+
+def test_an_engine_of_another_user_is_not_read(cache: EngineCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                               ) -> None:
+    path = copied(cache, tmp_path)
+    owner, stat = path.stat().st_uid, Path.stat
+    monkeypatch.setattr(Path, "stat", lambda self, **words: SimpleNamespace(st_uid=owner + 7, st_mode=0o100600)
+                        if self == path else stat(self, **words))
+    with pytest.raises(EngineError, match=rf"belongs to user {owner + 7}, expected {owner}"):
+        EngineCache(tmp_path).read(path)
 
 
 def test_engine_graphs_give_the_same_numbers_without_int16(profile: Profile) -> None:

@@ -84,6 +84,13 @@ def test_verify_fails_for_a_damaged_engine(with_gpu: None, folder: Path, capsys:
     assert len(list(folder.glob("*.engine"))) == 2
 
 
+def test_prune_names_files_of_others_and_leaves_them(without_gpu: None, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "yolo.engine").write_bytes(b"ftrt")
+    assert main(["engines", "prune", "-all", "-cache", str(tmp_path)]) == 0
+    assert "left yolo.engine alone: " in capsys.readouterr().out and (tmp_path / "yolo.engine").exists()
+
+
 def test_prune_all_needs_no_gpu(without_gpu: None, tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]
                                 ) -> None:
     for path in folder.glob("*.engine"):

@@ -9,34 +9,84 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from duoview.backends.engine import EngineHeader, EngineMachine, read_header
+from duoview.backends.engine import MAGIC, EngineHeader, EngineMachine, read_header, read_plan
 from duoview.errors import EngineError, EngineFileError
 
 SUFFIX = ".engine"
 _VARIABLE = "DUOVIEW_ENGINES"
+#: What `write` leaves when the process is killed: names that tempfile made of ours.
+_LEFTOVER = re.compile(r"\.(?:[a-z0-9_]+-[0-9a-f]{32}\.engine|timing-.+\.cache)\.[a-z0-9_]{8}")
 
 
 @dataclass(frozen=True)
 class CachedEngine:
-    """A file of the folder; `header` is None where `problem` says why it cannot be used by anybody."""
+    """A file of the folder; `header` is None where `problem` says why it cannot be used by anybody.
+
+    ours: it is a file that begins as engines of duoview do.
+    """
 
     path: Path
     header: EngineHeader | None
     problem: str
+    ours: bool = True
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """Files that were removed, and files with our suffix that are not ours and stay, each with the reason."""
+
+    removed: tuple[tuple[Path, str], ...]
+    kept: tuple[tuple[Path, str], ...]
 
 
 def default_folder() -> Path:
-    """``$DUOVIEW_ENGINES``, else ``duoview/engines`` in the user's cache folder."""
+    """``$DUOVIEW_ENGINES``, else ``duoview/engines`` in the user's cache folder. Raises EngineError without either."""
     given = os.environ.get(_VARIABLE)
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duoview" / "engines"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duoview" / "engines"
+    except RuntimeError:
+        raise EngineError(f"user {os.geteuid()} has no home folder to keep engines in; set {_VARIABLE}") from None
+
+
+def check_private(path: Path) -> None:
+    """Raises EngineError where others than the user (and root) could have written a file or put it into its folder.
+
+    Plans are code: whoever can write one can do all that the process that runs it can.
+    """
+    for place in (path.parent, path):
+        try:
+            found = place.stat()
+        except OSError as error:
+            raise EngineFileError(f"{place}: cannot be read ({error.strerror})") from None
+        if found.st_uid not in (os.geteuid(), 0):
+            raise EngineError(f"{place}: belongs to user {found.st_uid}, expected {os.geteuid()}, who runs this: "
+                              "engines are code")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise EngineError(f"{place}: can be written by others (mode {stat.S_IMODE(found.st_mode):o}): engines are "
+                              f"code; chmod go-w {place}")
+
+
+def _is_file(path: Path) -> bool:
+    """True for a file itself, not for a link to one."""
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def mismatch(built: EngineMachine, here: EngineMachine) -> str:
@@ -52,16 +102,35 @@ class EngineCache:
         self.folder = folder if folder is not None else default_folder()
 
     def entries(self) -> list[CachedEngine]:
-        """Every engine file, by name, with its header; plans are not read."""
-        if not self.folder.is_dir():
-            return []
+        """Every file with the suffix of engines, by name, with its header; plans are not read.
+
+        Raises EngineError where the folder cannot be read; one that does not exist has none.
+        """
         found = []
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+        for path in self._paths():
+            if not path.name.endswith(SUFFIX):
+                continue
             try:
+                if not _is_file(path):
+                    raise EngineFileError(f"{path}: not a file")
                 found.append(CachedEngine(path, read_header(path), ""))
-            except EngineFileError as error:
-                found.append(CachedEngine(path, None, str(error)))
+            except (EngineFileError, FileNotFoundError) as error:
+                found.append(CachedEngine(path, None, str(error), _is_file(path) and _is_ours(path)))
         return found
+
+    def _paths(self) -> list[Path]:
+        try:
+            return sorted(self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise EngineError(f"{self.folder}: cannot be read ({error.strerror}); give another folder with "
+                              f"-cache or {_VARIABLE}") from None
+
+    def read(self, path: Path) -> tuple[EngineHeader, bytes]:
+        """Header and plan of an engine that only the user can have written. Raises EngineError."""
+        check_private(path)
+        return read_plan(path)
 
     def of_network(self, sha256: str) -> list[tuple[Path, EngineHeader]]:
         """Engines made of the ONNX file with this digest, for whatever machine."""
@@ -117,17 +186,22 @@ class EngineCache:
         path = self.folder / self.timing_name(machine)
         return path.read_bytes() if path.is_file() else b""
 
-    def prune(self, unwanted: Callable[[CachedEngine], str]) -> list[tuple[Path, str]]:
-        """Removes engines for which `unwanted` gives a reason, and what broken builds left; returns both by path."""
+    def prune(self, unwanted: Callable[[CachedEngine], str], waiting: Callable[[], None] = lambda: None) -> Pruned:
+        """Removes engines of ours for which `unwanted` gives a reason, and what broken builds of ours left.
+
+        Nothing else that lies in the folder is touched. `waiting` as for `build_lock`. Raises EngineError.
+        """
         removed = []
-        with self.build_lock():
-            for one in self.entries():
-                why = unwanted(one)
+        with self.build_lock(waiting):
+            entries = self.entries()
+            found = [(one.path, unwanted(one)) for one in entries if one.ours]
+            found += [(path, "left by a build that was broken off") for path in self._paths()
+                      if _LEFTOVER.fullmatch(path.name) and _is_file(path)]
+            for path, why in found:
                 if why:
-                    one.path.unlink(missing_ok=True)
-                    removed.append((one.path, why))
-            for path in self.folder.glob(".*.*"):
-                if path.name != ".build.lock":
-                    path.unlink(missing_ok=True)
-                    removed.append((path, "left by a build that was broken off"))
-        return removed
+                    try:
+                        path.unlink(missing_ok=True)
+                    except OSError as error:
+                        raise EngineError(f"{path}: cannot be removed ({error.strerror})") from None
+                    removed.append((path, why))
+        return Pruned(tuple(removed), tuple((one.path, one.problem) for one in entries if not one.ours))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview.backends.engine import EngineHeader, Shape, read_plan
+from duoview.backends.engine import EngineHeader, Shape
 from duoview.backends.engine_cache import EngineCache, mismatch
 from duoview.backends.engine_shapes import BUILDABLE
 from duoview.backends.onnxruntime_cpu import CpuBackend
@@ -95,7 +95,7 @@ class TensorRtBackend:
         """The engine of a file, compared with its golden outputs when it is opened. Raises EngineError."""
         with self._lock:
             if file not in self._opened:
-                header, plan = read_plan(file)
+                header, plan = self.cache.read(file)
                 if header.identity.machine != self.toolkit.machine:
                     raise EngineMismatchError(f"{file} was built with "
                                               f"{mismatch(header.identity.machine, self.toolkit.machine)}; {_BUILD}")
