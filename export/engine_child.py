@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-
-import onnx
 
 from duoview.backends import CpuBackend
 from duoview.backends.engine import EngineHeader, written
@@ -23,7 +23,6 @@ from duoview.backends.engine_shapes import golden
 from duoview.backends.tensorrt_cuda import check_engine
 from duoview.backends.tensorrt_toolkit import Progress, TensorRt, Toolkit
 from duoview.errors import EngineError, Error
-from duoview.export.engine_graph import engine_graph
 from duoview.export.engines import Job
 
 
@@ -35,8 +34,7 @@ def build(job: Job, toolkit: Toolkit, tell: Callable[[Progress], None]) -> None:
                       sizes=job.sizes)
     identity = job.identity()
     began = time.monotonic()
-    built = toolkit.build(engine_graph(onnx.load(job.file)).SerializeToString(), identity.profiles,
-                          Path(job.timing).read_bytes(), job.level, tell)
+    built = toolkit.build(job.graph(), identity.profiles, Path(job.timing).read_bytes(), job.level, tell)
     header = EngineHeader(identity, expected, len(built.plan), hashlib.sha256(built.plan).hexdigest(),
                           round(time.monotonic() - began, 1), datetime.now(UTC).isoformat(timespec="seconds"))
     tell(Progress("golden inference", "", 0, 1))
@@ -45,11 +43,29 @@ def build(job: Job, toolkit: Toolkit, tell: Callable[[Progress], None]) -> None:
     Path(job.output).write_bytes(written(header, built.plan))
 
 
+class Speaker:
+    """Tells progress as lines of JSON on stdout, from any thread, as long as somebody reads."""
+
+    def __init__(self) -> None:
+        self._lock, self._gone = threading.Lock(), False
+
+    def __call__(self, progress: Progress) -> None:
+        with self._lock:
+            if self._gone:
+                return
+            try:
+                sys.stdout.write(json.dumps(asdict(progress)) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                self._gone = True
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is not written at exit
+
+
 def main(arguments: list[str], open_toolkit: Callable[[int], Toolkit] = TensorRt) -> int:
     """Runs a job; the exit code."""
     job = Job.read(Path(arguments[0]).read_text())
     try:
-        build(job, open_toolkit(job.index), lambda progress: print(json.dumps(asdict(progress)), flush=True))
+        build(job, open_toolkit(job.index), Speaker())
     except Error as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,13 +25,14 @@ from duoview.backends.engine import EngineIdentity, EngineMachine, read_plan
 from duoview.backends.engine_cache import EngineCache
 from duoview.backends.engine_shapes import BUILDABLE, profiles
 from duoview.backends.tensorrt_toolkit import Progress
-from duoview.errors import EngineError
-from duoview.export.engine_graph import precision_of
+from duoview.errors import EngineError, EngineFileError
+from duoview.export.engine_graph import engine_graph, precision_of
 from duoview.profile import Profile
 
 #: Of the builder, beside the level; part of every identity.
 FLAGS = ("strongly typed", "no TF32")
-CHILD = (sys.executable, "-m", "duoview.export.engine_child")
+#: `-P`: a folder named duoview where the command is given is not what is run.
+CHILD = (sys.executable, "-P", "-m", "duoview.export.engine_child")
 #: Lines of a failed child's stderr that are told.
 _LAST_LINES = 5
 
@@ -63,12 +64,18 @@ class Job:
         fields["machine"] = EngineMachine(**fields["machine"])
         return cls(**fields)
 
+    def graph(self) -> bytes:
+        """The network as TensorRT is given it. Raises EngineError where it cannot be."""
+        return engine_graph(onnx.load(self.file)).SerializeToString(deterministic=True)
+
     def identity(self) -> EngineIdentity:
-        """Of the engine that this job makes."""
+        """Of the engine that this job makes. Raises EngineError for a network that no engine is made of."""
         path = Path(self.file)
-        signature = CpuBackend(1).load(path).signature
+        signature, precision = CpuBackend(1).load(path).signature, precision_of(onnx.load(self.file))
+        if self.exact and precision != "fp32":
+            raise EngineError(f"{self.network}: computes in {precision}; exact networks have to be float32")
         return EngineIdentity(
-            hashlib.sha256(path.read_bytes()).hexdigest(), precision_of(onnx.load(self.file)),
+            hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(self.graph()).hexdigest(), precision,
             profiles(self.network, signature, self.rows, self.columns, exact=self.exact), self.machine,
             (*FLAGS, f"level {self.level}"))
 
@@ -108,17 +115,19 @@ class EngineBuilder:
         exact = network in profile.manifest["golden"]
         sizes = tuple(sorted((name, int(n)) for name, n in (profile.manifest["sizes"] | {
             name: n for name, n in profile.manifest.get("texture", {}).items() if isinstance(n, int)}).items()))
-        with self.cache.build_lock(self._waiting), tempfile.TemporaryDirectory() as folder:
+        with self.cache.build_lock(self._waiting) as lock, tempfile.TemporaryDirectory() as folder:
             job = Job(network, str(profile.path(network)), exact, sizes, rows, columns, self.level, self.index,
                       self.machine, str(Path(folder, "timing")), str(Path(folder, "engine")))
             identity = job.identity()
             place = self.cache.folder / f"{network}-{identity.key}.engine"
             if place.is_file():
                 header, _ = self.cache.read(place)  # a damaged one is an error, not built over: prune removes it
+                if header.identity != identity:
+                    raise EngineFileError(f"{place}: holds an engine for something else than its name says; remove it")
                 return BuiltEngine(network, place, True, header.seconds)
             Path(job.timing).write_bytes(self.cache.timing(self.machine))
             Path(folder, "job").write_text(json.dumps(asdict(job)))
-            self._run(network, Path(folder, "job"))
+            self._run(network, Path(folder, "job"), lock)
             header, _ = read_plan(Path(job.output))
             if header.identity != identity:
                 raise EngineError(f"{network}: the child built an engine for something else than it was told; "
@@ -127,15 +136,18 @@ class EngineBuilder:
             self.cache.write(self.cache.timing_name(self.machine), Path(job.timing).read_bytes())
         return BuiltEngine(network, place, False, header.seconds)
 
-    def _run(self, network: str, job: Path) -> None:
+    def _run(self, network: str, job: Path, lock: int) -> None:
+        """Runs the child, which holds the lock of builds too: until it ends, also where this process does before."""
         said = job.with_name("said")
-        with said.open("w") as errors, subprocess.Popen([*self._child, str(job)], stdout=subprocess.PIPE,
-                                                       stderr=errors, text=True, env=dict(os.environ)) as child:
+        with said.open("w") as errors, subprocess.Popen(
+                [*self._child, str(job)], stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+                env=dict(os.environ), pass_fds=(lock,)) as child:
             try:
                 assert child.stdout is not None
                 for line in child.stdout:
-                    if line.startswith("{"):  # libraries may print too
-                        self._tell(network, Progress(**json.loads(line)))
+                    progress = _progress(line)
+                    if progress is not None:
+                        self._tell(network, progress)
                 code = child.wait()
             except BaseException:
                 child.kill()  # the user stopped the command: no build may go on behind it
@@ -145,6 +157,15 @@ class EngineBuilder:
         last = " | ".join(said.read_text(errors="replace").split("\n")[:-1][-_LAST_LINES:]) or "it said nothing"
         what = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with code {code}"
         raise EngineError(f"{network}: the process that builds its engine {what}: {last}")
+
+
+def _progress(line: str) -> Progress | None:
+    """What a line of the child tells; None for what libraries print there."""
+    try:
+        fields = json.loads(line)
+        return Progress(str(fields["phase"]), str(fields["parent"]), int(fields["done"]), int(fields["steps"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def buildable(profile: Profile) -> list[str]:

@@ -165,7 +165,8 @@ def _list(options: Options) -> int:
                 identity = one.header.identity
                 rows[-1] |= {"network": one.header.name, "precision": identity.precision,
                              "device": identity.machine.device, "tensorrt": identity.machine.tensorrt,
-                             "driver": identity.machine.driver, "flags": list(identity.flags),
+                             "cuda": identity.machine.cuda, "processors": identity.machine.processors,
+                             "flags": list(identity.flags),
                              "shapes": [[str(part) for part in ranges] for ranges in identity.profiles]}
         print(json.dumps({"folder": str(cache.folder), "engines": rows}, indent=1))
         return 0

@@ -24,7 +24,7 @@ from duoview.backends.tensorrt_toolkit import Built, Progress
 from duoview.errors import EngineError
 from duoview.export import engine_child
 
-MACHINE = EngineMachine("10.0.0", 12040, "a GPU of the tests", "9.0")
+MACHINE = EngineMachine("10.0.0", 12040, "a GPU of the tests", "9.0", 132)
 TIMES = Path(os.environ.get("DUOVIEW_TEST_TIMES", os.devnull))
 
 

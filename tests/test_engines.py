@@ -125,7 +125,8 @@ def test_a_network_without_any_engine_is_an_error_that_names_the_command(backend
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"tensorrt": "10.9.0"}, r"tensorrt 10\.0\.0 \(here 10\.9\.0\)"),
-    ({"driver": 13000}, r"driver 12040 \(here 13000\)"),
+    ({"cuda": 13000}, r"cuda 12040 \(here 13000\)"),
+    ({"processors": 14}, r"processors 132 \(here 14\)"),
     ({"device": "another GPU", "capability": "8.0"}, r"device a GPU of the tests \(here another GPU\), cap.* 9\.0"),
 ])
 def test_an_engine_of_another_machine_is_a_mismatch_that_names_both(cache: EngineCache, profile: Profile,
@@ -139,11 +140,11 @@ def test_an_engine_of_another_machine_is_a_mismatch_that_names_both(cache: Engin
 
 
 def test_every_part_of_an_identity_changes_the_key() -> None:
-    first = EngineIdentity("00", "fp32", ((InputRange.fixed("z", (1, 2)),),), FAKE.MACHINE, ("no TF32",))
+    first = EngineIdentity("00", "aa", "fp32", ((InputRange.fixed("z", (1, 2)),),), FAKE.MACHINE, ("no TF32",))
     others = [dataclasses.replace(first, **change) for change in (
-        {"network": "01"}, {"precision": "fp16"}, {"profiles": ((InputRange.fixed("z", (1, 3)),),)},
-        {"machine": dataclasses.replace(FAKE.MACHINE, driver=1)}, {"flags": ()})]
-    assert len({one.key for one in (first, *others)}) == 6
+        {"network": "01"}, {"graph": "ab"}, {"precision": "fp16"}, {"profiles": ((InputRange.fixed("z", (1, 3)),),)},
+        {"machine": dataclasses.replace(FAKE.MACHINE, cuda=1)}, {"flags": ()})]
+    assert len({one.key for one in (first, *others)}) == 7
 
 
 def test_what_is_built_is_built_once(cache: EngineCache, profile: Profile) -> None:

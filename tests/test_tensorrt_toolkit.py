@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from duoview.backends import CpuBackend, nvidia
+from duoview.backends.engine import EngineMachine
 from duoview.backends.engine_shapes import profiles
 from duoview.backends.tensorrt_cuda import as_declared
 from duoview.backends.tensorrt_toolkit import Progress, TensorRt
@@ -27,7 +28,7 @@ PROFILE = Profile("s")
 
 @pytest.fixture
 def toolkit(monkeypatch: pytest.MonkeyPatch) -> Iterator[TensorRt]:
-    monkeypatch.setattr(nvidia, "driver", lambda index=0: nvidia.Driver(1, "a GPU", "", 12040, (9, 0)))
+    monkeypatch.setattr(nvidia, "driver", lambda index=0: nvidia.Driver(1, "a GPU", "", 12040, (9, 0), 132))
     monkeypatch.setitem(sys.modules, "tensorrt", NAMES)
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=NAMES))
     monkeypatch.setitem(sys.modules, "pycuda.driver", NAMES)
@@ -49,7 +50,7 @@ def built(toolkit: TensorRt, told: list[Progress], timing: bytes = b"old ") -> b
 
 def test_the_machine_is_described(toolkit: TensorRt) -> None:
     one = toolkit.machine
-    assert (one.tensorrt, one.driver, one.device, one.capability) == ("10.16.1.11", 12040, "a GPU", "9.0")
+    assert one == EngineMachine("10.16.1.11", 12040, "a GPU", "9.0", 132)
 
 
 def test_a_plan_is_built_strongly_typed_without_tf32_for_both_ranges(toolkit: TensorRt) -> None:
@@ -117,10 +118,10 @@ def test_the_driver_is_asked_for_name_version_and_capability(monkeypatch: pytest
                 if name == "cuDeviceGetName":
                     arguments[0].value = b"a GPU"  # type: ignore[attr-defined]
                 if name == "cuDeviceGetAttribute":
-                    arguments[0]._obj.value = {75: 9, 76: 0}[arguments[1]]  # type: ignore[attr-defined, index]
+                    arguments[0]._obj.value = {75: 9, 76: 0, 16: 132}[arguments[1]]  # type: ignore[attr-defined, index]
                 return 0
             return call
 
     monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Library())
-    assert nvidia.driver(index=1) == nvidia.Driver(2, "a GPU", "", 12040, (9, 0))
+    assert nvidia.driver(index=1) == nvidia.Driver(2, "a GPU", "", 12040, (9, 0), 132)
     assert "there is no GPU 2; it has 2" in nvidia.driver(index=2).problem

@@ -32,6 +32,10 @@ SAMPLES = 1024
 #: Largest error of float networks by precision: root mean square of the difference over that of the CPU's values.
 #: Beside a quantiser's edge an error far below a step flips one, also in float32; of few hyper symbols one is much.
 TOLERANCES = {"fp32": 1e-2, "fp16": 1e-1, "int8": 1e-1}
+#: Types of inputs and outputs, by their names in a signature.
+KINDS: dict[str, type[np.generic]] = {
+    "float": np.float32, "float16": np.float16, "uint8": np.uint8, "int8": np.int8, "int16": np.int16,
+    "int32": np.int32, "int64": np.int64}
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -41,14 +45,16 @@ Shape = tuple[int, ...]
 class EngineMachine:
     """What an engine runs on; one that was built on another is not used.
 
-    tensorrt: its version. driver: newest CUDA version that the driver supports, as 12040. device: the GPU's name.
-    capability: its compute capability, ``9.0``.
+    tensorrt: its version. cuda: the newest CUDA version that the driver supports, as 12040. device: the GPU's name.
+    capability: its compute capability, ``9.0``. processors: how many multiprocessors it has; of one name there are
+    several kinds, and slices of a GPU.
     """
 
     tensorrt: str
-    driver: int
+    cuda: int
     device: str
     capability: str
+    processors: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,12 @@ class InputRange:
     def fixed(cls, name: str, shape: Shape) -> Self:
         """One shape and no other."""
         return cls(name, shape, shape, shape)
+
+    @property
+    def is_whole(self) -> bool:
+        """True where `best` lies between two shapes of as many dimensions."""
+        return (len(self.low) == len(self.best) == len(self.high)
+                and all(0 < a <= b <= c for a, b, c in zip(self.low, self.best, self.high, strict=True)))
 
     def holds(self, shape: Shape) -> bool:
         """True for a shape within."""
@@ -83,11 +95,13 @@ Ranges = tuple[InputRange, ...]
 class EngineIdentity:
     """All that a plan depends on. Two engines with equal identities are the same engine.
 
-    network: sha256 of the ONNX file. precision: that of the file, which is the engine's: networks are built strongly
-    typed. profiles: shapes, one Ranges for each optimisation profile. flags: of the builder.
+    network: sha256 of the ONNX file. graph: that of what the exporter made of it for TensorRT. precision: that of the
+    file, which is the engine's: networks are built strongly typed. profiles: shapes, one Ranges for each optimisation
+    profile. flags: of the builder.
     """
 
     network: str
+    graph: str
     precision: str
     profiles: tuple[Ranges, ...]
     machine: EngineMachine
@@ -105,9 +119,14 @@ class EngineIdentity:
             tuple(InputRange(str(one["name"]), *(tuple(int(n) for n in one[end]) for end in ("low", "best", "high")))
                   for one in ranges) for ranges in fields["profiles"])
         machine = fields["machine"]
-        return cls(str(fields["network"]), str(fields["precision"]), profiles,
-                   EngineMachine(str(machine["tensorrt"]), int(machine["driver"]), str(machine["device"]),
-                                 str(machine["capability"])), tuple(map(str, fields["flags"])))
+        if not profiles or not all(one.is_whole for ranges in profiles for one in ranges):
+            raise ValueError("shapes that no input has")
+        if fields["precision"] not in TOLERANCES:
+            raise ValueError(f"precision {fields['precision']}")
+        return cls(str(fields["network"]), str(fields["graph"]), str(fields["precision"]), profiles,
+                   EngineMachine(str(machine["tensorrt"]), int(machine["cuda"]), str(machine["device"]),
+                                 str(machine["capability"]), int(machine["processors"])),
+                   tuple(map(str, fields["flags"])))
 
     def profile_for(self, shapes: Mapping[str, Shape]) -> int | None:
         """The first optimisation profile that takes inputs of these shapes."""
@@ -130,6 +149,15 @@ class GoldenOutput:
         if exact:
             return cls(output.shape, hashlib.sha256(output.astype("<i4").tobytes()).hexdigest(), "")
         return cls(output.shape, "", base64.b64encode(_sampled(output).tobytes()).decode())
+
+    def check(self, *, exact: bool) -> None:
+        """Raises ValueError unless this is what ``of`` makes."""
+        if exact and (len(self.sha256) != 64 or self.samples):
+            raise ValueError("an output without the digest of its integers")
+        size = int(np.prod(self.shape))
+        kept = len(base64.b64decode(self.samples, validate=True))
+        if not exact and (self.sha256 or size < 1 or kept != 4 * min(SAMPLES, size)):
+            raise ValueError(f"{kept} bytes of samples of an output of {size} values")
 
     def error(self, output: Array) -> float:
         """0 for the right integers, else infinity; or the relative error of the sampled values."""
@@ -179,6 +207,21 @@ class Golden:
                    tuple((str(name), str(kind)) for name, kind in fields["outputs"]),
                    tuple(tuple(GoldenOutput(tuple(map(int, one["shape"])), str(one["sha256"]), str(one["samples"]))
                                for one in case) for case in fields["cases"]))
+
+    def check(self, ranges: Ranges) -> None:
+        """Raises ValueError unless it can be compared with what an engine for these shapes gives."""
+        if {name: shape for name, _, shape in self.shapes} != {one.name: one.best for one in ranges}:
+            raise ValueError("golden inputs of other shapes than the engine's")
+        unknown = ({kind for _, kind, _ in self.shapes} | {kind for _, kind in self.outputs}) - KINDS.keys()
+        if len(self.cases) != (2 if self.exact else 1) or not self.outputs:
+            raise ValueError(f"{len(self.cases)} golden cases of {len(self.outputs)} outputs")
+        if unknown:
+            raise ValueError(f"type {min(unknown)}")
+        for case in self.cases:
+            if len(case) != len(self.outputs):
+                raise ValueError(f"a golden case of {len(case)} outputs, expected {len(self.outputs)}")
+            for output in case:
+                output.check(exact=self.exact)
 
     def inputs(self) -> tuple[dict[str, Array], ...]:
         """Inputs of every case, the same ones everywhere."""
@@ -268,8 +311,12 @@ def read_header(path: Path) -> EngineHeader:
         header = EngineHeader(EngineIdentity.read(fields["identity"]), Golden.read(fields["golden"]),
                               int(fields["plan_bytes"]), str(fields["plan_sha256"]), float(fields["seconds"]),
                               str(fields["built"]))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise EngineFileError(f"{path}: damaged header ({type(error).__name__}: {error})") from None
+        header.golden.check(header.identity.profiles[0])
+        if header.plan_bytes < 1:
+            raise ValueError("no plan")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise EngineFileError(f"{path}: damaged header, or one of another version of duoview "
+                              f"({type(error).__name__}: {error})") from None
     if size != header.plan_bytes:
         raise EngineFileError(f"{path}: damaged (a plan of {size} bytes, its header says {header.plan_bytes})")
     return header

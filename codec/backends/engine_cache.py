@@ -160,8 +160,12 @@ class EngineCache:
         return self.folder / name
 
     @contextmanager
-    def build_lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Held while building; `waiting` is called once where another process has it. Ends with the process."""
+    def build_lock(self, waiting: Callable[[], None] = lambda: None) -> Iterator[int]:
+        """Held while building; `waiting` is called once where another process has it.
+
+        Gives the descriptor that holds it. The lock ends when that is closed everywhere: a process that got it too
+        holds on after this one.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             file = (self.folder / ".build.lock").open("a")
@@ -174,11 +178,11 @@ class EngineCache:
             except BlockingIOError:
                 waiting()
                 fcntl.flock(file, fcntl.LOCK_EX)
-            yield  # closing the file lets go of the lock
+            yield file.fileno()  # closing the file lets go of the lock
 
     def timing_name(self, machine: EngineMachine) -> str:
         """Name of the file with TensorRT's timings of kernels on a machine."""
-        words = f"{machine.device}-{machine.capability}-{machine.tensorrt}-{machine.driver}"
+        words = f"{machine.device}-{machine.capability}-{machine.tensorrt}-{machine.cuda}-{machine.processors}"
         return "timing-" + "".join(c if c.isalnum() or c in ".-" else "_" for c in words) + ".cache"
 
     def timing(self, machine: EngineMachine) -> bytes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
-#: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
-_CAPABILITY = (75, 76)
+#: CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR, and _MULTIPROCESSOR_COUNT.
+_ATTRIBUTES = (75, 76, 16)
 
 
 @dataclass(frozen=True)
 class Driver:
     """Number of GPUs, name of one, and in words why there is none (empty where there is one).
 
-    version: newest CUDA version that the driver supports, as 12040; capability: of that GPU.
+    version: newest CUDA version that the driver supports, as 12040; capability: of that GPU; processors: how many
+    multiprocessors it has.
     """
 
     gpus: int
@@ -21,6 +22,7 @@ class Driver:
     problem: str
     version: int = 0
     capability: tuple[int, int] = (0, 0)
+    processors: int = 0
 
 
 def driver(library: str = "libcuda.so.1", index: int = 0) -> Driver:
@@ -38,12 +40,12 @@ def driver(library: str = "libcuda.so.1", index: int = 0) -> Driver:
     if not 0 <= index < count.value:
         return Driver(count.value, "", f"present, but there is no GPU {index}; it has {count.value}, counted from 0")
     device, version, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(128)
-    numbers = [ctypes.c_int(), ctypes.c_int()]
+    numbers = [ctypes.c_int() for _ in _ATTRIBUTES]
     calls = [cuda.cuDeviceGet(ctypes.byref(device), index), cuda.cuDriverGetVersion(ctypes.byref(version)),
              cuda.cuDeviceGetName(name, 128, device),
              *(cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
-               for number, attribute in zip(numbers, _CAPABILITY, strict=True))]
+               for number, attribute in zip(numbers, _ATTRIBUTES, strict=True))]
     if any(calls):
         return Driver(count.value, "", f"present, but asking for GPU {index} gives errors {calls}")
     return Driver(count.value, name.value.decode(errors="replace"), "", version.value,
-                  (numbers[0].value, numbers[1].value))
+                  (numbers[0].value, numbers[1].value), numbers[2].value)

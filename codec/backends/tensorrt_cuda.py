@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview.backends.engine import EngineHeader, Shape
+from duoview.backends.engine import KINDS, EngineHeader, Shape
 from duoview.backends.engine_cache import EngineCache, mismatch
 from duoview.backends.engine_shapes import BUILDABLE
 from duoview.backends.onnxruntime_cpu import CpuBackend
 from duoview.backends.signature import Signature, TensorSpec
 from duoview.backends.tensorrt_toolkit import Engine, Execution, TensorRt, Toolkit
-from duoview.errors import EngineError, EngineMismatchError
+from duoview.errors import EngineError, EngineFileError, EngineMismatchError
 
 Array = NDArray[Any]
 _BUILD = "duoview engines build -size WIDTHxHEIGHT"
-_KINDS = {"float": np.float32, "float16": np.float16, "uint8": np.uint8, "int8": np.int8, "int16": np.int16,
-          "int32": np.int32, "int64": np.int64}
 
 
 def as_declared(outputs: Mapping[str, Array], declared: Sequence[tuple[str, str]], name: str) -> list[Array]:
@@ -37,14 +35,18 @@ def as_declared(outputs: Mapping[str, Array], declared: Sequence[tuple[str, str]
     missing = [output for output, _ in declared if output not in outputs]
     if missing:
         raise EngineError(f"{name}: its engine has no output {', '.join(missing)}; build it anew")
-    return [np.asarray(outputs[output]).astype(_KINDS[kind], copy=False) for output, kind in declared]
+    return [np.asarray(outputs[output]).astype(KINDS[kind], copy=False) for output, kind in declared]
 
 
 def check_engine(engine: Engine, header: EngineHeader, where: str) -> None:
     """Golden inference. Raises EngineError unless the engine gives what the CPU gave, at the engine's own shapes."""
     execution = engine.execution()
     golden = header.golden
-    outputs = [as_declared(execution(0, inputs), golden.outputs, header.name) for inputs in golden.inputs()]
+    try:
+        cases = golden.inputs()
+    except (KeyError, TypeError, ValueError) as error:
+        raise EngineFileError(f"{where}: damaged header: no golden inputs ({type(error).__name__}: {error})") from None
+    outputs = [as_declared(execution(0, inputs), golden.outputs, header.name) for inputs in cases]
     problem = golden.problem(outputs, header.identity.precision)
     if problem:
         raise EngineError(f"{where}: {problem}; it is not used (duoview engines prune removes it)")
@@ -108,13 +110,15 @@ class TensorRtBackend:
 class TensorRtNetwork:
     """A network with engines for some shapes; each is opened at the first call with its shapes.
 
-    An engine with the fixed shape of a call goes before one whose range holds it.
+    An engine with the fixed shape of a call goes before one whose range holds it, of several the one built last. Calls
+    from several threads come one after another.
     """
 
     def __init__(self, backend: TensorRtBackend, name: str, signature: Signature,
                  engines: list[tuple[Path, EngineHeader]]) -> None:
         self.backend, self.name, self._signature, self._engines = backend, name, signature, engines
         self._executions: dict[Path, Execution] = {}
+        self._lock = threading.Lock()
 
     @property
     def signature(self) -> Signature:
@@ -126,10 +130,11 @@ class TensorRtNetwork:
         values = {name: np.asarray(value) for name, value in inputs.items()}
         self._check_types(values)
         file, profile = self._chosen({name: value.shape for name, value in values.items()})
-        if file not in self._executions:
-            self._executions[file] = self.backend.open(file).execution()
         declared = [(spec.name, spec.dtype) for spec in self._signature.outputs]
-        return as_declared(self._executions[file](profile, values), declared, self.name)
+        with self._lock:
+            if file not in self._executions:
+                self._executions[file] = self.backend.open(file).execution()
+            return as_declared(self._executions[file](profile, values), declared, self.name)
 
     def verify(self) -> None:
         """Opens all its engines, which compares them with the CPU. Raises EngineError."""
@@ -142,16 +147,16 @@ class TensorRtNetwork:
             raise ValueError(f"{self.name}: inputs {', '.join(sorted(values)) or 'none'}; expected "
                              f"{', '.join(specs)}")
         for name, value in values.items():
-            wanted = np.dtype(_KINDS[specs[name].dtype])
+            wanted = np.dtype(KINDS[specs[name].dtype])
             if value.dtype != wanted:
                 raise ValueError(f"{self.name}: input {name} is {value.dtype}, expected {wanted}")
 
     def _chosen(self, shapes: Mapping[str, Shape]) -> tuple[Path, int]:
-        fits = [(number, file) for file, header in self._engines
+        fits = [(-number, header.built, file) for file, header in self._engines
                 if (number := header.identity.profile_for(shapes)) is not None]
         if not fits:
             given = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
             have = "; ".join(sorted({", ".join(map(str, header.identity.profiles[0])) for _, header in self._engines}))
             raise EngineError(f"{self.name}: no engine for {given}; there are engines for {have}; {_BUILD}")
-        number, file = min(fits)
-        return file, number
+        number, _, file = max(fits)
+        return file, -number

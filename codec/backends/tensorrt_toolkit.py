@@ -96,7 +96,7 @@ class TensorRt:
         self._cuda: Any = importlib.import_module("pycuda.driver")
         found = nvidia.driver(index=index)
         self.machine = EngineMachine(str(self._trt.__version__), found.version, found.name,
-                                     "{}.{}".format(*found.capability))
+                                     "{}.{}".format(*found.capability), found.processors)
         with self.errors():
             self._cuda.init()
             self._retained = self._cuda.Device(index).retain_primary_context()
