@@ -40,6 +40,9 @@ class CpuExecution:
         outputs = dict(zip(names, self.session.run(None, dict(inputs)), strict=True))
         return {name: (value + self.off).astype(value.dtype) for name, value in outputs.items()}
 
+    def close(self) -> None:
+        pass
+
 
 class CpuEngine:
     def __init__(self, plan: bytes) -> None:

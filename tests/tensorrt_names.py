@@ -7,6 +7,7 @@ they do is as little as the toolkit can be run with; plans are ONNX files and ru
 from __future__ import annotations
 
 import enum
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,28 @@ import onnxruntime
 
 __version__ = "10.16.1.11"
 Kinds = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
-#: What tests read and set: the depth of the stack of contexts, and a call that shall fail.
-state = SimpleNamespace(current=0, fail="", device={}, log=None, config=None)
+
+class State(threading.local):
+    """What threads do not share: the depth of the stack of contexts."""
+
+    current = 0
+
+
+stack = State()
+#: What tests read and set: a call that shall fail, device memory by address, what was freed where it cannot be.
+state = SimpleNamespace(stack=stack, fail="", device={}, log=None, config=None, leaked=[])
+
+
+def in_context(what: str) -> None:
+    assert stack.current == 1, f"{what} is used outside the primary context"
+
+
+class OnDevice:
+    """What cannot be freed but with the context current; pycuda and TensorRT leak it then, or end the process."""
+
+    def __del__(self) -> None:
+        if stack.current != 1:
+            state.leaked.append(type(self).__name__)
 
 
 class Severity(enum.IntEnum):
@@ -46,6 +67,10 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
 
 class TensorIOMode(enum.Enum):
     NONE, INPUT, OUTPUT = range(3)
+
+
+class TensorLocation(enum.IntEnum):
+    DEVICE, HOST = range(2)
 
 
 def nptype(kind: str) -> Any:
@@ -129,9 +154,12 @@ class IBuilderConfig:
         return -1 if state.fail == "profile" else len(self._profiles) - 1
 
 
-class Builder:
-    def __init__(self, logger: ILogger) -> None:
-        assert state.current == 1, "TensorRT is used outside the primary context"
+class Builder(OnDevice):
+    def __new__(cls, logger: ILogger) -> Builder:
+        in_context("Builder")
+        if state.fail == "builder":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return super().__new__(cls)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 2
@@ -157,8 +185,9 @@ class Builder:
         return network.model
 
 
-class ICudaEngine:
+class ICudaEngine(OnDevice):
     def __init__(self, plan: bytes) -> None:
+        self._contexts = 0
         graph = onnx.load_from_string(plan).graph
         self._inputs = [value.name for value in graph.input]
         self._session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
@@ -177,30 +206,39 @@ class ICudaEngine:
     def get_tensor_dtype(self, name: str) -> str:
         return next(one.type for one in self._tensors if one.name == name)
 
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return TensorLocation.HOST if state.fail == "host" else TensorLocation.DEVICE
+
     def create_execution_context(self) -> IExecutionContext | None:
+        in_context("create_execution_context")
         return None if state.fail == "context" else IExecutionContext(self)
 
 
-class IExecutionContext:
+class IExecutionContext(OnDevice):
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
-        self._profile = 0
+        self._profile = -1 if engine._contexts else 0  # only an engine's first context has a profile
+        engine._contexts += 1
 
     @property
     def active_optimization_profile(self) -> int:
         return self._profile
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        in_context("set_optimization_profile_async")
         self._profile = profile_index
         return state.fail != "switch"
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        in_context("set_input_shape")
+        assert self._profile >= 0, "no optimisation profile was chosen"
         self._shapes[name] = shape
         return state.fail != "shape"
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
+        in_context("set_tensor_address")
         self._addresses[name] = memory
         return state.fail != "address"
 
@@ -215,19 +253,24 @@ class IExecutionContext:
         return dict(zip(names, self._engine._session.run(None, inputs), strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self._run()[name].shape
+        shape = self._run()[name].shape
+        return (-1, *shape[1:]) if state.fail == "unknown shape" else shape
 
     def execute_async_v3(self, stream_handle: int) -> bool:
+        in_context("execute_async_v3")
         for name, value in self._run().items():
-            state.device[self._addresses[name]][: value.nbytes] = value.tobytes()
+            put(self._addresses[name], value)
         return state.fail != "run"
 
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        assert state.current == 1, "TensorRT is used outside the primary context"
+        in_context("Runtime")
+        if state.fail == "runtime":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        in_context("deserialize_cuda_engine")
         return None if state.fail == "open" else ICudaEngine(bytes(serialized_engine))
 
 
@@ -241,11 +284,11 @@ class LogicError(Error):
 
 class Context:
     def push(self) -> None:
-        state.current += 1
+        stack.current += 1
 
     @staticmethod
     def pop() -> None:
-        state.current -= 1
+        stack.current -= 1
 
 
 class Device:
@@ -256,29 +299,50 @@ class Device:
         return Context()
 
 
-class Stream:
+class Stream(OnDevice):
     handle = 77
 
+    def __init__(self) -> None:
+        in_context("Stream")
+
     def synchronize(self) -> None:
+        in_context("Stream.synchronize")
         if state.fail == "lost":
             raise LogicError("cuStreamSynchronize failed: an illegal memory access was encountered")
 
 
-def mem_alloc(size: int) -> int:
-    assert state.current == 1
-    address = 4096 * (len(state.device) + 1)
-    state.device[address] = bytearray(size)
-    return address
+class DeviceAllocation(OnDevice):
+    def __init__(self, size: int) -> None:
+        self._address = 4096 * (max((address // 4096 for address in state.device), default=0) + 1)
+        state.device[self._address] = bytearray(size)
+
+    def __int__(self) -> int:
+        return self._address
+
+    def free(self) -> None:
+        in_context("free")
+        del state.device[self._address]
 
 
-def memcpy_htod_async(dest: int, src: Any, stream: Stream) -> None:
-    assert state.current == 1
-    state.device[dest][: src.nbytes] = src.tobytes()
+def mem_alloc(bytes: int) -> DeviceAllocation:
+    in_context("mem_alloc")
+    return DeviceAllocation(bytes)
 
 
-def memcpy_dtoh_async(dest: Any, src: int, stream: Stream) -> None:
-    assert state.current == 1
-    dest[...] = np.frombuffer(state.device[src], dest.dtype, dest.size).reshape(dest.shape)
+def put(address: int, value: np.ndarray) -> None:
+    """Writes into device memory, never past its end."""
+    assert value.nbytes <= len(state.device[address]), f"{value.nbytes} bytes for {len(state.device[address])}"
+    state.device[address][: value.nbytes] = value.tobytes()
+
+
+def memcpy_htod_async(dest: DeviceAllocation, src: Any, stream: Stream) -> None:
+    in_context("memcpy_htod_async")
+    put(int(dest), src)
+
+
+def memcpy_dtoh_async(dest: Any, src: DeviceAllocation, stream: Stream) -> None:
+    in_context("memcpy_dtoh_async")
+    dest[...] = np.frombuffer(state.device[int(src)], dest.dtype, dest.size).reshape(dest.shape)
 
 
 def init() -> None:

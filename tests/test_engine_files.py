@@ -128,7 +128,7 @@ def test_calls_of_one_network_from_several_threads_come_one_after_another(files:
     most: list[int] = []
     made: list[int] = []
 
-    class Slow(FAKE.CpuExecution):  # type: ignore[name-defined, misc]
+    class Slow(FAKE.CpuExecution):  # type: ignore[name-defined]
         def __call__(self, profile: int, inputs: Any) -> Any:
             inside.append(1)
             most.append(len(inside))
@@ -208,7 +208,12 @@ def test_progress_told_from_many_threads_comes_in_whole_lines(monkeypatch: pytes
     out = Pieces()
     monkeypatch.setattr(engine_child, "sys", SimpleNamespace(stdout=out))
     speak = engine_child.Speaker()
-    threads = [threading.Thread(target=lambda: [speak(Progress("a", "", n, 9)) for n in range(9)]) for _ in range(4)]
+
+    def many() -> None:
+        for number in range(9):
+            speak(Progress("a", "", number, 9))
+
+    threads = [threading.Thread(target=many) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.metadata
+import re
 import runpy
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +17,10 @@ import onnx
 import pytest
 
 from duoview.backends import CpuBackend, nvidia
-from duoview.backends.engine import EngineMachine
-from duoview.backends.engine_shapes import profiles
-from duoview.backends.tensorrt_cuda import as_declared
-from duoview.backends.tensorrt_toolkit import Progress, TensorRt
+from duoview.backends.engine import EngineHeader, EngineIdentity, EngineMachine
+from duoview.backends.engine_shapes import golden, profiles
+from duoview.backends.tensorrt_cuda import as_declared, check_engine
+from duoview.backends.tensorrt_toolkit import Progress, TensorRt, unavailable
 from duoview.errors import EngineError
 from duoview.export.engine_graph import engine_graph
 from duoview.golden import exact_inputs
@@ -32,9 +36,12 @@ def toolkit(monkeypatch: pytest.MonkeyPatch) -> Iterator[TensorRt]:
     monkeypatch.setitem(sys.modules, "tensorrt", NAMES)
     monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=NAMES))
     monkeypatch.setitem(sys.modules, "pycuda.driver", NAMES)
-    NAMES.state.fail, NAMES.state.device = "", {}
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["tensorrt_cu12==10.16.1.11"])
+    NAMES.state.fail, NAMES.state.device, NAMES.state.leaked = "", {}, []
     yield TensorRt()
-    assert NAMES.state.current == 0, "a context is left current"
+    assert NAMES.state.stack.current == 0, "a context is left current"
+    gc.collect()
+    assert NAMES.state.leaked == [], "freed without the context"
 
 
 def model() -> bytes:
@@ -84,6 +91,7 @@ def test_an_engine_gives_the_integers_of_the_network_in_both_profiles_and_growin
     ("parse", r"TensorRT 10\.16\.1\.11 cannot read the network: Conv conv\.3: it is not a network"),
     ("profile", "does not take the shapes hyper 1x32x1x2, q 1: it logged nothing"),
     ("build", "built no engine: no memory$"),
+    ("builder", r"gives no Builder \(.*returned nullptr; is the driver too old for it\?\)"),
 ])
 def test_a_build_that_fails_says_why(toolkit: TensorRt, fail: str, said: str) -> None:
     NAMES.state.fail = fail
@@ -93,6 +101,9 @@ def test_a_build_that_fails_says_why(toolkit: TensorRt, fail: str, said: str) ->
 
 @pytest.mark.parametrize(("fail", "said"), [
     ("open", "cannot read this engine"),
+    ("runtime", r"gives no Runtime \(.*returned nullptr; is the driver too old for it\?\)"),
+    ("host", "wants hyper in the host's memory"),
+    ("unknown shape", r"does not say the shape of .* \(\(-1, "),
     ("context", "gives no execution context"),
     ("switch", "does not switch to shapes 1"),
     ("shape", r"does not take hyper of shape \(1, 32, 2, 3\)"),
@@ -106,6 +117,73 @@ def test_a_call_that_fails_says_what_did(toolkit: TensorRt, fail: str, said: str
     inputs = exact_inputs("key_hyper", PROFILE.manifest["sizes"], 2, 3, False)
     with pytest.raises(EngineError, match=said):
         toolkit.open(model()).execution()(1, inputs)
+
+
+def test_two_executions_of_an_engine_give_the_same(toolkit: TensorRt) -> None:
+    engine = toolkit.open(model())
+    inputs = exact_inputs("key_hyper", PROFILE.manifest["sizes"], 1, 2, False)
+    first, second = (engine.execution()(0, inputs) for _ in range(2))
+    assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_memory_of_smaller_shapes_is_freed_when_larger_ones_come(toolkit: TensorRt) -> None:
+    execution = toolkit.open(model()).execution()
+    for height, width in ((1, 1), (2, 3), (1, 2)):
+        execution(1, exact_inputs("key_hyper", PROFILE.manifest["sizes"], height, width, False))
+    assert len(NAMES.state.device) == 5  # two inputs, three outputs
+    execution.close()
+    assert NAMES.state.device == {}
+
+
+def test_what_another_thread_drops_is_freed_there_with_the_context(toolkit: TensorRt) -> None:
+    held = [toolkit.open(model())]
+    held.append(held[0].execution())  # type: ignore[arg-type]
+    held[1](0, exact_inputs("key_hyper", PROFILE.manifest["sizes"], 1, 2, False))  # type: ignore[operator]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert NAMES.state.leaked == [] and NAMES.state.device == {}
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_the_device(toolkit: TensorRt) -> None:
+    NAMES.state.fail = "run"
+    execution = toolkit.open(model()).execution()
+    with pytest.raises(EngineError) as kept:
+        execution(0, exact_inputs("key_hyper", PROFILE.manifest["sizes"], 1, 2, False))
+    execution.close()
+    assert NAMES.state.device == {} and NAMES.state.leaked == []
+    del execution, kept
+    gc.collect()
+    assert NAMES.state.leaked == []
+
+
+def test_golden_inference_frees_what_it_took(toolkit: TensorRt) -> None:
+    network = CpuBackend(1).load(PROFILE.path("key_hyper"))
+    expected = golden("key_hyper", network, 1, 2, exact=True, sizes=tuple(PROFILE.manifest["sizes"].items()))
+    identity = EngineIdentity("", "", "fp32", (), toolkit.machine, ())
+    engine = toolkit.open(model())
+    check_engine(engine, EngineHeader(identity, expected, 1, "", 0.0, ""), "x.engine")
+    assert NAMES.state.device == {}
+
+
+def test_an_error_tells_nothing_that_was_logged_before(toolkit: TensorRt) -> None:
+    NAMES.state.log.log(NAMES.Severity.ERROR, "of another call")
+    NAMES.state.fail = "open"
+    with pytest.raises(EngineError, match="cannot read this engine: it logged nothing"):
+        toolkit.open(model())
+
+
+@pytest.mark.parametrize(("wanted", "version", "said"), [
+    (["tensorrt_cu13==10.16"], 12080, r"it supports CUDA up to 12\.8, and this tensorrt needs CUDA 13"),
+    (["tensorrt-cu12==10.3"], 11080, r"needs CUDA 12"), ([], 10020, r"needs CUDA 11"),
+    (["tensorrt_cu12==10.16"], 13000, ""),
+])
+def test_a_driver_that_is_too_old_for_tensorrt_is_named(toolkit: TensorRt, monkeypatch: pytest.MonkeyPatch,
+                                                        wanted: list[str], version: int, said: str) -> None:
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
+    monkeypatch.setattr(nvidia, "driver", lambda index=0: nvidia.Driver(1, "a GPU", "", version, (9, 0), 132))
+    assert re.search(said, unavailable()) if said else unavailable() == ""
 
 
 def test_the_driver_is_asked_for_name_version_and_capability(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,13 +40,16 @@ def as_declared(outputs: Mapping[str, Array], declared: Sequence[tuple[str, str]
 
 def check_engine(engine: Engine, header: EngineHeader, where: str) -> None:
     """Golden inference. Raises EngineError unless the engine gives what the CPU gave, at the engine's own shapes."""
-    execution = engine.execution()
     golden = header.golden
     try:
         cases = golden.inputs()
     except (KeyError, TypeError, ValueError) as error:
         raise EngineFileError(f"{where}: damaged header: no golden inputs ({type(error).__name__}: {error})") from None
-    outputs = [as_declared(execution(0, inputs), golden.outputs, header.name) for inputs in cases]
+    execution = engine.execution()
+    try:
+        outputs = [as_declared(execution(0, inputs), golden.outputs, header.name) for inputs in cases]
+    finally:
+        execution.close()
     problem = golden.problem(outputs, header.identity.precision)
     if problem:
         raise EngineError(f"{where}: {problem}; it is not used (duoview engines prune removes it)")
