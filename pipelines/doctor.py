@@ -12,12 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 import duoview
 from duoview import kernels
 from duoview.backends import Backend, CpuBackend, nvidia, open_backend
+from duoview.backends.engine import TOLERANCES
 from duoview.backends.engine_cache import EngineCache
-from duoview.backends.engine_shapes import BUILDABLE, golden
+from duoview.backends.engine_shapes import BUILDABLE, drawn, golden
+from duoview.backends.signature import Signature
 from duoview.backends.tensorrt_cuda import TensorRtNetwork
 from duoview.errors import Error, ProfileError
 from duoview.profile import Profile, bundled_profiles
@@ -64,7 +68,8 @@ class NetworkReport:
     """One network of a profile: the device that would run it, empty for none, and why each other one would not.
 
     exact: it was compared with its golden vectors on that device, before anything else could use it. The others were
-    run there for a drawn picture of 128x64 pixels, engines for that of their own size, and compared with the CPU.
+    run there for a drawn picture of 128x64 pixels, engines for that of their own size, and compared with the CPU; on
+    the CPU itself they were run, and what they give has the right shapes and is finite.
     """
 
     profile: str
@@ -197,10 +202,33 @@ def _runs(profile: Profile, network: str, backend: Backend) -> str:
         if isinstance(loaded, TensorRtNetwork):
             loaded.verify()
             return ""
-        expected = golden(network, CpuBackend(1).load(profile.path(network)), 1, 2, exact=False)
-        return expected.problem([loaded(**inputs) for inputs in expected.inputs()], "fp16")
+        reference = CpuBackend(1).load(profile.path(network))
+        if backend.name == CpuBackend.name:  # a comparison of the CPU with itself says nothing
+            (inputs,) = drawn(network, reference.signature, 1, 2, exact=False).inputs()
+            return _unsound(loaded(**inputs), reference.signature)
+        expected = golden(network, reference, 1, 2, exact=False)
+        return expected.problem([loaded(**inputs) for inputs in expected.inputs()], _precision(profile, network))
     except Exception as error:  # noqa: BLE001  doctor tells of whatever a runtime raises; their errors have no common base
         return reason(error)
+
+
+def _precision(profile: Profile, network: str) -> str:
+    """What a float network computes in, as its profile says; of a bundled one float32."""
+    said = profile.manifest.get("precision", {}).get("networks", {}).get(network, "fp32")
+    return said if said in TOLERANCES else "fp32"
+
+
+def _unsound(outputs: Sequence[NDArray[Any]], signature: Signature) -> str:
+    """Why outputs cannot be those of a network, empty where they may be."""
+    if len(outputs) != len(signature.outputs):
+        return f"gives {len(outputs)} outputs, expected {len(signature.outputs)}"
+    for output, spec in zip(outputs, signature.outputs, strict=True):
+        if len(output.shape) != len(spec.shape) or any(
+                n not in (None, m) for n, m in zip(spec.shape, output.shape, strict=True)):
+            return f"gives {spec.name} of shape {output.shape}, expected {spec}"
+        if not np.isfinite(output).all():
+            return f"gives {spec.name} with values that are not finite"
+    return ""
 
 
 def as_text(devices: Sequence[DeviceReport], profiles: Sequence[ProfileReport],

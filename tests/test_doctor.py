@@ -64,6 +64,8 @@ def test_doctor_names_a_network_that_no_device_computes_exactly(monkeypatch: pyt
 
 @pytest.mark.parametrize(("does", "said"), [
     (lambda network, inputs: [output * np.float32("nan") for output in network(**inputs)], "is off by inf"),
+    (lambda network, inputs: [output * np.float32(1.05) for output in network(**inputs)],
+     "is off by 5.0e-02 (at most 1e-02)"),
     (lambda network, inputs: 1 / 0, "division by zero"),
 ])
 def test_doctor_runs_float_networks_and_tells_whatever_happens(does: Callable[..., Any], said: str,
@@ -82,6 +84,29 @@ def test_doctor_runs_float_networks_and_tells_whatever_happens(does: Callable[..
     document = json.loads(capsys.readouterr().out)
     (encoder,) = (item for item in document["networks"] if (item["profile"], item["network"]) == ("s", "encoder"))
     assert encoder["device"] == "cpu" and said in encoder["why_not"]["cuda"]
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    (lambda output: output[:, 1:], "gives z of shape"), (lambda output: output * np.float32("nan"), "not finite"),
+])
+def test_doctor_looks_at_what_float_networks_give_on_the_cpu(wrong: Callable[..., Any], said: str,
+                                                             monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    load = CpuBackend.load
+
+    class Wrong:
+        def __init__(self, network: Any) -> None:
+            self.network, self.signature = network, network.signature
+
+        def __call__(self, **inputs: Any) -> Any:
+            return [wrong(output) for output in self.network(**inputs)]
+
+    monkeypatch.setattr(CpuBackend, "load", lambda self, path: Wrong(load(self, path)) if path.stem == "encoder"
+                        else load(self, path))
+    assert main(["doctor", "-of", "json"]) == 1
+    networks = json.loads(capsys.readouterr().out)["networks"]
+    (encoder,) = (item for item in networks if (item["profile"], item["network"]) == ("s", "encoder"))
+    assert encoder["device"] == "" and said in encoder["why_not"]["cpu"]
 
 
 def test_doctor_measures_the_device_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch,

@@ -71,12 +71,18 @@ def profiles(network: str, signature: Signature, rows: int, columns: int, *, exa
     return first, tuple(InputRange(name, low[name], best[name], high[name]) for name in fixed)
 
 
+def drawn(name: str, signature: Signature, rows: int, columns: int, *, exact: bool,
+          sizes: tuple[tuple[str, int], ...] = ()) -> Golden:
+    """Drawn inputs at these shapes, without what comes of them."""
+    shapes = input_shapes(name, signature, rows, columns)
+    return Golden(name, exact, sizes, rows, columns,
+                  tuple((spec.name, spec.dtype, shapes[spec.name]) for spec in signature.inputs),
+                  tuple((spec.name, spec.dtype) for spec in signature.outputs))
+
+
 def golden(name: str, network: DescribedNetwork, rows: int, columns: int, *, exact: bool,
            sizes: tuple[tuple[str, int], ...] = ()) -> Golden:
     """Drawn inputs at these shapes, and what `network`, on the CPU, makes of them."""
-    shapes = input_shapes(name, network.signature, rows, columns)
-    drawn = Golden(name, exact, sizes, rows, columns,
-                   tuple((spec.name, spec.dtype, shapes[spec.name]) for spec in network.signature.inputs),
-                   tuple((spec.name, spec.dtype) for spec in network.signature.outputs))
-    return replace(drawn, cases=tuple(
-        tuple(GoldenOutput.of(output, exact=exact) for output in network(**inputs)) for inputs in drawn.inputs()))
+    inputs = drawn(name, network.signature, rows, columns, exact=exact, sizes=sizes)
+    return replace(inputs, cases=tuple(
+        tuple(GoldenOutput.of(output, exact=exact) for output in network(**case)) for case in inputs.inputs()))

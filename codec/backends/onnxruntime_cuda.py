@@ -1,7 +1,8 @@
 """onnxruntime on an NVIDIA GPU. A session, or a single operator, that did not get the GPU is an error.
 
 onnxruntime itself goes on with the CPU, after a line on stderr, when a library of CUDA or cuDNN is missing, and without
-a word for an operator that its provider lacks. What each session and each operator got is asked for. This has not run
+a word for an operator that its provider lacks. What each session and each operator got is asked for; only in networks
+that compute shapes may arithmetic be on the CPU. This has not run
 on a GPU yet.
 """
 
@@ -16,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from duoview.backends import nvidia
-from duoview.backends.onnxruntime_cpu import signature_of
+from duoview.backends.onnxruntime_cpu import CpuBackend, signature_of
 from duoview.backends.signature import Signature
 from duoview.errors import BackendUnavailableError, ProfileError
 
@@ -101,6 +102,12 @@ class CudaBackend:
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=[(PROVIDER, provider_options(self.index))])
         except Exception as error:  # onnxruntime's errors have no nearer base class in common
+            if not told:
+                CpuBackend(1).load(path)  # raises ProfileError for a file that nothing can load
+                raise BackendUnavailableError(
+                    f"device 'cuda': onnxruntime {onnxruntime.__version__} cannot tell which operators get the GPU "
+                    f"(it lacks get_provider_graph_assignment_info), and without the CPU it does not load {path.name} "
+                    f"({error}); use a newer one, or device 'cpu' or 'auto'") from error
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network on the GPU "
                                f"({error})") from error
         check_providers(session.get_providers(), path)
