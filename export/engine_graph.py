@@ -18,8 +18,13 @@ def precision_of(model: onnx.ModelProto) -> str:
         return "int8"
     constants = {constant.name for constant in model.graph.initializer}
     halves = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] not in constants
-              and onnx.helper.get_attribute_value(node.attribute[0]) == TensorProto.FLOAT16]
+              and _target(node).i == TensorProto.FLOAT16]
     return "fp16" if halves else "fp32"
+
+
+def _target(cast: onnx.NodeProto) -> onnx.AttributeProto:
+    """The type that a Cast makes; it may have other attributes too."""
+    return next(attribute for attribute in cast.attribute if attribute.name == "to")
 
 
 def engine_graph(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -36,8 +41,8 @@ def engine_graph(model: onnx.ModelProto) -> onnx.ModelProto:
                               "a profile of duoview export -precision int8 -signed")
     graph = copy.graph
     for node in graph.node:
-        if node.op_type == "Cast" and onnx.helper.get_attribute_value(node.attribute[0]) == TensorProto.INT16:
-            node.attribute[0].i = TensorProto.INT32
+        if node.op_type == "Cast" and _target(node).i == TensorProto.INT16:
+            _target(node).i = TensorProto.INT32
     for output in graph.output:
         if output.type.tensor_type.elem_type == TensorProto.INT16:
             output.type.tensor_type.elem_type = TensorProto.INT32

@@ -358,3 +358,14 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("DUOVIEW_ENGINES")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_folder() == tmp_path / "duoview" / "engines"
+
+
+def test_a_cast_is_read_by_the_name_of_its_attribute(profile: Profile) -> None:
+    model = onnx.load(str(profile.path("key_hyper")))
+    model.opset_import[0].version, model.ir_version = 19, max(9, model.ir_version)  # `saturate` came with 19
+    casts = [node for node in model.graph.node if node.op_type == "Cast"]
+    for cast in casts:
+        to = cast.attribute.pop()
+        cast.attribute.extend([onnx.helper.make_attribute("saturate", 1), to])
+    kinds = {value.type.tensor_type.elem_type for value in engine_graph(model).graph.output}
+    assert casts and onnx.TensorProto.INT16 not in kinds and precision_of(model) == "fp32"

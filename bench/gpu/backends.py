@@ -86,7 +86,7 @@ def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
 def run_tests(options: argparse.Namespace) -> dict[str, Any]:
     absent = [package for package in ("pytest", "hypothesis") if importlib.util.find_spec(package) is None]
     if absent:
-        return {"not_run": f"{absent[0]} is absent"}
+        return {"not_run": f"{absent[0]} is absent", "good": False}
     names = TESTS[:2] if options.dry_run else TESTS
     files = [str(ROOT / "tests" / f"{name}.py") for name in names]
     with tempfile.TemporaryDirectory() as folder:
