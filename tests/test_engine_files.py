@@ -85,6 +85,19 @@ def test_a_header_without_what_golden_inputs_are_drawn_from_is_refused_when_it_i
         TensorRtBackend(cache=EngineCache(tmp_path), toolkit=FAKE.CpuToolkit()).open(path)
 
 
+def test_a_name_that_leads_nowhere_is_listed_as_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x.engine").symlink_to(tmp_path / "gone")
+    (one,) = EngineCache(tmp_path).entries()
+    assert one.header is None and not one.ours and "not a file" in one.problem
+
+
+def test_an_engine_that_another_process_removes_meanwhile_ends_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                                       ) -> None:
+    monkeypatch.setattr(EngineCache, "_paths", lambda self: [tmp_path / "x.engine"])
+    (one,) = EngineCache(tmp_path).entries()
+    assert one.header is None and not one.ours
+
+
 def test_an_engine_under_the_name_of_another_was_not_there(files: dict[str, Path], tmp_path: Path) -> None:
     cache = EngineCache(tmp_path)
     changed(files["encoder"], tmp_path / files["encoder"].name,

@@ -77,11 +77,16 @@ def check_private(path: Path) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    """True for a file itself, not for a link to one."""
-    return stat.S_ISREG(path.lstat().st_mode)
+    """True for a file itself, not for a link to one, nor for one that another process removed meanwhile."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def _is_ours(path: Path) -> bool:
+    if not _is_file(path):
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -114,8 +119,8 @@ class EngineCache:
                 if not _is_file(path):
                     raise EngineFileError(f"{path}: not a file")
                 found.append(CachedEngine(path, read_header(path), ""))
-            except (EngineFileError, FileNotFoundError) as error:
-                found.append(CachedEngine(path, None, str(error), _is_file(path) and _is_ours(path)))
+            except EngineFileError as error:
+                found.append(CachedEngine(path, None, str(error), _is_ours(path)))
         return found
 
     def _paths(self) -> list[Path]:
