@@ -76,7 +76,8 @@ class Encoder:
         rate: frames per second, also the time base when frames bring none.
         q: quality index 0..63; may be set later too and holds from the next frame on. gop: frames from one key frame
             to the next.
-        profile: bundled name, folder, or Profile. device: ``cpu`` or ``auto``. threads: 0 for all cores.
+        profile: bundled name, folder, or Profile. device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or a Backend.
+        threads: 0 for all cores.
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.

@@ -18,6 +18,9 @@ __all__ = [
     "ContainerPipeError",
     "DetectorError",
     "DetectorNotFoundError",
+    "EngineError",
+    "EngineFileError",
+    "EngineMismatchError",
     "Error",
     "LimitError",
     "ProfileError",
@@ -42,6 +45,18 @@ class DetectorNotFoundError(DetectorError, FileNotFoundError):
 
 class BackendUnavailableError(Error, RuntimeError):
     """A named device or inference backend cannot be had here; the message says what is missing."""
+
+
+class EngineError(BackendUnavailableError):
+    """A network has no TensorRT engine that could be used here: none was built, or building or checking one failed."""
+
+
+class EngineMismatchError(EngineError):
+    """There is an engine, built with another TensorRT or driver or for another GPU; the message names both."""
+
+
+class EngineFileError(EngineError, ValueError):
+    """A file is not an engine of ours, or is damaged."""
 
 
 class ContainerError(Error, OSError):

@@ -33,8 +33,15 @@ class Clip:
 def read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:
     """Up to ``frames`` frames of a file, every ``step``-th, scaled down until no side is longer than ``side`` pixels.
 
-    Raises av.FFmpegError or OSError for a file that cannot be read, ValueError for one without pictures.
+    Raises ValueError naming the file when it cannot be read or has no pictures.
     """
+    try:
+        return _read_clip(path, frames=frames, step=step, side=side)
+    except (av.error.FFmpegError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); expected a picture or video") from error
+
+
+def _read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:
     found = []
     with av.open(str(path)) as source:
         if not source.streams.video:

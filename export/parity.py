@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from duoview.backends import CpuBackend, DescribedNetwork, TensorSpec
 from duoview.export.calibration import Clip, pixels, samples
+from duoview.export.engine_graph import precision_of
 from duoview.export.torch_backend import TorchBackend
 from duoview.profile import Profile
 
 #: Largest error by kind of network: root mean square of the difference over that of torch's output, of every output.
 #: ``rounded`` is of networks that round what they put out, where an error far below a step may flip one; those of int8
-#: quantise inside, where such a flip is spread by what follows.
-TOLERANCES = {"exact": 0.0, "float": 1e-4, "rounded": 1e-2, "int8": 5e-2}
+#: quantise inside, where such a flip is spread by what follows. In fp16 a hyper symbol or two may flip, of a few dozen.
+TOLERANCES = {"exact": 0.0, "float": 1e-4, "rounded": 1e-2, "fp16": 1e-1, "int8": 5e-2}
 SAMPLES = 4
 #: Rows and columns of drawn pictures and of drawn feature maps.
 _PICTURE, _MAP = (64, 128), (16, 24)
@@ -61,12 +62,14 @@ def report(profile: Profile, *, threads: int = 1) -> list[Parity]:
 
 
 def kind_of(profile: Profile, name: str) -> str:
-    """``exact``, ``int8``, ``rounded`` or ``float``; a key of TOLERANCES."""
+    """``exact``, ``int8``, ``fp16``, ``rounded`` or ``float``; a key of TOLERANCES."""
     if name in profile.manifest["golden"]:
         return "exact"
-    operators = [node.op_type for node in onnx.load(str(profile.path(name))).graph.node]
-    if "QuantizeLinear" in operators:
-        return "int8"
+    model = onnx.load(str(profile.path(name)))
+    precision = precision_of(model)
+    if precision != "fp32":
+        return precision
+    operators = [node.op_type for node in model.graph.node]
     return "rounded" if {"Floor", "Round"} & set(operators) else "float"
 
 

@@ -109,8 +109,11 @@ class _Samples(quantization.CalibrationDataReader):
         return next(self._samples, None)
 
 
-def quantised(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan) -> onnx.ModelProto:
+def quantised(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan, *, signed: bool = False
+              ) -> onnx.ModelProto:
     """The network with the plan's convolutions in 8 bits: weights int8 per channel, activations uint8 per tensor.
+
+    signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes.
 
     samples: inputs of the network to find the activations' ranges with. Inputs and outputs keep their types, everything
     but those convolutions stays float32. Raises ValueError without samples and for a plan that takes nothing.
@@ -129,7 +132,10 @@ def quantised(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan) -> 
         quantization.quantize_static(
             named, str(path), _Samples(samples), quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"], nodes_to_exclude=kept, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
+            activation_type=quantization.QuantType.QInt8 if signed else quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if signed
+            else {})
         made = onnx.load(str(path))
     onnx.checker.check_model(made)
     return made

@@ -142,17 +142,21 @@ class TorchNetwork:
                 continue
             self.nodes.append((_OPERATORS[node.op_type], attributes, list(node.input), list(node.output)))
 
-    @torch.no_grad()
     def __call__(self, **inputs: Array) -> list[Array]:
-        values = dict(self.constants)
-        values.update({name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in inputs.items()})
+        given = {name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in inputs.items()}
+        return [output.cpu().numpy() for output in self.tensors(**given)]
+
+    @torch.no_grad()
+    def tensors(self, **inputs: Tensor) -> list[Tensor]:
+        """The same on tensors of the device, which stay there: nothing is copied or waited for."""
+        values = {**self.constants, **inputs}
         for operator, attributes, names, outputs in self.nodes:
             result = operator(attributes, *(values[n] if n else None for n in names))
             if isinstance(result, tuple):
                 values.update(zip(outputs, result, strict=True))
             else:
                 values[outputs[0]] = result
-        return [values[name].cpu().numpy() for name in self.outputs]
+        return [values[name] for name in self.outputs]
 
 
 class TorchBackend:

@@ -10,9 +10,11 @@ import hashlib
 import json
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.export.calibration import QUALITIES, Clip, coded, samples
+from duoview.export.half_precision import halved
 from duoview.export.precision import PLANS, Sample, folded, quantised
 from duoview.precision_base import shared_networks
 from duoview.profile import Profile
@@ -50,9 +53,9 @@ class Tolerance:
 class Trial:
     """One network under one plan: what it cost and brought.
 
-    bits: change of the rate at equal PSNR, with those changed before it; None for the network of the view. view: least
-    PSNR in dB against the base's views; None for the others. speed: processor time of the base's network over its own,
-    by number of threads.
+    bits: change of the rate at equal PSNR, with those changed before it; None for networks that no stream is made
+    with. view: least PSNR in dB against the base's views; None for all but the network of the view. speed: processor
+    time of the base's network over its own, by number of threads. refused: why the plan could not be made or judged.
     """
 
     network: str
@@ -61,16 +64,18 @@ class Trial:
     view: float | None
     speed: dict[str, float]
     accepted: bool
+    refused: str = ""
 
 
 class Replaced:
-    """A backend that loads other files in place of some of a profile's."""
+    """A backend that loads other files in place of some of a profile's, through a backend of their own."""
 
-    def __init__(self, backend: Backend, files: Mapping[str, Path]) -> None:
-        self.backend, self.files, self.name = backend, files, backend.name
+    def __init__(self, backend: Backend, files: Mapping[str, Path], changed: Backend) -> None:
+        self.backend, self.files, self.changed, self.name = backend, files, changed, backend.name
 
     def load(self, path: Path) -> Network:
-        return self.backend.load(self.files.get(path.stem, path))
+        other = self.files.get(path.stem)
+        return self.backend.load(path) if other is None else self.changed.load(other)
 
 
 #: Bytes and PSNR in dB at each of QUALITIES, for a clip.
@@ -117,34 +122,44 @@ def processor_seconds(network: Network, sample: Sample) -> float:
     return best
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """One way to change a network. make: raises ValueError where it cannot; the next way is tried then."""
+
+    plan: str
+    make: Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
 class Search:
     """Chooses the precision of one network after another, each with those chosen before it.
 
     Args:
-        clips: to calibrate with. held: to judge with, at best others. tell: is given every trial when it is done.
+        attempts: by network, from what is wanted most; the first within the tolerance is taken. held: clips to judge
+            with; without them nothing is judged and all is taken. changed: runs the changed networks.
+        timing: inputs of each network to be timed with; none: not timed. tell: is given every trial when it is done.
     """
 
-    def __init__(self, profile: Profile, clips: Sequence[Clip], held: Sequence[Clip], tolerance: Tolerance,
-                 work: Path, tell: Callable[[Trial], None]) -> None:
-        if not clips or not held:
-            raise ValueError("8 bits need clips to calibrate with and others to judge with")
-        self.profile, self.held, self.tolerance = profile, held, tolerance
-        self.work, self.tell = work, tell
-        self.backend = CpuBackend(1)
-        found = samples(profile, clips)
-        self.samples = {name: calls[::max(1, len(calls) // CALIBRATION_CALLS)] for name, calls in found.items()}
+    def __init__(self, profile: Profile, attempts: Mapping[str, Sequence[Attempt]], held: Sequence[Clip],
+                 tolerance: Tolerance, work: Path, tell: Callable[[Trial], None], *, changed: Backend,
+                 timing: Mapping[str, Sample]) -> None:
+        self.profile, self.attempts, self.held, self.tolerance = profile, attempts, held, tolerance
+        self.work, self.tell, self.timing = work, tell, timing
+        self.backend, self.changed = CpuBackend(1), changed
         self.files: dict[str, Path] = {}
         self.trials: list[Trial] = []
         self._base = [curve(profile, self.backend, self.backend, clip) for clip in held]
 
     def run(self) -> dict[str, Path]:
         """Files of the networks that were accepted."""
-        for network in (*ENCODER_NETWORKS, VIEW_NETWORK):
-            for plan in PLANS:
-                path = self.work / f"{network}.{plan.name}.onnx"
-                model = onnx.load(str(self.profile.path(network)))
-                onnx.save(quantised(model, self.samples[network], plan), str(path))
-                trial = self._trial(network, plan.name, path)
+        for network, attempts in self.attempts.items():
+            for attempt in attempts:
+                path = self.work / f"{network}.{attempt.plan}.onnx"
+                try:
+                    onnx.save(attempt.make(onnx.load(str(self.profile.path(network)))), str(path))
+                    trial = self._trial(network, attempt.plan, path)
+                except ValueError as error:
+                    # One plan that cannot be made or judged says nothing about the others.
+                    trial = Trial(network, attempt.plan, None, None, {}, False, str(error))
                 self.trials.append(trial)
                 self.tell(trial)
                 if trial.accepted:
@@ -153,23 +168,26 @@ class Search:
         return self.files
 
     def _trial(self, network: str, plan: str, path: Path) -> Trial:
-        changed = Replaced(self.backend, {**self.files, network: path})
+        changed = Replaced(self.backend, {**self.files, network: path}, self.changed)
         bits = view = None
-        if network == VIEW_NETWORK:
+        accepted = True
+        if self.held and network == VIEW_NETWORK:
             view = min(view_agreement(self.profile, self.backend, changed, clip) for clip in self.held)
             accepted = view >= self.tolerance.view
-        else:
+        elif self.held and network in ENCODER_NETWORKS:
             curves = [curve(self.profile, changed, self.backend, clip) for clip in self.held]
             bits = float(np.mean([rate_change(a, b) for a, b in zip(self._base, curves, strict=True)]))
             accepted = bits <= self.tolerance.bits
         return Trial(network, plan, bits, view, self._speed(network, path), accepted)
 
     def _speed(self, network: str, path: Path) -> dict[str, float]:
-        sample = self.samples[network][-1]
+        if network not in self.timing:
+            return {}
         found = {}
         for threads in (1, 2):
             backend = CpuBackend(threads)
-            base, ours = (processor_seconds(backend.load(p), sample) for p in (self.profile.path(network), path))
+            base, ours = (processor_seconds(backend.load(p), self.timing[network])
+                          for p in (self.profile.path(network), path))
             found[str(threads)] = round(base / ours, 2)
         return found
 
@@ -188,26 +206,71 @@ def view_agreement(profile: Profile, first: Backend, second: Backend, clip: Clip
 
 def write_fp32(profile: Profile, folder: Path) -> str:
     """The profile with float32 constants in place of stored float16 ones; returns its sha256."""
+    check_output(profile, folder)
     made = {name: folded(onnx.load(str(profile.path(name)))).SerializeToString()
             for name in profile.manifest["networks"] if name not in shared_networks(profile.manifest)}
     return _write(profile, folder, made, "fp32", [])
 
 
+def write_fp16(profile: Profile, folder: Path, held: Sequence[Clip], tolerance: Tolerance, work: Path,
+               tell: Callable[[Trial], None] = lambda _: None) -> tuple[str, list[Trial]]:
+    """The profile with networks that compute in float16, for GPUs; returns its sha256 and what was tried.
+
+    Without ``held`` nothing is judged. What is judged runs in torch: onnxruntime's CPU computes such files in float32.
+    """
+    from duoview.export.torch_backend import TorchBackend  # torch is needed for this alone
+
+    check_output(profile, folder)
+    free = [name for name in sorted(profile.manifest["networks"]) if name not in shared_networks(profile.manifest)]
+    order = [*filter(free.__contains__, (*ENCODER_NETWORKS, VIEW_NETWORK))]
+    order += [name for name in free if name not in order]
+    attempts = {name: [Attempt("float16", halved)] for name in order if has_convolutions(profile, name)}
+    search = Search(profile, attempts, held, tolerance, work, tell, changed=TorchBackend(), timing={})
+    made = {name: path.read_bytes() for name, path in search.run().items()}
+    return _write(profile, folder, made, "fp16", search.trials), search.trials
+
+
 def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequence[Clip],
-               tolerance: Tolerance, work: Path, tell: Callable[[Trial], None] = lambda _: None
-               ) -> tuple[str, list[Trial]]:
-    """The profile with 8-bit networks where the tolerance allows; returns its sha256 and what was tried."""
-    search = Search(profile, clips, held, tolerance, work, tell)
+               tolerance: Tolerance, work: Path, tell: Callable[[Trial], None] = lambda _: None, *,
+               signed: bool = False) -> tuple[str, list[Trial]]:
+    """The profile with 8-bit networks where the tolerance allows; returns its sha256 and what was tried.
+
+    clips: to calibrate with. held: to judge with, at best others. signed: activations as TensorRT takes them.
+    """
+    check_output(profile, folder)
+    if not clips or not held:
+        raise ValueError("8 bits need clips to calibrate with and others to judge with")
+    calls = {name: found[::max(1, len(found) // CALIBRATION_CALLS)] for name, found in samples(profile, clips).items()}
+    attempts = {name: [Attempt(plan.name, partial(quantised, samples=calls[name], plan=plan, signed=signed))
+                       for plan in PLANS] for name in (*ENCODER_NETWORKS, VIEW_NETWORK)}
+    search = Search(profile, attempts, held, tolerance, work, tell, changed=CpuBackend(1),
+                    timing={name: found[-1] for name, found in calls.items()})
     made = {name: path.read_bytes() for name, path in search.run().items()}
     return _write(profile, folder, made, "int8", search.trials), search.trials
 
 
-def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision: str, trials: Sequence[Trial]) -> str:
+def has_convolutions(profile: Profile, network: str) -> bool:
+    """True for a network with something to compute in another precision."""
+    return any(node.op_type == "Conv" for node in onnx.load(str(profile.path(network))).graph.node)
+
+
+def check_output(profile: Profile, folder: Path) -> None:
+    """What can be refused before anything was computed. Raises ValueError."""
     if "base" in profile.manifest:
         raise ValueError(f"{profile.folder}: is at another precision itself; export from its own base")
-    folder.mkdir(parents=True, exist_ok=True)
     if folder.resolve() == profile.folder.resolve():
         raise ValueError(f"{folder}: the output folder is that of the profile it is made of")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: is a file; expected a folder, or nothing yet")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: nothing can be written there ({error.strerror})") from None
+
+
+def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision: str, trials: Sequence[Trial]) -> str:
     manifest: dict[str, Any] = json.loads(json.dumps(profile.manifest))
     for name, entry in manifest["networks"].items():
         data = made.get(name)

@@ -55,6 +55,7 @@ COMMANDS = {
     "bench": Command("measurements, in the folder of the checkout", "duoview.pipelines.bench"),
     "export": Command("a profile's networks at another precision, or compared with torch (extra: train)",
                       "duoview.pipelines.export"),
+    "engines": Command("TensorRT engines of a profile: build, list, prune, verify", "duoview.pipelines.engines"),
     "train": Command("a profile from folders of images and videos (extra: train)", "duoview.pipelines.train"),
 }
 

@@ -12,10 +12,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import av
+import numpy as np
+from numpy.typing import NDArray
 
 import duoview
 from duoview import kernels
-from duoview.backends import Backend, nvidia, open_backend
+from duoview.backends import Backend, CpuBackend, nvidia, open_backend
+from duoview.backends.engine import TOLERANCES
+from duoview.backends.engine_cache import EngineCache
+from duoview.backends.engine_shapes import BUILDABLE, drawn, golden
+from duoview.backends.signature import Signature
+from duoview.backends.tensorrt_cuda import TensorRtNetwork
 from duoview.errors import Error, ProfileError
 from duoview.profile import Profile, bundled_profiles
 
@@ -60,7 +67,9 @@ class ProfileReport:
 class NetworkReport:
     """One network of a profile: the device that would run it, empty for none, and why each other one would not.
 
-    exact: it was compared with its golden vectors on that device, before anything else could use it.
+    exact: it was compared with its golden vectors on that device, before anything else could use it. The others were
+    run there for a drawn picture of 128x64 pixels, engines for that of their own size, and compared with the CPU; on
+    the CPU itself they were run, and what they give has the right shapes and is finite.
     """
 
     profile: str
@@ -76,7 +85,10 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command: 0 when the device asked for (cpu by default) runs every network of every profile, else 1."""
+    """Run the command: 0 when the device asked for (cpu by default) runs every network of every profile, else 1.
+
+    Of TensorRT only networks are asked for that engines are made of.
+    """
     line = split(arguments, TABLE)
     if line.inputs or line.outputs:
         raise UsageError("doctor: takes no file")
@@ -90,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
     device_works = any(item.usable for item in devices if item.name == wanted)
     networks = [item for name in dict.fromkeys(names) for item in network_reports(name, wanted)]
     healthy = (device_works and bool(profiles) and all(item.usable for item in profiles)
-               and all(item.device == wanted for item in networks))
+               and all(item.device == wanted for item in networks
+                       if wanted != "tensorrt" or item.network in BUILDABLE))
     speed = None
     if line.globals.get("bench") and healthy:
         speed = measure(names[-1], wanted)
@@ -172,7 +185,7 @@ def _network_report(given: str, profile: Profile, network: str, backends: Mappin
         if isinstance(backend, str):
             why_not[device] = backend
             continue
-        problem = _loads(profile, network, backend)
+        problem = _runs(profile, network, backend)
         if problem or used:
             why_not[device] = problem or f"it can; {used} goes before"
         else:
@@ -180,12 +193,41 @@ def _network_report(given: str, profile: Profile, network: str, backends: Mappin
     return NetworkReport(given, network, network in profile.manifest["golden"], used, why_not)
 
 
-def _loads(profile: Profile, network: str, backend: Backend) -> str:
-    """Why a backend cannot run a network, empty where it can."""
+def _runs(profile: Profile, network: str, backend: Backend) -> str:
+    """Why a backend cannot run a network, empty where it has done so."""
     try:
-        profile.load(network, backend)
-    except Error as error:
+        loaded = profile.load(network, backend)
+        if network in profile.manifest["golden"]:
+            return ""  # loading it ran its golden vectors
+        if isinstance(loaded, TensorRtNetwork):
+            loaded.verify()
+            return ""
+        reference = CpuBackend(1).load(profile.path(network))
+        if backend.name == CpuBackend.name:  # a comparison of the CPU with itself says nothing
+            (inputs,) = drawn(network, reference.signature, 1, 2, exact=False).inputs()
+            return _unsound(loaded(**inputs), reference.signature)
+        expected = golden(network, reference, 1, 2, exact=False)
+        return expected.problem([loaded(**inputs) for inputs in expected.inputs()], _precision(profile, network))
+    except Exception as error:  # noqa: BLE001  doctor tells of whatever a runtime raises; their errors have no common base
         return reason(error)
+
+
+def _precision(profile: Profile, network: str) -> str:
+    """What a float network computes in, as its profile says; of a bundled one float32."""
+    said = profile.manifest.get("precision", {}).get("networks", {}).get(network, "fp32")
+    return said if said in TOLERANCES else "fp32"
+
+
+def _unsound(outputs: Sequence[NDArray[Any]], signature: Signature) -> str:
+    """Why outputs cannot be those of a network, empty where they may be."""
+    if len(outputs) != len(signature.outputs):
+        return f"gives {len(outputs)} outputs, expected {len(signature.outputs)}"
+    for output, spec in zip(outputs, signature.outputs, strict=True):
+        if len(output.shape) != len(spec.shape) or any(
+                n not in (None, m) for n, m in zip(spec.shape, output.shape, strict=True)):
+            return f"gives {spec.name} of shape {output.shape}, expected {spec}"
+        if not np.isfinite(output).all():
+            return f"gives {spec.name} with values that are not finite"
     return ""
 
 
@@ -233,7 +275,17 @@ def _gpu_facts(*, tensorrt: bool) -> list[str]:
     for package in packages:
         present = importlib.util.find_spec(package) is not None
         facts.append(f"{package}: {'installed' if present else 'not installed; pip install duoview[gpu]'}")
+    if tensorrt:
+        facts.append(_engines_fact())
     return facts
+
+
+def _engines_fact() -> str:
+    try:
+        cache = EngineCache()
+        return f"engines: {len(cache.entries())} in {cache.folder}; duoview engines list"
+    except Error as error:
+        return f"engines: {reason(error)}"
 
 
 def _providers() -> list[str]:

@@ -15,13 +15,17 @@ from duoview.profile import Profile
 if TYPE_CHECKING:
     from duoview.export.variant import Trial
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
 after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
 most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
+With -signed 8 bits are those that TensorRT takes.
+
+fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
+int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
 
 The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the
 other encoded.
@@ -36,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-precision", choices=PRECISIONS, help="of the networks that are written")
     p.add_argument("-check", action="store_true", help="compare every network with torch; exit code 1 where one is off")
     p.add_argument("-of", choices=("text", "json"), default="text", help="how a report is printed (default: text)")
+    p.add_argument("-signed", action="store_true", help="int8: activations without zero points, for TensorRT")
     p.add_argument("-i", dest="inputs", action="append", type=Path, default=[], metavar="FILE",
                    help="picture or video to calibrate with; may be given several times")
     p.add_argument("-held", action="append", type=Path, default=[], metavar="FILE",
@@ -60,7 +65,11 @@ def main(arguments: list[str]) -> int:
         parser().error("expected -frames and -step of 1 or more, and -side of 64 or more")
     if options.precision == "int8" and not (options.inputs and options.held):
         parser().error("-precision int8: expected -i FILE to calibrate with and -held FILE to judge with")
-    for package in ("onnx", "torch") if options.check else ("onnx",):
+    if options.inputs and options.precision != "int8":
+        parser().error("-i: belongs to -precision int8, which is calibrated; -held is what fp16 is judged with")
+    if options.signed and options.precision != "int8":
+        parser().error("-signed: belongs to -precision int8")
+    for package in ("onnx", "torch") if options.check or options.precision == "fp16" else ("onnx",):
         if importlib.util.find_spec(package) is None:
             raise SystemExit(f"duoview export: {package}: not installed; pip install 'duoview[train]'")
     profile = Profile(options.profile)
@@ -83,16 +92,21 @@ def _check(profile: Profile, form: str) -> int:
 
 
 def _tell(trial: Trial) -> None:
-    cost = f"{trial.bits:+.2%} bits" if trial.bits is not None else f"views agree at {trial.view:.1f} dB"
-    speed = ", ".join(f"{value} times as fast with {n} thread(s)" for n, value in trial.speed.items())
-    print(f"{trial.network}, {trial.plan}: {cost}, {speed}: {'taken' if trial.accepted else 'not taken'}", flush=True)
+    facts = [f"{trial.bits:+.2%} bits"] if trial.bits is not None else []
+    facts += [f"views agree at {trial.view:.1f} dB"] if trial.view is not None else []
+    facts += [f"refused: {trial.refused}"] if trial.refused else []
+    facts = facts or ["not judged"]
+    facts += [f"{value} times as fast with {n} thread(s)" for n, value in trial.speed.items()]
+    end = "taken" if trial.accepted else "not taken"
+    print(f"{trial.network}, {trial.plan}: {', '.join(facts)}: {end}", flush=True)
 
 
 def _write(profile: Profile, options: argparse.Namespace) -> int:
     from duoview.export.calibration import read_clip
-    from duoview.export.variant import Tolerance, write_fp32, write_int8
+    from duoview.export.variant import Tolerance, check_output, write_fp16, write_fp32, write_int8
 
     try:
+        check_output(profile, options.output)
         if options.precision == "fp32":
             digest = write_fp32(profile, options.output)
         else:
@@ -100,9 +114,13 @@ def _write(profile: Profile, options: argparse.Namespace) -> int:
                 raise ValueError("a file is after -i and after -held: expected others to judge with")
             clips, held = ([read_clip(path, frames=options.frames, step=options.step, side=options.side)
                             for path in paths] for paths in (options.inputs, options.held))
+            tolerance = Tolerance(options.bits, options.view)
             with tempfile.TemporaryDirectory() as work:
-                digest, _ = write_int8(profile, options.output, clips, held, Tolerance(options.bits, options.view),
-                                       Path(work), _tell)
+                if options.precision == "fp16":
+                    digest, _ = write_fp16(profile, options.output, held, tolerance, Path(work), _tell)
+                else:
+                    digest, _ = write_int8(profile, options.output, clips, held, tolerance, Path(work), _tell,
+                                           signed=options.signed)
     except ValueError as error:
         raise SystemExit(f"duoview export: {error}") from None
     print(f"{options.output}: profile {profile.name!r} at {options.precision}, sha256 {digest}; its streams are those "

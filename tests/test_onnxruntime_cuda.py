@@ -10,8 +10,16 @@ import pytest
 
 from duoview import Encoder
 from duoview.backends import CpuBackend, nvidia, onnxruntime_cuda, open_backend
-from duoview.backends.onnxruntime_cuda import PROVIDER, BoundNetwork, CudaBackend, check_providers, provider_options
-from duoview.errors import BackendUnavailableError
+from duoview.backends.onnxruntime_cuda import (
+    PROVIDER,
+    BoundNetwork,
+    CudaBackend,
+    check_placement,
+    check_providers,
+    placement,
+    provider_options,
+)
+from duoview.errors import BackendUnavailableError, ProfileError
 from duoview.golden import exact_inputs
 from duoview.profile import EXACT, Profile
 
@@ -46,6 +54,61 @@ def test_a_session_that_got_the_gpu_passes() -> None:
     check_providers([PROVIDER, "CPUExecutionProvider"], Path("x.onnx"))
     with pytest.raises(BackendUnavailableError, match=r"gives x\.onnx nothing"):
         check_providers([], Path("x.onnx"))
+
+
+@pytest.mark.skipif(PROVIDER in onnxruntime.get_available_providers(), reason="this onnxruntime may get the GPU")
+@pytest.mark.parametrize("good", [True, False])
+def test_an_onnxruntime_that_cannot_tell_who_computes_what_is_named_and_not_the_file(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path, good: bool) -> None:
+    class Older:
+        def __init__(self, path: str, options: onnxruntime.SessionOptions, providers: object) -> None:
+            raise RuntimeError("This session contains graph nodes that are assigned to the default CPU EP")
+
+    backend = CpuBackend.load
+    session = onnxruntime.InferenceSession
+
+    def load(self: CpuBackend, path: Path) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(onnxruntime, "InferenceSession", session)
+            return backend(self, path)
+
+    monkeypatch.setattr(onnxruntime_cuda, "unavailable", lambda: "")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Older)
+    monkeypatch.setattr(CpuBackend, "load", load)
+    path = Profile("s").path("key_hyper") if good else tmp_path / "no network.onnx"
+    if not good:
+        path.write_bytes(b"nothing")
+    said, error = ((r"cannot tell which operators get the GPU \(it lacks", BackendUnavailableError) if good else
+                   (r"no network\.onnx", ProfileError))
+    with pytest.raises(error, match=said):
+        CudaBackend().load(path)
+
+
+def recorded(path: Path) -> list[tuple[str, str]]:
+    if not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"):
+        pytest.skip(f"onnxruntime {onnxruntime.__version__} cannot tell which operators got which provider")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return placement(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+
+
+def test_single_operators_that_got_the_cpu_are_an_error_that_counts_them() -> None:
+    operators = recorded(Profile("s").path("key_hyper"))
+    assert {provider for provider, _ in operators} == {"CPUExecutionProvider"} and len(operators) > 20
+    with pytest.raises(BackendUnavailableError, match=r"computes 1 Round of x\.onnx on the CPU, 1 of 4 operators"):
+        check_placement([(PROVIDER, "Conv"), (PROVIDER, "Mul"), ("CPUExecutionProvider", "Round"), (PROVIDER, "Cast")],
+                        Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match=rf"of {len(operators)} operators"):
+        check_placement(operators, Path("x.onnx"))
+
+
+def test_arithmetic_of_shapes_may_stay_on_the_cpu_where_there_are_shapes() -> None:
+    cpu = "CPUExecutionProvider"
+    check_placement([(PROVIDER, "Conv"), (cpu, "Shape"), (cpu, "Gather")], Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match="1 Gather"):
+        check_placement([(PROVIDER, "Conv"), (cpu, "Gather")], Path("x.onnx"))
+    with pytest.raises(BackendUnavailableError, match="1 Conv"):
+        check_placement([(cpu, "Conv"), (cpu, "Shape")], Path("x.onnx"))
 
 
 def test_memory_is_taken_as_asked_for_and_without_tf32() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from duoview.backends.signature import Signature, TensorSpec
-from duoview.errors import BackendUnavailableError, ProfileError
+from duoview.errors import ProfileError
 
 # onnxruntime 1.30 and later write files and phone home at import unless told not to; a user's own setting wins.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -107,5 +107,6 @@ def open_backend(device: str | Backend, threads: int = 0) -> Backend:
         from duoview.backends.onnxruntime_cuda import CudaBackend  # it needs this module
 
         return CudaBackend()
-    raise BackendUnavailableError(
-        f"device {device!r}: this version has no TensorRT backend; use device 'cpu', 'cuda' or 'auto'")
+    from duoview.backends.tensorrt_cuda import TensorRtBackend
+
+    return TensorRtBackend()

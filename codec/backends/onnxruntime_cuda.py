@@ -1,12 +1,15 @@
-"""onnxruntime on an NVIDIA GPU. A session that did not get the GPU is an error.
+"""onnxruntime on an NVIDIA GPU. A session, or a single operator, that did not get the GPU is an error.
 
-onnxruntime itself goes on with the CPU, after a line on stderr, when a library of CUDA or cuDNN is missing. What it got
-is asked for after every session; single operators that the GPU lacks it still gives to the CPU. This has not run on a
-GPU yet.
+onnxruntime itself goes on with the CPU, after a line on stderr, when a library of CUDA or cuDNN is missing, and without
+a word for an operator that its provider lacks. What each session and each operator got is asked for; only in networks
+that compute shapes may arithmetic be on the CPU. This has not run
+on a GPU yet.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,15 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from duoview.backends import nvidia
-from duoview.backends.onnxruntime_cpu import signature_of
+from duoview.backends.onnxruntime_cpu import CpuBackend, signature_of
 from duoview.backends.signature import Signature
 from duoview.errors import BackendUnavailableError, ProfileError
 
 PROVIDER = "CUDAExecutionProvider"
+#: Of networks that compute shapes, as detectors do, onnxruntime puts these small integer parts on the CPU on purpose.
+SHAPE_OPERATORS = frozenset(("Shape", "Size", "Gather", "Unsqueeze", "Squeeze", "Concat", "Slice", "Cast", "Add", "Sub",
+                             "Mul", "Div", "Range", "Reshape", "Constant", "ConstantOfShape", "Equal", "Where",
+                             "Expand", "Floor", "Identity", "Split", "ReduceProd", "Neg", "Min", "Max"))
 _INSTALL = "pip install duoview[gpu] in an environment without plain onnxruntime"
 
 
@@ -87,13 +94,25 @@ class CudaBackend:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False
+        told = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
+        # Where onnxruntime cannot tell what got the GPU, it must not make a session in which anything did not.
+        options.add_session_config_entry(
+            "session.record_ep_graph_assignment_info" if told else "session.disable_cpu_ep_fallback", "1")
         try:
             session = onnxruntime.InferenceSession(
                 str(path), options, providers=[(PROVIDER, provider_options(self.index))])
         except Exception as error:  # onnxruntime's errors have no nearer base class in common
+            if not told:
+                CpuBackend(1).load(path)  # raises ProfileError for a file that nothing can load
+                raise BackendUnavailableError(
+                    f"device 'cuda': onnxruntime {onnxruntime.__version__} cannot tell which operators get the GPU "
+                    f"(it lacks get_provider_graph_assignment_info), and without the CPU it does not load {path.name} "
+                    f"({error}); use a newer one, or device 'cpu' or 'auto'") from error
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network on the GPU "
                                f"({error})") from error
         check_providers(session.get_providers(), path)
+        if told:
+            check_placement(placement(session), path)
         session.disable_fallback()
         return BoundNetwork(session, "cuda", self.index)
 
@@ -105,3 +124,20 @@ def check_providers(got: list[str], path: Path) -> None:
             f"device 'cuda': onnxruntime {onnxruntime.__version__} was asked for {PROVIDER} and gives {path.name} "
             f"{', '.join(got) or 'nothing'}: libraries of CUDA or cuDNN that it needs are missing or too old; "
             "pip install 'onnxruntime-gpu[cuda,cudnn]', or use device 'cpu' or 'auto'")
+
+
+def placement(session: onnxruntime.InferenceSession) -> list[tuple[str, str]]:
+    """Provider and type of every operator of a session that was told to record them."""
+    return [(str(part.ep_name), str(node.op_type)) for part in session.get_provider_graph_assignment_info()
+            for node in part.get_nodes()]
+
+
+def check_placement(operators: Sequence[tuple[str, str]], path: Path) -> None:
+    """Raises BackendUnavailableError where an operator that is more than a shape's arithmetic did not get the GPU."""
+    allowed = SHAPE_OPERATORS if any(kind == "Shape" for _, kind in operators) else frozenset[str]()
+    elsewhere = Counter(kind for provider, kind in operators if provider != PROVIDER and kind not in allowed)
+    if elsewhere:
+        named = ", ".join(f"{count} {kind}" for kind, count in sorted(elsewhere.items()))
+        raise BackendUnavailableError(
+            f"device 'cuda': onnxruntime {onnxruntime.__version__} computes {named} of {path.name} on the CPU, "
+            f"{elsewhere.total()} of {len(operators)} operators; use device 'cpu' or 'auto', or another version of it")

@@ -11,16 +11,20 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from duoview import Decoder, Encoder, Profile, ProfileError
 from duoview.backends import CpuBackend
+from duoview.errors import EngineError
 from duoview.export import variant
 from duoview.export.calibration import Clip, samples
+from duoview.export.engine_graph import engine_graph, precision_of
+from duoview.export.half_precision import halved
 from duoview.export.parity import difference, drawn_clip, report
-from duoview.export.precision import PLANS, chosen, quantised
+from duoview.export.precision import PLANS, Plan, chosen, folded, quantised
 from duoview.export.restore import restore
 from duoview.export.torch_backend import TorchBackend
-from duoview.export.variant import ENCODER_NETWORKS, Tolerance, rate_change, write_fp32, write_int8
+from duoview.export.variant import ENCODER_NETWORKS, Tolerance, rate_change, write_fp16, write_fp32, write_int8
 from duoview.golden import exact_inputs
 from duoview.pipelines.command import main
 from duoview.precision_base import shared_networks
@@ -135,6 +139,96 @@ def test_plans_take_fewer_convolutions_one_after_another(profile: Profile) -> No
     assert all(more > fewer for more, fewer in itertools.pairwise(taken))
 
 
+@pytest.fixture(scope="module")
+def fp16(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, list[variant.Trial]]:
+    folder = tmp_path_factory.mktemp("fp16")
+    _, trials = write_fp16(profile, folder / "profile", [], Tolerance(), folder)
+    return Profile(folder / "profile"), trials
+
+
+def test_float16_reaches_every_free_network_and_none_that_streams_depend_on(
+        profile: Profile, fp16: tuple[Profile, list[variant.Trial]]) -> None:
+    made, trials = fp16
+    halves = {name for name in made.manifest["networks"] if precision_of(onnx.load(str(made.path(name)))) == "fp16"}
+    assert halves == {*ENCODER_NETWORKS, "decoder", "denoiser", "saliency"}
+    assert all(profile.path(name).read_bytes() == made.path(name).read_bytes()
+               for name in shared_networks(profile.manifest))
+    assert [(trial.bits, trial.view, trial.accepted) for trial in trials] == [(None, None, True)] * len(halves)
+
+
+def test_float16_weights_are_those_of_the_profile(profile: Profile, fp16: tuple[Profile, list[variant.Trial]]) -> None:
+    stored, computed = ({constant.raw_data for constant in onnx.load(str(one.path("decoder"))).graph.initializer
+                         if constant.data_type == onnx.TensorProto.FLOAT16} for one in (profile, fp16[0]))
+    assert stored and stored == computed
+
+
+def test_a_profile_in_float16_agrees_with_torch_and_decodes_streams_of_its_base(
+        profile: Profile, clip: Clip, fp16: tuple[Profile, list[variant.Trial]]) -> None:
+    made, _ = fp16
+    found = report(made)
+    assert {item.kind for item in found} == {"exact", "fp16", "rounded"}
+    assert all(item.passed for item in found), [item for item in found if not item.passed]
+    encoder = Encoder(clip.frames[0].width, clip.frames[0].height, q=30, gop=8, profile=profile, threads=1)
+    decoder = Decoder(profile=made, device=TorchBackend(), strict=True)
+    for frame in clip.frames:
+        for packet in encoder.encode(frame):
+            assert decoder.decode(packet)
+    assert decoder.symbols_sha256() == encoder.symbols_sha256()
+
+
+def test_float16_is_judged_by_torch_where_there_are_clips(profile: Profile, clip: Clip, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variant, "has_convolutions", lambda _, name: name in ("encoder", "decoder"))
+    _, trials = write_fp16(profile, tmp_path / "profile", [clip], Tolerance(bits=0.05, view=45.0), tmp_path)
+    encoder, decoder = trials
+    assert encoder.bits is not None and abs(encoder.bits) < 0.05 and encoder.accepted
+    assert decoder.view is not None and 45 < decoder.view < 70 and decoder.accepted
+
+
+def test_weights_that_float16_cannot_hold_are_refused(profile: Profile) -> None:
+    model = folded(onnx.load(str(profile.path("decoder"))))
+    weight = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+    for constant in model.graph.initializer:
+        if constant.name == weight:
+            constant.CopyFrom(numpy_helper.from_array(np.full(tuple(constant.dims), 1e6, np.float32), weight))
+    with pytest.raises(ValueError, match=r"decoder: cast_\d+ has values that float16 cannot hold"):
+        halved(model)
+
+
+def test_signed_8_bits_are_what_tensorrt_takes_and_others_are_not(profile: Profile, clip: Clip) -> None:
+    calls = samples(profile, [clip])["decoder"]
+    model = onnx.load(str(profile.path("decoder")))
+    graph = engine_graph(quantised(model, calls, PLANS[1], signed=True))
+    assert "QuantizeLinear" in {node.op_type for node in graph.graph.node}
+    with pytest.raises(EngineError, match=r"zero points, which TensorRT does not take; .* -signed"):
+        engine_graph(quantised(model, calls, PLANS[1]))
+
+
+def test_a_plan_that_cannot_be_made_or_judged_is_refused_and_the_next_is_tried(
+        profile: Profile, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_common_range(base: variant.Curve, other: variant.Curve) -> float:
+        raise ValueError("no PSNR in common: ...")
+
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("encoder",))
+    monkeypatch.setattr(variant, "PLANS", (Plan("none", ends=False, depthwise=False, branches=False), PLANS[-1]))
+    monkeypatch.setattr(variant, "rate_change", no_common_range)
+    made = variant.quantised
+
+    def quantised_unless_none(model: onnx.ModelProto, *, samples: Any, plan: Plan, signed: bool) -> onnx.ModelProto:
+        if plan.name == "none":
+            raise ValueError("plan 'none' takes none of its convolutions")
+        return made(model, samples, plan, signed=signed)
+
+    monkeypatch.setattr(variant, "quantised", quantised_unless_none)
+    _, trials = write_int8(profile, tmp_path / "profile", [clip], [clip], Tolerance(view=10.0), tmp_path)
+    assert [(trial.network, trial.plan, trial.accepted) for trial in trials] == [
+        ("encoder", "none", False), ("encoder", "pointwise", False), ("decoder", "none", False),
+        ("decoder", "pointwise", True)]
+    assert [trial.refused for trial in trials] == [
+        "plan 'none' takes none of its convolutions", "no PSNR in common: ...",
+        "plan 'none' takes none of its convolutions", ""]
+
+
 def test_the_strictest_tolerance_leaves_every_network_as_it_is(profile: Profile, clip: Clip, tmp_path: Path,
                                                                monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("encoder",))
@@ -189,11 +283,33 @@ def test_the_command_writes_a_profile_and_checks_it(tmp_path: Path, capsys: pyte
     ([], "either -precision"),
     (["-precision", "int8", "out"], "-i FILE to calibrate with"),
     (["-precision", "fp32"], "the output folder is missing"),
+    (["-precision", "fp16", "-i", "a.mp4", "out"], "-i: belongs to -precision int8"),
+    (["-precision", "fp16", "-signed", "out"], "-signed: belongs to -precision int8"),
     (["-check", "out"], "-check takes no output"),
 ])
 def test_the_command_says_what_is_missing(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_can_be_refused_is_refused_before_the_search(profile: Profile, int8: Profile, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch,
+                                                          capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(variant.Search, "run", lambda self: pytest.fail("the search has begun"))
+    (tmp_path / "file").write_text("")
+    for base, output, said in ((int8.folder, tmp_path / "x", "is at another precision itself"),
+                               (profile.folder, profile.folder, "is that of the profile it is made of"),
+                               (profile.folder, tmp_path / "file", "is a file; expected a folder"),
+                               (profile.folder, Path("/proc/none"), "nothing can be written there")):
+        words = ["export", "-profile", str(base), "-precision", "int8", "-i", "a.mp4", "-held", "b.mp4", str(output)]
+        assert main(words) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_missing_input_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", "-precision", "int8", "-i", "nowhere.mp4", "-held", "other.mp4", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert "nowhere.mp4: cannot be read (No such file or directory)" in capsys.readouterr().err
 
 
 def test_clips_to_judge_with_must_be_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

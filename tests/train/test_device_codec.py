@@ -1,0 +1,42 @@
+"""bench.device_codec: sections that a device makes are sections, and it decodes them to the state of the encoder."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from duoview import Profile
+from duoview.backends import CpuBackend
+from duoview.kernels.cuda import Device
+from duoview.machine import MachineLayer
+
+ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
+BENCH: Any = ACCURACY.module("bench.device_codec")
+LIMITS: Any = ACCURACY.module("bench.limits")
+
+
+def test_sections_of_the_device_decode_there_and_on_the_cpu() -> None:
+    profile, kernels = Profile("s"), Device.on_cpu()
+    networks = BENCH.DeviceNetworks(profile, "cpu")
+    encoder, decoder = (BENCH.DeviceCodec(networks, kernels, 128, 64, 30) for _ in range(2))
+    layer = MachineLayer(profile, CpuBackend(1), encode=False)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 128), dtype=np.uint8)
+    for number in range(3):
+        section = encoder.encode(torch.from_numpy(np.roll(picture, 3 * number, 3).copy()), key=number == 0)
+        view = decoder.decode(section, key=number == 0)
+        assert view.shape == (1, 3, 64, 128) and torch.equal(encoder.z_m, decoder.z_m)
+        z_m = layer.decode(section, key=number == 0, q=30, width=128, height=64)
+        assert np.abs(z_m - decoder.z_m.numpy()).max() < 0.1
+
+
+def test_limits_name_what_holds_an_operator_back() -> None:
+    floors = LIMITS.Floors(1e12, 1e11)
+    kinds = [LIMITS._operator("Conv 1x1", 1, taken, macs, moved, floors).limit for taken, macs, moved in (
+        (1e-3, 5e8, 1e6), (1e-3, 1e6, 5e7), (3e-6, 1e3, 1e3))]
+    assert kinds == ["arithmetic", "memory", "launches"]
+    assert LIMITS._operator("Conv 1x1", 1, 1e-3, 5e8, 1e6, floors).of_floor == 0.5
