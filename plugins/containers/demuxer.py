@@ -21,7 +21,7 @@ from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
 from duoview.plugins.containers import bundle
 from duoview.plugins.containers.bundle import Unbundler
 from duoview.plugins.containers.failure import FAILURES, translate
-from duoview.plugins.containers.packet import MAX_TIME, header_of, rescale, unit_packet
+from duoview.plugins.containers.packet import MAX_TIME, header_of, rescale, unit_packet, with_payload
 from duoview.plugins.containers.salvage import whole_units
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
@@ -299,9 +299,10 @@ class Demuxer:
             duration = 0
         if duration <= 0 and self._nominal:
             duration = max(1, round(self._nominal / base))
-        return unit_packet(
-            packet, pts=pts, dts=dts, duration=duration, time_base=base, key=header is not None and header.key
-        )
+        unit = with_payload(packet, packet)
+        unit.time_base, unit.pts, unit.dts, unit.duration = base, pts, dts, duration
+        unit.is_keyframe = header is not None and header.key
+        return unit
 
     def _on_grid(self, value: int | None) -> int | None:
         """A Matroska time in ticks of the finer time base."""
