@@ -35,11 +35,15 @@ ROWS, COLUMNS = 16, 24
 
 @dataclass(frozen=True)
 class Motion:
-    """Which frames are key frames, what moves in the others (rows, columns), and the quality index of each."""
+    """Which frames are key frames, what moves in the others (rows, columns), and the quality index of each.
+
+    unseen: frames whose motion is not worth coding to the machine layer.
+    """
 
     keys: frozenset[int]
     moves: dict[int, tuple[slice, slice]]
     q: tuple[int, ...]
+    unseen: frozenset[int] = frozenset()
 
 
 def _moving(*q: int) -> Motion:
@@ -100,6 +104,8 @@ def frames_of(motion: Motion) -> Iterator[MachineFrame]:
         if number in motion.moves:
             moved[motion.moves[number]] = True
             rest = np.where(moved, random.normals(rest.shape) * np.float32(0.3) + np.float32(0.5), rest)
+        if number in motion.unseen:
+            moved = np.zeros_like(moved)
         decoded = random.integers(-300, 301, (1, FILES.SYMBOLS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
         yield MachineFrame(key, q, z_m + rest, z_m, decoded, moved)
 
