@@ -193,9 +193,9 @@ def test_threads_change_no_class(profile: Profile, prior: Prior) -> None:
     grid = Grid(256, 192)
     nodes = ancestors(leaves_of((GROUPS, *grid.shape)), 1)
     nothing = np.zeros(nodes.shape, np.int8)
-    one = prior.classes(context_of(prior, grid), nodes, 3, nothing, nothing, 0)
+    one = prior.at(context_of(prior, grid), nodes, 3, nothing).classes(nothing, 0)
     many = Prior(profile, open_backend("cpu", 3))
-    assert (many.classes(context_of(many, grid), nodes, 3, nothing, nothing, 0) == one).all()
+    assert (many.at(context_of(many, grid), nodes, 3, nothing).classes(nothing, 0) == one).all()
     assert len(np.unique(one)) > 20
 
 

@@ -75,8 +75,9 @@ def step(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, choose: 
     first = first_half(*nodes.shape)
     bits = np.zeros(nodes.shape, np.uint8)
     decided = np.zeros(nodes.shape, np.int8)
+    given = prior.at(context, nodes, depth, previous)
     for half, mine in enumerate((first, ~first)):
-        classes = prior.classes(context, nodes, depth, decided, previous, half)
+        classes = given.classes(decided, half)
         if held is not None:
             classes[:, held] = 0
         bits = np.where(mine, choose(classes, mine), bits).astype(np.uint8)
