@@ -7,12 +7,16 @@ at .5 or more in the machine view, and of which the human view has a counterpart
 edges of its box. Planted: an object found at .5 or more in the human view of another frame is pasted, with some of what
 is around it, where neither view has an object: half of them where they stood in that frame of the same clip, where such
 an object could be; half anywhere, where the detector often makes something else of them, or nothing. Each is found
-when the guard tells of a difference of the right kind that overlaps it by half; nothing else of the frame is looked
-at, but for what it told of elsewhere.
+when the guard tells of a difference of the right kind that overlaps it by half.
 
-False alarms, two ways. `control`: the human view is the machine view with other brightness and noise, in which nothing
-is lost or invented. `untouched`: the human view as it is; what the guard tells of there may be right, since a generated
-picture does lose objects: without the truth nobody can say.
+What else the guard tells of in those pictures, and did not before, is all counted: `touching`, of the right kind, which
+overlaps the object by less: a part of it, or a neighbour that lost some of its own picture with it. The rest are false
+alarms: `wrong_kind`, an object invented where one was removed, or lost where one was planted; and `elsewhere`, where
+nothing was done.
+
+False alarms in whole pictures, two ways. `control`: the human view is the machine view with other brightness and noise,
+in which nothing is lost or invented. `untouched`: the human view as it is; what the guard tells of there may be right,
+since a generated picture does lose objects: without the truth nobody can say.
 """
 
 from __future__ import annotations
@@ -74,10 +78,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Trial:
-    """One object, planted or removed: its score and height where it was taken from, and what was found afterwards.
-
-    others: differences elsewhere in the frame that were not there before.
-    """
+    """One object, planted or removed: its score and height where it was taken from, and what was found afterwards."""
 
     kind: Kind
     label: str
@@ -101,11 +102,13 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Rates:
-    """How many were found of how many, and the new differences elsewhere in those frames."""
+    """How many were found of how many, and the other new differences of those frames; the last two are false alarms."""
 
     found: int
     of: int
     share: float
+    touching: int
+    wrong_kind: int
     elsewhere: int
 
 
@@ -239,16 +242,18 @@ def overlaps(one: Difference, box: Sequence[float]) -> float:
 
 
 def rates(trials: Sequence[Trial], tolerance: Tolerance) -> Rates:
-    """How many objects were found."""
-    found = elsewhere = 0
+    """How many objects were found, and what else was told of."""
+    found = touching = wrong_kind = elsewhere = 0
     for trial in trials:
         before = tolerance.differences(*trial.before)
         told = tolerance.differences(trial.before[0], trial.after)
+        new = [one for one in told if not any(
+            one.kind is other.kind and overlaps(one, other.object.box) >= _OVERLAP for other in before)]
         found += any(one.kind is trial.kind and overlaps(one, trial.box) >= _OVERLAP for one in told)
-        elsewhere += sum(overlaps(one, trial.box) == 0 and not any(
-            one.kind is other.kind and overlaps(one, other.object.box) >= _OVERLAP for other in before)
-            for one in told)
-    return Rates(found, len(trials), found / max(1, len(trials)), elsewhere)
+        touching += sum(one.kind is trial.kind and 0 < overlaps(one, trial.box) < _OVERLAP for one in new)
+        wrong_kind += sum(one.kind is not trial.kind and overlaps(one, trial.box) > 0 for one in new)
+        elsewhere += sum(overlaps(one, trial.box) == 0 for one in new)
+    return Rates(found, len(trials), found / max(1, len(trials)), touching, wrong_kind, elsewhere)
 
 
 def alarms(pictures: Sequence[tuple[Detections, Detections]], tolerance: Tolerance) -> Alarms:

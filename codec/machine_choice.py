@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from duoview.errors import ProfileError
@@ -89,6 +90,19 @@ def read_table(profile: Profile) -> ChoiceTable | None:
                 str(one["measured"])) for one in content["neural"]))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ProfileError(f"{path}: no table of machine codecs ({type(error).__name__}: {error})") from None
+
+
+def decide(profile: str | Path, point: OperatingPoint, *, texture: str = "", inner: str = "") -> MachineChoice:
+    """What ``auto`` comes to: an option that only one codec has decides, else what was measured.
+
+    texture, inner: how such an option of neural, or of inner, was written; empty where none was given. Raises
+    ProfileError.
+    """
+    if texture:
+        return MachineChoice("neural", f"{texture} belongs to it")
+    if inner:
+        return MachineChoice("inner", f"{inner} belongs to it")
+    return choose(Profile(profile), point)
 
 
 def choose(profile: Profile, point: OperatingPoint) -> MachineChoice:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Self
 
 from duoview.errors import LimitError
 
@@ -41,6 +43,10 @@ class Backoff:
             raise LimitError(f"backoff: jitter={self.jitter:g}: expected 0 to 1")
         if self.attempts is not None and self.attempts < 1:
             raise LimitError(f"backoff: attempts={self.attempts}: expected 1 or more, or None for no end")
+
+    def within(self, seconds: float) -> Self:
+        """The same, of which no delay exceeds so many seconds, jitter aside."""
+        return dataclasses.replace(self, first=min(self.first, seconds), limit=min(self.limit, seconds))
 
     def delay(self, failures: int, uniform: float) -> float:
         """Seconds to wait after so many failures in a row (1 or more); `uniform` is a random number in [0, 1)."""

@@ -12,7 +12,7 @@ import av
 
 from duoview.errors import LimitError
 from duoview.inner.settings import CODEC_NAMES, ENCODERS, GUIDES, LATENCIES
-from duoview.machine_choice import MachineChoice, OperatingPoint, choose
+from duoview.machine_choice import MachineChoice, OperatingPoint, decide
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
@@ -230,13 +230,10 @@ def _chosen(output: FileArguments) -> MachineChoice:
     """What ``-machine auto`` comes to: options that only one codec has decide, else what was measured."""
     named = [option for option in _INNER_OPTIONS if option not in _EITHER
              and output.get(f"{option}:v", output.get(option)) is not None]
-    if output.get("texture", Depths(0)).most():
-        return MachineChoice("neural", "-texture belongs to it")
-    if named:
-        return MachineChoice("inner", f"-{named[0]} belongs to it")
     stills = output.get("g", _GOP) == 1 or output.get("frames:v", output.get("frames")) == 1
     point = OperatingPoint(output.get("q:v", output.get("q", _Q)), output.get("latency", "full"), stills)
-    return choose(Profile(output.get("profile", "s")), point)
+    return decide(output.get("profile", "s"), point, inner=f"-{named[0]}" if named else "",
+                  texture="-texture" if output.get("texture", Depths(0)).most() else "")
 
 
 def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from .registry import find_stage, no_such_filter
 from .scheduler import Edge, Node, Schedule
 from .stage import Stage
 from .timeline import Timeline
-from .wiring import FilterPads, Pad, PadLink, Wiring, wire
+from .wiring import FilterPads, Pad, PadLink, Wiring, check_circles, forward_links, wire
 
 QUEUE_LIMIT = 256
 
@@ -90,10 +90,13 @@ class Graph(Flow):
             raise LinkError("all filters end in a null sink; a graph needs at least one open output")
         ends = {pad.filter for pad in wiring.outputs}
         opened = [index in ends for index in range(len(read))]
-        groups = native_runs([isinstance(item, NativeFilter) for item in read], wiring.links, opened)
+        filters = [item for chain in pads for item in chain]
+        native = [isinstance(item, NativeFilter) for item in read]
+        groups = native_runs(native, forward_links(filters, wiring.links), opened)
+        check_circles(filters, wiring.links, groups)
         flows = [_flow(group, read, wiring, written.scale_options, threads) for group in groups]
         graph = cls.__new__(cls)
-        graph._assemble(flows, [item for chain in pads for item in chain], wiring, groups, text, queue)
+        graph._assemble(flows, filters, wiring, groups, text, queue)
         if rate is not None or sample_aspect is not None:
             for edge in graph._all_inputs():
                 if edge.type is LinkType.VIDEO:

@@ -2,7 +2,7 @@
 
 With pytest, subclass `StageConformance` and give it a stage; each rule is a test of its own::
 
-    from duoview.plugins.testing import StageConformance
+    from duoview.testing import StageConformance
 
     class TestSharpen(StageConformance):
         def make(self) -> Stage:

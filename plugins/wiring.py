@@ -110,6 +110,21 @@ def order_of(count: int, links: Sequence[PadLink]) -> list[int]:
     return ready
 
 
+def forward_links(filters: Sequence[FilterPads], links: Sequence[PadLink]) -> list[PadLink]:
+    """All links but those that lead back: into the second input of ``feedback``, which libavfilter has for circles."""
+    feedback = [item.label.partition("@")[0] == "feedback" for item in filters]
+    return [link for link in links if not (feedback[link.target] and link.target_pad == 1)]
+
+
+def check_circles(filters: Sequence[FilterPads], links: Sequence[PadLink], groups: Sequence[Sequence[int]]) -> None:
+    """Raise LinkError where a link leads back into another group than it comes out of: what is between is no run."""
+    forward = forward_links(filters, links)
+    for link in links:
+        if link not in forward and not any({link.source, link.target} <= set(group) for group in groups):
+            raise LinkError(f"{_place(filters[link.source])} feeds back into {_place(filters[link.target])} from "
+                            "another native run; between the two only filters of libavfilter may stand")
+
+
 def unique_names(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels, numbered from the second of a kind on: ``null``, ``null#2``; a label written so keeps its name."""
     seen: Counter[str] = Counter()
@@ -237,6 +252,7 @@ def _place(item: FilterPads) -> str:
 
 
 def _refuse_circles(filters: Sequence[FilterPads], links: Sequence[PadLink]) -> None:
+    links = forward_links(filters, links)
     left = set(range(len(filters))) - set(order_of(len(filters), links))
     if not left:
         return

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from duoview.errors import ContainerError, ContainerFormatError
@@ -83,7 +85,7 @@ def test_the_datalink_set_begins_with_utc_and_ends_with_its_checksum(tmp_path: P
 
 def test_objects_are_targets_with_pixel_numbers_confidence_and_class() -> None:
     datalink, _ = read_sets(sets_of(Record.of(seen(0), "cam1", START)))
-    vmti = dict(read_items(datalink.items[74]))
+    vmti = dict(read_items(datalink.items()[74]))
     assert (int.from_bytes(vmti[8], "big"), int.from_bytes(vmti[9], "big"), vmti[10]) == (160, 96, b"cam1")
     assert (vmti[5], vmti[6]) == (b"\x02", b"\x02")
     (first, one), (second, two) = read_series(vmti[101])
@@ -117,19 +119,106 @@ def test_a_graph_string_writes_klv(tmp_path: Path) -> None:
     assert next(record["utc"] for _, record in read_records(path)) == "2023-11-14T22:13:20.000000Z"
 
 
-def test_sets_of_others_are_passed_over(tmp_path: Path) -> None:
-    path = tmp_path / "theirs.ts"
+def with_packets(path: Path, contents: Sequence[bytes]) -> Path:
+    """A transport stream with a KLV packet of each content, ten a second."""
     with av.open(str(path), "w", format="mpegts") as container:
         stream = container.add_data_stream("klv")
         stream.time_base = Fraction(1, 90000)
-        ours = sets_of(Record.of(seen(0), "cam1", START))
-        datalink = ours[:ours.index(DUOVIEW_KEY)]
-        for pts, data in enumerate((datalink, ours)):
+        for pts, data in enumerate(contents):
             packet: av.Packet[Any] = av.Packet(data)
             packet.stream, packet.time_base = stream, Fraction(1, 90000)
             packet.pts = packet.dts = 9000 * pts
             container.mux(packet)
-    assert [record["pts"] for _, record in read_records(path)] == [0]
+    return path
+
+
+def ours(pts: int) -> bytes:
+    return sets_of(Record.of(seen(pts), "cam1", START))
+
+
+def test_datalink_sets_of_others_are_passed_over_and_counted(tmp_path: Path) -> None:
+    datalink = ours(0)[:ours(0).index(DUOVIEW_KEY)]
+    records = read_records(with_packets(tmp_path / "theirs.ts", (datalink, ours(1), datalink)))
+    assert ([record["pts"] for _, record in records], records.skipped) == ([1], 2)
+
+
+@st.composite
+def foreign(draw: st.DrawFn) -> bytes:
+    """A set of another maker: any universal key but ours, a length in any of BER's forms, anything in it."""
+    key = b"\x06\x0e\x2b\x34" + draw(st.binary(min_size=12, max_size=12))
+    value = draw(st.binary(max_size=300))
+    forms = [bytes([0x80 | size]) + len(value).to_bytes(size, "big") for size in range(1 + (len(value) > 255), 9)]
+    length = draw(st.sampled_from([bytes([len(value)]), *forms] if len(value) < 128 else forms))
+    whole = key + length + value
+    assume(DUOVIEW_KEY not in whole)
+    return whole
+
+
+@given(st.lists(foreign(), max_size=5))
+def test_sets_of_any_key_and_length_are_given_as_they_stand(theirs: list[bytes]) -> None:
+    found = list(read_sets(b"".join(theirs) + ours(0)))
+    assert [one.data for one in found[:-2]] == theirs
+    assert all(one.data.startswith(one.key) and one.data.endswith(one.value) for one in found)
+    assert [one.key for one in found[-2:]] == [UAS_KEY, DUOVIEW_KEY] and found[-1].items().keys() == {2, 3}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(foreign() | st.none(), min_size=1, max_size=8))
+def test_records_are_read_from_among_sets_of_others(tmp_path: Path, theirs: list[bytes | None]) -> None:
+    contents = [ours(pts) if one is None else one for pts, one in enumerate(theirs)]
+    records = read_records(with_packets(tmp_path / "mixed.ts", contents))
+    assert [record["pts"] for _, record in records] == [pts for pts, one in enumerate(theirs) if one is None]
+    assert records.skipped == len(theirs) - theirs.count(None)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(foreign(), st.data())
+def test_a_set_of_others_that_is_cut_off_is_passed_over(tmp_path: Path, theirs: bytes, more: st.DataObject) -> None:
+    cut = theirs[:more.draw(st.integers(1, len(theirs) - 1))]
+    records = read_records(with_packets(tmp_path / "cut.ts", (ours(0), cut, ours(2))))
+    assert ([record["pts"] for _, record in records], records.skipped) == ([0, 2], 1)
+
+
+@settings(max_examples=20)
+@given(foreign())
+def test_ours_is_found_behind_a_set_of_others_in_one_packet(theirs: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        ((_, record),) = read_records(with_packets(Path(folder) / "both.ts", (theirs + ours(4),)))
+    assert record["pts"] == 4
+
+
+def test_what_is_no_klv_in_a_klv_stream_is_passed_over(tmp_path: Path) -> None:
+    # A metadata access unit cell of ST 1402's synchronous carriage, in front of a set of another maker.
+    cell = bytes([0, 0, 0xDF, 0, 20]) + UAS_KEY + bytes([3, 65, 1, 19])
+    records = read_records(with_packets(tmp_path / "cells.ts", (cell, ours(1))))
+    assert ([record["pts"] for _, record in records], records.skipped) == ([1], 1)
+
+
+def wrong(pts: int) -> bytes:
+    """Ours, with another checksum."""
+    return ours(pts)[:-1] + bytes([ours(pts)[-1] ^ 1])
+
+
+def test_ours_with_a_wrong_checksum_is_an_error_of_its_packet_only(tmp_path: Path) -> None:
+    records = read_records(with_packets(tmp_path / "out.ts", (ours(0), wrong(1), ours(2))))
+    assert next(records)[1]["pts"] == 0
+    with pytest.raises(ContainerError, match=r"out\.ts: the data at .* s: KLV: the checksum of .* is wrong"):
+        next(records)
+    assert [record["pts"] for _, record in records] == [2] and records.skipped == 0
+
+
+def test_a_loop_goes_on_where_somebody_is_told_of_damage(tmp_path: Path) -> None:
+    told: list[ContainerError] = []
+    cut = ours(3)[:-9]
+    path = with_packets(tmp_path / "out.ts", (wrong(0), ours(1), wrong(2), cut, ours(4)))
+    assert [record["pts"] for _, record in read_records(path, damaged=told.append)] == [1, 4]
+    assert [str(one).partition(": KLV: ")[2].partition(" ")[0] for one in told] == ["the", "the", "byte"]
+
+
+def test_a_reader_that_was_closed_gives_no_more(tmp_path: Path) -> None:
+    with read_records(written(tmp_path / "out.ts")) as records:
+        next(records)
+    assert list(records) == []
 
 
 def test_klv_needs_utc_and_says_so(tmp_path: Path) -> None:
@@ -147,14 +236,18 @@ def test_damaged_sets_are_refused_or_read_and_nothing_else(data: st.DataObject) 
     whole = bytearray(sets_of(Record.of(seen(0), "cam1", START)))
     at = data.draw(st.integers(0, len(whole) - 1))
     whole[at] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(ContainerError, match="KLV"):
-        list(read_sets(bytes(whole)))
+    try:
+        found = {one.key: one.items() for one in read_sets(bytes(whole))}
+    except ContainerError as error:
+        assert "KLV" in str(error)
+    else:  # the damage is in a key, which makes it somebody else's
+        assert found.keys() != {UAS_KEY, DUOVIEW_KEY}
 
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_sets_or_a_container_error(data: bytes) -> None:
     try:
         for one in read_sets(UAS_KEY + data):
-            assert isinstance(one.items, dict)
+            assert isinstance(one.items(), dict)
     except ContainerError as error:
         assert str(error).startswith("KLV")

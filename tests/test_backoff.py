@@ -22,6 +22,12 @@ def test_jitter_spreads_a_delay_to_both_sides() -> None:
     assert [backoff.delay(1, uniform) for uniform in (0, 0.5, 0.999999)] == pytest.approx([8, 10, 12], abs=1e-4)
 
 
+def test_delays_can_be_held_within_a_time() -> None:
+    assert [Backoff(jitter=0).within(3).delay(failures, 0) for failures in range(1, 6)] == [0.5, 1, 2, 3, 3]
+    assert [Backoff(jitter=0).within(0.2).delay(failures, 0) for failures in (1, 9)] == [0.2, 0.2]
+    assert Backoff(limit=2).within(100) == Backoff(limit=2)
+
+
 def test_a_first_delay_of_zero_stays_zero() -> None:
     assert Backoff(first=0).delay(40, 0.9) == 0
 

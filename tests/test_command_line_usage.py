@@ -120,6 +120,7 @@ def test_the_help_of_a_filter_names_its_options_limits_and_defaults(capsys: pyte
     out = capsys.readouterr().out
     assert "Encode frames for machines" in out
     assert "quality; 0 smallest, 63 best (an integer, 0 to 63; default 24)" in out
+    assert "(one of neural, inner, auto; default neural)" in out
 
 
 def test_filters_lists_ours_with_their_links_as_json(capsys: pytest.CaptureFixture[str]) -> None:

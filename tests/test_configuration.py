@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from duoview.errors import Error
 from duoview.pipelines.run.configuration import Configuration, read_duration, read_size
 from duoview.pipelines.run.configuration_file import ConfigurationError, json_schema, parse_configuration
+from duoview.plugins.analytics import SINKS
 
 GOOD = """
     storage: {folder: /recordings, retention: {continuous: {age: 3d, size: 200GiB}}}
@@ -43,6 +44,14 @@ def test_a_configuration_is_read_with_its_units() -> None:
     storage = parse(GOOD).storage
     assert storage is not None and storage.retention.continuous.age == 259200.0
     assert storage.retention.continuous.size == 200 << 30
+
+
+@pytest.mark.parametrize("form", SINKS)
+def test_every_analytics_output_can_be_named(form: str) -> None:
+    outputs = f"{{s: {{analytics: {{url: b, format: {form}}}}}}}"
+    gate = parse(f"cameras: {{gate: {{url: a, graph: 'null [s]', outputs: {outputs}}}}}").cameras["gate"]
+    analytics = gate.outputs["s"].analytics
+    assert analytics is not None and analytics.format == form
 
 
 @pytest.mark.parametrize(

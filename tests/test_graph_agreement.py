@@ -79,6 +79,17 @@ def test_labels_quotes_and_names_mean_what_they_mean_to_libavfilter(text: str) -
     assert bench.compare(text)[0] != "different"
 
 
+@pytest.mark.parametrize("text", [
+    "[in][b]feedback=x=4:y=4:w=16:h=12[out][c];[c]gblur=3[b]",
+    "[in][b]feedback@again=w=16:h=12[c][d];[d]vflip,negate[b];[c]hflip",
+    "[c]negate[b];[in][b]feedback=w=16:h=12[d][c];[d]null",
+])
+def test_feedback_leads_a_region_back_through_native_filters(text: str) -> None:
+    bench = BENCH.module("bench.filtergraphs")
+    outcome, theirs = bench.compare(f"testsrc=s=32x24:r=5:d=1[in];{text}")
+    assert outcome == "same" and len(theirs[0]) == 5
+
+
 @pytest.mark.parametrize("flags", ["neighbor", "area", "bicublin", "lanczos+accurate_rnd", "bilinear:param0=1"])
 @pytest.mark.parametrize(
     "text",

@@ -43,6 +43,8 @@ from duoview.plugins.native_filter import logged
         ("[a][b]hflip", LinkError, ["hflip (column 7)", "1 input", "[b] (column 4)"]),
         ("testsrc,null,[x]nullsrc", LinkError, ["nullsrc (column 17)", "no inputs", "[x] (column 14)"]),
         ("[a]null[b];[b]hflip[a]", LinkError, ["circle", "null (column 4)", "hflip (column 15)"]),
+        ("[i][b]feedback[o][c];[c]dv_draw=text=none[b]", LinkError,
+         ["dv_draw (column 25) feeds back into feedback (column 7)", "only filters of libavfilter"]),
         ("null;[b]vflip[b]", LinkError, ["circle", "vflip (column 9) -> vflip (column 9)"]),
         ("split[o][a];[a]hflip[o]", LinkError, ["two open outputs", "[o]", "split (column 1)", "hflip (column 16)"]),
         ("[a]null[b];[a]anull[c]", LinkError, ["input [a]", "video frames", "audio frames", "anull (column 15)"]),

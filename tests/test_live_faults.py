@@ -126,7 +126,7 @@ def test_a_camera_that_accepts_and_never_answers_is_given_up_in_time(camera: Any
 
 
 def test_nonsense_between_packets_costs_no_connection(camera: Any) -> None:
-    with watch(camera) as source:
+    with watch(camera, timeout=(10.0, 10.0)) as source:
         until(source, lambda frame: True)
         camera.noise = 100_000
         last = until(source, lambda frame: camera.noise == 0)

@@ -11,10 +11,15 @@ import av
 import numpy as np
 import pytest
 
+import duoview
 from duoview import Profile
-from duoview.errors import ProfileError
+from duoview.access_unit import parse
+from duoview.errors import LimitError, ProfileError
 from duoview.machine_choice import FILE, OperatingPoint, choose
 from duoview.pipelines.command import main
+from duoview.pipelines.run.live_encode import LiveEncode
+from duoview.plugins.filters.dv_encode import Encode
+from duoview.sequence import MachineCodec
 
 STILLS = {"pictures": "stills", "latency": ["zero", "full"], "q": [0, 20], "measured": "8 % fewer bytes"}
 
@@ -109,3 +114,62 @@ def test_texture_takes_neural(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["encode", "-i", str(source), "-machine", "auto", "-texture", "2", str(tmp_path / "out.nut")]) != 0
     told = capsys.readouterr().err
     assert "machine codec neural, chosen by auto: -texture belongs to it" in told and "texture layer" in told
+
+
+@pytest.mark.parametrize(("options", "machine", "reason"), [
+    ({"gop": 1}, "neural", "ahead for stills at q 10 with full latency: 8 % fewer bytes"),
+    ({"gop": 1, "latency": "zero"}, "neural", "ahead for stills at q 10 with zero latency: 8 % fewer bytes"),
+    ({"gop": 1, "q": 30}, "inner", "not measured to be ahead for stills at q 30 with full latency"),
+    ({}, "inner", "not measured to be ahead for video at q 10 with full latency"),
+    ({"gop": 1, "preset": "ultrafast"}, "inner", "preset belongs to it"),
+    ({"gop": 1, "roi": "0:0:8:8"}, "inner", "roi belongs to it"),
+])
+def test_a_stage_chooses_by_the_same_rule(tmp_path: Path, options: dict[str, Any], machine: str, reason: str) -> None:
+    folder = str(with_table(tmp_path / "p", STILLS))
+    stage = Encode(**{"machine": "auto", "q": 10, "profile": folder, **options})
+    assert stage.machine == machine
+    assert stage.chosen is not None and stage.chosen.machine == machine and stage.chosen.reason.endswith(reason)
+
+
+def test_what_a_stage_chose_is_what_it_codes(tmp_path: Path) -> None:
+    source, folder = video(tmp_path / "in.mp4"), with_table(tmp_path / "p", STILLS)
+    for q, machine in ((10, MachineCodec.NEURAL), (30, MachineCodec.INNER)):
+        with av.open(str(source)) as container:
+            graph = duoview.Graph.parse(f"dv_encode=machine=auto:q={q}:g=1:profile={folder}")
+            packets = list(graph.process(container.decode(video=0)))
+        sequence = parse(bytes(packets[0])).sequence
+        assert sequence is not None and sequence.machine_codec is machine
+
+
+def test_a_stage_that_was_told_its_codec_chose_nothing() -> None:
+    assert Encode().chosen is None and Encode().machine == "neural"
+
+
+def test_in_pipelines_that_run_the_choice_is_for_zero_latency(tmp_path: Path) -> None:
+    folder = str(with_table(tmp_path / "p", {**STILLS, "latency": ["zero"]}))
+    options = {"machine": "auto", "q": 10, "gop": 1, "profile": folder}
+    assert (LiveEncode(**options).machine, Encode(**options).machine) == ("neural", "inner")
+    assert LiveEncode(**options, latency="full").machine == "inner"
+
+
+def test_options_of_two_codecs_are_an_error_with_auto_too() -> None:
+    with pytest.raises(LimitError, match="preset=slow belongs to machine=inner, not neural"):
+        Encode(machine="auto", texture="2", preset="slow")
+
+
+def test_a_profile_that_is_not_there_is_an_error_of_the_graph() -> None:
+    with pytest.raises(ProfileError, match="'nowhere': no such bundled profile"):
+        duoview.Graph.parse("dv_encode=machine=auto:profile=nowhere")
+
+
+def test_run_tells_what_was_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, folder = video(tmp_path / "in.mp4"), with_table(tmp_path / "p", STILLS)
+
+    def told(out: str, *words: str) -> str:
+        assert main(["run", "-i", str(source), *words, str(tmp_path / out)]) == 0
+        return capsys.readouterr().err
+
+    assert ("dv_encode: machine codec neural, chosen by auto: ahead for stills at q 10 with zero latency"
+            in told("a.nut", "-machine", "auto", "-q", "10", "-g", "1", "-profile", str(folder)))
+    assert ("dv_encode@seen: machine codec inner, chosen by auto: scale belongs to it"
+            in told("b.nut", "-filter_complex", "dv_encode@seen=machine=auto:scale=0.5"))

@@ -156,3 +156,24 @@ def test_a_network_with_a_batch_of_one_is_shared_one_frame_after_the_other(tmp_p
         thread.join(20)
     assert sorted(seen) == [1, 1, 1, 2, 2, 2]
     assert pool.batchers[0].frames == 6 and pool.batchers[0].largest > 1
+
+
+@pytest.mark.parametrize(("batch", "expected"), [(1, [1, 1, 1, 1, 1]), (2, [2, 2, 1]), (8, [5])])
+def test_a_thread_that_asks_for_more_than_a_batch_gets_it_in_several(batch: int, expected: list[int]) -> None:
+    detector = Slow(0.0)
+    told: list[int] = []
+    batcher = DetectionBatcher(detector, batch=batch, observe=lambda frames, seconds: told.append(frames))
+    found = batcher([picture(number) for number in range(5)])
+    assert [round(float(one.scores[0]) * 256) for one in found] == [0, 1, 2, 3, 4]
+    assert detector.batches == told == expected
+    assert (batcher.batches, batcher.frames, batcher.largest) == (len(expected), 5, expected[0])
+
+
+@pytest.mark.parametrize(("batch", "largest"), [(1, 1), (8, 2)])
+def test_a_guard_of_two_views_keeps_within_the_batch(tmp_path: Path, batch: int, largest: int) -> None:
+    model = FILES.looking_detector(tmp_path / "looking.onnx")
+    pool = DetectorPool(batch=batch, window=0)
+    views = {pad: [picture(number) for number in range(3)] for pad in ("m", "h")}
+    with Graph.parse(f"[m][h] dv_guard={model} [out]", stages=pool.stages) as graph:
+        assert [frame.pts for _, frame in graph.run(views)] == [0, 1, 2]
+        assert (pool.batchers[0].largest, pool.batchers[0].frames) == (largest, 6)

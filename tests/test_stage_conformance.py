@@ -31,7 +31,7 @@ from duoview.plugins.options import option
 from duoview.plugins.references import References
 from duoview.plugins.registry import find_stage
 from duoview.plugins.stage import Stage
-from duoview.plugins.testing import StageConformance, check_stage
+from duoview.testing import StageConformance, check_stage
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("detector_files.py"))))
 

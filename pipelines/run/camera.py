@@ -12,6 +12,7 @@ from typing import Any
 
 from duoview.errors import Error
 from duoview.events import Event
+from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.console import Console
 from duoview.pipelines.destination import unused
 from duoview.pipelines.live_packet import Capture
@@ -32,6 +33,7 @@ from .configuration import NAME, CameraSection, OutputSection, Stream, clips_nam
 from .event_journal import EventJournal, events_path
 from .graph_output import AnalyticsOutput, Discarded, EncodedFile, GraphOutput, RenewedOutput, UnitsFile
 from .graph_runner import GraphRunner, RunningGraph, Watch
+from .live_encode import machine_choices
 from .packet_runner import PacketRunner
 from .recording import ClipRecording, Origin, Recording, RecordingStatus, UnitRecording
 
@@ -232,7 +234,7 @@ class Camera:
         return LiveSource(
             stream.url.get_secret_value(), name=name, format=stream.format, options=stream.options,
             timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, backlog=stream.backlog,
-            frames=frames, packets=packets, audio=audio,
+            frames=frames, packets=packets, audio=audio, reconnect=Backoff().within(stream.timeout.read),
         )  # fmt: skip
 
     def _open_packet_recordings(self) -> list[Recording]:
@@ -256,6 +258,9 @@ class Camera:
     def _open_graph(self, graph: Graph, reader: LiveSource) -> GraphRunner:
         for pad in graph.outputs:
             self._outputs[pad.name] = self._open_output(pad.name, self.section.outputs[pad.name], pad.type)
+        for choice in machine_choices(graph):
+            self._around.log.info(f"{self.name}: {choice}", extra={"fields": {
+                "event": "machine_chosen", "camera": self.name, "choice": choice}})
         (pad,) = graph.inputs
         self._running = RunningGraph(graph, {pad.name: self.name}, self._outputs)
         name, around = self.name, self._around

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 
+from duoview.encoder import MACHINES
 from duoview.pipelines.console import LEVELS, Console
 from duoview.pipelines.credentials import redact_url
 from duoview.pipelines.destination import claim
@@ -32,7 +33,7 @@ from duoview.pipelines.progress import Progress
 
 from .configuration_file import json_schema, require_libraries
 from .job import Job
-from .live_encode import LiveEncode
+from .live_encode import LiveEncode, machine_choices
 from .plan import Planner
 from .shared_detectors import LARGEST_BATCH, DetectorPool
 
@@ -47,7 +48,7 @@ TABLE = (
                   integer(1, LARGEST_BATCH)),
     CommandOption("detect_window", "time", "to wait for other graphs' frames (20ms)", ANYWHERE, positive_duration),
     CommandOption("f", "format", "input: libavformat's name; output: the same, segment, or of analytics: jsonl, mqtt, "
-                  "onvif, webvtt, data", FILES),
+                  "onvif, webvtt, data, klv", FILES),
     CommandOption("rtsp_transport", "protocol", "tcp, udp, udp_multicast or http (tcp)", _INPUT,
                   one_of("tcp", "udp", "udp_multicast", "http")),
     CommandOption("timeout", "us", "microseconds without data after which a connection is lost (10000000)", _INPUT,
@@ -64,7 +65,8 @@ TABLE = (
                   specifiers=("v",), aliases=("codec",)),
     CommandOption("q", "0..63", "duoview: quality (24)", _OUTPUT, integer(0, 63)),
     CommandOption("g", "frames", "duoview: from one key frame to the next (50)", _OUTPUT, integer(1, 1 << 20)),
-    CommandOption("machine", "codec", "duoview: neural or inner", _OUTPUT, one_of("neural", "inner")),
+    CommandOption("machine", "codec", "duoview: neural, inner, or auto, by what was measured with the profile", _OUTPUT,
+                  one_of(*MACHINES, "auto")),
     CommandOption("profile", "name", "duoview: bundled profile or folder", _OUTPUT),
     CommandOption("segment_time", "time", "copy: segments of this length, FOLDER/NAME as the output (60)", _OUTPUT,
                   positive_duration),
@@ -130,6 +132,9 @@ def run_line(line: CommandLine) -> int:
         for graph in plan.graphs:
             graph.graph.close()
         raise
+    for graph in plan.graphs:
+        for choice in machine_choices(graph.graph):
+            console.info(choice)
     progress = Progress(console, url=line.globals.get("progress"), stats=stats_wanted(line))
     with Interrupt() as interrupt:
         try:

@@ -24,6 +24,7 @@ from pydantic import (
 from duoview.pipelines.retention.archive import Kind
 from duoview.pipelines.segment_file import FORMATS
 from duoview.pipelines.unit_recorder import UNIT_FORMATS
+from duoview.plugins.analytics import SINKS
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _MULTIPLES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -137,8 +138,14 @@ class Analytics(Section):
     """What was found in frames, written down."""
 
     url: SecretStr = Field(description="a file (.jsonl, .xml, .vtt, .ts, .mp4) or mqtt://user:password@host:port")
-    format: Literal["jsonl", "mqtt", "onvif", "webvtt", "data"] | None = Field(
+    format: Literal["jsonl", "mqtt", "onvif", "webvtt", "data", "klv"] | None = Field(
         None, description="where the name does not tell it")
+
+    @field_validator("format")
+    @classmethod
+    def _is_a_sink(cls, value: str | None) -> str | None:
+        assert value is None or value in SINKS  # the literal above and the sinks' names are one
+        return value
 
 
 class Encode(Section):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from duoview.errors import Error
+from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.console import Console
 from duoview.pipelines.errors import MediaError, media_error
 from duoview.pipelines.live_packet import LivePacket
@@ -102,7 +103,7 @@ class Job:
         self._sources = {
             number: LiveSource(item.url, name=item.name, format=item.format, options=item.options, timeout=item.timeout,
                                mode=item.mode, frames=number in decoded, packets=number in copied,
-                               audio=number in audio)
+                               audio=number in audio, reconnect=Backoff().within(item.timeout[1]))
             for number, item in enumerate(plan.inputs) if number in decoded | copied}
         unread = [item.name for number, item in enumerate(plan.inputs) if number not in self._sources]
         for name in unread:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from duoview.plugins.filters.dv_encode import Encode
+from duoview.plugins.graph import Graph
 
 
 class LiveEncode(Encode):
     """Encode frames for machines: every frame becomes an access unit at once, unless latency=full is asked for."""
 
     latency: ClassVar[str] = "zero"
+
+
+def machine_choices(graph: Graph) -> Iterator[str]:
+    """What to tell of the encoders of a graph whose machine codec ``auto`` chose: which, and why."""
+    for flow in graph.flows:
+        if isinstance(flow, Encode) and flow.chosen is not None:
+            yield f"{flow.label}: machine codec {flow.machine}, chosen by auto: {flow.chosen.reason}"

@@ -110,9 +110,9 @@ class DetectionBatcher:
 
     def _run(self, taken: Sequence[_Request]) -> None:
         frames = [frame for request in taken for frame in request.frames]
-        began = time.perf_counter()
         try:
-            found = iter(self._detector(frames))
+            found = (one for at in range(0, len(frames), self._batch)
+                     for one in self._detect(frames[at : at + self._batch]))
             for request in taken:
                 request.found = [next(found) for _ in request.frames]
         except Exception as error:  # noqa: BLE001 - raised again by the thread whose frames caused it
@@ -122,11 +122,16 @@ class DetectionBatcher:
             # One camera's bad frame is not the others' error.
             for request in taken:
                 self._run([request])
-            return
+
+    def _detect(self, frames: Sequence[av.VideoFrame]) -> list[Detections]:
+        """One run of the network; one thread may ask for more frames than a run may have, as both views of a guard."""
+        began = time.perf_counter()
+        found = self._detector(frames)
         self.batches += 1
         self.frames += len(frames)
         self.largest = max(self.largest, len(frames))
         self._observe(len(frames), time.perf_counter() - began)
+        return found
 
 
 class DetectorPool:

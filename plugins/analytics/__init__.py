@@ -9,7 +9,8 @@ from duoview.plugins.analytics.onvif import OnvifSink
 from duoview.plugins.analytics.record import Record
 from duoview.plugins.analytics.sink import Sink
 from duoview.plugins.analytics.sinks import SINKS, open_sink
-from duoview.plugins.analytics.timed_data import KlvSink, TimedDataSink, read_records
+from duoview.plugins.analytics.timed_data import KlvSink, TimedDataSink
+from duoview.plugins.analytics.timed_data_reader import TimedDataReader, read_records
 from duoview.plugins.analytics.webvtt import WebVttSink
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "OnvifSink",
     "Record",
     "Sink",
+    "TimedDataReader",
     "TimedDataSink",
     "WebVttSink",
     "open_sink",

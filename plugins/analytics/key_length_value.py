@@ -3,7 +3,8 @@
 Two sets per frame. The UAS datalink set (MISB ST 0601) with its UTC time stamp and, in it, the VMTI set (ST 0903): the
 objects as targets with boxes, confidences and class names, for tools that know these standards. And a set of our own,
 under a key of SMPTE's experimental range, with the same time stamp and the record as JSON: all that the standards have
-no place for. Readers pass over sets whose key they do not know.
+no place for. A packet may hold anybody's sets: `read_sets` gives all of them as they stand, by key and length alone,
+and only `LocalSet.items` looks into one.
 """
 
 from __future__ import annotations
@@ -38,10 +39,22 @@ _MOST_SETS = 1024  # in a packet
 
 @dataclass(frozen=True)
 class LocalSet:
-    """A local set that was read: its universal key, and the bytes of its items by tag, without the checksum's."""
+    """A set that was read. key: 16 bytes. value: the payload behind the length. data: all of it, from the key on."""
 
     key: bytes
-    items: dict[int, bytes]
+    value: bytes
+    data: bytes
+
+    def items(self) -> dict[int, bytes]:
+        """The bytes of its items by tag, without the checksum's; for sets that end with ST 0601's checksum, as ours do.
+
+        Raises ContainerError where an item is cut off, and where the checksum is another one or missing.
+        """
+        items = dict(read_items(self.value))
+        told = items.pop(CHECKSUM, None)
+        if told is None or int.from_bytes(told, "big") != checksum(self.data[:-2]):
+            raise ContainerError(f"KLV: the checksum of the set {self.key.hex()} is wrong or missing", name="KLV")
+        return items
 
 
 def sets_of(record: Record) -> bytes:
@@ -55,7 +68,7 @@ def sets_of(record: Record) -> bytes:
 
 
 def read_sets(data: bytes) -> Iterator[LocalSet]:
-    """The sets of a packet. Raises ContainerError where one is cut off, or its checksum is another."""
+    """The sets of a packet, of whatever maker. Raises ContainerError where one is cut off or has no universal key."""
     at = 0
     for _ in range(_MOST_SETS):
         if at == len(data):
@@ -68,11 +81,7 @@ def read_sets(data: bytes) -> Iterator[LocalSet]:
         if end > len(data):
             raise ContainerError(f"KLV: byte {at}: a set of {length} bytes, of which {len(data) - begin} are there",
                                  name="KLV")
-        items = dict(read_items(data[begin:end]))
-        told = items.pop(CHECKSUM, None)
-        if told is None or int.from_bytes(told, "big") != checksum(data[at : end - 2]):
-            raise ContainerError(f"KLV: byte {at}: the set's checksum is wrong or missing", name="KLV")
-        yield LocalSet(key, items)
+        yield LocalSet(key, data[begin:end], data[at:end])
         at = end
     raise ContainerError(f"KLV: more than {_MOST_SETS} sets in a packet", name="KLV")
 

@@ -1,14 +1,13 @@
 """Timed data in MPEG-TS and MP4: a stream whose packets are records in JSON, or KLV, beside the pictures or alone.
 
 Each packet is one frame's record, UTF-8 JSON as `Record.to_dict` says, at the frame's own time. MPEG-TS gives such a
-stream a PID of private data (stream type 6), MP4 a timed metadata track; other containers take none.
+stream a PID of private data (stream type 6), MP4 a timed metadata track; other containers take none. What reads them
+back is `timed_data_reader`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFou
 from duoview.plugins.containers.failure import FAILURES, translate
 from duoview.plugins.errors import FrameError
 
-from .key_length_value import DOCUMENT, DUOVIEW_KEY, UAS_KEY, read_sets, sets_of
+from .key_length_value import sets_of
 from .record import AS_ESCAPE, Record
 from .sink import Sink
 
@@ -113,54 +112,6 @@ class KlvSink(TimedDataSink):
 
     def content(self, record: Record) -> bytes:
         return sets_of(record)
-
-
-def read_records(path: str | os.PathLike[str]) -> Iterator[tuple[Fraction, dict[str, Any]]]:
-    """The records of a file, JSON or KLV, each with its time in seconds of the file, in order.
-
-    Raises ContainerFormatError for a file without timed data, ContainerError for data that is no record.
-    """
-    name = str(path)
-    try:
-        opened = av.open(name)
-    except FAILURES as error:
-        raise translate(error, name, "read") from error
-    with opened as container:
-        streams = [stream for stream in container.streams if stream.type == "data"]
-        if not streams:
-            raise ContainerFormatError(f"{name}: it has no stream of timed data", name=name)
-        packets = container.demux(streams[0])
-        while True:
-            try:
-                packet = next(packets, None)
-            except FAILURES as error:
-                raise translate(error, name, "read") from error
-            if packet is None:
-                return
-            if packet.size == 0 or packet.pts is None or packet.time_base is None:
-                continue  # the end of the stream
-            time, data = Fraction(packet.pts) * Fraction(packet.time_base), bytes(packet)
-            for document in _documents(data, f"{name}: the data at {time} s", name):
-                yield time, document
-
-
-def _documents(data: bytes, what: str, name: str) -> Iterator[dict[str, Any]]:
-    """The record of a packet; none in KLV sets of others."""
-    documents = [data]
-    if data.startswith(UAS_KEY[:4]):
-        try:
-            documents = [one.items[DOCUMENT] for one in read_sets(data)
-                         if one.key == DUOVIEW_KEY and DOCUMENT in one.items]
-        except ContainerError as error:
-            raise ContainerError(f"{what}: {error}", name=name) from None
-    for text in documents:
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise ContainerError(f"{what} is no JSON: {error}", name=name) from error
-        if not isinstance(content, dict):
-            raise ContainerError(f"{what} is no record: it is {type(content).__name__}, expected an object", name=name)
-        yield content
 
 
 def _open(target: str | os.PathLike[str]) -> OutputContainer:

@@ -14,6 +14,7 @@ from duoview.encoder import MACHINES, Encoder
 from duoview.errors import LimitError
 from duoview.inner.importance import Region
 from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUND, InnerSettings
+from duoview.machine_choice import MachineChoice, OperatingPoint, decide
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -24,10 +25,16 @@ from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TI
 UNKNOWN_RATE = Fraction(25)
 _OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "b", "maxrate", "bufsize", "scale", "simplify", "roi",
              "background")
+# Of them those that say how an encoder is used, whichever it is.
+_OF_EITHER = ("latency",)
 
 
 class Encode(Stage):
-    """Encode frames for machines: one access unit a frame, by our networks or by a standard codec inside."""
+    """Encode frames for machines: one access unit a frame, by our networks or by a standard codec inside.
+
+    Attributes:
+        machine: the codec, neural or inner. chosen: why, where it was left to machine=auto; else None.
+    """
 
     name = "dv_encode"
     latency: ClassVar[str] = "full"  # what auto is
@@ -43,7 +50,8 @@ class Encode(Stage):
         profile: str = option("s", help="bundled profile or a folder with profile.json")
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
         threads: int = option(0, min=0, max=1024, help="threads of the networks or the inner codec, 0 for one per core")
-        machine: str = option("neural", choices=MACHINES, help="codec of the machine layer; inner: a standard one")
+        machine: str = option("neural", choices=(*MACHINES, "auto"), help="codec of the machine layer; inner: a "
+                             "standard one; auto: by what was measured with the profile")
         codec: str = option("hevc", choices=tuple(CODEC_NAMES), help="inner: the standard codec")
         encoder: str = option("", help="inner: libavcodec's encoder; software where none is named")
         preset: str = option("", help="inner: the encoder's own preset")
@@ -67,6 +75,8 @@ class Encode(Stage):
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
+        self.chosen: MachineChoice | None = self._choice() if self.options.machine == "auto" else None
+        self.machine: str = self.options.machine if self.chosen is None else self.chosen.machine
         self._inner_settings()  # what cannot be is told before the first frame
         self._texture_settings()
         self.encoder: Encoder | None = None
@@ -85,38 +95,53 @@ class Encode(Stage):
                 device=options.device,
                 threads=options.threads,
                 sample_aspect=link.sample_aspect,
-                machine=options.machine,
+                machine=self.machine,
                 inner=self._inner_settings(),
                 texture=self._texture_settings(),
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
+
+    def _choice(self) -> MachineChoice:
+        options = self.options
+        inner = [name for name in _OF_INNER if name not in _OF_EITHER and self._is_given(name)]
+        point = OperatingPoint(options.q, self._latency, options.gop == 1)
+        return decide(options.profile, point, texture="texture" if Depths.parse(options.texture).most() else "",
+                      inner=inner[0] if inner else "")
+
+    def _is_given(self, name: str) -> bool:
+        field = type(self.options).__dataclass_fields__[name]
+        return bool(getattr(self.options, name) != field.default)
+
+    @property
+    def _latency(self) -> str:
+        return self.latency if self.options.latency == "auto" else str(self.options.latency)
 
     def _texture_settings(self) -> TextureSettings | None:
         options = self.options
         depths = Depths.parse(options.texture)
         if not depths.most():
             for field in dataclasses.fields(options):
-                value = getattr(options, field.name)
-                if field.name.startswith("texture_") and value != field.default:
-                    raise LimitError(f"dv_encode: {field.name}={value} belongs to texture; expected texture=1 or more")
+                if field.name.startswith("texture_") and self._is_given(field.name):
+                    raise LimitError(f"dv_encode: {field.name}={getattr(options, field.name)} belongs to texture; "
+                                     "expected texture=1 or more")
             return None
-        if options.machine != "neural":
-            raise LimitError(f"dv_encode: texture={options.texture} belongs to machine=neural, not {options.machine}")
+        if self.machine != "neural":
+            raise LimitError(f"dv_encode: texture={options.texture} belongs to machine=neural, not {self.machine}")
         return TextureSettings(depths, options.texture_frames, options.texture_b, tile_log2=options.texture_tile)
 
     def _inner_settings(self) -> InnerSettings | None:
         options = self.options
-        if options.machine != "inner":
-            for field in dataclasses.fields(options):
-                value = getattr(options, field.name)
-                if field.name in _OF_INNER and value != field.default:
-                    raise LimitError(f"dv_encode: {field.name}={value} belongs to machine=inner, not {options.machine}")
+        if self.machine != "inner":
+            for name in _OF_INNER:
+                if self._is_given(name) and not (self.chosen is not None and name in _OF_EITHER):
+                    raise LimitError(f"dv_encode: {name}={getattr(options, name)} belongs to machine=inner, not "
+                                     f"{self.machine}")
             return None
         return InnerSettings(
             codec=options.codec,
             encoder=options.encoder,
             preset=options.preset,
-            latency=self.latency if options.latency == "auto" else options.latency,
+            latency=self._latency,
             b_frames=None if options.bf < 0 else options.bf,
             threads=options.threads,
             bit_rate=options.b,

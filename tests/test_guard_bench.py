@@ -1,0 +1,65 @@
+"""bench.guard: whatever the guard tells of in a picture that something was done to is counted, and as what it is."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from duoview.detections import Detections
+from duoview.verdict import Kind, Tolerance
+
+ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
+BENCH: Any = ACCURACY.module("bench.guard")
+
+Box = tuple[float, float, float, float]
+REMOVED: Box = (100, 100, 140, 180)
+BESIDE: Box = (130, 100, 170, 180)  # overlaps it by a seventh
+FAR: Box = (400, 100, 440, 180)
+SMALL: Box = (110, 120, 130, 140)  # within it
+
+
+def seen(*boxes: Box) -> Detections:
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9), np.zeros(len(boxes), int),
+                      ("person",), "test", 640, 360)
+
+
+def counted(kind: Kind, machine: Sequence[Box], before: Sequence[Box], after: Sequence[Box]) -> tuple[int, ...]:
+    """found, touching, wrong_kind, elsewhere of one trial at REMOVED."""
+    trial = BENCH.Trial(kind, "person", 0.9, 80, (seen(*machine), seen(*before)), seen(*after), REMOVED)
+    rates = BENCH.rates([trial], Tolerance())
+    return rates.found, rates.touching, rates.wrong_kind, rates.elsewhere
+
+
+@pytest.mark.parametrize(("after", "expected"), [
+    ((BESIDE, FAR), (1, 0, 0, 0)),
+    ((REMOVED, BESIDE, FAR), (0, 0, 0, 0)),
+    ((FAR,), (1, 1, 0, 0)),
+    ((BESIDE,), (1, 0, 0, 1)),
+    ((BESIDE, FAR, SMALL), (1, 0, 1, 0)),
+    ((BESIDE, FAR, (10, 10, 50, 50)), (1, 0, 0, 1)),
+])
+def test_alarms_in_a_picture_that_an_object_was_removed_from(after: Sequence[Box], expected: tuple[int, ...]) -> None:
+    whole = (REMOVED, BESIDE, FAR)
+    assert counted(Kind.LOST, whole, whole, after) == expected
+
+
+def test_what_is_invented_where_an_object_was_removed_is_a_false_alarm() -> None:
+    assert counted(Kind.LOST, (REMOVED,), (REMOVED,), (SMALL,)) == (1, 0, 1, 0)
+
+
+def test_what_is_lost_where_an_object_was_planted_is_a_false_alarm() -> None:
+    assert counted(Kind.INVENTED, (BESIDE,), (BESIDE,), (REMOVED,)) == (1, 0, 1, 0)
+
+
+def test_a_part_of_a_planted_object_touches_it_and_is_no_finding() -> None:
+    assert counted(Kind.INVENTED, (), (), (SMALL,)) == (0, 1, 0, 0)
+
+
+def test_what_was_told_of_before_is_no_new_alarm() -> None:
+    assert counted(Kind.LOST, (REMOVED, FAR), (REMOVED, SMALL), (SMALL,)) == (1, 0, 0, 0)
