@@ -85,6 +85,19 @@ def test_units_behind_the_end_of_an_edit_list_are_marked_and_not_shown(edited: P
     assert sum(len(decoder.decode(packet)) for packet in [*packets, None]) == SHOWN
 
 
+def test_hidden_units_that_are_found_in_one_packet_stay_hidden(edited: Path, tmp_path: Path) -> None:
+    path = tmp_path / "merged.mov"
+    content = bytearray(edited.read_bytes())
+    place = content.find(b"stsz") + 16 + 4 * (FRAMES - 2)  # behind version, flags, common size, count
+    sizes = struct.unpack_from(">II", content, place)
+    struct.pack_into(">I", content, place, sum(sizes))
+    path.write_bytes(content)
+    with duoview.open(str(path)) as source:
+        packets = list(source.demux())
+    assert [packet.size for packet in packets[SHOWN:FRAMES]] == [*sizes]
+    assert [is_discarded(packet) for packet in packets[:FRAMES]] == [False] * SHOWN + [True] * (FRAMES - SHOWN)
+
+
 def test_what_a_packet_carries_stays_beside_the_mark(edited: Path) -> None:
     with av.open(str(edited)) as container:
         packet = [one for one in container.demux() if one.size][-1]

@@ -315,16 +315,11 @@ class Demuxer:
         for count, (begin, end) in enumerate(found):
             ahead, content = count * (unit.duration or 0), data[begin:end]
             inner = header_of(content)
-            self._ready.append(
-                unit_packet(
-                    content,
-                    pts=unit.pts + ahead if unit.pts is not None else None,
-                    dts=unit.dts + ahead if unit.dts is not None else None,
-                    duration=unit.duration or 0,
-                    time_base=self._time_base,
-                    key=inner is not None and inner.key,
-                )
-            )
+            one = with_payload(unit, content)
+            one.pts = unit.pts + ahead if unit.pts is not None else None
+            one.dts = unit.dts + ahead if unit.dts is not None else None
+            one.is_keyframe = inner is not None and inner.key
+            self._ready.append(one)
         return True
 
     def _plain(self, packet: av.Packet[Any], header: UnitHeader | None) -> av.Packet[Any]:
