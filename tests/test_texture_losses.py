@@ -13,12 +13,16 @@ import numpy as np
 import pytest
 
 from duoview import BitstreamError, Depths, Profile, TextureSettings
-from duoview.access_unit import AccessUnit, Damage, Section, SectionType
+from duoview.access_unit import AccessUnit, Damage, Section, SectionType, serialize
 from duoview.backends import CpuBackend
+from duoview.texture.chain import Mask
 from duoview.texture.decoder import TextureDecoder
+from duoview.texture.depths import write_map
 from duoview.texture.geometry import sub_index
-from duoview.texture.section import SectionHead
+from duoview.texture.prior import Nodes
+from duoview.texture.section import SectionHead, positions_of, write_section
 
+REFERENCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "texture_reference.py")))
 STREAM = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "golden" / "texture_stream.py")))
 FILES = STREAM.FILES
 ALL = TextureSettings(Depths(4), frames="all", tile_log2=8)
@@ -157,3 +161,66 @@ def test_palettes_and_depth_map_of_p_units_are_skipped(profile: Profile) -> None
     plain = decoded(profile, units[:2], frames)
     assert found.faults == [] and len(found.palettes) == len(plain.palettes)
     assert all(np.array_equal(a.nodes, b.nodes) for a, b in zip(found.states, plain.states, strict=True))
+
+
+# ---- sections that break one rule and no other, in both decoders
+
+
+def referred(profile: Profile, units: Iterable[AccessUnit], frames: Iterable[Any]) -> Any:
+    """The second decoder, given these units."""
+    reference = REFERENCE.Reference(profile.folder)
+    for unit, frame in zip(units, frames, strict=True):
+        reference.unit(serialize(unit), frame.decoded, frame.moved)
+    return reference
+
+
+def keeping(profile: Profile, block: tuple[int, int]) -> tuple[list[AccessUnit], list[Any], Nodes]:
+    """A key unit, and one that keeps that block's nodes of depth 1 and codes those of the others; its nodes."""
+    moving = motion(2, (1,))
+    frames = list(STREAM.frames_of(moving))
+    units = STREAM.encode(profile, moving, ALL)
+    decoder = decoded(profile, units[:1], frames[:1])
+    (state,) = decoder.states
+    state.forget(frames[1].moved)
+    blocks = np.zeros((STREAM.ROWS // 8, STREAM.COLUMNS // 8), np.bool_)
+    blocks[block] = True
+    held: Mask = positions_of(blocks)
+    # Nodes that nobody knows would be 0 for a decoder that let them be kept.
+    nodes = np.where(held, np.where(state.known, state.ancestors(1), 0), 1 - state.ancestors(1)).astype(np.uint8)
+    context = decoder.prior.frame(None, held.shape, frames[1].q, False).of(state.tile.area)
+    payload = write_section(decoder.prior, context, state, np.zeros_like(nodes), nodes, 1,
+                            SectionHead(len(decoder.palettes) > 1, 1), held)
+    section = Section(SectionType.TEXTURE, sub_index(1, 0), payload)
+    unit = without_texture(units[1])
+    return [units[0], dataclasses.replace(unit, sections=(*unit.sections, section))], frames, nodes
+
+
+def test_a_block_that_the_machine_layer_moved_cannot_be_kept(profile: Profile) -> None:
+    units, frames, _ = keeping(profile, (0, 0))
+    assert frames[1].moved[:8, :8].any()
+    refused = decoded(profile, units, frames)
+    assert [state.depth for state in refused.states] == [0]
+    assert len(refused.faults) == 1 and "keeps nodes that nobody knows" in refused.faults[0]
+    assert [tile.depth for tile in referred(profile, units, frames).tiles] == [0]
+
+
+def test_a_block_that_did_not_move_can_be_kept_beside_one_that_did(profile: Profile) -> None:
+    units, frames, nodes = keeping(profile, (1, 1))
+    assert frames[1].moved.any() and not frames[1].moved[8:16, 8:16].any()
+    found, reference = decoded(profile, units, frames), referred(profile, units, frames)
+    assert found.faults == [] and found.states[0].depth == reference.tiles[0].depth == 1
+    assert np.array_equal(found.states[0].nodes, nodes) and np.array_equal(reference.tiles[0].nodes, nodes)
+
+
+def test_sections_deeper_than_the_depth_map_are_refused(profile: Profile, key_unit: AccessUnit) -> None:
+    depths, frames = [4, 2, 4, 1, 0, 3], [next(STREAM.machine_frames("all"))]
+    unit = dataclasses.replace(key_unit, sections=tuple(
+        dataclasses.replace(s, payload=write_map(depths)) if s.type == SectionType.DEPTH_MAP else s
+        for s in key_unit.sections))
+    whole, found, reference = of_key_unit(profile, key_unit), of_key_unit(profile, unit), referred(
+        profile, [unit], frames)
+    assert {state.depth for state in whole.states} == {4}
+    assert [state.depth for state in found.states] == [tile.depth for tile in reference.tiles] == depths
+    assert sum("deeper than" in fault for fault in found.faults) == len(found.faults) == 4
+    for true, one, other in zip(whole.states, found.states, reference.tiles, strict=True):
+        assert np.array_equal(one.nodes, true.ancestors(one.depth)) and np.array_equal(one.nodes, other.nodes)
