@@ -101,6 +101,9 @@ def test_the_golden_streams_hold_every_option() -> None:
     assert all(unit.key for unit, _ in heads("key"))
     kinds = {section.type for name in STREAM.NAMES for unit in map(parse, units_of(name)) for section in unit.sections}
     assert kinds >= {SectionType.PALETTE, SectionType.TEXTURE, SectionType.DEPTH_MAP}
+    steady = [{section.type: section.payload for section in parse(data).sections} for data in units_of("steady")][2:]
+    assert all(unit[SectionType.MACHINE] == b"" and SectionType.TEXTURE in unit for unit in steady)
+    assert [unit.get(SectionType.QUALITY) for unit in steady] == [bytes((34,)), None]
     assert next(one["map"] for one in TOLD["given"]) == [3, 1, 3, 3, 0, 3]
     assert len(set(TOLD["rate"][0]["map"])) > 1 and max(TOLD["cut_depth"][0]["map"]) == 1
     assert [len(TOLD[name][0]["depths"]) for name in ("wide", "refreshed", "all")] == [1, 2, 6]

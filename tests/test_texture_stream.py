@@ -334,6 +334,25 @@ def test_another_quality_in_mid_stream_refreshes_the_chain(profile: Profile) -> 
     assert heads and all(heads)
 
 
+def test_another_quality_holds_for_texture_where_the_machine_layer_codes_nothing(profile: Profile) -> None:
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=GOP, profile=profile, threads=1, texture=settings_for("all"))
+    units = [parse(bytes(packet)) for packet in encoder.encode(frame(0, still=True))]
+    encoder.q = 45
+    units += [parse(bytes(packet)) for packet in encoder.encode(frame(1, still=True))]
+    assert {SectionType.QUALITY, SectionType.TEXTURE} <= {section.type for section in units[1].sections}
+    found = []
+    for machine in (units[1].payload(SectionType.MACHINE), b""):
+        assert machine is not None
+        sections = tuple(dataclasses.replace(section, payload=machine) if section.type == SectionType.MACHINE else
+                         section for section in units[1].sections)
+        decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
+        for unit in (units[0], dataclasses.replace(units[1], sections=sections)):
+            decoder.decode(serialize(unit))
+        assert decoder._texture is not None
+        found.append([(state.depth, state.nodes.tobytes()) for state in decoder._texture.states])
+    assert found[0] == found[1] and {depth for depth, _ in found[0]} == {DEPTH}
+
+
 def test_a_frame_of_another_size_starts_with_its_own_tiles(profile: Profile) -> None:
     encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, profile=profile, threads=1, texture=settings_for("all"))
     small = av.VideoFrame.from_ndarray(np.ascontiguousarray(PHOTOGRAPH[:40, :70]), format="rgb24")

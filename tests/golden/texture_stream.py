@@ -53,6 +53,9 @@ def _moving(*q: int) -> Motion:
 
 #: A tile that is left alone for more units than fit into the head of a section.
 _QUIET = Motion(frozenset((0,)), {n: (slice(2, 6), slice(2, 8)) for n in (1, 65, 66)}, (22,) * 67)
+#: From frame 2 on the machine layer codes nothing, and its quality is another one.
+_STEADY = Motion(frozenset((0,)), {n: (slice(2, 6), slice(2, 8)) for n in (1, 2, 3)}, (22, 22, 34, 34),
+                 frozenset((2, 3)))
 _ALL = TextureSettings(Depths(4), frames="all", tile_log2=3)
 #: By name: what is coded, and how. What the others are made of is in ``stream``.
 ENCODED = {
@@ -64,6 +67,7 @@ ENCODED = {
     "rate": (_moving(22, 22, 22, 22), TextureSettings(Depths(4), frames="all", bit_rate=60_000, tile_log2=3)),
     "refreshed": (_moving(22, 22, 34, 34), TextureSettings(Depths(4), frames="all", tile_log2=4)),
     "quiet": (_QUIET, TextureSettings(Depths(2), frames="all", tile_log2=4)),
+    "steady": (_STEADY, TextureSettings(Depths(3), frames="all", tile_log2=4)),
 }
 #: Made of the stream "all".
 MADE = ("cut_depth", "cut_tiles", "lost", "damaged", "wrong", "short")
