@@ -12,7 +12,9 @@ import av
 class UnitOrigin:
     """In ``packet.opaque``. discard: decode the unit, show nothing of it (PyAV's ``is_discard`` cannot be set).
 
-    ``carried`` is what stood there before.
+    ``carried`` is what stood there before: an object of your own. Who gives a unit one puts it there, as
+    ``packet.opaque = UnitOrigin(is_discarded(packet), carried=mine)``; in its place it would take the mark away. What
+    makes a packet with other bytes or times wraps an object that stands alone.
     """
 
     discard: bool

@@ -65,7 +65,10 @@ class LivePacket:
 
 
 def detached(packet: av.Packet[Any], pts: int, dts: int, data: bytes | None = None) -> av.Packet[Any]:
-    """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload."""
+    """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload.
+
+    An object in its opaque is in that of the copy's UnitOrigin, as ``carried``.
+    """
     copy = with_payload(packet, bytes(packet) if data is None else data)
     copy.pts, copy.dts = pts, dts
     return copy

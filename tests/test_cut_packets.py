@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import duoview
-from duoview import Decoder, Encoder
+from duoview import Decoder, Encoder, UnitOrigin
 from duoview.pipelines.command import main
+from duoview.pipelines.live_packet import detached
 from duoview.plugins.containers.packet import with_payload
-from duoview.unit_origin import UnitOrigin, is_discarded
+from duoview.unit_origin import is_discarded
 
 FRAMES, SHOWN = 6, 4
 
@@ -96,6 +97,26 @@ def test_hidden_units_that_are_found_in_one_packet_stay_hidden(edited: Path, tmp
         packets = list(source.demux())
     assert [packet.size for packet in packets[SHOWN:FRAMES]] == [*sizes]
     assert [is_discarded(packet) for packet in packets[:FRAMES]] == [False] * SHOWN + [True] * (FRAMES - SHOWN)
+
+
+def test_a_unit_with_an_object_of_ones_own_in_its_origin_stays_hidden() -> None:
+    encoder = Encoder(64, 64, rate=25, gop=2, profile="s", threads=1)
+    decoder = Decoder(threads=1)
+    shown = []
+    for number in range(2):
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 90 * number, np.uint8), format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, 25)
+        (packet,) = encoder.encode(frame)
+        packet.opaque = UnitOrigin(number == 0, carried="mine")
+        shown += [one.pts for one in decoder.decode(packet)]
+        assert packet.opaque.carried == "mine"
+    assert shown == [1]
+
+
+def test_a_live_packet_that_gets_other_times_wraps_what_it_carries() -> None:
+    packet: av.Packet = av.Packet(b"one")
+    packet.time_base, packet.pts, packet.dts, packet.opaque = Fraction(1, 25), 3, 3, "mine"
+    assert detached(packet, 7, 6).opaque == UnitOrigin(discard=False, carried="mine")
 
 
 def test_what_a_packet_carries_stays_beside_the_mark(edited: Path) -> None:

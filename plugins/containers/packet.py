@@ -40,7 +40,7 @@ def with_payload(packet: av.Packet[Any], data: bytes | av.Packet[Any]) -> av.Pac
     """A packet around `data` (not copied) with all that `packet` says: times, flags, side data, opaque.
 
     It refers to no stream. That it is to be discarded, which PyAV lets nobody set, is in its UnitOrigin, and so is what
-    was in the opaque of `packet`.
+    was in the opaque of `packet`, as `carried`: a user's own object too.
     """
     copy = unit_packet(data, pts=packet.pts, dts=packet.dts, duration=packet.duration or 0,
                        time_base=Fraction(packet.time_base), key=packet.is_keyframe)
