@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from skimage import data as pictures
 
@@ -30,6 +30,8 @@ STREAM = SimpleNamespace(**runpy.run_path(str(HERE / "golden" / "texture_stream.
 REFERENCE = SimpleNamespace(**runpy.run_path(str(HERE / "texture_reference.py")))
 FILES = STREAM.FILES
 TILES = 2
+#: Without shrinking and explaining: every example decodes whole streams, and a failure would take minutes.
+PHASES = (Phase.explicit, Phase.generate)
 #: Two blocks of the first tile and one of the second move, one at a time: what the others keep must be theirs. Where
 #: the machine layer codes nothing, it forgets nothing either: there the chain alone tells of what was lost.
 _A, _B, _C = (slice(0, 8), slice(0, 8)), (slice(8, 16), slice(0, 8)), (slice(3, 14), slice(17, 22))
@@ -80,7 +82,7 @@ def subset(units: Sequence[AccessUnit], seed: int, share: float) -> list[AccessU
         for unit in units]
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 @given(other=depths, tiles=st.dictionaries(st.integers(0, TILES - 1), depths), seed=seeds,
        share=st.sampled_from([0, 0.05, 0.3]), fill=st.sampled_from(["mean", "sample"]))
 def test_a_cut_of_any_subset_decodes_as_the_subset_at_most_that_deep(
@@ -98,7 +100,7 @@ def test_a_cut_of_any_subset_decodes_as_the_subset_at_most_that_deep(
     assert States(profile, fill=fill).after(cut) == States(profile, fill=fill, limit=limit).after(left)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 @given(seed=seeds, share=st.sampled_from([0.02, 0.1, 0.5]))
 def test_any_subset_of_sections_gives_true_nodes_or_none_at_all(
         profile: Profile, units: list[AccessUnit], seed: int, share: float) -> None:
@@ -133,7 +135,7 @@ def altered(units: Sequence[AccessUnit], draw: st.DataObject) -> list[AccessUnit
     return [dataclasses.replace(unit, sections=tuple(sections)) for unit, sections in zip(units, found, strict=True)]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, phases=PHASES)
 @given(draw=st.data(), seed=seeds, share=st.sampled_from([0, 0.05]))
 def test_both_decoders_make_the_same_of_sections_that_somebody_else_wrote(
         profile: Profile, units: list[AccessUnit], draw: st.DataObject, seed: int, share: float) -> None:
@@ -147,7 +149,7 @@ def test_both_decoders_make_the_same_of_sections_that_somebody_else_wrote(
     assert all(np.array_equal(a, b) for a, b in zip(nodes, reference.palettes, strict=True))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, phases=PHASES)
 @given(draw=st.data())
 def test_sections_that_somebody_else_wrote_reach_no_other_tile(
         profile: Profile, units: list[AccessUnit], draw: st.DataObject) -> None:
@@ -194,7 +196,7 @@ def shown(decoder: Decoder, units: Sequence[bytes]) -> list[bytes]:
     return [one.to_ndarray().tobytes() for unit in units for one in decoder.decode(unit)]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, phases=PHASES)
 @given(draw=st.data(), repaired=st.booleans())
 def test_no_bits_of_texture_sections_reach_the_machine_view_or_stop_a_decoder(
         decoders: dict[str, Decoder], stream: list[bytes], draw: st.DataObject, repaired: bool) -> None:

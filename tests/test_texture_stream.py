@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
@@ -41,6 +41,8 @@ FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_p
 DEPTH = FILES.DEPTH
 WIDTH, HEIGHT, GOP = 150, 100, 5
 PHOTOGRAPH = data.astronaut()
+#: Without shrinking and explaining: every example decodes whole streams, and a failure would take minutes.
+PHASES = (Phase.explicit, Phase.generate)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_tiles_are_cut_each_for_itself(profile: Profile, streams: dict[str, list
                 pictures(profile, streams["all"], texture=depths, fill=fill))
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30), depth=st.integers(1, DEPTH), fill=st.sampled_from(["mean", "sample"]))
 def test_a_cut_equals_a_limit_where_sections_are_lost_too(
         profile: Profile, streams: dict[str, list[bytes]], seed: int, depth: int, fill: str) -> None:
@@ -194,7 +196,7 @@ def test_the_last_units_byte_may_be_missing_from_anywhere_in_its_texture(
 
 
 @pytest.mark.parametrize("frames", ["key", "all"])
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_any_subset_of_sections_gives_true_nodes_or_none(
         profile: Profile, streams: dict[str, list[bytes]], frames: str, seed: int) -> None:
@@ -223,7 +225,7 @@ def reachable(unit: AccessUnit, tile: int) -> int:
     return depth
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_a_key_unit_decodes_every_tile_as_deep_as_its_sections_reach(
         profile: Profile, streams: dict[str, list[bytes]], seed: int) -> None:
@@ -241,7 +243,7 @@ def with_payload(unit: AccessUnit, wanted: Section, payload: bytes) -> AccessUni
         dataclasses.replace(section, payload=payload) if section is wanted else section for section in unit.sections))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_sections_with_wrong_contents_never_reach_another_tile_or_the_machine_view(
         profile: Profile, streams: dict[str, list[bytes]], seed: int) -> None:
