@@ -122,11 +122,11 @@ class _Cutting:
             data = bytes(packet)
             self.before += len(data)
             cut = with_payload(packet, self._cut(data))
-            self.hidden += is_discarded(packet)
             sequence = self.cutter.sequence
             if sequence is None:
                 self.console.warning(f"{self.name}: an access unit before the first key unit is left out")
                 continue
+            self.hidden += is_discarded(packet)
             self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
                                         width=sequence.width, height=sequence.height))
 

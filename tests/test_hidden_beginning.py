@@ -139,6 +139,20 @@ def test_probe_tells_the_time_of_the_first_unit_that_is_shown(hidden: Path) -> N
     assert (report["start_time"], report["duration"], report["units"]) == (0.0, float(SHOWN / RATE), COUNT)
 
 
+def test_cut_tells_of_no_hidden_unit_that_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, target = tmp_path / "damaged.mov", tmp_path / "cut.nut"
+    write(path, Encoder(64, 64, rate=RATE, gop=4, profile="s", threads=1))
+    with duoview.open(str(path)) as source:
+        first = bytes(next(source.demux()))
+    content = path.read_bytes()
+    assert content.count(first) == 1
+    path.write_bytes(content.replace(first, bytes(len(first))))
+    hide(path)
+    assert main(["cut", "-layers", "machine", "-i", str(path), str(target)]) == 0
+    told = capsys.readouterr().err
+    assert "before the first key unit is left out" in told and "keeps from being shown" not in told
+
+
 def test_time_without_a_picture_before_them_moves_the_start(hidden: Path, tmp_path: Path) -> None:
     path = tmp_path / "empty.mov"
     write(path, Encoder(64, 64, rate=RATE, gop=COUNT, profile="s", threads=1))
