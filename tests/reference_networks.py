@@ -63,7 +63,10 @@ def convolve(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any], groups: 
     """Pointwise or depthwise convolution, (1, C, H, W), zeros around."""
     side = weight.shape[2]
     if groups == 1:
+        assert weight.shape[2:] == (1, 1), f"a kernel of {weight.shape[2:]}: expected 1x1 where groups are 1"
         return np.einsum("oi,nihw->nohw", weight[:, :, 0, 0], x) + bias[None, :, None, None]
+    assert groups == x.shape[1] == len(weight) and weight.shape[1] == 1 and weight.shape[3] == side and side % 2, (
+        f"{groups} groups, weights of {weight.shape}: expected depthwise convolution where groups are not 1")
     height, width = x.shape[2:]
     around = np.pad(x, ((0, 0), (0, 0), (side // 2, side // 2), (side // 2, side // 2)))
     total = np.zeros_like(x) + bias[None, :, None, None]

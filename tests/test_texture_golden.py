@@ -131,6 +131,14 @@ def test_what_was_lost_costs_depths_and_leaves_true_nodes_in_the_golden_streams(
     assert less > 3
 
 
+@pytest.mark.parametrize(("weight", "groups"), [
+    ((4, 4, 3, 3), 1), ((4, 2, 3, 3), 2), ((8, 1, 3, 3), 4), ((4, 1, 3, 1), 4)])
+def test_the_second_implementation_refuses_convolutions_that_exact_networks_do_not_have(
+        weight: tuple[int, ...], groups: int) -> None:
+    with pytest.raises(AssertionError, match="expected"):
+        REFERENCE.NETWORKS.convolve(np.zeros((1, 4, 8, 8)), np.zeros(weight), np.zeros(weight[0]), groups)
+
+
 # ---- the second implementation of entropy coding
 
 
