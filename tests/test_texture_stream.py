@@ -283,6 +283,20 @@ def test_damaged_bytes_of_texture_are_named_and_cost_that_depth_of_that_tile(
         Decoder(profile=profile, threads=1, view="texture", strict=True).decode(bytes(unit))
 
 
+@pytest.mark.parametrize("place", [(DEPTH + 1, 0), (1, 999)])
+def test_texture_of_a_depth_or_tile_that_is_not_there_costs_nothing_and_stops_strict_decoders_alone(
+        profile: Profile, streams: dict[str, list[bytes]], place: tuple[int, int]) -> None:
+    unit = parse(streams["key"][0])
+    beside = Section(SectionType.TEXTURE, sub_index(*place), b"\x80")
+    strange = serialize(dataclasses.replace(unit, sections=(*unit.sections, beside)))
+    decoder = Decoder(profile=profile, threads=1, view="texture")
+    (shown,) = decoder.decode(strange)
+    assert decoder.stats.texture_refused == 1
+    assert np.array_equal(picture_of(shown), pictures(profile, streams["key"][:1])[0])
+    with pytest.raises(BitstreamError, match=f"depth {place[0]}, tile {place[1]}"):
+        Decoder(profile=profile, threads=1, view="texture", strict=True).decode(strange)
+
+
 def test_a_lost_palette_costs_its_depth_and_what_is_below(profile: Profile, streams: dict[str, list[bytes]]) -> None:
     unit = parse(streams["key"][0])
     palettes = [section for section in unit.sections if section.type == SectionType.PALETTE]
