@@ -27,6 +27,7 @@ from duoview.findings import FrameFindings, detections_of, events_of
 from duoview.inner import InnerSettings
 from duoview.profile import Profile
 from duoview.texture import Depths, TextureSettings
+from duoview.unit_origin import UnitOrigin
 
 __version__ = version("duoview")
 
@@ -55,6 +56,7 @@ __all__ = [
     "ProfileError",
     "Stage",
     "TextureSettings",
+    "UnitOrigin",
     "detections_of",
     "events_of",
     "open",

@@ -24,6 +24,7 @@ from duoview.profile import Profile
 from duoview.sequence import MachineCodec, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
+from duoview.unit_origin import is_discarded
 
 VIEWS = ("machine", "human", "texture")
 
@@ -120,7 +121,7 @@ class Decoder:
         """The frames that one access unit makes ready; None flushes, gives those that are left, and ends the stream.
 
         discard: decode only what later units refer to and give no frame (a human view then runs no diffusion); holds
-        for packets marked ``is_discard`` too.
+        for packets marked ``is_discard`` too, by themselves or by a UnitOrigin.
 
         Raises ProfileError when the stream needs another profile, LimitError when its pictures are too large or a
         texture view finds no texture layer; damage is concealed (see FrameOrigin) unless ``strict``.
@@ -131,7 +132,7 @@ class Decoder:
             self._closed = True
             self._show_inner(self._player.flush())
             return self._take_ready()
-        discard = discard or (isinstance(packet, av.Packet) and packet.is_discard)
+        discard = discard or (isinstance(packet, av.Packet) and is_discarded(packet))
         try:
             unit = parse(bytes(packet))
             if unit.key:

@@ -7,14 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import av
-
 import duoview
 from duoview.access_unit import parse, serialize
 from duoview.errors import BitstreamError, ContainerError
+from duoview.plugins.containers.packet import with_payload
 from duoview.plugins.links import Link, LinkType
 from duoview.texture import Depths
 from duoview.texture.cutting import TextureCutter
+from duoview.unit_origin import is_discarded
 
 from .console import LEVELS, Console
 from .destination import claim
@@ -92,6 +92,9 @@ def cut(source: FileArguments, target: FileArguments, depths: Depths, console: C
         work = _Cutting(container, output, TextureCutter(depths), console, source.url)
         interrupt = stack.enter_context(Interrupt())
         run_and_finish(lambda: work.run(interrupt), output.close)
+        if work.hidden:
+            console.warning(f"{target.url}: {work.hidden} access units that {source.url} keeps from being shown, as by "
+                            "an edit list, will be shown; the file has no mark for that")
         if not output.packets and not interrupt.requested:
             raise MediaError(f"{source.url}: holds no access unit; expected a stream made by `duoview encode`")
         return CutResult(output.packets, work.before, output.size, interrupt.requested)
@@ -105,6 +108,8 @@ class _Cutting:
         self.container, self.output, self.cutter = container, output, cutter
         self.console, self.name = console, name
         self.before = 0
+        #: Units that the input marks as not to be shown.
+        self.hidden = 0
 
     def run(self, interrupt: Interrupt) -> None:
         """Cut to the end, or to an interrupt."""
@@ -116,11 +121,12 @@ class _Cutting:
                 continue
             data = bytes(packet)
             self.before += len(data)
-            cut = self._packet(packet, self._cut(data))
+            cut = with_payload(packet, self._cut(data))
             sequence = self.cutter.sequence
             if sequence is None:
                 self.console.warning(f"{self.name}: an access unit before the first key unit is left out")
                 continue
+            self.hidden += is_discarded(packet)
             self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
                                         width=sequence.width, height=sequence.height))
 
@@ -130,14 +136,6 @@ class _Cutting:
         except BitstreamError as error:
             self.console.warning(f"{self.name}: an access unit is damaged and stays as it is: {error}")
             return data
-
-    @staticmethod
-    def _packet(like: Any, data: bytes) -> av.Packet:
-        packet = av.Packet(data)
-        packet.time_base = like.time_base
-        packet.pts, packet.dts, packet.duration = like.pts, like.dts, like.duration
-        packet.is_keyframe = like.is_keyframe
-        return packet
 
     def _packets(self) -> Iterator[Any]:
         packets = self.container.demux(*self.container.other_streams)

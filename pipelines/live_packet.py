@@ -8,6 +8,7 @@ from typing import Any
 import av
 
 from duoview.findings import FrameFindings
+from duoview.plugins.containers.packet import with_payload
 
 from .stream_layout import StreamInfo, StreamLayout
 
@@ -76,12 +77,10 @@ class Taken:
 
 
 def detached(packet: av.Packet[Any], pts: int, dts: int, data: bytes | None = None) -> av.Packet[Any]:
-    """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload."""
-    copy = av.Packet(bytes(packet) if data is None else data)
-    copy.time_base = packet.time_base
-    copy.pts, copy.dts, copy.duration = pts, dts, packet.duration or 0
-    copy.is_keyframe = packet.is_keyframe
-    copy.is_corrupt = packet.is_corrupt
-    for side_data in packet.iter_sidedata():
-        copy.set_sidedata(side_data)
+    """A copy of a packet that no longer refers to its stream, with other times and, if given, another payload.
+
+    An object in its opaque is in that of the copy's UnitOrigin, as ``carried``.
+    """
+    copy = with_payload(packet, bytes(packet) if data is None else data)
+    copy.pts, copy.dts = pts, dts
     return copy

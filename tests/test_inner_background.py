@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import struct
 import time
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -27,6 +28,7 @@ from duoview.inner.standard import StandardEncoder
 from duoview.kernels import crc32c
 from duoview.picture import PictureReader
 from duoview.pipelines.command import main
+from duoview.unit_origin import is_discarded
 
 WIDTH, HEIGHT, COUNT, GOP = 192, 128, 36, 9
 RATE = Fraction(10)
@@ -415,6 +417,33 @@ def test_what_a_seek_lands_on_carries_its_background_and_can_begin_another_file(
         assert len(shown) == COUNT - GOP * int(target / 0.9)
         last = played[COUNT - len(shown) :]
         assert all(np.array_equal(a.to_ndarray(), b.to_ndarray()) for a, b in zip(shown, last, strict=True))
+
+
+def test_a_hidden_key_unit_that_a_seek_gives_its_background_stays_hidden(
+        profile: Profile, watched: list[av.VideoFrame], tmp_path: Path) -> None:
+    path = tmp_path / "edited.mov"
+    packets = encode(encoder_for(profile, b_frames=0), watched)
+    with duoview.open(path, "w") as sink:
+        sink.add_stream(rate=RATE, width=WIDTH, height=HEIGHT, time_base=packets[0].time_base)
+        sink.mux(packets)
+    content = bytearray(path.read_bytes())
+    place = content.find(b"elst") + 8  # behind version and flags
+    ticks = struct.unpack_from(">I", content, content.find(b"mvhd") + 16)[0]
+    scale = struct.unpack_from(">I", content, content.find(b"mdhd") + 16)[0]
+    first = struct.unpack_from(">i", content, place + 8)[0]
+    # Frames 0 to 5, then 20 to 35: those from the key frame 18 on are there for frame 20.
+    edits = (6 * ticks // 10, first, 1 << 16, 16 * ticks // 10, first + 2 * scale, 1 << 16)
+    content[place : place + 16] = struct.pack(">IIiIIiI", 2, *edits)
+    for box in (b"elst", b"edts", b"trak", b"moov"):
+        size = content.rfind(box, 0, place) - 4
+        struct.pack_into(">I", content, size, struct.unpack_from(">I", content, size)[0] + 12)
+    path.write_bytes(content)
+    with duoview.open(path) as source:
+        assert (source.seek(0.7) or 0) * source.stream.time_base == Fraction(4, 10)
+        found = list(source.demux())
+    assert parse(bytes(found[0])).payload(SectionType.BACKGROUND) is not None and found[0].is_keyframe
+    assert [is_discarded(packet) for packet in found] == [True, True] + [False] * 16
+    assert len(decode(profile, found)[1]) == 16
 
 
 @pytest.mark.parametrize("late", [-2, 0, 2])

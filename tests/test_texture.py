@@ -160,7 +160,7 @@ def test_palettes_adapt_to_content_that_is_not_theirs_and_only_then() -> None:
 
 def code(prior: Prior, context: FrameContext, state: TileState, leaves: Nodes, refresh: bool = True) -> list[bytes]:
     return [write_section(prior, context, state, ancestors(leaves, DEPTH - depth + 1), ancestors(leaves, DEPTH - depth),
-                          depth, SectionHead(refresh, False, 0), None) for depth in range(1, DEPTH + 1)]
+                          depth, SectionHead(False, 0 if refresh else 1), None) for depth in range(1, DEPTH + 1)]
 
 
 def test_nodes_of_every_depth_come_back(prior: Prior) -> None:
@@ -171,7 +171,8 @@ def test_nodes_of_every_depth_come_back(prior: Prior) -> None:
         leaves, part = leaves_of((GROUPS, tile.height, tile.width), tile.number), context.of(tile.area)
         nodes: Nodes = np.zeros_like(leaves)
         for depth, payload in enumerate(code(prior, part, state, leaves), 1):
-            nodes, _ = read_section(prior, part, state, nodes, depth, SectionHead.read(payload), payload, None)
+            head, at = SectionHead.read(payload)
+            nodes, _ = read_section(prior, part, state, nodes, depth, head, payload[at:], 0, None)
             assert (nodes == leaves >> DEPTH - depth).all()
 
 
@@ -192,9 +193,9 @@ def test_threads_change_no_class(profile: Profile, prior: Prior) -> None:
     grid = Grid(256, 192)
     nodes = ancestors(leaves_of((GROUPS, *grid.shape)), 1)
     nothing = np.zeros(nodes.shape, np.int8)
-    one = prior.classes(context_of(prior, grid), nodes, 3, nothing, nothing, 0)
+    one = prior.at(context_of(prior, grid), nodes, 3, nothing).classes(nothing, 0)
     many = Prior(profile, open_backend("cpu", 3))
-    assert (many.classes(context_of(many, grid), nodes, 3, nothing, nothing, 0) == one).all()
+    assert (many.at(context_of(many, grid), nodes, 3, nothing).classes(nothing, 0) == one).all()
     assert len(np.unique(one)) > 20
 
 
@@ -202,7 +203,7 @@ def test_what_the_frame_before_had_is_context_only_where_it_is_known_and_the_sam
     (tile,) = Grid(64, 64).tiles
     state = TileState(GROUPS, tile, DEPTH)
     leaves = leaves_of((GROUPS, 8, 8))
-    state.take(leaves, DEPTH)
+    state.take(leaves, DEPTH, DEPTH, 0)
     moved = np.zeros((8, 8), np.bool_)
     moved[0] = True
     state.forget(moved)
@@ -222,9 +223,9 @@ def test_a_changed_section_is_refused_or_gives_nodes(prior: Prior, data: st.Data
     at = data.draw(st.integers(0, len(payload) - 1))
     payload[at] ^= data.draw(st.integers(1, 255))
     try:
-        head = SectionHead.read(bytes(payload))
+        head, symbols = SectionHead.read(bytes(payload))
         roots = np.zeros((GROUPS, 8, 8), np.uint8)
-        nodes, _ = read_section(prior, context, state, roots, 1, head, bytes(payload), None)
+        nodes, _ = read_section(prior, context, state, roots, 1, head, bytes(payload[symbols:]), 0, None)
     except BitstreamError:
         return
     assert nodes.max() <= 1

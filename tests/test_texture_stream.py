@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
@@ -41,6 +41,8 @@ FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_p
 DEPTH = FILES.DEPTH
 WIDTH, HEIGHT, GOP = 150, 100, 5
 PHOTOGRAPH = data.astronaut()
+#: Without shrinking and explaining: every example decodes whole streams, and a failure would take minutes.
+PHASES = (Phase.explicit, Phase.generate)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,7 @@ def test_tiles_are_cut_each_for_itself(profile: Profile, streams: dict[str, list
                 pictures(profile, streams["all"], texture=depths, fill=fill))
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30), depth=st.integers(1, DEPTH), fill=st.sampled_from(["mean", "sample"]))
 def test_a_cut_equals_a_limit_where_sections_are_lost_too(
         profile: Profile, streams: dict[str, list[bytes]], seed: int, depth: int, fill: str) -> None:
@@ -194,7 +196,7 @@ def test_the_last_units_byte_may_be_missing_from_anywhere_in_its_texture(
 
 
 @pytest.mark.parametrize("frames", ["key", "all"])
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_any_subset_of_sections_gives_true_nodes_or_none(
         profile: Profile, streams: dict[str, list[bytes]], frames: str, seed: int) -> None:
@@ -223,7 +225,7 @@ def reachable(unit: AccessUnit, tile: int) -> int:
     return depth
 
 
-@settings(max_examples=6)
+@settings(max_examples=6, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_a_key_unit_decodes_every_tile_as_deep_as_its_sections_reach(
         profile: Profile, streams: dict[str, list[bytes]], seed: int) -> None:
@@ -241,7 +243,7 @@ def with_payload(unit: AccessUnit, wanted: Section, payload: bytes) -> AccessUni
         dataclasses.replace(section, payload=payload) if section is wanted else section for section in unit.sections))
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, phases=PHASES)
 @given(seed=st.integers(0, 1 << 30))
 def test_sections_with_wrong_contents_never_reach_another_tile_or_the_machine_view(
         profile: Profile, streams: dict[str, list[bytes]], seed: int) -> None:
@@ -279,6 +281,20 @@ def test_damaged_bytes_of_texture_are_named_and_cost_that_depth_of_that_tile(
     assert same([picture_of(shown)], pictures(profile, [streams["key"][0]], texture=limit))
     with pytest.raises(BitstreamError):
         Decoder(profile=profile, threads=1, view="texture", strict=True).decode(bytes(unit))
+
+
+@pytest.mark.parametrize("place", [(DEPTH + 1, 0), (1, 999)])
+def test_texture_of_a_depth_or_tile_that_is_not_there_costs_nothing_and_stops_strict_decoders_alone(
+        profile: Profile, streams: dict[str, list[bytes]], place: tuple[int, int]) -> None:
+    unit = parse(streams["key"][0])
+    beside = Section(SectionType.TEXTURE, sub_index(*place), b"\x80")
+    strange = serialize(dataclasses.replace(unit, sections=(*unit.sections, beside)))
+    decoder = Decoder(profile=profile, threads=1, view="texture")
+    (shown,) = decoder.decode(strange)
+    assert decoder.stats.texture_refused == 1
+    assert np.array_equal(picture_of(shown), pictures(profile, streams["key"][:1])[0])
+    with pytest.raises(BitstreamError, match=f"depth {place[0]}, tile {place[1]}"):
+        Decoder(profile=profile, threads=1, view="texture", strict=True).decode(strange)
 
 
 def test_a_lost_palette_costs_its_depth_and_what_is_below(profile: Profile, streams: dict[str, list[bytes]]) -> None:
@@ -332,6 +348,25 @@ def test_another_quality_in_mid_stream_refreshes_the_chain(profile: Profile) -> 
     assert sum(len(decoder.decode(unit)) for unit in units) == 5
     heads = [section.payload[0] >> 7 for section in parse(units[3]).sections if section.type == SectionType.TEXTURE]
     assert heads and all(heads)
+
+
+def test_another_quality_holds_for_texture_where_the_machine_layer_codes_nothing(profile: Profile) -> None:
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=GOP, profile=profile, threads=1, texture=settings_for("all"))
+    units = [parse(bytes(packet)) for packet in encoder.encode(frame(0, still=True))]
+    encoder.q = 45
+    units += [parse(bytes(packet)) for packet in encoder.encode(frame(1, still=True))]
+    assert {SectionType.QUALITY, SectionType.TEXTURE} <= {section.type for section in units[1].sections}
+    found = []
+    for machine in (units[1].payload(SectionType.MACHINE), b""):
+        assert machine is not None
+        sections = tuple(dataclasses.replace(section, payload=machine) if section.type == SectionType.MACHINE else
+                         section for section in units[1].sections)
+        decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
+        for unit in (units[0], dataclasses.replace(units[1], sections=sections)):
+            decoder.decode(serialize(unit))
+        assert decoder._texture is not None
+        found.append([(state.depth, state.nodes.tobytes()) for state in decoder._texture.states])
+    assert found[0] == found[1] and {depth for depth, _ in found[0]} == {DEPTH}
 
 
 def test_a_frame_of_another_size_starts_with_its_own_tiles(profile: Profile) -> None:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from duoview.kernels import rans
 from duoview.texture.palettes import MOST_CHANGE, MOST_SHIFT, Floats, Palettes, write_changes
-from duoview.texture.prior import ancestors
 
 #: Pixels of a latent position.
 _PIXELS = 64
@@ -25,8 +24,9 @@ def adapt(palettes: Palettes, vectors: Floats, q: int, lagrangian: float) -> tup
     deepest = palettes.tables.depth
     scale = palettes.tables.scale[q] * np.sqrt(palettes.tables.error[q])
     payloads: list[bytes] = []
+    sums = _sums(vectors, leaves, 1 << deepest)
     for depth in range(1, deepest + 1):
-        means, counts = _means(vectors, ancestors(leaves, deepest - depth), 1 << depth)
+        means, counts = _means(*sums, 1 << depth)
         apart = np.where(counts[:, :, None] > 0, means - palettes.vectors[depth], 0)
         apart = apart / palettes.tables.step[:, None, None]
         weight = counts[:, :, None] * (palettes.tables.step * scale)[:, None, None] ** 2
@@ -49,17 +49,26 @@ def adapt(palettes: Palettes, vectors: Floats, q: int, lagrangian: float) -> tup
     return palettes, payloads
 
 
-def _means(vectors: Floats, nodes: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Mean vector and number of vectors of every node: (G, count, C / G), (G, count)."""
+def _sums(vectors: Floats, leaves: NDArray[np.uint8], count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Sum and number of the vectors of every leaf: (G, count, C / G), (G, count)."""
     _, groups, channels = vectors.shape
-    means = np.zeros((groups, count, channels))
-    counts = np.zeros((groups, count), np.int64)
+    sums, counts = np.zeros((groups, count, channels)), np.zeros((groups, count), np.int64)
+    by_channel = np.ascontiguousarray(vectors.transpose(1, 2, 0), np.float64)
     for group in range(groups):
-        mine = nodes[:, group]
+        mine = leaves[:, group].astype(np.intp)
         counts[group] = np.bincount(mine, minlength=count)
         for channel in range(channels):
-            means[group, :, channel] = np.bincount(mine, vectors[:, group, channel], count)
-    return means / np.maximum(counts, 1)[:, :, None], counts
+            sums[group, :, channel] = np.bincount(mine, by_channel[group, channel], count)
+    return sums, counts
+
+
+def _means(sums: NDArray[np.float64], counts: NDArray[np.int64], nodes: int
+           ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Mean vector and number of vectors of every one of so many nodes, from what their leaves hold."""
+    groups, _, channels = sums.shape
+    found = counts.reshape(groups, nodes, -1).sum(2)
+    total = sums.reshape(groups, nodes, -1, channels).sum(2)
+    return total / np.maximum(found, 1)[:, :, None], found
 
 
 def _class_of(changes: NDArray[np.int16]) -> int:

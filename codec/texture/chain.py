@@ -29,7 +29,8 @@ class TileState:
     Attributes:
         nodes: (G, h, w), of depth ``depth``; 0 before anything is known.
         known: (h, w), where they still stand for what is seen: not where the machine layer coded something since.
-        links: for every depth, how many sections came since the refresh, counting it; None where the chain is broken.
+        indices: for every depth, the index of the unit of its last section, counted from the key unit; None where the
+            chain is broken.
     """
 
     def __init__(self, groups: int, tile: Tile, deepest: int) -> None:
@@ -37,18 +38,20 @@ class TileState:
         self.nodes: Nodes = np.zeros((groups, tile.height, tile.width), np.uint8)
         self.depth = 0
         self.known: Mask = np.zeros((tile.height, tile.width), np.bool_)
-        self.links: list[int | None] = [None] * (deepest + 1)
+        self.indices: list[int | None] = [None] * (deepest + 1)
 
     def forget(self, moved: Mask) -> None:
         """Positions of the tile where the machine layer coded something, (h, w)."""
         self.known = self.known & ~moved
 
-    def take(self, nodes: Nodes, depth: int) -> None:
-        """The nodes of a frame in which the tile has sections up to ``depth``; deeper chains break."""
+    def take(self, nodes: Nodes, depth: int, reached: int, index: int) -> None:
+        """The nodes, of ``depth``, of unit ``index``, in which the tile has sections up to depth ``reached``.
+
+        Deeper chains break.
+        """
         self.nodes, self.depth = nodes, depth
         self.known = np.full(self.known.shape, depth > 0)
-        for deeper in range(depth + 1, len(self.links)):
-            self.links[deeper] = None
+        self.indices = [index if 1 <= one <= reached else None for one in range(len(self.indices))]
 
     def ancestors(self, depth: int) -> Nodes:
         """Nodes of a depth of at most ``self.depth``."""
@@ -72,8 +75,9 @@ def step(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, choose: 
     first = first_half(*nodes.shape)
     bits = np.zeros(nodes.shape, np.uint8)
     decided = np.zeros(nodes.shape, np.int8)
+    given = prior.at(context, nodes, depth, previous)
     for half, mine in enumerate((first, ~first)):
-        classes = prior.classes(context, nodes, depth, decided, previous, half)
+        classes = given.classes(decided, half)
         if held is not None:
             classes[:, held] = 0
         bits = np.where(mine, choose(classes, mine), bits).astype(np.uint8)

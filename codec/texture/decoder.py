@@ -21,7 +21,7 @@ from duoview.texture.depths import Depths, read_map
 from duoview.texture.geometry import Grid, depth_and_tile, grid_of
 from duoview.texture.palettes import Palettes, read_changes
 from duoview.texture.prior import FrameContext, Prior
-from duoview.texture.section import LINKS, SectionHead, read_section
+from duoview.texture.section import SectionHead, read_section
 
 Floats = NDArray[np.float32]
 #: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
@@ -50,10 +50,11 @@ class TextureDecoder:
         self.limit, self.fill, self.seed = limit or Depths(MAX_DEPTH), fill, seed
         self.tables = self.prior.tables
         self._grid: Grid | None = None
-        # By how many depths of them the group of pictures has changed.
-        self._palettes = [Palettes(self.tables)]
+        #: Those in use, by how many depths of them the group of pictures has changed.
+        self.palettes = [Palettes(self.tables)]
         self.states: list[TileState] = []
-        self._map: list[int] | None = None
+        #: How deep each tile goes at most; None where nothing says.
+        self.depth_map: list[int] | None = None
         self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
         self._latent: Floats | None = None
         #: Of the last unit: what was refused, and why.
@@ -86,28 +87,16 @@ class TextureDecoder:
                 state.forget(machine.moved[state.tile.area])
             # The machine layer knows better there now than what texture said of the frame before.
             self._residual[:, :, machine.moved] = 0
-        lost = {damage.sub_index for damage in unit.damaged if damage.type == SectionType.TEXTURE}
-        payloads: dict[int, dict[int, bytes | None]] = {}
-        for index in lost:
-            depth, tile = depth_and_tile(index or 0)
-            payloads.setdefault(tile, {})[depth] = None
-        for section in unit.sections:
-            if section.type == SectionType.TEXTURE:
-                depth, tile = depth_and_tile(section.sub_index or 0)
-                payloads.setdefault(tile, {})[depth] = section.payload
+        payloads = self._payloads(unit)
         context: FrameContext | None = None
-        for tile in sorted(set(payloads) - set(range(len(self.states)))):
-            self.faults.append(f"texture of tile {tile}, of {len(self.states)} that are there")
         for state in self.states:
-            sent = payloads.get(state.tile.number, {})
-            # What is deeper than the limit is as good as cut, whatever became of it.
-            found = {depth: sent[depth] for depth in sent if 1 <= depth <= self.limit.of(state.tile.number)}
+            found = payloads.get(state.tile.number, {})
             if not found and not (unit.key and self.fill == "sample"):
                 continue
             changed = True
             if context is None:
                 context = self.prior.frame(machine.decoded, self._grid.shape, q, unit.key)
-            self._tile(state, found, context.of(state.tile.area))
+            self._tile(state, found, context.of(state.tile.area), unit.index)
         if changed or self._latent is None:
             self._latent = machine.z_m + self._residual
         return self._latent
@@ -117,27 +106,52 @@ class TextureDecoder:
         assert self._grid is not None
         self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
         self._residual = np.zeros(shape, np.float32)
-        self._palettes, self._map = [Palettes(self.tables)], None
+        self.palettes, self.depth_map = [Palettes(self.tables)], None
+        deepest = min(self.limit.most(), self.tables.depth)
+        for damage in unit.damaged:
+            if damage.type == SectionType.DEPTH_MAP and deepest:
+                self.faults.append(f"depth map: {damage.reason}")
+            elif damage.type == SectionType.PALETTE and 1 <= (damage.sub_index or 0) <= deepest:
+                self.faults.append(f"palette of depth {damage.sub_index}: {damage.reason}")
         coded = unit.payload(SectionType.DEPTH_MAP)
-        try:
-            if coded is not None:
-                self._map = read_map(coded, len(self.states), self.tables.depth)
-            for depth in range(1, self.tables.depth + 1):
-                payload = unit.payload(SectionType.PALETTE, depth)
-                if payload is None:
-                    break
+        if coded is not None and deepest:
+            try:
+                self.depth_map = read_map(coded, len(self.states), self.tables.depth)
+            except BitstreamError as error:
+                self.faults.append(str(error))
+        for depth in range(1, deepest + 1):
+            payload = unit.payload(SectionType.PALETTE, depth)
+            if payload is None:
+                break
+            try:
                 changes, shift = read_changes(payload, self.tables.nodes[depth].shape)
-                self._palettes.append(self._palettes[-1].changed(depth, changes, shift))
-        except BitstreamError as error:
-            self.faults.append(str(error))
+            except BitstreamError as error:
+                self.faults.append(f"palette of depth {depth}: {error}")
+                break
+            self.palettes.append(self.palettes[-1].changed(depth, changes, shift))
 
-    def _tile(self, state: TileState, found: dict[int, bytes | None], context: FrameContext) -> None:
+    def _payloads(self, unit: AccessUnit) -> dict[int, dict[int, bytes | None]]:
+        """By tile and depth, the texture sections that are wanted; None for those that are damaged."""
+        found: dict[int, dict[int, bytes | None]] = {}
+        sent: list[tuple[int | None, bytes | None]] = [
+            (damage.sub_index, None) for damage in unit.damaged if damage.type == SectionType.TEXTURE]
+        sent += [(section.sub_index, section.payload) for section in unit.sections
+                 if section.type == SectionType.TEXTURE]
+        for index, payload in sent:
+            depth, tile = depth_and_tile(index or 0)
+            if tile >= len(self.states) or not 1 <= depth <= self.tables.depth:
+                self.faults.append(f"texture of depth {depth}, tile {tile}: there are {len(self.states)} tiles and "
+                                   f"depths 1 to {self.tables.depth}")
+            elif depth <= self.limit.of(tile):  # what is deeper is as good as cut, whatever became of it
+                found.setdefault(tile, {})[depth] = payload
+        return found
+
+    def _tile(self, state: TileState, found: dict[int, bytes | None], context: FrameContext, index: int) -> None:
         """Go down one tile's chain as far as it reaches."""
-        most = self.tables.depth if self._map is None else self._map[state.tile.number]
+        most = self.tables.depth if self.depth_map is None else self.depth_map[state.tile.number]
         wanted = min(self.limit.of(state.tile.number), self.tables.depth)
         nodes = np.zeros_like(state.nodes)
         depth, held, refresh = 0, None, True
-        links = list(state.links)
         for depth in range(1, wanted + 1):
             payload = found.get(depth)
             try:
@@ -148,25 +162,23 @@ class TextureDecoder:
                     break
                 if depth > most:
                     raise BitstreamError(f"deeper than the {most} of the depth map", offset=0)
-                head = SectionHead.read(payload)
+                head, at = SectionHead.read(payload)
                 if depth > 1 and head.refresh != refresh:
                     raise BitstreamError("refreshes, or not, other than the depth before", offset=0)
                 if context.key and not head.refresh:
                     raise BitstreamError("needs the frame before, in a key unit", offset=0)
-                if head.palette != (len(self._palettes) > depth):
+                if head.palette != (len(self.palettes) > depth):
                     raise BitstreamError("its palette was changed by a section that is not there", offset=0)
                 refresh = head.refresh
-                nodes, held = read_section(self.prior, context, state, nodes, depth, head, payload, held)
-                links[depth] = (head.link + 1) % LINKS
+                nodes, held = read_section(self.prior, context, state, nodes, depth, head, payload[at:], index, held)
             except BitstreamError as error:
                 self.faults.append(f"texture of depth {depth}, tile {state.tile.number}: {error}")
                 depth -= 1
                 break
-        state.links = links
-        state.take(nodes, depth)
+        state.take(nodes, depth, depth, index)
         rows, columns = state.tile.area
         # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
-        palettes = self._palettes[min(depth, len(self._palettes) - 1)]
+        palettes = self.palettes[min(depth, len(self.palettes) - 1)]
         residual = palettes.residual(nodes, depth, context.q)
         if self.fill == "sample" and depth < self.tables.depth:
             leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed)

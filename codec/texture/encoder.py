@@ -22,7 +22,7 @@ from duoview.texture.depths import write_map
 from duoview.texture.geometry import BLOCK, LATENT_PIXELS, Grid, sub_index
 from duoview.texture.palettes import Floats, Palettes
 from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
-from duoview.texture.section import LINKS, SectionHead, positions_of, write_section
+from duoview.texture.section import SectionHead, positions_of, write_section
 from duoview.texture.settings import TextureSettings
 from duoview.texture.truncation import Budget, cut_to
 
@@ -38,7 +38,6 @@ class _CodedTile:
 
     state: TileState
     leaves: Nodes
-    refresh: bool
     payloads: list[bytes]
     errors: list[float]
 
@@ -61,6 +60,8 @@ class TextureEncoder:
         self._kept: list[int] = []
         self._palettes = Palettes(self.tables)
         self._q = -1
+        # Of the unit, counted from its key unit.
+        self._index = 0
 
     @property
     def geometry(self) -> PaletteGeometry:
@@ -69,6 +70,7 @@ class TextureEncoder:
 
     def encode(self, machine: MachineLayer, width: int, height: int, *, key: bool, q: int) -> list[Section]:
         """Sections of the frame that ``machine`` encoded last."""
+        self._index = 0 if key else self._index + 1
         if not key and self.settings.frames == "key":
             return []
         assert machine.z is not None and machine.z_m is not None
@@ -121,18 +123,17 @@ class TextureEncoder:
         by_position = leaves.reshape(len(leaves), -1).T
         errors = [float(self._palettes.errors(flat, by_position, 0, context.q).sum())]
         for depth in range(1, most + 1):
-            head = SectionHead(refresh, self._palettes.adapted >= depth,
-                               0 if refresh else self._link(state, depth))
+            head = SectionHead(self._palettes.adapted >= depth, 0 if refresh else self._distance(state, depth))
             up = deepest - depth
             payloads.append(write_section(self.prior, part, state, ancestors(leaves, up + 1), ancestors(leaves, up),
                                           depth, head, held))
             errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q).sum()))
-        return _CodedTile(state, leaves, refresh, payloads, errors)
+        return _CodedTile(state, leaves, payloads, errors)
 
-    def _link(self, state: TileState, depth: int) -> int:
-        link = state.links[depth]
-        assert link is not None  # it is kept no deeper than its chain goes
-        return link
+    def _distance(self, state: TileState, depth: int) -> int:
+        before = state.indices[depth]
+        assert before is not None  # it is kept no deeper than its chain goes
+        return self._index - before
 
     def _held(self, state: TileState, nearest: Nodes, vectors: Floats, q: int) -> NDArray[np.bool_]:
         """Where a P frame keeps its nodes, (h, w), whole blocks: where coding them would not be worth the bits."""
@@ -166,12 +167,8 @@ class TextureEncoder:
         found = [(depth, one.state.tile.number, one.payloads[depth - 1])
                  for one, most in zip(coded, depths, strict=True) for depth in range(1, most + 1)]
         for one, most in zip(coded, depths, strict=True):
-            links = one.state.links
-            for depth in range(1, most + 1):
-                links[depth] = 1 if one.refresh else (self._link(one.state, depth) + 1) % LINKS
-            one.state.take(one.leaves, self.tables.depth)
-            for depth in range(most + 1, len(links)):
-                links[depth] = None
+            # All of its leaves, however deep they are sent: what is decided next is blind to that.
+            one.state.take(one.leaves, self.tables.depth, most, self._index)
             self._kept[one.state.tile.number] = most
         return [Section(SectionType.TEXTURE, sub_index(depth, tile), payload)
                 for depth, tile, payload in sorted(found, key=lambda item: item[:2])]

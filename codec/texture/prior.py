@@ -75,20 +75,56 @@ class Prior:
         (features,) = self._features(decoded=decoded, q=np.array([q], np.int64))
         return FrameContext(features, q, key)
 
-    def classes(self, context: FrameContext, nodes: Nodes, depth: int, decided: Planes, previous: Planes, half: int
-                ) -> Nodes:
-        """Bernoulli classes of the children of nodes (G, H, W) of ``depth``: (G, H, W) uint8.
+    def at(self, context: FrameContext, nodes: Nodes, depth: int, previous: Planes) -> NodePrior:
+        """The prior of the children of nodes (G, H, W) of ``depth``.
 
-        decided: the children of the first half as -1 and 1, 0 elsewhere. previous: the same of the frame before, where
-        the position then had the same node.
+        previous: children in the frame before as -1 and 1, where the position then had the same node; 0 elsewhere.
         """
-        groups, height, width = nodes.shape
-        at = np.arange(groups)[:, None], nodes.reshape(groups, -1)
-        seen = self.tables.embedding[depth][at]
-        planes = seen.transpose(0, 2, 1).reshape(1, -1, height, width)
+        tables, (groups, height, width) = self.tables, nodes.shape
+        planes = np.empty((groups, tables.embedding[depth].shape[-1], height, width), np.float32)
+        own = np.empty(nodes.shape, np.int32)
+        for group in range(groups):
+            # One number of the embedding after the other, so that planes come out as the network wants them. Nodes are
+            # in range; without "clip", take would write to a copy of the plane first.
+            for number, values in enumerate(tables.embedding[depth][group].T.astype(np.float32)):
+                values.take(nodes[group], out=planes[group, number], mode="clip")
+            own[group] = tables.logits[depth][group][nodes[group]]
+        return NodePrior(self, context, depth, planes.reshape(1, -1, height, width), _signs(previous), own)
+
+    def classes(self, given: NodePrior, decided: Planes, half: int) -> Nodes:
+        """See ``NodePrior.classes``."""
+        context = given.context
         (logits,) = self._prior(
-            features=context.features, nodes=planes.astype(np.float32),
-            decided=decided[None].astype(np.float32) * DECIDED, previous=previous[None].astype(np.float32) * DECIDED,
-            conditions=conditions(context.q, depth, half, context.key))
-        own = self.tables.logits[depth][at].reshape(nodes.shape).astype(np.int32)
-        return self.tables.classes[np.clip(logits[0] + own, -LOGITS // 2, LOGITS // 2 - 1) + LOGITS // 2]
+            features=context.features, nodes=given.nodes, decided=_signs(decided), previous=given.previous,
+            conditions=conditions(context.q, given.depth, half, context.key))
+        summed = logits[0] + given.own
+        np.maximum(summed, -LOGITS // 2, out=summed)
+        np.minimum(summed, LOGITS // 2 - 1, out=summed)
+        summed += LOGITS // 2
+        return self.tables.classes[summed]
+
+
+@dataclass(frozen=True)
+class NodePrior:
+    """What both halves of a step share: nodes and signs as the network sees them, and the nodes' own logits."""
+
+    prior: Prior
+    context: FrameContext
+    depth: int
+    nodes: Floats
+    previous: Floats
+    own: NDArray[np.int32]
+
+    def classes(self, decided: Planes, half: int) -> Nodes:
+        """Bernoulli classes of a half of the children: (G, H, W) uint8.
+
+        decided: the children of the first half as -1 and 1, 0 elsewhere.
+        """
+        return self.prior.classes(self, decided, half)
+
+
+def _signs(planes: Planes) -> Floats:
+    """-1, 0 and 1 as the network sees them, (1, G, H, W)."""
+    found = planes[None].astype(np.float32)
+    found *= DECIDED
+    return found

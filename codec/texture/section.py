@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview import kernels
+from duoview import kernels, varint
 from duoview.errors import BitstreamError
 from duoview.texture.chain import Reader, TileState, Writer, step
 from duoview.texture.geometry import BLOCK
 from duoview.texture.prior import FrameContext, Nodes, Prior
 
-_REFRESH, _PALETTE, _LINK = 0x80, 0x40, 0x3F
-LINKS = _LINK + 1
+#: In the head byte; a distance of _FAR or more stands in a varint behind it.
+_REFRESH, _PALETTE, _FAR = 0x80, 0x40, 0x3F
 #: Class of the flag that a block is coded: one in four.
 BLOCK_CLASS = 96
 Mask = NDArray[np.bool_]
@@ -22,29 +22,40 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SectionHead:
-    """First byte of a section.
+    """What stands before the coded symbols of a section.
 
-    refresh: needs no frame before it. palette: the group of pictures has changed the palette of this depth. link: how
-    many sections of this depth and tile came since the refresh, modulo 64.
+    palette: the group of pictures has changed the palette of this depth. distance: by how many units the section that
+    this one continues, of the same depth and tile, came before it; 0 for one that refreshes: it needs none.
     """
 
-    refresh: bool
     palette: bool
-    link: int
+    distance: int
 
-    def byte(self) -> int:
+    @property
+    def refresh(self) -> bool:
+        """Needs no frame before it."""
+        return self.distance == 0
+
+    def write(self) -> bytes:
         """As it stands in the stream."""
-        return _REFRESH * self.refresh | _PALETTE * self.palette | self.link
+        out = bytearray((_REFRESH * self.refresh | _PALETTE * self.palette | min(self.distance, _FAR),))
+        if self.distance >= _FAR:
+            varint.write(out, self.distance - _FAR)
+        return bytes(out)
 
     @classmethod
-    def read(cls, payload: bytes) -> SectionHead:
-        """Of a payload. Raises BitstreamError."""
+    def read(cls, payload: bytes) -> tuple[SectionHead, int]:
+        """Of a payload, and where the symbols begin. Raises BitstreamError."""
         if not payload:
             raise BitstreamError("texture section without a byte", offset=0)
-        head = cls(bool(payload[0] & _REFRESH), bool(payload[0] & _PALETTE), payload[0] & _LINK)
-        if head.refresh and head.link:
-            raise BitstreamError(f"texture section that refreshes has link {head.link}, expected 0", offset=0)
-        return head
+        refresh, distance, offset = bool(payload[0] & _REFRESH), payload[0] & _FAR, 1
+        if refresh == bool(distance):
+            raise BitstreamError(f"texture section with refresh {int(refresh)} and distance {distance}: exactly one of "
+                                 "them is 0", offset=0)
+        if distance == _FAR:
+            more, offset = varint.read(payload, 1)
+            distance += more
+        return cls(bool(payload[0] & _PALETTE), distance), offset
 
 
 def blocks_of(held: Mask) -> Mask:
@@ -72,17 +83,20 @@ def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: 
     previous = np.zeros(nodes.shape, np.int8) if head.refresh else state.previous(nodes, depth - 1)
     writer = Writer(children & np.uint8(1), symbols, classes)
     step(prior, context, nodes, depth - 1, writer, previous=previous, held=held)
-    return bytes((head.byte(),)) + kernels.encode(np.concatenate(symbols), np.concatenate(classes))
+    return head.write() + kernels.encode(np.concatenate(symbols), np.concatenate(classes))
 
 
 def read_section(prior: Prior, context: FrameContext, state: TileState, nodes: Nodes, depth: int, head: SectionHead,
-                 payload: bytes, held: Mask | None) -> tuple[Nodes, Mask | None]:
-    """Nodes of ``depth`` and what of them is held, from those of the depth before. Raises BitstreamError."""
-    decoder = kernels.Decoder(payload[1:])
+                 symbols: bytes, index: int, held: Mask | None) -> tuple[Nodes, Mask | None]:
+    """Nodes of ``depth`` and what of them is held, from those of the depth before. Raises BitstreamError.
+
+    symbols: what stands behind the head. index: of the unit, counted from its key unit.
+    """
+    decoder = kernels.Decoder(symbols)
     if not head.refresh:
-        if state.links[depth] != head.link or state.depth < depth:
-            raise BitstreamError(f"texture of depth {depth}, tile {state.tile.number} follows link {head.link} of its "
-                                 "chain, which is not there", offset=0)
+        if state.depth < depth or state.indices[depth] != index - head.distance:
+            raise BitstreamError(f"continues the section of {head.distance} units before, which is not there",
+                                 offset=0)
         if depth == 1:
             shape = (state.tile.height // BLOCK, state.tile.width // BLOCK)
             flags = decoder.decode(np.full(shape[0] * shape[1], BLOCK_CLASS, np.uint8))

@@ -9,13 +9,14 @@ import duoview
 from duoview.access_unit import parse, parse_header, serialize
 from duoview.errors import BitstreamError, ContainerError
 from duoview.pipelines.segment_file import sync_path
-from duoview.plugins.containers.packet import unit_packet
+from duoview.plugins.containers.packet import with_payload
 from duoview.plugins.filters.dv_encode import UNKNOWN_RATE
 from duoview.sequence import PaletteGeometry
 from duoview.texture import Depths
 from duoview.texture.cutting import TextureCutter, texture_bytes
+from duoview.unit_origin import is_discarded
 
-_Times = tuple[int | None, int | None, int | None, bool]
+_Times = tuple[int | None, int | None, int | None, bool, bool]
 
 
 def texture_of(path: Path) -> int:
@@ -54,11 +55,11 @@ def write_without_texture(source: Path, target: Path) -> int:
                         output.add_stream(rate=container.stream.average_rate or UNKNOWN_RATE, width=sequence.width,
                                           height=sequence.height, time_base=packet.time_base)
                     data = serialize(unit)
-                    output.mux(unit_packet(data, pts=packet.pts, dts=packet.dts, duration=packet.duration or 0,
-                                           time_base=packet.time_base, key=unit.key))
+                    output.mux(with_payload(packet, data))
                     size += len(data)
         if _times(source) != _times(target):
-            raise ContainerError(f"{source}: without texture its packets would have other times", name=str(source))
+            raise ContainerError(f"{source}: without texture its packets would have other times or marks",
+                                 name=str(source))
         shutil.copystat(source, target)
         sync_path(target)
     except BaseException:
@@ -69,4 +70,5 @@ def write_without_texture(source: Path, target: Path) -> int:
 
 def _times(path: Path) -> list[_Times]:
     with duoview.open(str(path)) as container:
-        return [(packet.pts, packet.dts, packet.duration, packet.is_keyframe) for packet in container.demux()]
+        return [(packet.pts, packet.dts, packet.duration, packet.is_keyframe, is_discarded(packet))
+                for packet in container.demux()]

@@ -21,11 +21,12 @@ from duoview.errors import BitstreamError, ContainerError, ContainerFormatError
 from duoview.plugins.containers import bundle
 from duoview.plugins.containers.bundle import Unbundler
 from duoview.plugins.containers.failure import FAILURES, translate
-from duoview.plugins.containers.packet import MAX_TIME, header_of, rescale, unit_packet
+from duoview.plugins.containers.packet import MAX_TIME, header_of, rescale, unit_packet, with_payload
 from duoview.plugins.containers.salvage import whole_units
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
 from duoview.sequence import SequenceHeader
+from duoview.unit_origin import is_discarded
 
 #: How many packets of each stream are looked at before a container is called foreign, how many units are read for a
 #: sequence header, and how many bytes and packets in all: they are kept meanwhile, and the smallest takes 1 kB.
@@ -95,7 +96,7 @@ class Demuxer:
         """
         if not self._seekable:
             raise ContainerError(f"{self.name}: cannot seek in a pipe", name=self.name)
-        first = self.stream.start_time or 0
+        first = self._first or 0
         target = min(target, MAX_TIME)
         step = Fraction(0)
         while True:
@@ -171,7 +172,9 @@ class Demuxer:
         self._nominal = 1 / average if average else None
         for packet in held:
             self._take(packet)
-        start = next((p.pts for p in self._ready if p.stream is None), None)
+        #: pts of the first unit, shown or not: to seek to the start is to go there.
+        self._first: int | None = next((p.pts for p in self._ready if p.stream is None), None)
+        start = self._first_shown()
         duration = stream.duration
         if duration is not None:
             duration = rescale(duration, Fraction(stream.time_base), self._time_base)
@@ -180,6 +183,40 @@ class Demuxer:
             if self.format_name == "nut" and self._nominal:  # NUT knows when the last frame starts, not how long it is
                 duration += round(self._nominal / self._time_base)
         return InputStream(self._time_base, average, start, duration, sequence, stream.index)
+
+    def _first_shown(self) -> int | None:
+        """The least pts of the units that are shown; the first unit's, unless an edit list hides that one.
+
+        Behind a unit whose dts is that time or later, no unit is shown earlier. What is read stays in line.
+        """
+        first = next((p for p in self._ready if p.stream is None), None)
+        if first is None or not is_discarded(first):
+            return self._first
+        found: int | None = None
+        size = 0
+        for count, packet in enumerate(self._ahead()):
+            size += packet.size
+            if packet.stream is None:
+                if not is_discarded(packet) and packet.pts is not None:
+                    found = packet.pts if found is None else min(found, packet.pts)
+                if found is not None and (packet.dts is None or packet.dts >= found):
+                    return found
+            if size >= _SEARCH_BYTES or count >= _SEARCH_LENGTH:
+                break
+        # The time of an edit list begins at 0.
+        return found if found is not None or self._first is None else max(self._first, 0)
+
+    def _ahead(self) -> Iterator[av.Packet[Any]]:
+        """The packets that are in line, and those that are read for this; all stay in line."""
+        seen = 0
+        while True:
+            if seen < len(self._ready):
+                yield self._ready[seen]
+                seen += 1
+            elif (packet := next(self._raw, None)) is not None:
+                self._take(packet)
+            else:
+                return
 
     def _use_grid(self, rate: Fraction) -> None:
         """Matroska counts milliseconds; times within half a one of a frame of the rate go back to that frame."""
@@ -278,16 +315,11 @@ class Demuxer:
         for count, (begin, end) in enumerate(found):
             ahead, content = count * (unit.duration or 0), data[begin:end]
             inner = header_of(content)
-            self._ready.append(
-                unit_packet(
-                    content,
-                    pts=unit.pts + ahead if unit.pts is not None else None,
-                    dts=unit.dts + ahead if unit.dts is not None else None,
-                    duration=unit.duration or 0,
-                    time_base=self._time_base,
-                    key=inner is not None and inner.key,
-                )
-            )
+            one = with_payload(unit, content)
+            one.pts = unit.pts + ahead if unit.pts is not None else None
+            one.dts = unit.dts + ahead if unit.dts is not None else None
+            one.is_keyframe = inner is not None and inner.key
+            self._ready.append(one)
         return True
 
     def _plain(self, packet: av.Packet[Any], header: UnitHeader | None) -> av.Packet[Any]:
@@ -299,9 +331,10 @@ class Demuxer:
             duration = 0
         if duration <= 0 and self._nominal:
             duration = max(1, round(self._nominal / base))
-        return unit_packet(
-            packet, pts=pts, dts=dts, duration=duration, time_base=base, key=header is not None and header.key
-        )
+        unit = with_payload(packet, packet)
+        unit.time_base, unit.pts, unit.dts, unit.duration = base, pts, dts, duration
+        unit.is_keyframe = header is not None and header.key
+        return unit
 
     def _on_grid(self, value: int | None) -> int | None:
         """A Matroska time in ticks of the finer time base."""

@@ -16,7 +16,7 @@ from duoview.plugins.containers import formats, records
 from duoview.plugins.containers.backgrounds import carried_background, missing_background, with_background
 from duoview.plugins.containers.demuxer import Demuxer
 from duoview.plugins.containers.failure import FAILURES, translate
-from duoview.plugins.containers.packet import header_of, unit_packet
+from duoview.plugins.containers.packet import header_of, unit_packet, with_payload
 from duoview.plugins.containers.records import RecordReader
 from duoview.plugins.containers.source import Source
 from duoview.plugins.containers.streams import InputStream
@@ -118,25 +118,28 @@ class InputContainer:
         if found is None:
             return None
         packet = self._reader.next_packet()
-        self._landed = packet and self._self_contained(packet, found)
+        self._landed = packet and self._self_contained(packet, found, offset)
         return found
 
-    def _self_contained(self, packet: av.Packet[Any], pts: int) -> av.Packet[Any]:
-        """The packet of a key unit, with the background picture that it needs; as it is where that is not there."""
+    def _self_contained(self, packet: av.Packet[Any], pts: int, target: int) -> av.Packet[Any]:
+        """The packet of a key unit, with the background picture that it needs; as it is where that is not there.
+
+        target: what the seek that gave it asked for. Behind an edit list another unit may have the same pts.
+        """
         data = bytes(packet)
         wanted = missing_background(data)
         if wanted is None:
             return packet
         if self._background is None or self._background[0] != wanted.crc:
             carried = self._find_background(pts, wanted)
-            self._reader.seek(pts)
+            self._reader.seek(target)
             self._reader.next_packet()
             if carried is None:
                 return packet
             self._background = wanted.crc, carried
-        duration = packet.duration or 0
-        return unit_packet(with_background(data, self._background[1]), pts=packet.pts, dts=packet.dts,
-                           duration=duration, time_base=Fraction(packet.time_base), key=True)
+        whole = with_payload(packet, with_background(data, self._background[1]))
+        whole.is_keyframe = True
+        return whole
 
     def _find_background(self, pts: int, wanted: BackgroundReference) -> bytes | None:
         """The background picture of a key unit, from the unit that carries it."""

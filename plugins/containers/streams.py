@@ -13,9 +13,9 @@ class InputStream:
     """The duoview stream of an input.
 
     `time_base` is the unit of pts, dts, duration and start_time. `average_rate` is the sequence header's, else the
-    container's, else None. `start_time` is the pts of the first unit. `duration` is the container's word, None where it
-    has none. `sequence` is the first sequence header, None where the input starts between key frames.
-    `index` is the stream's number in the container.
+    container's, else None. `start_time` is the pts of the first unit, or of the first that is shown where an edit list
+    hides what is before it. `duration` is the container's word, None where it has none. `sequence` is the first
+    sequence header, None where the input starts between key frames. `index` is the stream's number in the container.
     """
 
     time_base: Fraction

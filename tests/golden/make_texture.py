@@ -1,4 +1,4 @@
-"""Writes texture.json: texture sections of made-up frames for every option, and digests of the nodes they stand for.
+"""Writes texture_*.dv, streams with every option of the texture layer, and texture.json: what stands in them.
 
     python tests/golden/make_texture.py
 
@@ -12,6 +12,7 @@ import runpy
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 HERE = Path(__file__).parent
 STREAM = SimpleNamespace(**runpy.run_path(str(HERE / "texture_stream.py")))
@@ -19,23 +20,26 @@ REFERENCE = SimpleNamespace(**runpy.run_path(str(HERE.parent / "texture_referenc
 
 
 def main() -> None:
-    """Write the file; the digests are those of the reference decoder."""
-    content = {}
+    """Write the files; what texture.json tells is what the reference decoder says."""
+    content: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         profile = STREAM.FILES.write_profile(Path(folder) / "profile")
-        for name, settings in STREAM.OPTIONS.items():
-            reference = REFERENCE.Reference(profile.folder, STREAM.WIDTH, STREAM.HEIGHT, settings.tile_log2)
-            units = []
-            for frame, sections in zip(STREAM.machine_frames(), STREAM.encode(profile, name), strict=True):
-                texture = {(one.sub_index >> 16, one.sub_index & 65535): one.payload
-                           for one in sections if one.type == 17}
-                reference.unit(texture, frame.decoded, frame.moved, STREAM.Q, frame.key)
-                units.append({"sections": [[int(one.type), one.sub_index, one.payload.hex()] for one in sections],
-                              "nodes": STREAM.digest([tile.nodes for tile in reference.tiles],
-                                                     [tile.depth for tile in reference.tiles])})
-            content[name] = units
-    (HERE / "texture.json").write_text(json.dumps(content, indent=1) + "\n")
-    print({name: sum(len(s[2]) // 2 for unit in units for s in unit["sections"]) for name, units in content.items()})
+        for name in STREAM.NAMES:
+            units = STREAM.stream(profile, name)
+            data = STREAM.write(units, STREAM.motion_of(name))
+            (HERE / f"texture_{name}.dv").write_bytes(data)
+            reference = REFERENCE.Reference(profile.folder)
+            content[name] = []
+            for unit, frame in zip(units, STREAM.machine_frames(name), strict=True):
+                reference.unit(unit, frame.decoded, frame.moved)
+                depths = [tile.depth for tile in reference.tiles]
+                content[name].append({
+                    "depths": depths, "map": reference.depth_map, "palettes": STREAM.digest(reference.palettes),
+                    "nodes": STREAM.digest([tile.nodes for tile in reference.tiles], depths)})
+            print(f"{name}: {len(data)} bytes")
+    lines = [f' "{name}": [\n' + ",\n".join(f"  {json.dumps(unit)}" for unit in units) + "\n ]"
+             for name, units in content.items()]
+    (HERE / "texture.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -120,8 +120,8 @@ def test_a_profile_gives_the_classes_that_training_counted(palettes: Palettes, t
             children = nodes.leaves[0] >> SHAPE.depth - depth - 1 & 1
             previous = batch.previous[0].numpy().astype(np.int8)
             decided = np.where(first, children.astype(np.int8) * 2 - 1, 0).astype(np.int8)
-            early = prior.classes(context, parents, depth, np.zeros_like(decided), previous, 0)
-            late = prior.classes(context, parents, depth, decided, previous, 1)
+            given = prior.at(context, parents, depth, previous)
+            early, late = given.classes(np.zeros_like(decided), 0), given.classes(decided, 1)
             assert np.array_equal(np.where(first, early, late), expected)
 
 
