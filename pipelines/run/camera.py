@@ -248,7 +248,7 @@ class Camera:
         return LiveSource(
             stream.url.get_secret_value(), name=name, format=stream.format, options=stream.options,
             timeout=(stream.timeout.open, stream.timeout.read), rate=stream.rate, backlog=stream.backlog,
-            frames=frames, packets=packets, audio=audio, reconnect=Backoff().within(stream.timeout.read),
+            frames=frames, packets=packets, audio=audio, reconnect=Backoff().within(stream.timeout.read / 2),
         )  # fmt: skip
 
     def _open_packet_recordings(self) -> list[Recording]:

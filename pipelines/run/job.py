@@ -103,7 +103,7 @@ class Job:
         self._sources = {
             number: LiveSource(item.url, name=item.name, format=item.format, options=item.options, timeout=item.timeout,
                                mode=item.mode, frames=number in decoded, packets=number in copied,
-                               audio=number in audio, reconnect=Backoff().within(item.timeout[1]))
+                               audio=number in audio, reconnect=Backoff().within(item.timeout[1] / 2))
             for number, item in enumerate(plan.inputs) if number in decoded | copied}
         unread = [item.name for number, item in enumerate(plan.inputs) if number not in self._sources]
         for name in unread:
