@@ -14,6 +14,7 @@ from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
+from duoview.gain_map import GainMap
 from duoview.human import HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
@@ -109,6 +110,7 @@ class Decoder:
         self.sequence: SequenceHeader | None = None
         self.stats = DecoderStats()
         self._q = 0
+        self._gains: GainMap | None = None
         self._index = self._key_count = 0
         self._waiting = True
         self._latent: tuple[NDArray[np.float32], int] | None = None
@@ -240,13 +242,17 @@ class Decoder:
             if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY, SectionType.BACKGROUND):
                 raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
         level = unit.payload(SectionType.QUALITY)
+        self._gains = None
         if level is not None:
             self._q, end = varint.read(level, 0)
             if self._q > MAX_Q:
                 raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
             if end != len(level):
-                raise BitstreamError(f"quality section of {len(level)} bytes: gain maps are not known to this version",
-                                     offset=end)
+                assert self.sequence is not None
+                if self.sequence.machine_codec != MachineCodec.NEURAL:
+                    raise BitstreamError(f"quality section of {len(level)} bytes: gain maps belong to the neural codec",
+                                         offset=end)
+                self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 
@@ -256,7 +262,7 @@ class Decoder:
         if payload is None:
             raise BitstreamError("access unit without its machine section", offset=0)
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
-                                   height=self.sequence.height)
+                                   height=self.sequence.height, gains=self._gains)
         self._waiting = False
         if self._texture is None:
             return z_m

@@ -16,11 +16,15 @@ from duoview.backends import Backend, open_backend
 from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
 from duoview.inner.guide import Guide
+from duoview.inner.regions import told_regions
 from duoview.inner.settings import InnerSettings
 from duoview.inner.stream import CodedFrame, FrameTimes, InnerStream
 from duoview.machine import MAX_Q, MachineLayer
+from duoview.neural_settings import NeuralSettings
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
+from duoview.rate_control import RateControl
+from duoview.region_gains import region_gains
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
@@ -42,17 +46,20 @@ class UnitWriter:
         self._told_q: int | None = None
 
     def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
-              dts: int, background: Section | None = None, texture: Sequence[Section] = ()) -> av.Packet:
+              dts: int, gains: bytes = b"", background: Section | None = None, texture: Sequence[Section] = ()
+              ) -> av.Packet:
         """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside.
+
+        gains: the unit's gain map, empty for none.
 
         Texture comes last: a unit that is cut short loses of it first.
         """
         sections = [background, section] if background is not None else [section]
         sections += texture
-        if key or q != self._told_q:
+        if key or gains or q != self._told_q:
             level = bytearray()
             varint.write(level, q)
-            sections.insert(0, Section(SectionType.QUALITY, None, bytes(level)))
+            sections.insert(0, Section(SectionType.QUALITY, None, bytes(level) + gains))
         index = 0 if key else self.index + 1
         keys = self._keys + key
         packet = av.Packet(serialize(AccessUnit(key=key, index=index, key_count=(keys - 1) % KEY_COUNTS,
@@ -83,21 +90,23 @@ class Encoder:
         decision: how symbols are rounded and what is not coded at all; None for the default.
         texture: how much texture, or its greatest depth, is coded beside the neural machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
+            neural: settings of the neural codec.
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
                  profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
                  decision: SymbolDecision | None = None, machine: str = "neural",
-                 inner: InnerSettings | None = None, texture: TextureSettings | int | None = None) -> None:
+                 inner: InnerSettings | None = None, neural: NeuralSettings | None = None,
+                 texture: TextureSettings | int | None = None) -> None:
         if machine not in MACHINES:
             raise ValueError(f"machine={machine!r}: expected one of {', '.join(MACHINES)}")
         if isinstance(texture, int):
             texture = TextureSettings(Depths(texture))
         if texture is not None and not texture.depths.most():
             texture = None
-        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural"),
-                                         ("texture", texture, "neural")):
+        for argument, value, belongs in (("inner", inner, "inner"), ("neural", neural, "neural"),
+                                         ("decision", decision, "neural"), ("texture", texture, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -113,13 +122,20 @@ class Encoder:
         self._machine: MachineLayer | None = None
         self._inner: InnerStream | None = None
         self._guide: Guide | None = None
+        self._control: RateControl | None = None
         self._texture: TextureEncoder | None = None
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
-            self._guide = Guide(settings, self.profile, device, threads=threads, rate=float(self.rate))
+            self._guide = Guide(settings.simplify, settings.roi, self.profile, device, threads=threads,
+                                rate=float(self.rate), able=settings.kind.regions)
         else:
             backend = open_backend(device, threads)
+            given = neural or NeuralSettings()
+            self._guide = Guide(given.simplify, given.roi, self.profile, backend, threads=threads,
+                                rate=float(self.rate))
+            if given.bit_rate:
+                self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)
             if texture is not None:
                 self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
             self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
@@ -163,15 +179,26 @@ class Encoder:
         self._restart = self._restart or changed
         assert self._machine is not None
         is_key = key or self._restart or self._units.index + 1 >= self.gop
+        if self._control is not None:
+            self._q = self._control.quality(key=is_key)
+        assert self._guide is not None
+        told = told_regions(frame)
+        regions = region_gains(self._guide.look(frame), told, *size, self.q)
+        # What counts less is left as it is in P frames; a map of their own pays only for what is to be finer.
+        gains = regions if is_key or any(one.offset < 0 for one in told) else None
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
-        section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))
+        section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains,
+                                                                          regions=regions))
         texture: Sequence[Section] = ()
         if self._texture is not None:
             texture = self._texture.encode(self._machine, *size, key=is_key, q=self.q)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=texture)
+                                   times=times, dts=times.pts, texture=texture,
+                                   gains=gains.write() if gains is not None and section.payload else b"")
+        if self._control is not None:
+            self._control.coded(8 * packet.size, key=is_key, q=self.q)
         self._count += 1
         self._restart = False
         return [packet]

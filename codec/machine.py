@@ -25,6 +25,7 @@ from duoview.decision import (
     worth_coding,
 )
 from duoview.errors import BitstreamError
+from duoview.gain_map import GainMap, Scaling
 from duoview.kernels import checkerboard
 from duoview.picture import padded
 from duoview.profile import Profile
@@ -150,10 +151,12 @@ class MachineLayer:
         self.digest.update(hyper.astype("<i2").tobytes())
         self.digest.update(symbols.astype("<i2").tobytes())
 
-    def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int) -> bytes:
+    def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int, gains: GainMap | None = None,
+               regions: GainMap | None = None) -> bytes:
         """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on.
 
-        The section of a P frame in which nothing is coded is empty.
+        The section of a P frame in which nothing is coded is empty. gains: of this frame, which decoders need too.
+        regions: in P frames errors weigh as much as at gains like these, so that where little is lost nothing is coded.
         """
         if not key and self.z_m is None:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
@@ -166,24 +169,25 @@ class MachineLayer:
             assert self.z_m is not None
             y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
         first = self._first_parameters(hyper, key, level)
-        chosen = self._choose(y, first, key)
+        scaling = gains.positions(*y.shape[2:]) if gains is not None else None
+        weight = regions.positions(*y.shape[2:]).weight if regions is not None else None
+        chosen = self._choose(y, first, key, scaling)
         if not key and not chosen.symbols.any():
             return self._repeat()
         z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
         worth = math.inf
         if not key and self.decision.skip > 0:
             assert self.z_m is not None
-            weight = self.profile.latent_weight
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
-            before = picture_error(z - self.z_m, weight)
-            keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(self._first_half(y.shape[1:])),
-                                lagrangian)
+            gain = self._gain(z, z_m, weight)
+            keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
             if chosen.symbols[:, ~keep].any():
-                chosen = self._choose(y, first, key, keep)
+                chosen = self._choose(y, first, key, scaling, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-            worth = lagrangian * BLOCK_PIXELS * float((before - picture_error(z - z_m, weight)).sum())
+                gain = self._gain(z, z_m, weight)
+            worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
         for half in (0, 1):
@@ -196,17 +200,42 @@ class MachineLayer:
         self._move_on(z_m, chosen.decoded, chosen.symbols, key)
         return payload
 
-    def _choose(self, y: Floats, first: FirstParameters, key: bool, keep: NDArray[np.bool_] | None = None) -> Chosen:
+    def _gain(self, z: Floats, z_m: Floats, weight: Floats | None) -> Floats:
+        """The squared error (8-bit steps, mean) that a P frame's new z_m takes away, weighted, by position (H, W)."""
+        assert self.z_m is not None
+        forms = self.profile.latent_weight
+        gain = picture_error(z - self.z_m, forms) - picture_error(z - z_m, forms)
+        return gain if weight is None else gain * weight
+
+    def _choose(self, y: Floats, first: FirstParameters, key: bool, scaling: Scaling | None,
+                keep: NDArray[np.bool_] | None = None) -> Chosen:
         """The symbols of y (1, C, H, W), none where ``keep`` (H, W) is False, and what decoders will make of them."""
         margins = self.decision.margins(key)
         symbols, decoded = np.empty(y.shape[1:], np.int16), np.zeros(y.shape, np.float32)
         features, classes, means = first
-        checkerboard.quantise(y[0], classes, means, 0, margins=margins, keep=keep, symbols=symbols, decoded=decoded[0])
-        others, means = self._second_parameters(features, decoded, key)
-        checkerboard.quantise(y[0], others, means, 1, margins=margins, keep=keep, symbols=symbols, decoded=decoded[0])
-        return Chosen(symbols, (classes, others), decoded)
+        for half in (0, 1):
+            if half == 1:
+                classes, means = self._second_parameters(features, decoded, key)
+            if scaling is None:
+                checkerboard.quantise(y[0], classes, means, half, margins=margins, keep=keep, symbols=symbols,
+                                      decoded=decoded[0])
+            else:
+                classes = scaling.classes(classes)
+                checkerboard.quantise(scaling.values(y[0], means), classes, np.zeros_like(means), half,
+                                      margins=margins, keep=keep, symbols=symbols, decoded=decoded[0])
+                self._restore(decoded, symbols, means, half, scaling)
+            if half == 0:
+                chosen = classes
+        return Chosen(symbols, (chosen, classes), decoded)
 
-    def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int) -> Floats:
+    def _restore(self, decoded: Floats, symbols: Symbols, means: NDArray[np.int16], half: int, scaling: Scaling
+                 ) -> None:
+        """Decoded values (1, C, H, W) of a half whose symbols were scaled."""
+        here = self._first_half(means.shape) == (half == 0)
+        decoded[0][here] = scaling.decoded(symbols, means)[here]
+
+    def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
+               ) -> Floats:
         """z_m (1, latent, H/8, W/8) of a machine section. Raises BitstreamError; the state is then unusable."""
         if not key and self.z_m is None:
             raise BitstreamError("P frame without a frame before it", offset=0)
@@ -225,11 +254,16 @@ class MachineLayer:
         features, classes, means = self._first_parameters(hyper, key, level)
         symbols = np.empty(means.shape, np.int16)
         decoded = np.zeros((1, *means.shape), np.float32)
+        scaling = gains.positions(rows, columns) if gains is not None else None
         for half in (0, 1):
             if half == 1:
                 classes, means = self._second_parameters(features, decoded, key)
+            if scaling is not None:
+                classes = scaling.classes(classes)
             part = decoder.decode(checkerboard.gather(classes, half))
             checkerboard.dequantise(part, means, half, symbols=symbols, decoded=decoded[0])
+            if scaling is not None:
+                self._restore(decoded, symbols, means, half, scaling)
         decoder.finish()
         self._count(key, hyper_symbols, symbols)
         return self._move_on(self._synthesise(decoded, symbols, key, level), decoded, symbols, key)

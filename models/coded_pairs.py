@@ -144,7 +144,8 @@ def code(frames: Sequence[av.VideoFrame], settings: InnerSettings, rate: Fractio
     profile: its saliency network guides the encoder, where the settings say so; None for no guidance.
     """
     first = frames[0]
-    guide = Guide(settings, profile, threads=1, rate=float(rate)) if profile is not None else None
+    guide = Guide(settings.simplify, settings.roi, profile, threads=1, rate=float(rate),
+                  able=settings.kind.regions) if profile is not None else None
     encoder = InnerEncoder(settings, first.width, first.height, rate=rate, colour=coded_colour(first))
     decoder = InnerDecoder(CODEC_NAMES[settings.codec], *encoder.size, threads=1)
     packets = []

@@ -19,7 +19,7 @@ from duoview.models.fixed_point import (
     round_through,
 )
 from duoview.models.layers import Block, QualityTable, exact_float, pointwise
-from duoview.models.rate import CLASSES, class_of_sigma, counted_bits, noisy_bits, sigma_of_class
+from duoview.models.rate import CLASS_STEP, CLASSES, class_of_sigma, counted_bits, noisy_bits, sigma_of_class
 
 #: Four class steps per unit keep the head's weights in range; 24 is the class around which a fresh head starts.
 CLASS_FORMAT = Format(fraction=2, low=0, high=CLASSES - 1)
@@ -27,6 +27,8 @@ CLASS_START = 24
 HYPER_LIMIT = 127
 #: Half the bits that magnitude 1 costs more than 0 at sigma 1, at the high-rate slope of a unit quantiser.
 STEP_SLOPE = 2 * math.log(2) / 12 * (math.log2(math.e) / 2) / 2
+#: Table classes that a level of a gain map moves, as in ``duoview.gain_map``.
+LEVEL_CLASSES = 2
 
 
 def first_pass_mask(like: Tensor) -> Tensor:
@@ -115,6 +117,11 @@ def decide(values: Tensor, classes: Tensor, eagerness: Tensor | None) -> Tensor:
     return (values + (torch.copysign(symbols, values.detach()) - values).detach()) * live
 
 
+def level_gain(levels: Tensor) -> Tensor:
+    """What a level of a gain map multiplies differences from the mean by; elementwise."""
+    return torch.exp(levels * (LEVEL_CLASSES * CLASS_STEP))
+
+
 @dataclass
 class Coded:
     """One frame through a machine codec in training."""
@@ -143,14 +150,23 @@ class SymbolModel(nn.Module):
         x = self.fold_mix(F.leaky_relu(self.fold(F.pixel_unshuffle(y, 2)), 0.1))
         return exact_float(self.hyper_head, F.pixel_unshuffle(F.leaky_relu(x, 0.1), 2))
 
-    def forward(self, y: Tensor, q: Tensor, *extra: Tensor, eagerness: Tensor | None = None, counted: bool = False
-                ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, y: Tensor, q: Tensor, *extra: Tensor, eagerness: Tensor | None = None, counted: bool = False,
+                levels: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """y in units of the quantiser -> decoded y, bits of y (N,), bits of the hyper symbols (N,), symbols.
 
         eagerness: (N,), how eagerly the encoder lowers magnitudes to save bits (see ``decide``); None for not at all.
         counted: bits are those of the symbols that are coded, see ``counted_bits``, not those of values with noise.
+        levels: of a gain map at the symbols' positions, (N, 1, H, W), see ``duoview.gain_map``; None for all 0.
         """
         hyper = self.analyse(y)
+        gain = level_gain(levels) if levels is not None else torch.ones((), device=y.device)
+
+        def scaled(parameters: Parameters) -> Tensor:
+            if levels is None:
+                return parameters.classes
+            moved = torch.clamp(parameters.classes + LEVEL_CLASSES * levels, 1, CLASSES - 1)
+            return torch.where(parameters.classes > 0.5, moved, parameters.classes)
+
         with torch.autocast(device_type=y.device.type, enabled=False):
             sigma = self.hyper_sigma(q)
             # Classes are integers in the stream; train on the sigma that the class will stand for.
@@ -161,15 +177,17 @@ class SymbolModel(nn.Module):
             hyper_bits = price(hyper, rounded, sigma).sum((1, 2, 3))
             features, first = self.decoder(rounded, q, *extra)
             mask = first_pass_mask(y)
-            symbols_first = decide(y - first.means, first.classes, eagerness)
-            decoded_first = (symbols_first + first.means) * mask
+            classes_first = scaled(first)
+            symbols_first = decide((y - first.means) * gain, classes_first, eagerness)
+            decoded_first = (symbols_first / gain + first.means) * mask
             second = self.context(features, decoded_first)
-            symbols_second = decide(y - second.means, second.classes, eagerness)
-            decoded = decoded_first + (symbols_second + second.means) * (1 - mask)
+            classes_second = scaled(second)
+            symbols_second = decide((y - second.means) * gain, classes_second, eagerness)
+            decoded = decoded_first + (symbols_second / gain + second.means) * (1 - mask)
             means = first.means * mask + second.means * (1 - mask)
-            classes = first.classes * mask + second.classes * (1 - mask)
+            classes = classes_first * mask + classes_second * (1 - mask)
             symbols = symbols_first * mask + symbols_second * (1 - mask)
-            bits = price(y - means, symbols, sigma_of_class(classes)).sum((1, 2, 3))
+            bits = price((y - means) * gain, symbols, sigma_of_class(classes)).sum((1, 2, 3))
         return decoded, bits, hyper_bits, symbols
 
 
@@ -198,7 +216,8 @@ class KeyCodec(nn.Module):
         x = self.synthesis_in(decoded * self.inverse_gain(q)) * self.modulation(q)
         return F.pixel_shuffle(exact_float(self.synthesis_out, self.synthesis(x)), 2)
 
-    def forward(self, z: Tensor, q: Tensor, eagerness: Tensor | None = None, *, counted: bool = False) -> Coded:
+    def forward(self, z: Tensor, q: Tensor, eagerness: Tensor | None = None, *, counted: bool = False,
+                levels: Tensor | None = None) -> Coded:
         y = self.analyse(z, q)
-        decoded, bits, hyper_bits, symbols = self.model(y, q, eagerness=eagerness, counted=counted)
+        decoded, bits, hyper_bits, symbols = self.model(y, q, eagerness=eagerness, counted=counted, levels=levels)
         return Coded(self.synthesise(decoded, q), bits, hyper_bits, symbols, decoded)

@@ -25,7 +25,7 @@ from duoview.models.agreement import AgreementValidation, Judge, PseudoClasses
 from duoview.models.data import Picture
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.machine_fidelity import ClassifierEye, Eyes, FidelityWeights
-from duoview.models.machine_material import Look, Looks, batches, read_looks
+from duoview.models.machine_material import Look, Looks, RegionWeights, batches, read_looks
 from duoview.models.object_labels import Found, Labeller, Labels, open_labeller
 from duoview.models.shufflenet import ShuffleNet, open_shufflenet
 from duoview.models.train_machine import MachineTraining
@@ -81,6 +81,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
                        f"{field.name}={getattr(FidelityWeights, field.name):g}" for field in fields(FidelityWeights)))
     p.add_argument("--zoom", nargs=2, type=float, default=MachineTraining.zooms, metavar=("LOW", "HIGH"),
                    help="detectors look at pictures this many times larger, drawn anew at every step (default: 1 1)")
+    p.add_argument("--outside", type=float, default=RegionWeights.outside, metavar="SHARE",
+                   help="what counts away from objects; outlines and motion come on top (default: %(default)s)")
+    p.add_argument("--mapped", type=float, default=MachineTraining.mapped, metavar="SHARE",
+                   help="share of the key frames that are coded with gain maps around objects (default: %(default)s)")
     p.add_argument("--lagrangian", nargs=2, type=float, default=MachineTraining.lagrangian, metavar=("Q0", "Q63"),
                    help="weight of the distances against bits per pixel at q 0 and q 63 (default: 8e-6 3e-2)")
     p.add_argument("--worth", type=float, default=MachineTraining.worth,
@@ -189,10 +193,11 @@ class Setup:
         torch.set_num_threads(threads)
         shared: dict[str, Any] = {
             "minutes": minutes, "rate": given.rate, "device": given.device, "lagrangian": tuple(given.lagrangian),
-            "worth": given.worth, "weights": fidelity_weights(given.weight), "zooms": tuple(given.zoom)}
+            "worth": given.worth, "weights": fidelity_weights(given.weight), "zooms": tuple(given.zoom),
+            "regions": RegionWeights(outside=given.outside)}
         if given.seed is not None:
             shared["seed"] = given.seed
-        options, inter_options = MachineTraining(**shared), MachineInterTraining(**shared)
+        options, inter_options = MachineTraining(mapped=given.mapped, **shared), MachineInterTraining(**shared)
         start, detectors = Profile(given.start), Detectors.of(given)
         shufflenet = open_shufflenet(given.shufflenet)
         return cls(given, threads, options, inter_options, start, detectors, shufflenet,

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from duoview.models.agreement import AgreementValidation, Curve
 from duoview.models.data import Picture
 from duoview.models.fixed_point import accumulator_share
+from duoview.models.key import level_gain
 from duoview.models.layers import QualityTable
 from duoview.models.loop import Loop
 from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
@@ -30,6 +31,8 @@ from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, StillCodec
 COST_FLOOR = 0.005
 #: Pictures are coded in multiples of this.
 UNIT = 64
+#: Pixels of a cell of a gain map, positions of symbols on its side, and how much coarser cells without objects are.
+CELL, CELL_POSITIONS, MOST_COARSER = 32, 2, 5
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class MachineTraining:
     weights, regions: of the distances, and of the parts of pictures. aimed: share of crops around an object.
     zooms: detectors look at decoded pictures and sources that many times larger, drawn between the two at every step,
     so that what is kept is not made for one size of objects.
+    mapped: share of the steps whose crops are coded with gain maps, as encoders with a guide make them: what is not
+    near an object 1 to MOST_COARSER levels coarser; its errors then weigh less by as much as its steps are larger.
     """
 
     minutes: float = 65.0
@@ -58,10 +63,13 @@ class MachineTraining:
     regions: RegionWeights = field(default_factory=RegionWeights)
     aimed: float = 0.75
     zooms: tuple[float, float] = (1.0, 1.0)
+    mapped: float = 0.0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_zooms(self.zooms)
+        if not 0 <= self.mapped <= 1:
+            raise ValueError(f"mapped={self.mapped}: expected a share of 0 to 1")
         first, last = self.lagrangian
         if not 0 < first < last:
             raise ValueError(f"lagrangian={self.lagrangian}: expected two rising numbers above 0")
@@ -118,16 +126,32 @@ def validate(codec: StillCodec, validation: AgreementValidation, levels: Sequenc
     return shown | {f"rate_{name}": change for name, change in changes.items()}
 
 
-def losses(codec: StillCodec, batch: Batch, q: Tensor, eyes: Eyes, options: MachineTraining
-           ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss, a scalar, and what to show of it: means of the distances, bits per pixel, logarithm of the cost."""
-    kind = batch.picture.device.type
+def object_maps(weight: Tensor, coarser: Tensor) -> Tensor:
+    """Gain maps of crops by what counts in them: levels (N, 1, S / CELL, S / CELL), 0 in cells with objects.
+
+    weight: (N, 1, S, S), 1 near objects. coarser: (N,), by how many levels the other cells are coarser.
+    """
+    return (F.max_pool2d(weight, CELL) >= 1).float().sub(1) * coarser[:, None, None, None]
+
+
+def losses(codec: StillCodec, batch: Batch, q: Tensor, eyes: Eyes, options: MachineTraining,
+           levels: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss, a scalar, and what to show of it: means of the distances, bits per pixel, logarithm of the cost.
+
+    levels: of gain maps, (N, 1, S / CELL, S / CELL); None codes without.
+    """
+    kind, weight = batch.picture.device.type, batch.weight
+    places = levels
+    if levels is not None:
+        # A step that is larger by g is the best one where an error weighs less by g squared.
+        weight = weight * F.interpolate(level_gain(levels).square(), scale_factor=CELL, mode="nearest")
+        places = F.interpolate(levels, scale_factor=CELL_POSITIONS, mode="nearest")
     with torch.autocast(kind, torch.bfloat16):
         with torch.no_grad():
             z = codec.encoder(batch.picture)
-        coded = codec.key(z, q, counted=True)
+        coded = codec.key(z, q, counted=True, levels=places)
         decoded = codec.decoder(coded.z)
-    found = distances(options.weights, eyes, batch.picture, decoded.float(), z, coded.z, batch.weight)
+    found = distances(options.weights, eyes, batch.picture, decoded.float(), z, coded.z, weight)
     bits = (coded.bits + coded.hyper_bits) / (batch.picture.shape[2] * batch.picture.shape[3])
     cost = machine_lagrangian(q, options.lagrangian) * total(options.weights, found) + bits
     # The slope of the logarithm: every quality index and every picture matters by its own cost.
@@ -172,7 +196,11 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
         batch = next(sources[which])
         batch = Batch(on_device(batch.picture), on_device(batch.weight))
         q = torch.from_numpy(random.integers(0, 64, len(batch.picture))).to(device)
-        loss, shown = losses(loop.network, batch, q, eyes[which].drawn(random, options.zooms), options)
+        levels = None
+        if random.random() < options.mapped:
+            coarser = torch.from_numpy(random.integers(1, MOST_COARSER + 1, len(batch.picture))).float().to(device)
+            levels = object_maps(batch.weight, coarser)
+        loss, shown = losses(loop.network, batch, q, eyes[which].drawn(random, options.zooms), options, levels)
         loop.update(loss, **shown)
     return loop.average
 

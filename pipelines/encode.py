@@ -68,16 +68,14 @@ _INNER_OPTIONS = {
     "preset": "preset",
     "latency": "latency",
     "bf": "bf",
-    "b": "b",
     "maxrate": "maxrate",
     "bufsize": "bufsize",
     "inner_scale": "scale",
-    "simplify": "simplify",
-    "roi": "roi",
     "background": "background",
 }
 #: Of them those that say how an encoder is used, whichever it is.
 _EITHER = ("latency",)
+_COMMON_OPTIONS = {"b": "b", "simplify": "simplify", "roi": "roi"}
 _Q, _GOP = 24, 50
 _PATTERN_TYPES = one_of("sequence", "glob", "glob_sequence", "none")
 _MACHINES = one_of("neural", "inner", "copy", "auto")
@@ -114,16 +112,16 @@ TABLE = (
                   one_of(*LATENCIES)),
     CommandOption("bf", "n", "inner: frames between references at most; 0 keeps packets in order", _OUTPUT,
                   integer(0, 16)),
-    CommandOption("b", "rate", "inner: bits per second, e.g. 200k, instead of -q", _OUTPUT, bit_rate,
+    CommandOption("b", "rate", "bits per second, e.g. 200k, instead of -q", _OUTPUT, bit_rate,
                   specifiers=("v",)),
     CommandOption("maxrate", "rate", "inner: bits per second at which a buffer fills (VBV)", _OUTPUT, bit_rate,
                   specifiers=("v",)),
     CommandOption("bufsize", "bits", "inner: size of that buffer", _OUTPUT, bit_rate, specifiers=("v",)),
     CommandOption("inner_scale", "share", "inner: code pictures at this share of their width and height, 0.25 to 1 (1; "
                   "x264 and x265 at a low -q less)", _OUTPUT, share),
-    CommandOption("simplify", "guide", "inner: what tells which parts get fewer bits: detections, saliency, auto, off",
+    CommandOption("simplify", "guide", "what tells which parts get fewer bits: detections, saliency, auto, off",
                   _OUTPUT, one_of(*GUIDES)),
-    CommandOption("roi", "x:y:w:h[:weight]", "inner: a region, in pixels; weight 1 keeps all of it (1), -1 nothing",
+    CommandOption("roi", "x:y:w:h[:weight]", "a region, in pixels; weight 1 keeps all of it (1), -1 nothing",
                   _OUTPUT, region, repeat=True),
     CommandOption("background", "time", "inner: seconds from one picture of the still background to the next, which "
                   "key frames refer to (60 in files that can be sought in); 0 for key frames that need nothing else",
@@ -222,6 +220,7 @@ def read_job(line: CommandLine) -> EncodeJob:
         machine=machine,
         chosen=chosen,
         inner=_inner_options(output, machine, chosen=chosen is not None),
+        common=_common_options(output, machine),
         texture=_texture_options(output, machine),
     )
 
@@ -250,6 +249,18 @@ def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
     return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key"}
 
 
+def _common_options(output: FileArguments, machine: str) -> dict[str, Any]:
+    """The options of dv_encode that both codecs have and a copy has not, by its names. Raises UsageError for that."""
+    found: dict[str, Any] = {}
+    for option, name in _COMMON_OPTIONS.items():
+        value = output.get(f"{option}:v", output.get(option))
+        if value is not None:
+            if machine == "copy":
+                raise UsageError(f"-{option}: nothing is coded with -machine copy; expected neural, inner or auto")
+            found[name] = "|".join(value) if option == "roi" else value
+    return found
+
+
 def _inner_options(output: FileArguments, machine: str, *, chosen: bool) -> dict[str, Any]:
     """The options of dv_encode that belong to the inner codec, by its names. Raises UsageError without that codec.
 
@@ -264,7 +275,7 @@ def _inner_options(output: FileArguments, machine: str, *, chosen: bool) -> dict
             if chosen and option in _EITHER:
                 continue
             raise UsageError(f"-{option}: belongs to the inner codec; expected -machine inner with it")
-        found[name] = "|".join(value) if option == "roi" else float(value) if option == "background" else value
+        found[name] = float(value) if option == "background" else value
     if "encoder" in found:
         codec = next(name for name, kind in CODEC_NAMES.items() if kind is ENCODERS[found["encoder"]].codec)
         if found.setdefault("codec", codec) != codec:
@@ -291,7 +302,7 @@ def encode(
         profile.texture()
     common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads}
     try:
-        encoder = Encode(**common, machine=job.machine, **job.inner, **job.texture)
+        encoder = Encode(**common, machine=job.machine, **job.common, **job.inner, **job.texture)
     except LimitError as error:
         raise UsageError(str(error)) from error
     filters = video_filters(job.filters, job.rate)

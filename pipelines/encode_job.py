@@ -30,6 +30,7 @@ class EncodeJob:
     cut: Cut
     machine: str = "neural"
     chosen: MachineChoice | None = None
+    common: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Any] = field(default_factory=dict)
     texture: Mapping[str, Any] = field(default_factory=dict)
 

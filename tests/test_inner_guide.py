@@ -104,7 +104,7 @@ def test_detections_that_were_asked_for_and_are_missing_are_an_error(frames: lis
 
 
 def test_a_region_outside_of_a_new_size_is_refused_at_every_frame(frames: list[av.VideoFrame]) -> None:
-    guide = Guide(InnerSettings(simplify="off", roi=(Region(200, 0, 64, 64, -1),)), Profile("s"), threads=1, rate=25.0)
+    guide = Guide("off", (Region(200, 0, 64, 64, -1),), Profile("s"), threads=1, rate=25.0)
     assert guide.look(frames[0]) is not None
     smaller = frames[0].reformat(160, 68)
     for _ in range(2):
@@ -125,7 +125,7 @@ def test_the_network_looks_at_a_dozen_frames_a_second(frames: list[av.VideoFrame
         return read(self, frame)
 
     monkeypatch.setattr(SaliencyReader, "read", watched)
-    guide = Guide(InnerSettings(simplify="saliency"), Profile("s"), threads=1, rate=rate)
+    guide = Guide("saliency", (), Profile("s"), threads=1, rate=rate)
     maps = [guide.look(timed(frame, Fraction(number) / Fraction(rate))) for number, frame in enumerate(frames[:12])]
     assert len(seen) == looks
     for number, cells in enumerate(maps):
@@ -134,7 +134,7 @@ def test_the_network_looks_at_a_dozen_frames_a_second(frames: list[av.VideoFrame
 
 
 def test_what_detectors_find_between_two_looks_counts_at_once(frames: list[av.VideoFrame]) -> None:
-    guide = Guide(InnerSettings(), Profile("s"), threads=1, rate=25.0)
+    guide = Guide("auto", (), Profile("s"), threads=1, rate=25.0)
     assert guide.look(frames[0]) is not None
     cells = guide.look(with_object(timed(frames[1], Fraction(1, 25)), 0, 0, 64, 64))
     assert cells is not None and (cells[:4, :4] == 255).all()
@@ -209,7 +209,7 @@ def test_the_saliency_network_answers_for_every_cell(frames: list[av.VideoFrame]
 
 
 def test_the_saliency_network_finds_the_riders(frames: list[av.VideoFrame]) -> None:
-    guide = Guide(InnerSettings(simplify="saliency"), Profile("s"), threads=1, rate=25.0)
+    guide = Guide("saliency", (), Profile("s"), threads=1, rate=25.0)
     importance = [guide.look(frame) for frame in frames][-1]
     assert importance is not None and 0.02 < (importance > 128).mean() < 0.9
     settings = InnerSettings(simplify="saliency", threads=1, preset="veryfast")

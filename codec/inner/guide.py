@@ -11,36 +11,34 @@ from duoview.errors import LimitError
 from duoview.findings import detections_of
 from duoview.profile import Profile
 
-from .importance import Importance, Map, cells_of, of_answers, of_detections
+from .importance import Importance, Map, Region, cells_of, of_answers, of_detections
 from .saliency import SaliencyReader
-from .settings import InnerSettings
 
 #: Seconds from one look of the network to the next at least: what it finds is held for longer than that anyway.
 LOOK_SECONDS = 0.075
 
 
 class Guide:
-    """The importance of the cells of one stream's frames, as InnerSettings.simplify and its roi say.
+    """The importance of the cells of one stream's frames, as the settings ``simplify`` and ``roi`` of an encoder say.
 
     Of frames that come closer than LOOK_SECONDS the network looks at every second, third ...; the others have its map.
 
     Args:
-        profile, device, threads: of the saliency network. rate: frames per second.
+        profile, device, threads: of the saliency network. rate: frames per second. able: the encoder takes regions.
 
     ProfileError when the network is asked for and the profile has none.
     """
 
-    def __init__(self, settings: InnerSettings, profile: Profile, device: str | Backend = "cpu", *, threads: int = 0,
-                 rate: float) -> None:
-        mode, able = settings.simplify, settings.kind.regions
-        self._carried = able and mode in ("auto", "detections")
-        self._needed = mode == "detections"
-        self._rate, self._regions = rate, settings.roi
+    def __init__(self, simplify: str, roi: tuple[Region, ...], profile: Profile, device: str | Backend = "cpu", *,
+                 threads: int = 0, rate: float, able: bool = True) -> None:
+        self._carried = able and simplify in ("auto", "detections")
+        self._needed = simplify == "detections"
+        self._rate, self._regions = rate, roi
         #: The map of the network's last look, the frame's time in seconds, and the frames since then that have it too.
         self._held: Map | None = None
         self._looked: float | None = None
         self._since = 0
-        wanted = mode == "saliency" or (mode == "auto" and able and profile.has("saliency"))
+        wanted = simplify == "saliency" or (simplify == "auto" and able and profile.has("saliency"))
         self._network = profile.load("saliency", open_backend(device, threads)) if wanted else None
         self._reader: SaliencyReader | None = None
         self._importance: Importance | None = None

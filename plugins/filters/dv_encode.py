@@ -15,6 +15,7 @@ from duoview.errors import LimitError
 from duoview.inner.importance import Region
 from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUND, InnerSettings
 from duoview.machine_choice import MachineChoice, OperatingPoint, decide
+from duoview.neural_settings import NeuralSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -23,8 +24,7 @@ from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TI
 
 # Nominal frames per second where nobody knows better, as ffmpeg assumes; times never depend on it.
 UNKNOWN_RATE = Fraction(25)
-_OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "b", "maxrate", "bufsize", "scale", "simplify", "roi",
-             "background")
+_OF_INNER = ("codec", "encoder", "preset", "latency", "bf", "maxrate", "bufsize", "scale", "background")
 # Of them those that say how an encoder is used, whichever it is.
 _OF_EITHER = ("latency",)
 
@@ -58,13 +58,13 @@ class Encode(Stage):
         latency: str = option("auto", choices=("auto", *LATENCIES), help="inner: look ahead and reorder, or zero; "
                               "auto: full, and zero in duoview run")
         bf: int = option(-1, min=-1, max=16, help="inner: frames between references, -1 for the encoder's choice")
-        b: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second, 0 for constant quality")
+        b: int = option(0, min=0, max=(1 << 31) - 1, help="bits per second, 0 for constant quality")
         maxrate: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits per second at which the buffer fills")
         bufsize: int = option(0, min=0, max=(1 << 31) - 1, help="inner: bits of that buffer, 0 for none")
         scale: float = option(0.0, min=0.0, max=1.0, help="inner: share of width and height that is coded, 0.25 to 1, "
                               "or 0 for by quality and size")
-        simplify: str = option("auto", choices=GUIDES, help="inner: what tells which parts get fewer bits")
-        roi: str = option("", help="inner: regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
+        simplify: str = option("auto", choices=GUIDES, help="what tells which parts get fewer bits")
+        roi: str = option("", help="regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
         background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
                                    "still background to the next, 0 for none, -1 for the default")
         texture: str = option("0", help="neural: depth of texture, 0 for none; TILE=DEPTH for tiles that differ: 2,0=6")
@@ -78,6 +78,7 @@ class Encode(Stage):
         self.chosen: MachineChoice | None = self._choice() if self.options.machine == "auto" else None
         self.machine: str = self.options.machine if self.chosen is None else self.chosen.machine
         self._inner_settings()  # what cannot be is told before the first frame
+        self._neural_settings()
         self._texture_settings()
         self.encoder: Encoder | None = None
 
@@ -97,6 +98,7 @@ class Encode(Stage):
                 sample_aspect=link.sample_aspect,
                 machine=self.machine,
                 inner=self._inner_settings(),
+                neural=self._neural_settings(),
                 texture=self._texture_settings(),
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
@@ -149,9 +151,16 @@ class Encode(Stage):
             bufsize=options.bufsize,
             scale=options.scale or None,
             simplify=options.simplify,
-            roi=tuple(Region.parse(part) for part in options.roi.split("|") if part),
+            roi=self._regions(),
             background=None if options.background < 0 else options.background,
         )
+
+    def _neural_settings(self) -> NeuralSettings | None:
+        options = self.options
+        return NeuralSettings(options.simplify, self._regions(), options.b) if self.machine == "neural" else None
+
+    def _regions(self) -> tuple[Region, ...]:
+        return tuple(Region.parse(part) for part in self.options.roi.split("|") if part)
 
     def filter(self, frame: av.VideoFrame) -> Iterable[Any]:
         """The packets that are ready, one access unit each; the inner codec may hold frames back."""

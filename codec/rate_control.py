@@ -1,0 +1,84 @@
+"""Average rate: chooses the quality index of every frame so that a stream takes so many bits per second.
+
+One pass, without lookahead: a key frame and the P frames behind it are expected to cost what the last ones did, by a
+logarithm that is linear in the quality index (x264's one-pass ABR, Merritt and Vanam 2006, rests on the same).
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from duoview.errors import LimitError
+
+#: Natural logarithm of bits, a step of the quality index.
+SLOPE = 0.058
+#: Bits per pixel of a first key frame at q 0, and of a P frame's share of that: guesses until frames were coded.
+_KEY_BITS, _P_SHARE = 0.03, 0.15
+#: How much of the surplus or debt the next group of pictures is to make up for, and in how many seconds at least.
+_REPAID, _WINDOW_SECONDS = 0.5, 4.0
+#: Weight of the last frame in what the next is expected to cost.
+_KEY_WEIGHT, _P_WEIGHT = 0.6, 0.1
+#: Steps of q from one group to the next at most; within a group q moves by whole steps of _STEP.
+_MOST, _STEP = 14, 4
+
+
+class RateControl:
+    """Quality indices for one stream.
+
+    Args:
+        bit_rate: bits per second. rate: frames per second. gop: frames from key frame to key frame. pixels: of a frame.
+        most: greatest quality index.
+    """
+
+    def __init__(self, bit_rate: int, rate: Fraction, gop: int, pixels: int, most: int) -> None:
+        if bit_rate < 1:
+            raise LimitError(f"bit_rate={bit_rate}: expected 1 or more bits per second")
+        self._target, self._gop, self._most = float(bit_rate / rate), gop, most
+        self._window = max(float(gop), _WINDOW_SECONDS * float(rate))
+        #: Expected logarithms of bits at q 0, of key frames and of P frames.
+        self._key_log = math.log(_KEY_BITS * pixels)
+        self._p_log = self._key_log + math.log(_P_SHARE)
+        self._known_key = self._known_p = False
+        #: Bits beyond the target since the start, within what a window allows.
+        self._debt = 0.0
+        self._q = 0.0
+        self._left = gop
+
+    def quality(self, *, key: bool) -> int:
+        """Of the next frame."""
+        if key:
+            frames = self._gop
+            wanted = frames * self._target - _REPAID * self._debt * min(1.0, frames / self._window)
+            unit = math.exp(self._key_log) + (frames - 1) * math.exp(self._p_log)
+            planned = math.log(max(wanted, frames * self._target / 8) / unit) / SLOPE
+            if self._known_key:
+                planned = min(max(planned, self._q - _MOST), self._q + _MOST)
+            self._q = min(max(planned, 0.0), float(self._most))
+            self._left = frames
+        elif self._known_p:
+            # Where the group would end, should its P frames go on as the last ones; a change of q costs a section.
+            end = self._debt + self._left * (math.exp(self._p_log + SLOPE * self._q) - self._target)
+            room = self._window * self._target / 2
+            if end > room:
+                self._q = max(self._q - _STEP, 0.0)
+            elif end < -room:
+                self._q = min(self._q + _STEP, float(self._most))
+        return round(self._q)
+
+    def coded(self, bits: int, *, key: bool, q: int) -> None:
+        """Tell what the frame took, all of its access unit."""
+        at_zero = math.log(max(bits, 8)) - SLOPE * q
+        if key:
+            weight = _KEY_WEIGHT if self._known_key else 1.0
+            self._key_log += weight * (at_zero - self._key_log)
+            self._known_key = True
+        else:
+            weight = _P_WEIGHT if self._known_p else 1.0
+            # The mean of bits, not of their logarithms: a few frames take most of them.
+            self._p_log = math.log((1 - weight) * math.exp(self._p_log) + weight * math.exp(at_zero))
+            self._known_p = True
+        self._debt += bits - self._target
+        limit = 2 * self._window * self._target
+        self._debt = min(max(self._debt, -limit), limit)
+        self._left = max(1, self._left - 1)

