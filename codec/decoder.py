@@ -252,7 +252,10 @@ class Decoder:
                 if self.sequence.machine_codec != MachineCodec.NEURAL:
                     raise BitstreamError(f"quality section of {len(level)} bytes: gain maps belong to the neural codec",
                                          offset=end)
-                self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
+                try:
+                    self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
+                except BitstreamError as error:
+                    raise BitstreamError(f"gain map: {error.reason}", offset=end) from error
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 

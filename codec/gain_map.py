@@ -109,12 +109,12 @@ class GainMap:
                     continue
                 level = sum(get(_BIT) << bit for bit in range(_BITS)) - LIMIT
                 if level > LIMIT or level in (left, above):
-                    raise BitstreamError(f"gain map: level {level} at row {y}, column {x}: expected another than its "
+                    raise BitstreamError(f"level {level} at row {y}, column {x}: expected another than its "
                                          f"neighbours', at most {LIMIT}", offset=0)
                 found[y][x] = level
         decoder.finish()
         if not any(map(any, found)):
-            raise BitstreamError("gain map of zeros alone: expected none", offset=0)
+            raise BitstreamError("zeros alone: expected no map", offset=0)
         return cls(np.array(found, np.int8))
 
     def positions(self, height: int, width: int) -> Scaling:
@@ -137,13 +137,14 @@ def _neighbours(rows: list[list[int]], y: int, x: int) -> tuple[int, int]:
 class Scaling:
     """A gain map at the positions of symbols, (H, W) levels.
 
-    weight: of an error there, (H, W), at which steps of that size are the best ones.
+    weight: of an error in a P frame there, (H, W): the square of that at which steps of that size are the best ones,
+    since a P frame codes with the quality index's own step what a key frame has just coded with a coarser one.
     """
 
     def __init__(self, levels: NDArray[np.int64]) -> None:
         self._classes = (CLASSES * levels).astype(np.int16)
         self._gains, self._restored = GAINS[levels + LIMIT], RESTORED[levels + LIMIT]
-        self.weight: NDArray[np.float32] = np.square(self._gains)
+        self.weight: NDArray[np.float32] = self._gains**4
 
     def classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Table classes (C, H, W) of the scaled differences; class 0, always zero, stays."""

@@ -17,11 +17,12 @@ class NeuralSettings:
 
     simplify: what tells which parts detectors look at; the others are quantised coarser, and in P frames coded only
     where more is lost. ``detections`` that frames carry, ``saliency`` of the profile's network, ``auto`` for the first
-    of them that is there, ``off``. roi: regions that are told beforehand, whose weights raise or lower the importance
-    of what lies in them. bit_rate: bits per second on average in place of a constant quality, 0 for none.
+    of them that is there, ``off`` (``auto`` is the default of dv_encode and of the command line). roi: regions that are
+    told beforehand, whose weights raise or lower the importance of what lies in them. bit_rate: bits per second on
+    average in place of a constant quality, 0 for none.
     """
 
-    simplify: str = "auto"
+    simplify: str = "off"
     roi: tuple[Region, ...] = ()
     bit_rate: int = 0
 

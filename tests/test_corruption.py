@@ -228,7 +228,7 @@ def test_an_impossible_quality_index_is_named_damage(
         Decoder(profile=profile, threads=1, strict=True).decode(serialize(replace(units[0], sections=sections)))
 
 
-def test_a_gain_map_is_refused_not_ignored(profile: Profile, units: list[AccessUnit]) -> None:
+def test_a_damaged_gain_map_is_refused_not_ignored(profile: Profile, units: list[AccessUnit]) -> None:
     sections = tuple(Section(s.type, s.sub_index, s.payload + b"\x01") if s.type == SectionType.QUALITY else s
                      for s in units[0].sections)
     with pytest.raises(BitstreamError, match="gain map"):

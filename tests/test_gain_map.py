@@ -205,10 +205,15 @@ def test_a_map_in_an_inner_stream_is_named_damage(frames: list[av.VideoFrame]) -
         Decoder(threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
 
 
-def test_a_profile_without_a_saliency_network_is_coded_without_a_map(frames: list[av.VideoFrame]) -> None:
+def test_the_saliency_network_makes_a_map(frames: list[av.VideoFrame]) -> None:
     assert Profile("s").has("saliency")
     assert len(quality_section(encode(frames[:1], NeuralSettings("off"))[0])) == 1
     assert len(quality_section(encode(frames[:1], NeuralSettings("auto"))[0])) > 1
+
+
+def test_a_picture_is_coded_alike_everywhere_unless_the_encoder_is_told_otherwise(frames: list[av.VideoFrame]) -> None:
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=34, threads=1)
+    assert bytes(encoder.encode(frames[0])[0]) == bytes(encode(frames[:1], NeuralSettings("off"))[0])
 
 
 def test_the_command_line_takes_regions_for_the_neural_codec(tmp_path: object) -> None:

@@ -9,10 +9,13 @@ from bench.accuracy.codec import Codec, Setup, Variant, always
 from bench.accuracy.ours import Ours
 from bench.accuracy.peer import SVTAV1, X264, X265, Jpeg, Peer
 from duoview.inner.settings import InnerSettings
+from duoview.neural_settings import NeuralSettings
 
 # Ours take no scale: what resolution a clip is coded at is a coder's own choice, which a user makes for the peers only.
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
-    "neural": lambda variant, setup: Ours("neural", always(variant, latency="zero", scale=1.0), setup),
+    # As it comes from the command line, and without guidance.
+    "neural": lambda variant, setup: _neural("neural", variant, setup, simplify="auto"),
+    "neural-plain": lambda variant, setup: _neural("neural-plain", variant, setup, simplify="off"),
     # As it comes. "plain" is it without guidance, "alone" with key frames that refer to no background, "unscaled" never
     # smaller, "unrestored" without the restoration network; "bare" is neither guided nor with a background. Cuts of the
     # scene start no key frames, as with the peers.
@@ -33,9 +36,13 @@ CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
     "hyperprior": lambda variant, setup: _learned("hyperprior", variant, setup),
 }
 #: Those that are run where none is named: neither what needs networks of its own, nor what tells where gains come from.
-USUAL = tuple(name for name in CODECS if name != "hyperprior" and not name.startswith("inner-"))
+USUAL = tuple(name for name in CODECS if name != "hyperprior" and not name.startswith(("inner-", "neural-")))
 #: The one that all are compared with.
 ANCHOR = "x265-medium"
+
+
+def _neural(name: str, variant: Variant, setup: Setup, *, simplify: str) -> Codec:
+    return Ours(name, always(variant, latency="zero", scale=1.0), setup, neural=NeuralSettings(simplify))
 
 
 def _inner(name: str, variant: Variant, setup: Setup, *, restore: bool | None = None, **settings: Any) -> Codec:

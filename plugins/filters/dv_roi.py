@@ -31,7 +31,7 @@ _MOST = 48
 class Roi(Stage):
     """Mark regions for the encoder: zones, and objects that detectors found.
 
-    As FFmpeg's addroi does, in the frame's side data, which dv_encode=machine=inner and libavcodec's x264, x265 and
+    As FFmpeg's addroi does, in the frame's side data, which dv_encode and libavcodec's x264, x265 and
     hardware encoders read. Regions that a frame brings already come before these. Put it right in front of the encoder:
     scaling forgets regions.
     """
