@@ -18,6 +18,14 @@ import onnxruntime
 
 Array = NDArray[Any]
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+#: Graph optimisations of onnxruntime, each level with those before it.
+OPTIMISATIONS = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
 
 
 class Network(Protocol):
@@ -67,14 +75,16 @@ class CpuBackend:
 
     Args:
         threads: intra-op threads; 0 uses all cores this process may run on.
-        optimise: graph optimisations; off only to show that exact networks do not depend on them.
+        optimise: a key of OPTIMISATIONS; less than all only to show that exact networks do not depend on them.
     """
 
     name = "cpu"
 
-    def __init__(self, threads: int = 0, *, optimise: bool = True) -> None:
+    def __init__(self, threads: int = 0, *, optimise: str = "all") -> None:
         if threads < 0:
             raise ValueError(f"threads={threads}: expected 0 (all cores) or a positive number")
+        if optimise not in OPTIMISATIONS:
+            raise ValueError(f"optimise={optimise!r}: expected one of {', '.join(OPTIMISATIONS)}")
         self.threads = threads or len(os.sched_getaffinity(0))
         self.optimise = optimise
 
@@ -83,8 +93,7 @@ class CpuBackend:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        if not self.optimise:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = OPTIMISATIONS[self.optimise]
         # Every network has a pool of its own; threads that spin between two networks would take the cores of the next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Sizes change from stream to stream; a memory pattern per size would only hold on to memory.
