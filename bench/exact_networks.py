@@ -2,8 +2,8 @@
 
     python -m bench.exact_networks [--outputs 10000000] [--int8 FOLDER] [--fp16 FOLDER] [--out FILE]
 
-Every exact network of the profile is given drawn integers (small ones, the full range, and all at their limits) until it
-has put out so many numbers, and what it is given when a real clip is coded. torch in float64 is what the others are
+Every exact network of the profile is given drawn integers (small ones, the full range, and all at their limits) until
+it has put out so many numbers, and what it is given when a real clip is coded. torch in float64 is what the others are
 compared with: torch in float32, and onnxruntime at every level of graph optimisation, with one thread and with two.
 Of a profile in 8 bits or in float16 the same is done with what its float networks lead to; float16 runs in torch, since
 onnxruntime's CPU computes such files in float32. A single difference makes the exit code 1.
@@ -38,7 +38,7 @@ SIZES = ((6, 10), (1, 1), (3, 17), (11, 2), (5, 7))
 
 @dataclass(frozen=True)
 class Settings:
-    """outputs: at least so many numbers of each network on drawn inputs. clip, width, height, frames, q: what is coded."""
+    """outputs: at least so many numbers of each network on drawn inputs. The others: what is coded."""
 
     outputs: int = 10_000_000
     clip: str = "bikes.mp4"

@@ -176,14 +176,15 @@ class MachineLayer:
             weight = self.profile.latent_weight
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
             before = picture_error(z - self.z_m, weight)
-            keep = worth_coding(before - picture_error(z - z_m, weight), chosen.bits(self._first_half(y.shape[1:])),
-                                lagrangian)
+            gain = before - picture_error(z - z_m, weight)
+            keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
             if chosen.symbols[:, ~keep].any():
                 chosen = self._choose(y, first, key, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-            worth = lagrangian * BLOCK_PIXELS * float((before - picture_error(z - z_m, weight)).sum())
+                gain = before - picture_error(z - z_m, weight)
+            worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
         for half in (0, 1):
