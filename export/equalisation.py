@@ -3,7 +3,7 @@
 Activations in 8 bits have one range for all channels of a tensor: a channel with a tenth of it is left with 25 steps.
 Between two convolutions that only a leaky rectifier separates, a channel may be divided by any positive number if the
 weights that read it are multiplied by it (Nagel et al., ICCV 2019). How the spread is shared between activations and
-weights, which have a range for each output channel, is as in SmoothQuant (Xiao et al., ICML 2023), with another share.
+weights, which have a range for each output channel, is as in SmoothQuant (Xiao et al., ICML 2023).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import onnxruntime
 #: Inputs of one call of a network, by name.
 Sample = Mapping[str, NDArray[Any]]
 #: Share of the spread of the activations that the weights take over.
-SHARE = 0.75
+SHARE = 0.5
 #: Factors stay within this, so that a channel that calibration never saw at work is not blown up.
 MOST = 64.0
 _BETWEEN = frozenset(("LeakyRelu", "Relu"))

@@ -9,20 +9,33 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from duoview.backends.onnxruntime_cpu import signature_of
+from duoview.backends.onnxruntime_cpu import check_inputs, signature_of
 from duoview.backends.signature import Signature
+from duoview.errors import BackendUnavailableError, Error, ProfileError
 
 Array = NDArray[Any]
 #: onnxruntime's name for the number of a graph in a call's options; -1: neither captured nor replayed.
 GRAPH_NUMBER = "gpu_graph_id"
 #: Combinations of shapes that a network keeps graphs and buffers for; calls with others are launched one by one.
 MOST_SHAPES = 4
+
+
+def failure(session: onnxruntime.InferenceSession, given: dict[str, Array], path: Path, error: Exception) -> Error:
+    """What to raise for an error of a call: of the file where it has other inputs, else of the GPU, in one line."""
+    try:
+        check_inputs(session, given, path)
+    except ProfileError as problem:
+        return problem
+    said = " ".join(str(error).split())
+    return BackendUnavailableError(f"device 'cuda': {path.stem} failed ({said[:300]}); frames before it are whole. "
+                                   "Where memory was out: smaller pictures or fewer streams; else device 'cpu'")
 
 
 def run_options(graph: int) -> onnxruntime.RunOptions:
@@ -45,15 +58,23 @@ class Capture:
 class CapturedNetwork:
     """A session that was made with graphs enabled. Calls from several threads come one after another.
 
-    device: onnxruntime's name of where buffers are, ``cuda`` or ``cpu``.
+    device: onnxruntime's name of where buffers are, ``cuda`` or ``cpu``. path: of the file, for errors.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int) -> None:
-        self.session, self.device, self.index = session, device, index
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int,
+                 path: Path = Path("network")) -> None:
+        self.session, self.device, self.index, self.path = session, device, index, path
         self._captures: dict[tuple[Any, ...], Capture] = {}
         self._lock = threading.Lock()
 
     def __call__(self, **inputs: Array) -> list[Array]:
+        """Raises ProfileError for a file with other inputs, BackendUnavailableError where the GPU fails."""
+        try:
+            return self._run(inputs)
+        except Exception as error:
+            raise failure(self.session, inputs, self.path, error) from error
+
+    def _run(self, inputs: dict[str, Array]) -> list[Array]:
         values = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         key = tuple(sorted((name, value.shape, value.dtype.str) for name, value in values.items()))
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 Array = NDArray[Any]
+#: Where onnxruntime's names of types are not numpy's.
+_KINDS = {"float": "float32", "double": "float64"}
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 #: Graph optimisations of onnxruntime, each level with those before it.
 OPTIMISATIONS = {
@@ -52,14 +55,33 @@ class CpuNetwork:
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network ({error})"
                                ) from error
 
+        self.path = path
+
     def __call__(self, **inputs: Array) -> list[Array]:
-        outputs: list[Array] = self.session.run(None, inputs)
+        """Raises ProfileError where the file has other inputs than those that are given."""
+        try:
+            outputs: list[Array] = self.session.run(None, inputs)
+        except Exception:
+            check_inputs(self.session, inputs, self.path)
+            raise
         return outputs
 
     @property
     def signature(self) -> Signature:
         """Inputs and outputs as the file declares them, and its metadata."""
         return signature_of(self.session)
+
+
+def check_inputs(session: onnxruntime.InferenceSession, given: Mapping[str, Array], path: Path) -> None:
+    """Raises ProfileError unless a session's inputs have the names, types and ranks of what it is given."""
+    for spec in signature_of(session).inputs:
+        value = given.get(spec.name)
+        kind = _KINDS.get(spec.dtype, spec.dtype)
+        if value is None or value.dtype.name != kind or value.ndim != len(spec.shape) or any(
+                wanted not in (None, found) for wanted, found in zip(spec.shape, value.shape, strict=True)):
+            have = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in given.items())
+            raise ProfileError(f"{path}: takes {spec}; it is given {have or 'nothing'}: not the network that its name "
+                               "says, or made for another profile")
 
 
 def signature_of(session: onnxruntime.InferenceSession) -> Signature:

@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from duoview.backends import nvidia
-from duoview.backends.cuda_graph import CapturedNetwork
+from duoview.backends.cuda_graph import CapturedNetwork, failure
 from duoview.backends.onnxruntime_cpu import CpuBackend, signature_of
 from duoview.backends.signature import Signature
 from duoview.errors import BackendUnavailableError, ProfileError
@@ -52,14 +52,22 @@ def provider_options(index: int) -> dict[str, str]:
 class BoundNetwork:
     """A session whose inputs and outputs are bound: one copy to the device, one back, no other.
 
-    device: onnxruntime's name of where outputs are made, ``cuda`` or ``cpu``.
+    device: onnxruntime's name of where outputs are made, ``cuda`` or ``cpu``. path: of the file, for errors.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int) -> None:
-        self.session, self.device, self.index = session, device, index
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int,
+                 path: Path = Path("network")) -> None:
+        self.session, self.device, self.index, self.path = session, device, index, path
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __call__(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """Raises ProfileError for a file with other inputs, BackendUnavailableError where the GPU fails."""
+        try:
+            return self._run(inputs)
+        except Exception as error:
+            raise failure(self.session, inputs, self.path, error) from error
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         binding = self.session.io_binding()
         for name, value in inputs.items():
             binding.bind_ortvalue_input(
@@ -129,7 +137,7 @@ class CudaBackend:
         if told:
             check_placement(placement(session), path, tuple(name for name, _ in self.providers(path)))
         session.disable_fallback()
-        return (CapturedNetwork if self.graphs else BoundNetwork)(session, "cuda", self.index)
+        return (CapturedNetwork if self.graphs else BoundNetwork)(session, "cuda", self.index, path)
 
 
 def check_providers(got: list[str], path: Path, wanted: str = PROVIDER) -> None:

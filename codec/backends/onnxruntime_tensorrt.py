@@ -1,9 +1,9 @@
 """TensorRT inside onnxruntime: the second way to it, for machines without pycuda, or sizes nobody built engines for.
 
 onnxruntime's provider builds an engine in this process when it first meets a shape, and keeps it in a folder, without
-golden outputs of ours. So exact networks do not go there: they run in onnxruntime's CUDA provider, in
-float32 without TF32, for which TensorRT's provider has no switch. Of float networks, what TensorRT does not take runs in
-the CUDA provider, and nothing on the CPU. This has not run on a GPU yet.
+golden outputs of ours. So exact networks do not go there: they run in onnxruntime's CUDA provider, in float32 without
+TF32, for which TensorRT's provider has no switch. Of float networks, what TensorRT does not take runs in the CUDA
+provider, and nothing on the CPU. This has not run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ class OnnxRuntimeTensorRtBackend(CudaBackend):
                 f"{TENSORRT_PROVIDER}; pip install duoview[gpu] in an environment without plain onnxruntime")
         absent = missing_libraries()
         if absent:
-            raise BackendUnavailableError(f"device 'tensorrt' through onnxruntime: {', '.join(absent)} cannot be "
-                                          "opened; pip install tensorrt, and put the folder of its libraries on LD_LIBRARY_PATH")
+            raise BackendUnavailableError(
+                f"device 'tensorrt' through onnxruntime: {', '.join(absent)} cannot be opened; pip install tensorrt, "
+                "and put the folder of its libraries on LD_LIBRARY_PATH")
         self.folder, self.half = folder or default_folder() / "onnxruntime", half
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_private(self.folder)
