@@ -29,12 +29,15 @@ from duoview import Decoder, Encoder, Profile
 from duoview.backends import Backend, CpuBackend, open_backend
 from duoview.backends.engine_cache import EngineCache
 from duoview.backends.engine_shapes import units
+from duoview.backends.onnxruntime_cuda import CudaBackend
+from duoview.backends.onnxruntime_tensorrt import OnnxRuntimeTensorRtBackend
 from duoview.backends.tensorrt_cuda import TensorRtBackend
 from duoview.backends.tensorrt_toolkit import TensorRt
 from duoview.errors import Error
 from duoview.picture import PictureReader
 
-NAMES = ("torch-cpu", "torch-cuda", "onnxruntime-cpu", "onnxruntime-cpu-int8", "onnxruntime-cuda", "tensorrt")
+NAMES = ("torch-cpu", "torch-cuda", "onnxruntime-cpu", "onnxruntime-cpu-int8", "onnxruntime-cuda",
+         "onnxruntime-cuda-graphs", "onnxruntime-tensorrt", "tensorrt")
 #: Machine views agree to so many dB; the mean of the last quarter of frames is at most so much below that of the
 #: second, in streams of so many frames or more. In the first quarter little has been handed on yet.
 LEAST_DB, TREND_DB, TREND_FRAMES = 45.0, 1.0, 1000
@@ -127,6 +130,8 @@ def ways(settings: Settings, *, int8: Profile | None, cache: Path, profile: str 
         "torch-cpu": lambda: _torch("cpu"), "torch-cuda": lambda: _torch("cuda"),
         "onnxruntime-cpu": lambda: CpuBackend(), "onnxruntime-cpu-int8": lambda: CpuBackend(),
         "onnxruntime-cuda": lambda: open_backend("cuda"),
+        "onnxruntime-cuda-graphs": lambda: CudaBackend(graphs=True),
+        "onnxruntime-tensorrt": lambda: OnnxRuntimeTensorRtBackend(folder=cache / "onnxruntime"),
         "tensorrt": lambda: _tensorrt(base, settings, cache)}
     for name in wanted:
         if name.endswith("-int8") and int8 is None:

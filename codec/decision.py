@@ -79,7 +79,7 @@ def neighbourhood_mean(x: Floats) -> Floats:
     total = rows.copy()
     total[..., 1:] += rows[..., :-1]
     total[..., :-1] += rows[..., 1:]
-    total /= np.outer(_neighbours(x.shape[-2]), _neighbours(x.shape[-1]))
+    total *= np.outer(1 / _neighbours(x.shape[-2]), 1 / _neighbours(x.shape[-1]))
     return total
 
 
@@ -105,15 +105,17 @@ def picture_error(error: Floats, weight: Floats) -> Floats:
 
 
 def _form(error: Floats, weight: Floats) -> Floats:
-    """The quadratic form at every position: (latent, H, W), (latent, latent) -> (H, W).
+    """The quadratic form, symmetric, at every position: (latent, H, W), (latent, latent) -> (H, W).
 
     In pieces of 64 positions, which BLAS multiplies in the calling thread: its own threads and those of the networks
     would wait for each other, which made P frames two to four times slower.
     """
     channels = error.shape[0]
     piece = math.gcd(error[0].size, 64)
-    rows = np.ascontiguousarray(error.reshape(channels, -1).T).reshape(-1, piece, channels)
-    total: Floats = np.einsum("npc,npc->np", rows @ weight, rows)
+    columns = error.reshape(channels, -1, piece).swapaxes(0, 1)
+    weighted = weight @ columns
+    weighted *= columns
+    total: Floats = weighted.sum(1)
     return total.reshape(error.shape[1:])
 
 

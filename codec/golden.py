@@ -37,9 +37,9 @@ GOLDEN_CASES = (
 )
 
 
-def _integers(stream: int, shape: tuple[int, ...], limit: int, saturate: bool) -> NDArray[np.float32]:
+def _integers(seed: int, stream: int, shape: tuple[int, ...], limit: int, saturate: bool) -> NDArray[np.float32]:
     """Integers in [-limit, limit] (at the two ends when saturating), float32."""
-    bits = kernels.philox(GOLDEN_SEED, stream=stream, offset=0, count=int(np.prod(shape))).astype(np.int64)
+    bits = kernels.philox(seed, stream=stream, offset=0, count=int(np.prod(shape))).astype(np.int64)
     values = np.where(bits & 1, limit, -limit) if saturate else bits % (2 * limit + 1) - limit
     # Small values are what streams hold most of the time; a quarter of the cases keeps the full range.
     if not saturate:
@@ -47,39 +47,40 @@ def _integers(stream: int, shape: tuple[int, ...], limit: int, saturate: bool) -
     return values.reshape(shape).astype(np.float32)
 
 
-def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool
-                 ) -> dict[str, NDArray[np.generic]]:
+def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool, *,
+                 seed: int = GOLDEN_SEED) -> dict[str, NDArray[np.generic]]:
     """Inputs of the exact network ``name`` for a picture of (64 height) x (64 width) pixels.
 
-    sizes: as in a profile's manifest, and for the texture layer's networks its ``texture`` sizes as well.
+    sizes: as in a profile's manifest, and for the texture layer's networks its ``texture`` sizes as well. seed: golden
+    vectors have their own; others draw other numbers of the same kind.
     """
     if name.startswith("texture_"):
-        return _texture_inputs(name, sizes, height, width, saturate)
+        return _texture_inputs(name, sizes, height, width, saturate, seed)
     symbols, hyper, parameters = sizes["symbols"], sizes["hyper"], sizes["parameters"]
     fine = (1, symbols, 4 * height, 4 * width)
     if name.endswith("_context"):
-        features = np.abs(_integers(1, (1, parameters, 4 * height, 4 * width), 255, saturate))
-        return {"features": features, "decoded": _integers(2, fine, 127 * 16, saturate)}
+        features = np.abs(_integers(seed, 1, (1, parameters, 4 * height, 4 * width), 255, saturate))
+        return {"features": features, "decoded": _integers(seed, 2, fine, 127 * 16, saturate)}
     inputs: dict[str, NDArray[np.generic]] = {
-        "hyper": _integers(3, (1, hyper, height, width), 127, saturate),
+        "hyper": _integers(seed, 3, (1, hyper, height, width), 127, saturate),
         "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64),
     }
     if name.startswith("inter"):
-        inputs["previous"] = _integers(4, fine, 127 * 16, saturate)
+        inputs["previous"] = _integers(seed, 4, fine, 127 * 16, saturate)
     return inputs
 
 
-def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool
+def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool, seed: int
                     ) -> dict[str, NDArray[np.generic]]:
     if name == "texture_features":
-        return {"decoded": _integers(5, (1, sizes["symbols"], 4 * height, 4 * width), 127 * 16, saturate),
+        return {"decoded": _integers(seed, 5, (1, sizes["symbols"], 4 * height, 4 * width), 127 * 16, saturate),
                 "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     groups, shape = sizes["groups"], (8 * height, 8 * width)
-    numbers = np.abs(_integers(8, (1, TEXTURE_CONDITIONS, 1, 1), 63, saturate))
-    return {"features": np.abs(_integers(6, (1, sizes["features"], *shape), 255, saturate)),
-            "nodes": _integers(7, (1, groups * sizes["embedding"], *shape), 127, saturate),
-            "decided": _integers(9, (1, groups, *shape), 1, True) * 64,
-            "previous": _integers(10, (1, groups, *shape), 1, True) * 64,
+    numbers = np.abs(_integers(seed, 8, (1, TEXTURE_CONDITIONS, 1, 1), 63, saturate))
+    return {"features": np.abs(_integers(seed, 6, (1, sizes["features"], *shape), 255, saturate)),
+            "nodes": _integers(seed, 7, (1, groups * sizes["embedding"], *shape), 127, saturate),
+            "decided": _integers(seed, 9, (1, groups, *shape), 1, True) * 64,
+            "previous": _integers(seed, 10, (1, groups, *shape), 1, True) * 64,
             "conditions": numbers.astype(np.float32)}
 
 

@@ -179,14 +179,15 @@ class MachineLayer:
         if not key and self.decision.skip > 0:
             assert self.z_m is not None
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
-            gain = self._gain(z, z_m, weight)
+            before = picture_error(z - self.z_m, self.profile.latent_weight)
+            gain = self._gain(before, z - z_m, weight)
             keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
             if chosen.symbols[:, ~keep].any():
                 chosen = self._choose(y, first, key, scaling, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-                gain = self._gain(z, z_m, weight)
+                gain = self._gain(before, z - z_m, weight)
             worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
@@ -200,11 +201,12 @@ class MachineLayer:
         self._move_on(z_m, chosen.decoded, chosen.symbols, key)
         return payload
 
-    def _gain(self, z: Floats, z_m: Floats, weight: Floats | None) -> Floats:
-        """The squared error (8-bit steps, mean) that a P frame's new z_m takes away, weighted, by position (H, W)."""
-        assert self.z_m is not None
-        forms = self.profile.latent_weight
-        gain = picture_error(z - self.z_m, forms) - picture_error(z - z_m, forms)
+    def _gain(self, before: Floats, error: Floats, weight: Floats | None) -> Floats:
+        """The squared error (8-bit steps, mean) that a P frame takes away, weighted, by position (H, W).
+
+        before: of the z_m that is there. error: what the new one is off by. weight: None for all places alike.
+        """
+        gain: Floats = before - picture_error(error, self.profile.latent_weight)
         return gain if weight is None else gain * weight
 
     def _choose(self, y: Floats, first: FirstParameters, key: bool, scaling: Scaling | None,

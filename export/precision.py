@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from onnxruntime import quantization
 
-#: Inputs of one call of a network, by name.
-Sample = Mapping[str, NDArray[Any]]
+from duoview.export.activation_ranges import activation_ranges
+from duoview.export.equalisation import Sample, equalised
 
 
 @dataclass(frozen=True)
@@ -109,33 +109,46 @@ class _Samples(quantization.CalibrationDataReader):
         return next(self._samples, None)
 
 
-def quantised(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan, *, signed: bool = False
-              ) -> onnx.ModelProto:
+def quantised(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan, *, signed: bool = False,
+              clipped: bool = True) -> onnx.ModelProto:
     """The network with the plan's convolutions in 8 bits: weights int8 per channel, activations uint8 per tensor.
 
-    signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes.
+    Channels are brought to like ranges first (``export.equalisation``). Inputs and outputs keep their types, everything
+    but those convolutions stays float32. Weights have 7 bits unless ``signed``: CPUs without VNNI or the like add up
+    products in pairs of 16 bits, which 8 would saturate; so every CPU computes the same integers.
 
-    samples: inputs of the network to find the activations' ranges with. Inputs and outputs keep their types, everything
-    but those convolutions stays float32. Raises ValueError without samples and for a plan that takes nothing.
+    Args:
+        model: as it is in a profile.
+        samples: inputs of the network to find the activations' ranges with.
+        plan: which convolutions.
+        signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes.
+        clipped: ranges make the least squared error (``export.activation_ranges``); else they hold all that was seen.
+
+    Raises ValueError without samples and for a plan that takes nothing.
     """
     if not samples:
         raise ValueError(f"{model.graph.name}: no samples to calibrate with")
-    named = folded(model)
+    named = equalised(folded(model), samples)
     for number, node in enumerate(named.graph.node):
         node.name = f"{node.op_type.lower()}.{number}"
     # What onnxruntime calls preprocessing is done: constants are folded, and there are no batch norms to be merged.
     onnx.helper.set_model_props(named, {p.key: p.value for p in model.metadata_props} | _PREPROCESSED)
     taken = set(chosen(named, plan))
     kept = [node.name for node in named.graph.node if node.op_type == "Conv" and node.name not in taken]
+    extra: dict[str, Any] = {}
+    if signed:
+        extra = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    if clipped:
+        extra["TensorQuantOverrides"] = {
+            name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+            for name, (low, high) in activation_ranges(named, taken, samples).items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.onnx")
         quantization.quantize_static(
             named, str(path), _Samples(samples), quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"], nodes_to_exclude=kept, per_channel=True,
             activation_type=quantization.QuantType.QInt8 if signed else quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False} if signed
-            else {})
+            weight_type=quantization.QuantType.QInt8, reduce_range=not signed, extra_options=extra)
         made = onnx.load(str(path))
     onnx.checker.check_model(made)
     return made

@@ -6,6 +6,7 @@ It reads the same files as every backend, so what it computes is what was shippe
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,19 @@ def _dequantise(a: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor
     return (x.float() - _along(x, a, zero).float()) * _along(x, a, scale)
 
 
-_OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+def _cast(kind: torch.dtype, _: Attributes, x: Tensor) -> Tensor:
+    return x.to(kind)
+
+
+def _widened(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+Operator = Callable[..., Tensor | tuple[Tensor, ...]]
+_OPERATORS: dict[str, Operator] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
     "AveragePool": lambda a, x: F.avg_pool2d(x, *_pool(a)),
-    "Cast": lambda a, x: x.to(_KINDS[_int(a, "to")]),
     "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
     "Concat": lambda a, *parts: torch.cat(parts, _int(a, "axis")),
     "Conv": _conv,
@@ -122,9 +131,13 @@ _OPERATORS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
 
 
 class TorchNetwork:
-    """One graph; call it like any network of a backend."""
+    """One graph; call it like any network of a backend.
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    double: what the graph computes in float32 is computed in float64, and comes out so.
+    """
+
+    def __init__(self, path: Path, device: torch.device, *, double: bool = False) -> None:
+        kinds = _KINDS | {onnx.TensorProto.FLOAT: torch.float64} if double else _KINDS
         graph = onnx.load(str(path)).graph
         self.device = device
         self.constants = {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()).to(device)
@@ -133,17 +146,26 @@ class TorchNetwork:
         self.nodes = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type not in _OPERATORS:
+            if node.op_type not in _OPERATORS and node.op_type != "Cast":
                 raise ValueError(f"{path}: operator {node.op_type} is not among those of duoview's graphs")
-            if node.op_type == "Cast" and node.input[0] in self.constants:
-                # A stored float16 or int8 weight: widen it once.
-                kind = _KINDS[_int(attributes, "to")]
-                self.constants[node.output[0]] = self.constants.pop(node.input[0]).to(kind)
-                continue
-            self.nodes.append((_OPERATORS[node.op_type], attributes, list(node.input), list(node.output)))
+            if node.op_type == "Cast":
+                kind = kinds[_int(attributes, "to")]
+                if node.input[0] in self.constants:
+                    # A stored float16 or int8 weight: widen it once.
+                    self.constants[node.output[0]] = self.constants.pop(node.input[0]).to(kind)
+                    continue
+                operator: Operator = partial(_cast, kind)
+            else:
+                operator = _OPERATORS[node.op_type]
+            self.nodes.append((operator, attributes, list(node.input), list(node.output)))
+        if double:
+            self.constants = {name: _widened(value) for name, value in self.constants.items()}
+        self._double = double
 
     def __call__(self, **inputs: Array) -> list[Array]:
         given = {name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in inputs.items()}
+        if self._double:
+            given = {name: _widened(x) for name, x in given.items()}
         return [output.cpu().numpy() for output in self.tensors(**given)]
 
     @torch.no_grad()
@@ -160,13 +182,16 @@ class TorchNetwork:
 
 
 class TorchBackend:
-    """Loads networks for torch on a device. TF32 stays off: exact networks need full float32 products."""
+    """Loads networks for torch on a device. TF32 stays off: exact networks need full float32 products.
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device = torch.device(device)
+    double: compute in float64 what the graphs compute in float32, to compare with.
+    """
+
+    def __init__(self, device: str = "cpu", *, double: bool = False) -> None:
+        self.device, self.double = torch.device(device), double
         self.name = f"torch-{self.device.type}"
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
     def load(self, path: Path) -> TorchNetwork:
-        return TorchNetwork(path, self.device)
+        return TorchNetwork(path, self.device, double=self.double)

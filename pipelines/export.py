@@ -22,13 +22,14 @@ int8 computes convolutions of E, of both analysis networks and of D in 8-bit int
 after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
 most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
-With -signed 8 bits are those that TensorRT takes.
+With -signed 8 bits are those that TensorRT takes. With -state the synthesis of P frames is tried in 8 bits too.
 
 fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
 int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
 
 The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the
-other encoded.
+other encoded. Only with -state, where the synthesis was taken, it has streams of its own, which no other profile
+decodes: what P frames hand on has another precision then, in encoders and decoders alike.
 """
 
 
@@ -41,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-check", action="store_true", help="compare every network with torch; exit code 1 where one is off")
     p.add_argument("-of", choices=("text", "json"), default="text", help="how a report is printed (default: text)")
     p.add_argument("-signed", action="store_true", help="int8: activations without zero points, for TensorRT")
+    p.add_argument("-state", action="store_true",
+                   help="int8: the synthesis of P frames too; the profile then has streams of its own")
     p.add_argument("-i", dest="inputs", action="append", type=Path, default=[], metavar="FILE",
                    help="picture or video to calibrate with; may be given several times")
     p.add_argument("-held", action="append", type=Path, default=[], metavar="FILE",
@@ -67,8 +70,9 @@ def main(arguments: list[str]) -> int:
         parser().error("-precision int8: expected -i FILE to calibrate with and -held FILE to judge with")
     if options.inputs and options.precision != "int8":
         parser().error("-i: belongs to -precision int8, which is calibrated; -held is what fp16 is judged with")
-    if options.signed and options.precision != "int8":
-        parser().error("-signed: belongs to -precision int8")
+    for name in ("signed", "state"):
+        if getattr(options, name) and options.precision != "int8":
+            parser().error(f"-{name}: belongs to -precision int8")
     for package in ("onnx", "torch") if options.check or options.precision == "fp16" else ("onnx",):
         if importlib.util.find_spec(package) is None:
             raise SystemExit(f"duoview export: {package}: not installed; pip install 'duoview[train]'")
@@ -120,9 +124,10 @@ def _write(profile: Profile, options: argparse.Namespace) -> int:
                     digest, _ = write_fp16(profile, options.output, held, tolerance, Path(work), _tell)
                 else:
                     digest, _ = write_int8(profile, options.output, clips, held, tolerance, Path(work), _tell,
-                                           signed=options.signed)
+                                           signed=options.signed, state=options.state)
     except ValueError as error:
         raise SystemExit(f"duoview export: {error}") from None
-    print(f"{options.output}: profile {profile.name!r} at {options.precision}, sha256 {digest}; its streams are those "
-          f"of {profile.sha256.hex()[:12]}...")
+    made = Profile(options.output)
+    streams = f"those of {profile.sha256.hex()[:12]}..." if "base" in made.manifest else "its own"
+    print(f"{options.output}: profile {made.name!r} at {options.precision}, sha256 {digest}; its streams are {streams}")
     return 0

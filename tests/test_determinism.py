@@ -18,6 +18,7 @@ from skimage import data
 from duoview import Decoder, Encoder, Profile, kernels
 from duoview.access_unit import SectionType, parse
 from duoview.backends import CpuBackend
+from duoview.backends.onnxruntime_cpu import OPTIMISATIONS
 from duoview.errors import ProfileError
 from duoview.machine import MachineLayer
 
@@ -97,8 +98,8 @@ def test_a_stream_encoded_with_two_threads_decodes_with_one(profile: Profile) ->
     assert decoded_digest(profile, units, threads=1) == digest
 
 
-@pytest.mark.parametrize("optimise", [True, False])
-def test_graph_optimisations_change_no_symbol(profile: Profile, coded: tuple[list[bytes], str], optimise: bool) -> None:
+@pytest.mark.parametrize("optimise", OPTIMISATIONS)
+def test_graph_optimisations_change_no_symbol(profile: Profile, coded: tuple[list[bytes], str], optimise: str) -> None:
     units, digest = coded
     layer = MachineLayer(profile, CpuBackend(1, optimise=optimise), encode=False)
     assert layer_digest(layer, units) == digest
@@ -168,8 +169,8 @@ def test_another_seed_gives_another_human_view_of_the_same_symbols(
     assert not np.array_equal(shown[0], shown[1])
 
 
-def test_the_bundled_profile_passes_its_golden_vectors_with_and_without_optimisations(profile: Profile) -> None:
-    for optimise in (True, False):
+def test_the_bundled_profile_passes_its_golden_vectors_at_every_level_of_optimisation(profile: Profile) -> None:
+    for optimise in OPTIMISATIONS:
         results = profile.verify(CpuBackend(1, optimise=optimise))
         assert len(results) == 16
         assert all(result.passed for result in results)
@@ -197,3 +198,8 @@ class Deviating(CpuBackend):
 def test_a_backend_that_computes_one_integer_wrongly_is_refused(profile: Profile) -> None:
     with pytest.raises(ProfileError, match=r"deviating.*key_hyper.*golden case 1x1"):
         MachineLayer(profile, Deviating(1), encode=False)
+
+
+def test_an_unknown_level_of_optimisation_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="optimise='most': expected one of none, basic"):
+        CpuBackend(1, optimise="most")

@@ -36,7 +36,7 @@ from _checkout import ROOT, commit, install
 CHILD = "DUOVIEW_BENCH_CHILD"
 PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "streams", "limits")
 TESTS = ("test_cuda_checkerboard", "test_cuda_loader", "test_cuda_order", "test_cuda_palette", "test_cuda_rans",
-         "test_onnxruntime_cuda", "test_tensorrt_toolkit", "test_engines", "test_doctor")
+         "test_onnxruntime_cuda", "test_onnxruntime_graphs", "test_tensorrt_toolkit", "test_engines", "test_doctor")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -204,7 +204,8 @@ def measure_frames(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
 
     width, height, count = (128, 64, 3) if options.dry_run else (1920, 1080, options.frames)
     found: dict[str, Any] = {"size": f"{width}x{height}", "device": on_device(bench, width, height, count)}
-    names = ("onnxruntime-cpu",) if options.dry_run else ("onnxruntime-cuda", "tensorrt", "torch-cuda")
+    names = ("onnxruntime-cpu",) if options.dry_run else (
+        "onnxruntime-cuda", "onnxruntime-cuda-graphs", "onnxruntime-tensorrt", "tensorrt", "torch-cuda")
     with tempfile.TemporaryDirectory() as folder:
         there, lacking = ways(Settings(width, height), int8=None, cache=Path(folder), wanted=names)
         for way in there:

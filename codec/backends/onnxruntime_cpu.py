@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,17 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 Array = NDArray[Any]
+#: Where onnxruntime's names of types are not numpy's.
+_KINDS = {"float": "float32", "double": "float64"}
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+#: Graph optimisations of onnxruntime, each level with those before it.
+OPTIMISATIONS = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
 
 
 class Network(Protocol):
@@ -44,14 +55,33 @@ class CpuNetwork:
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network ({error})"
                                ) from error
 
+        self.path = path
+
     def __call__(self, **inputs: Array) -> list[Array]:
-        outputs: list[Array] = self.session.run(None, inputs)
+        """Raises ProfileError where the file has other inputs than those that are given."""
+        try:
+            outputs: list[Array] = self.session.run(None, inputs)
+        except Exception:
+            check_inputs(self.session, inputs, self.path)
+            raise
         return outputs
 
     @property
     def signature(self) -> Signature:
         """Inputs and outputs as the file declares them, and its metadata."""
         return signature_of(self.session)
+
+
+def check_inputs(session: onnxruntime.InferenceSession, given: Mapping[str, Array], path: Path) -> None:
+    """Raises ProfileError unless a session's inputs have the names, types and ranks of what it is given."""
+    for spec in signature_of(session).inputs:
+        value = given.get(spec.name)
+        kind = _KINDS.get(spec.dtype, spec.dtype)
+        if value is None or value.dtype.name != kind or value.ndim != len(spec.shape) or any(
+                wanted not in (None, found) for wanted, found in zip(spec.shape, value.shape, strict=True)):
+            have = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in given.items())
+            raise ProfileError(f"{path}: takes {spec}; it is given {have or 'nothing'}: not the network that its name "
+                               "says, or made for another profile")
 
 
 def signature_of(session: onnxruntime.InferenceSession) -> Signature:
@@ -67,14 +97,16 @@ class CpuBackend:
 
     Args:
         threads: intra-op threads; 0 uses all cores this process may run on.
-        optimise: graph optimisations; off only to show that exact networks do not depend on them.
+        optimise: a key of OPTIMISATIONS; less than all only to show that exact networks do not depend on them.
     """
 
     name = "cpu"
 
-    def __init__(self, threads: int = 0, *, optimise: bool = True) -> None:
+    def __init__(self, threads: int = 0, *, optimise: str = "all") -> None:
         if threads < 0:
             raise ValueError(f"threads={threads}: expected 0 (all cores) or a positive number")
+        if optimise not in OPTIMISATIONS:
+            raise ValueError(f"optimise={optimise!r}: expected one of {', '.join(OPTIMISATIONS)}")
         self.threads = threads or len(os.sched_getaffinity(0))
         self.optimise = optimise
 
@@ -83,8 +115,7 @@ class CpuBackend:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        if not self.optimise:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.graph_optimization_level = OPTIMISATIONS[self.optimise]
         # Every network has a pool of its own; threads that spin between two networks would take the cores of the next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Sizes change from stream to stream; a memory pattern per size would only hold on to memory.

@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from duoview.backends import nvidia
+from duoview.backends.cuda_graph import CapturedNetwork, failure
 from duoview.backends.onnxruntime_cpu import CpuBackend, signature_of
 from duoview.backends.signature import Signature
 from duoview.errors import BackendUnavailableError, ProfileError
@@ -51,14 +52,22 @@ def provider_options(index: int) -> dict[str, str]:
 class BoundNetwork:
     """A session whose inputs and outputs are bound: one copy to the device, one back, no other.
 
-    device: onnxruntime's name of where outputs are made, ``cuda`` or ``cpu``.
+    device: onnxruntime's name of where outputs are made, ``cuda`` or ``cpu``. path: of the file, for errors.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int) -> None:
-        self.session, self.device, self.index = session, device, index
+    def __init__(self, session: onnxruntime.InferenceSession, device: str, index: int,
+                 path: Path = Path("network")) -> None:
+        self.session, self.device, self.index, self.path = session, device, index, path
         self._outputs = [output.name for output in session.get_outputs()]
 
     def __call__(self, **inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        """Raises ProfileError for a file with other inputs, BackendUnavailableError where the GPU fails."""
+        try:
+            return self._run(inputs)
+        except Exception as error:
+            raise failure(self.session, inputs, self.path, error) from error
+
+    def _run(self, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         binding = self.session.io_binding()
         for name, value in inputs.items():
             binding.bind_ortvalue_input(
@@ -78,18 +87,27 @@ class BoundNetwork:
 class CudaBackend:
     """Makes sessions on one GPU.
 
+    Args:
+        index: the GPU, counted as the CUDA driver does.
+        graphs: calls are replays of CUDA graphs, one for each combination of shapes (``duoview.backends.cuda_graph``).
+            Networks with a single operator on the CPU, as detectors have, cannot be captured: that is an error.
+
     Raises BackendUnavailableError naming what is missing: driver, GPU, or onnxruntime's provider.
     """
 
     name = "cuda"
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, *, graphs: bool = False) -> None:
         missing = unavailable()
         if missing:
             raise BackendUnavailableError(f"device 'cuda': {missing}; use device 'cpu' or 'auto'")
-        self.index = index
+        self.index, self.graphs = index, graphs
 
-    def load(self, path: Path) -> BoundNetwork:
+    def providers(self, path: Path) -> list[tuple[str, dict[str, str]]]:
+        """Providers that a network's session is asked for, the first one first, with their options."""
+        return [(PROVIDER, provider_options(self.index) | ({"enable_cuda_graph": "1"} if self.graphs else {}))]
+
+    def load(self, path: Path) -> BoundNetwork | CapturedNetwork:
         """Raises ProfileError for a file that holds no network, BackendUnavailableError when the GPU was not got."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -99,8 +117,7 @@ class CudaBackend:
         options.add_session_config_entry(
             "session.record_ep_graph_assignment_info" if told else "session.disable_cpu_ep_fallback", "1")
         try:
-            session = onnxruntime.InferenceSession(
-                str(path), options, providers=[(PROVIDER, provider_options(self.index))])
+            session = onnxruntime.InferenceSession(str(path), options, providers=self.providers(path))
         except Exception as error:  # onnxruntime's errors have no nearer base class in common
             if not told:
                 CpuBackend(1).load(path)  # raises ProfileError for a file that nothing can load
@@ -108,20 +125,26 @@ class CudaBackend:
                     f"device 'cuda': onnxruntime {onnxruntime.__version__} cannot tell which operators get the GPU "
                     f"(it lacks get_provider_graph_assignment_info), and without the CPU it does not load {path.name} "
                     f"({error}); use a newer one, or device 'cpu' or 'auto'") from error
+            if self.graphs:
+                CpuBackend(1).load(path)
+                raise BackendUnavailableError(
+                    f"device 'cuda': onnxruntime {onnxruntime.__version__} cannot capture {path.name} into a CUDA "
+                    f"graph ({error}); use CudaBackend(graphs=False)") from error
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network on the GPU "
                                f"({error})") from error
-        check_providers(session.get_providers(), path)
+        for provider, _ in self.providers(path):
+            check_providers(session.get_providers(), path, provider)
         if told:
-            check_placement(placement(session), path)
+            check_placement(placement(session), path, tuple(name for name, _ in self.providers(path)))
         session.disable_fallback()
-        return BoundNetwork(session, "cuda", self.index)
+        return (CapturedNetwork if self.graphs else BoundNetwork)(session, "cuda", self.index, path)
 
 
-def check_providers(got: list[str], path: Path) -> None:
-    """Raises BackendUnavailableError unless the session got the GPU."""
-    if PROVIDER not in got:
+def check_providers(got: list[str], path: Path, wanted: str = PROVIDER) -> None:
+    """Raises BackendUnavailableError unless the session got the provider."""
+    if wanted not in got:
         raise BackendUnavailableError(
-            f"device 'cuda': onnxruntime {onnxruntime.__version__} was asked for {PROVIDER} and gives {path.name} "
+            f"device 'cuda': onnxruntime {onnxruntime.__version__} was asked for {wanted} and gives {path.name} "
             f"{', '.join(got) or 'nothing'}: libraries of CUDA or cuDNN that it needs are missing or too old; "
             "pip install 'onnxruntime-gpu[cuda,cudnn]', or use device 'cpu' or 'auto'")
 
@@ -132,10 +155,10 @@ def placement(session: onnxruntime.InferenceSession) -> list[tuple[str, str]]:
             for node in part.get_nodes()]
 
 
-def check_placement(operators: Sequence[tuple[str, str]], path: Path) -> None:
+def check_placement(operators: Sequence[tuple[str, str]], path: Path, providers: Sequence[str] = (PROVIDER,)) -> None:
     """Raises BackendUnavailableError where an operator that is more than a shape's arithmetic did not get the GPU."""
     allowed = SHAPE_OPERATORS if any(kind == "Shape" for _, kind in operators) else frozenset[str]()
-    elsewhere = Counter(kind for provider, kind in operators if provider != PROVIDER and kind not in allowed)
+    elsewhere = Counter(kind for provider, kind in operators if provider not in providers and kind not in allowed)
     if elsewhere:
         named = ", ".join(f"{count} {kind}" for kind, count in sorted(elsewhere.items()))
         raise BackendUnavailableError(

@@ -214,10 +214,11 @@ def test_a_plan_that_cannot_be_made_or_judged_is_refused_and_the_next_is_tried(
     monkeypatch.setattr(variant, "rate_change", no_common_range)
     made = variant.quantised
 
-    def quantised_unless_none(model: onnx.ModelProto, *, samples: Any, plan: Plan, signed: bool) -> onnx.ModelProto:
+    def quantised_unless_none(model: onnx.ModelProto, *, samples: Any, plan: Plan, signed: bool, clipped: bool
+                              ) -> onnx.ModelProto:
         if plan.name == "none":
             raise ValueError("plan 'none' takes none of its convolutions")
-        return made(model, samples, plan, signed=signed)
+        return made(model, samples, plan, signed=signed, clipped=clipped)
 
     monkeypatch.setattr(variant, "quantised", quantised_unless_none)
     _, trials = write_int8(profile, tmp_path / "profile", [clip], [clip], Tolerance(view=10.0), tmp_path)

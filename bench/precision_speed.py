@@ -1,0 +1,198 @@
+"""What profiles at another precision bring on this CPU: processor time of encoding and decoding, bits, cold start.
+
+    python -m bench.precision_speed FOLDER [FOLDER ...] [--clips FILE ...] [--threads 1 2] [--out FILE]
+
+The first profile is the bundled one, with which the others are compared, taken in turns in one process. Processor time
+is of all threads together: it is what a frame costs, and hardly depends on what else the machine does; wall time is
+given beside it. Bits: change of the bytes at equal PSNR of the machine view, of bikes.mp4 and of ``--clips``, each with
+one key frame. Cold start: a new process, ``duoview encode`` of one frame of 640x360, from its start to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+
+from bench.media import clip, frames
+from bench.result import RESULTS, measured, write
+from duoview import Decoder, Encoder, Profile
+from duoview.backends import CpuBackend
+from duoview.export.calibration import Clip, pixels, read_clip
+from duoview.export.variant import curve, rate_change
+
+NAME = "bikes.mp4"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Frames and size of what is timed, its quality index, rounds, and frames and longer side of what bits are of."""
+
+    width: int = 640
+    height: int = 360
+    q: int = 24
+    frames: int = 25
+    rounds: int = 5
+    bits_frames: int = 25
+    bits_side: int = 448
+    cold_starts: int = 5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds of a frame, medians over the rounds; times: the first profile's processor time over this one's."""
+
+    profile: str
+    networks: dict[str, str]
+    what: str
+    threads: int
+    processor: float
+    wall: float
+    times: float
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Change of the bytes at equal PSNR against the first profile, by clip, as a share; mean: over the clips."""
+
+    profile: str
+    clips: dict[str, float]
+    mean: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """cold_start: seconds of the whole process, wall and processor, each median and range, of the bundled profile."""
+
+    costs: tuple[Cost, ...]
+    bits: tuple[Bits, ...]
+    cold_start_wall: tuple[float, float, float]
+    cold_start_processor: tuple[float, float, float]
+
+
+def changed(profile: Profile) -> dict[str, str]:
+    """Networks that are not in the precision of the bundled profile, and theirs."""
+    found = profile.manifest.get("precision", {}).get("networks", {})
+    return {name: str(kind) for name, kind in found.items() if kind != "as in the base"}
+
+
+def timed(calls: Sequence[Callable[[], None]], rounds: int, count: int) -> list[tuple[float, float]]:
+    """Milliseconds of a frame, processor and wall, of each call: medians over rounds in which they take turns."""
+    for call in calls:
+        call()
+    seen: list[list[tuple[float, float]]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for number, call in enumerate(calls):
+            wall, processor = time.perf_counter(), time.process_time()
+            call()
+            seen[number].append((time.process_time() - processor, time.perf_counter() - wall))
+    return [(1000 * statistics.median(p for p, _ in one) / count, 1000 * statistics.median(w for _, w in one) / count)
+            for one in seen]
+
+
+def costs(profiles: Sequence[Profile], settings: Settings, threads: int) -> list[Cost]:
+    """Encoding and decoding with every profile."""
+    source = list(frames(clip(NAME), limit=settings.frames, width=settings.width, height=settings.height))
+    encoding: list[Callable[[], None]] = []
+    decoding: list[Callable[[], None]] = []
+    for profile in profiles:
+        encoder = Encoder(settings.width, settings.height, q=settings.q, gop=1000, profile=profile, threads=threads)
+        decoder = Decoder(profile=profile, threads=threads, strict=True)
+        packets = [packet for n, frame in enumerate(source) for packet in encoder.encode(frame, key=n == 0)]
+
+        def encode(encoder: Encoder = encoder) -> None:
+            for number, frame in enumerate(source):
+                encoder.encode(frame, key=number == 0)
+
+        def decode(decoder: Decoder = decoder, packets: list[av.Packet] = packets) -> None:
+            for packet in packets:
+                decoder.decode(packet)
+
+        encoding.append(encode)
+        decoding.append(decode)
+    found = []
+    for what, calls in (("encode", encoding), ("decode", decoding)):
+        measured_ = timed(calls, settings.rounds, len(source))
+        for profile, (processor, wall) in zip(profiles, measured_, strict=True):
+            found.append(Cost(profile.name, changed(profile), what, threads, processor, wall,
+                              measured_[0][0] / processor))
+    return found
+
+
+def bits(profiles: Sequence[Profile], clips: Sequence[Clip]) -> list[Bits]:
+    """Bytes of every other profile against the first, over the clips and calibration.QUALITIES."""
+    backend = CpuBackend(1)
+    base = [curve(profiles[0], backend, backend, one) for one in clips]
+    found = []
+    for profile in profiles[1:]:
+        by_clip = {one.name: rate_change(first, curve(profile, backend, backend, one))
+                   for one, first in zip(clips, base, strict=True)}
+        found.append(Bits(profile.name, by_clip, statistics.mean(by_clip.values())))
+    return found
+
+
+def cold_starts(settings: Settings) -> list[tuple[float, float]]:
+    """Wall and processor seconds of processes that encode one frame with all cores; not the first, which warms up."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        picture, out = Path(folder, "in.png"), Path(folder, "out.nut")
+        (frame,) = frames(clip(NAME), limit=1, width=settings.width, height=settings.height)
+        frame.to_image().save(picture)
+        command = [sys.executable, "-m", "duoview.pipelines", "encode", "-y", "-loglevel", "error", "-i", str(picture),
+                   "-machine", "neural", str(out)]
+        for _ in range(settings.cold_starts + 1):
+            before, began = os.times(), time.perf_counter()
+            subprocess.run(command, check=True, cwd=folder)
+            after = os.times()
+            found.append((time.perf_counter() - began, after.children_user + after.children_system
+                          - before.children_user - before.children_system))
+    return found[1:]
+
+
+def _summary(values: Sequence[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m bench.precision_speed", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("profiles", nargs="+", type=Path, help="folders of profiles that duoview export wrote")
+    p.add_argument("--clips", nargs="*", type=Path, default=[], help="more clips to compare bits with")
+    p.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    p.add_argument("--frames", type=int, default=Settings.frames)
+    p.add_argument("--rounds", type=int, default=Settings.rounds)
+    p.add_argument("--out", type=Path, default=RESULTS / "precision_speed.json")
+    given = p.parse_args(arguments)
+    settings = Settings(frames=given.frames, rounds=given.rounds)
+    profiles = [Profile("s"), *(Profile(folder) for folder in given.profiles)]
+    starts = cold_starts(settings)
+    found = [cost for threads in given.threads for cost in costs(profiles, settings, threads)]
+    for cost in found:
+        print(f"{cost.what} {cost.threads} thread(s) {','.join(cost.networks) or 'as bundled'}: {cost.processor:.1f} "
+              f"ms of processor time a frame ({cost.wall:.1f} wall), {cost.times:.2f} times as fast")
+    source = list(frames(clip(NAME), limit=settings.bits_frames, width=settings.bits_side,
+                         height=settings.bits_side * 9 // 16))
+    clips = [Clip(NAME, tuple(source), tuple(map(pixels, source))),
+             *(read_clip(path, frames=settings.bits_frames, step=1, side=settings.bits_side) for path in given.clips)]
+    change = bits(profiles, clips)
+    for one in change:
+        print(f"{one.profile}: bits {one.mean:+.2%} ({', '.join(f'{n} {v:+.2%}' for n, v in one.clips.items())})")
+    wall, processor = (_summary([pair[n] for pair in starts]) for n in (0, 1))
+    print(f"cold start to one frame: {wall[0]:.2f} s wall, {processor[0]:.2f} s of processor time")
+    write(given.out, measured("profiles at another precision on a CPU: cost, bits, cold start", profiles[0], settings,
+                              Results(tuple(found), tuple(change), wall, processor)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""What makes 8 bits go further: channels of like ranges, ranges of least error, a synthesis with its own streams."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from duoview import Decoder, Encoder, Profile, ProfileError
+from duoview.backends import CpuBackend
+from duoview.export import variant
+from duoview.export.activation_ranges import activation_ranges, least_error_range
+from duoview.export.calibration import Clip, samples
+from duoview.export.equalisation import Sample, channel_ranges, equalised, pairs, streams
+from duoview.export.parity import difference, drawn_clip
+from duoview.export.precision import PLANS, folded, quantised
+from duoview.export.torch_backend import TorchBackend
+from duoview.export.variant import Tolerance, write_int8
+from duoview.pipelines.command import main
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return drawn_clip(frames=2, width=128, height=80)
+
+
+@pytest.fixture(scope="module")
+def calls(profile: Profile, clip: Clip) -> dict[str, list[Sample]]:
+    return {name: list(found) for name, found in samples(profile, [clip]).items()}
+
+
+def wide(profile: Profile, network: str) -> onnx.ModelProto:
+    return folded(onnx.load(str(profile.path(network))))
+
+
+def outputs(model: onnx.ModelProto, sample: Sample, path: Path) -> list[np.ndarray]:
+    onnx.save(model, str(path))
+    return CpuBackend(1).load(path)(**sample)
+
+
+@pytest.mark.parametrize("network", ["encoder", "inter_analysis", "inter_synthesis", "decoder"])
+def test_an_equalised_network_computes_the_same_numbers(profile: Profile, calls: dict[str, list[Sample]], network: str,
+                                                        tmp_path: Path) -> None:
+    model = wide(profile, network)
+    made = equalised(model, calls[network])
+    changed = {constant.name for a, constant in zip(model.graph.initializer, made.graph.initializer, strict=True)
+               if a.raw_data != constant.raw_data}
+    assert len(changed) > 10
+    expected, found = (outputs(one, calls[network][-1], tmp_path / "one.onnx") for one in (model, made))
+    assert all(difference(a, b) < 1e-6 for a, b in zip(expected, found, strict=True))
+
+
+def test_equalised_channels_have_more_of_the_common_range(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    model = wide(profile, "inter_analysis")
+    made = equalised(model, calls["inter_analysis"])
+    tensors = [pair.tensor for pair in pairs(model)]
+    assert len(tensors) == 8 and len(streams(model)) == 1
+
+    def used(one: onnx.ModelProto) -> float:
+        ranges = channel_ranges(one, tensors, calls["inter_analysis"])
+        return float(np.mean([np.median(found) / found.max() for found in ranges.values()]))
+
+    assert used(made) > 1.5 * used(model)
+
+
+def test_what_somebody_else_reads_is_not_scaled() -> None:
+    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")
+    bias = numpy_helper.from_array(np.zeros(2, np.float32), "b")
+    value = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, 4, 4]) for name in "xyz"}
+
+    def chain(*shown: str) -> onnx.ModelProto:
+        nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"]), helper.make_node("Conv", ["y", "w", "b"], ["z"])]
+        return helper.make_model(helper.make_graph(nodes, "chain", [value["x"]], [value[n] for n in shown],
+                                                   [weight, bias]))
+
+    assert [pair.tensor for pair in pairs(chain("z"))] == ["y"]
+    assert pairs(chain("y", "z")) == []
+
+
+def test_a_range_leaves_out_what_is_rare_and_far() -> None:
+    values = np.random.default_rng(1).normal(0, 1, 200_000).astype(np.float32)
+    low, high = least_error_range(np.append(values, np.float32(10)))
+    assert 4 < high < 8 and -6 < low < -3
+    assert least_error_range(values)[1] > 0.65 * values.max()
+
+
+def test_a_range_before_a_leaky_rectifier_is_mostly_positive() -> None:
+    values = np.random.default_rng(2).normal(0, 1, 50_000).astype(np.float32)
+    straight, leaky = least_error_range(values), least_error_range(values, slope=0.1)
+    assert leaky[0] > straight[0] and leaky[1] >= 0.7 * straight[1]
+
+
+def test_a_range_of_zeros_is_what_it_is() -> None:
+    assert least_error_range(np.zeros(10, np.float32)) == (0.0, 0.0)
+
+
+def test_ranges_without_samples_are_an_error(profile: Profile) -> None:
+    with pytest.raises(ValueError, match="no samples to calibrate with"):
+        activation_ranges(wide(profile, "encoder"), set(), [])
+    with pytest.raises(ValueError, match="no samples to calibrate with"):
+        equalised(wide(profile, "encoder"), [])
+
+
+def test_both_steps_bring_an_analysis_in_8_bits_nearer_to_float32(
+        profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = onnx.load(str(profile.path("inter_analysis"))), calls["inter_analysis"]
+    (expected, _) = outputs(model, given[-1], tmp_path / "float.onnx")
+    (ours, _) = outputs(quantised(model, given, PLANS[1]), given[-1], tmp_path / "ours.onnx")
+    monkeypatch.setattr("duoview.export.precision.equalised", lambda one, _: one)
+    (plain, _) = outputs(quantised(model, given, PLANS[1], clipped=False), given[-1], tmp_path / "plain.onnx")
+    assert difference(expected, ours) < 0.7 * difference(expected, plain)
+
+
+def test_weights_have_7_bits_so_that_no_cpu_saturates(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    made = quantised(onnx.load(str(profile.path("encoder"))), calls["encoder"], PLANS[1])
+    weights = [numpy_helper.to_array(constant) for constant in made.graph.initializer if len(constant.dims) == 4]
+    narrow = [weight for weight in weights if weight.dtype == np.int8]
+    assert len(narrow) == 9 and max(int(np.abs(weight.astype(int)).max()) for weight in narrow) == 64
+
+
+@pytest.fixture(scope="module")
+def own(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    folder = tmp_path_factory.mktemp("own")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variant, "ENCODER_NETWORKS", ("encoder",))
+        patch.setattr(variant, "PLANS", PLANS[1:2])
+        patch.setattr(variant, "TIMED_CALLS", 1)
+        _, trials = write_int8(profile, folder / "profile", [clip], [clip], Tolerance(bits=10.0, view=10.0), folder,
+                               state=True)
+    assert [trial.network for trial in trials if trial.accepted] == ["encoder", "inter_synthesis", "decoder"]
+    return Profile(folder / "profile")
+
+
+def test_a_synthesis_in_8_bits_makes_a_profile_with_streams_of_its_own(profile: Profile, own: Profile) -> None:
+    assert own.name == "s-int8" and "base" not in own.manifest
+    assert own.stream_hash != profile.stream_hash
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load(str(own.path("inter_synthesis"))).graph.node}
+    assert own.path("key_synthesis").read_bytes() == profile.path("key_synthesis").read_bytes()
+    assert all(result.passed for result in own.verify())
+    assert not (own.folder / "base.json").exists()
+
+
+def test_its_streams_decode_with_it_on_every_backend_and_with_nothing_else(own: Profile, clip: Clip) -> None:
+    first = clip.frames[0]
+    encoder = Encoder(first.width, first.height, q=30, gop=8, profile=own, threads=1)
+    packets = [packet for frame in clip.frames for packet in encoder.encode(frame)]
+    for backend in (CpuBackend(2), CpuBackend(1, optimise="none"), TorchBackend()):
+        decoder = Decoder(profile=own, device=backend, strict=True)
+        assert sum(len(decoder.decode(packet)) for packet in packets) == len(clip.frames)
+        assert decoder.symbols_sha256() == encoder.symbols_sha256()
+    with pytest.raises(ProfileError, match="s-int8"):
+        Decoder(profile="s", strict=True).decode(packets[0])
+
+
+def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: Profile, clip: Clip, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    variant.write_fp32(profile, tmp_path)
+    assert (tmp_path / "base.json").exists()
+    monkeypatch.setattr(variant.Search, "run", lambda self: {"inter_synthesis": own.path("inter_synthesis")})
+    write_int8(profile, tmp_path, [clip], [clip], Tolerance(), tmp_path, state=True)
+    assert not (tmp_path / "base.json").exists()
+    assert json.loads((tmp_path / "profile.json").read_text())["name"] == "s-int8"
+
+
+def test_state_belongs_to_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "-precision", "fp16", "-state", "out"]) == 2
+    assert "-state: belongs to -precision int8" in capsys.readouterr().err
