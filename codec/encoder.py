@@ -25,6 +25,8 @@ from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHead
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
 from duoview.texture.encoder import TextureEncoder
+from duoview.texture.inner import InnerTextureEncoder
+from duoview.texture.view import Seen, TextureView
 
 MACHINES = ("neural", "inner")
 
@@ -81,7 +83,7 @@ class Encoder:
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.
-        texture: how much texture, or its greatest depth, is coded beside the neural machine layer; None for none.
+        texture: how much texture, or its greatest depth, is coded beside the machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
     """
 
@@ -96,8 +98,7 @@ class Encoder:
             texture = TextureSettings(Depths(texture))
         if texture is not None and not texture.depths.most():
             texture = None
-        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural"),
-                                         ("texture", texture, "neural")):
+        for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -114,15 +115,19 @@ class Encoder:
         self._inner: InnerStream | None = None
         self._guide: Guide | None = None
         self._texture: TextureEncoder | None = None
+        self._inner_texture: InnerTextureEncoder | None = None
+        if texture is not None:
+            backend = open_backend(device, threads)
+            self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
+            self._view = TextureView(self.profile, backend)
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
             self._guide = Guide(settings, self.profile, device, threads=threads, rate=float(self.rate))
+            if self._texture is not None:
+                self._inner_texture = InnerTextureEncoder(self._texture, self._view)
         else:
-            backend = open_backend(device, threads)
-            if texture is not None:
-                self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
-            self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
+            self._machine = MachineLayer(self.profile, open_backend(device, threads), encode=True, decision=decision)
             self._digest = self._machine.digest
         self._reader = PictureReader()
         self._size = (width, height)
@@ -167,14 +172,22 @@ class Encoder:
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))
-        texture: Sequence[Section] = ()
-        if self._texture is not None:
-            texture = self._texture.encode(self._machine, *size, key=is_key, q=self.q)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=texture)
+                                   times=times, dts=times.pts, texture=self._texture_of(self._machine, size, is_key))
         self._count += 1
         self._restart = False
         return [packet]
+
+    def _texture_of(self, machine: MachineLayer, size: tuple[int, int], key: bool) -> Sequence[Section]:
+        """Sections of texture of the frame that the neural layer encoded last."""
+        if self._texture is None:
+            return ()
+        if not self._texture.wants(key):
+            self._texture.skip()
+            return ()
+        assert machine.z is not None and machine.z_m is not None
+        base = self._view.latent(self._view.picture(machine.z_m))
+        return self._texture.encode(machine.z, base, Seen(key, machine.decoded, None, machine.moved, self.q), *size)
 
     def close(self) -> None:
         """End the stream without what the encoder still holds: frames that wait are not encoded. May be called again.
@@ -184,11 +197,20 @@ class Encoder:
         self._closed = True
         if self._inner is not None:
             self._inner.drop()
+        if self._inner_texture is not None:
+            self._inner_texture.forget()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
-        coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
-                             importance=self._guide.look(frame))
+        if self._inner_texture is not None:
+            self._inner_texture.see(self._reader.read(frame), times.seconds)
+        try:
+            coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
+                                 importance=self._guide.look(frame))
+        except BaseException:
+            if self._inner_texture is not None:
+                self._inner_texture.forget(times.seconds)
+            raise
         self._count += 1
         return self._inner_units(coded)
 
@@ -199,8 +221,9 @@ class Encoder:
                 section, background = Section(SectionType.INNER, None, one.payload), None
                 if one.background is not None:
                     background = Section(SectionType.BACKGROUND, None, one.background)
+                texture = self._inner_texture.sections(one) if self._inner_texture is not None else ()
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
-                                                 dts=one.dts, background=background))
+                                                 dts=one.dts, background=background, texture=texture))
                 self._digest.update(one.background_packet)
                 self._digest.update(one.packet)
         except BaseException:

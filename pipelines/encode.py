@@ -128,7 +128,7 @@ TABLE = (
     CommandOption("background", "time", "inner: seconds from one picture of the still background to the next, which "
                   "key frames refer to (60 in files that can be sought in); 0 for key frames that need nothing else",
                   _OUTPUT, positive_duration),
-    CommandOption("texture", "depth", "neural: depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
+    CommandOption("texture", "depth", "depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
                   "2,0=6 (0)", _OUTPUT, texture_depths),
     CommandOption("texture_frames", "frames", "frames that carry texture: key or all (key)", _OUTPUT, one_of(*FRAMES)),
     CommandOption("texture_b", "rate", "bits of texture per second; it is cut where that costs least", _OUTPUT,
@@ -245,8 +245,8 @@ def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
             if value is not None:
                 raise UsageError(f"-{name}: belongs to texture; expected -texture 1 or more with it")
         return {}
-    if machine != "neural":
-        raise UsageError(f"-texture {depths}: belongs to the neural codec; expected -machine neural with it")
+    if machine != "neural" and frames == "all":
+        raise UsageError("-texture_frames all: belongs to the neural codec; expected -machine neural with it, or key")
     return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key"}
 
 

@@ -69,7 +69,7 @@ class States:
         for unit, frame in zip(units, FRAMES, strict=True):
             if unit.sequence is not None:
                 self.decoder.begin(unit.sequence)
-            latent = self.decoder.decode(unit, frame, frame.q)
+            latent = self.decoder.decode(unit, frame.seen)
             found.append((latent.tobytes(), [(one.depth, one.nodes.tobytes()) for one in self.decoder.states]))
         return found
 

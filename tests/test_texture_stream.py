@@ -438,7 +438,7 @@ def test_a_profile_without_texture_cannot_code_or_show_it() -> None:
 
 def test_arguments_that_do_not_belong_together_are_refused(profile: Profile) -> None:
     with pytest.raises(ValueError, match="texture"):
-        Encoder(64, 64, profile=profile, machine="inner", texture=2)
+        Encoder(64, 64, profile=profile, machine="inner", texture=TextureSettings(Depths(2), frames="all"))
     with pytest.raises(ValueError, match="texture"):
         Decoder(profile=profile, texture=2)
     with pytest.raises(ValueError, match="fill"):

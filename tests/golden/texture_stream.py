@@ -27,6 +27,7 @@ from duoview.plugins.containers.packet import unit_packet
 from duoview.sequence import SequenceHeader
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.encoder import TextureEncoder
+from duoview.texture.view import Seen
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "texture_profile.py")))
 WIDTH, HEIGHT = 136, 70
@@ -81,9 +82,14 @@ class MachineFrame:
     key: bool
     q: int
     z: NDArray[np.float32]
-    z_m: NDArray[np.float32]
+    base: NDArray[np.float32]
     decoded: NDArray[np.float32]
     moved: NDArray[np.bool_]
+
+    @property
+    def seen(self) -> Seen:
+        """What both sides see."""
+        return Seen(self.key, self.decoded, None, self.moved, self.q)
 
 
 def motion_of(name: str) -> Motion:
@@ -99,7 +105,7 @@ def machine_frames(name: str) -> Iterator[MachineFrame]:
 def frames_of(motion: Motion) -> Iterator[MachineFrame]:
     """Pictures' latents as random numbers, of which a part is drawn anew where something moves."""
     random = FILES.Addressed(77)
-    z_m = random.normals((1, FILES.LATENT, ROWS, COLUMNS))
+    base = random.normals((1, FILES.LATENT, ROWS, COLUMNS))
     # Away from 0 on the whole, so that adapting the palettes pays.
     rest = random.normals((1, FILES.LATENT, ROWS, COLUMNS)) * np.float32(0.3) + np.float32(0.5)
     for number, q in enumerate(motion.q):
@@ -111,7 +117,7 @@ def frames_of(motion: Motion) -> Iterator[MachineFrame]:
         if number in motion.unseen:
             moved = np.zeros_like(moved)
         decoded = random.integers(-300, 301, (1, FILES.SYMBOLS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
-        yield MachineFrame(key, q, z_m + rest, z_m, decoded, moved)
+        yield MachineFrame(key, q, base + rest, base, decoded, moved)
 
 
 def encode(profile: Profile, motion: Motion, settings: TextureSettings) -> list[AccessUnit]:
@@ -125,8 +131,10 @@ def encode(profile: Profile, motion: Motion, settings: TextureSettings) -> list[
         sections = [Section(SectionType.MACHINE, None, b"\1" if frame.moved.any() else b"")]
         if frame.key or frame.q != motion.q[number - 1]:
             sections.insert(0, Section(SectionType.QUALITY, None, bytes((frame.q,))))
-        machine: Any = frame
-        sections += encoder.encode(machine, WIDTH, HEIGHT, key=frame.key, q=frame.q)
+        if encoder.wants(frame.key):
+            sections += encoder.encode(frame.z, frame.base, frame.seen, WIDTH, HEIGHT)
+        else:
+            encoder.skip()
         units.append(AccessUnit(frame.key, None, index, keys, sequence if frame.key else None, tuple(sections)))
     return units
 
