@@ -33,9 +33,9 @@ class TextureShape:
     is known of the machine layer at 1/8. width: of the prior's layers.
     """
 
-    groups: int = 6
+    groups: int = 24
     depth: int = 6
-    embedding: int = 6
+    embedding: int = 3
     features: int = 32
     width: int = 64
 

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=1200, help="crops to train on (default: 1200)")
     p.add_argument("--check", type=int, default=160, help="crops of held-back pictures (default: 160)")
     p.add_argument("--crop", type=int, default=192, help="side of a crop, a multiple of 64 (default: 192)")
-    p.add_argument("--groups", type=int, default=6, help="channel groups (default: 6)")
+    p.add_argument("--groups", type=int, default=24, help="channel groups (default: 24)")
     p.add_argument("--depth", type=int, default=6, help="depth of the palette trees, 1 to 8 (default: 6)")
     p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
     p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")

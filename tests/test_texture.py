@@ -18,7 +18,7 @@ from duoview.texture.adaptation import adapt
 from duoview.texture.chain import Reader, Sampler, TileState, sampled, step
 from duoview.texture.depths import read_map, write_map
 from duoview.texture.geometry import Grid, depth_and_tile, sub_index
-from duoview.texture.palettes import Palettes, read_changes, write_changes
+from duoview.texture.palettes import Palettes, chosen_leaves, read_changes, write_changes
 from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import SectionHead, read_section, write_section
 from duoview.texture.truncation import cut_to, hull
@@ -154,6 +154,19 @@ def test_palettes_adapt_to_content_that_is_not_theirs_and_only_then() -> None:
     assert payloads
     before, after = (one.errors(shifted, one.leaves_of(shifted, 24), DEPTH, 24).mean() for one in (palettes, adapted))
     assert after < before / 2
+
+
+def test_a_leaf_is_chosen_by_error_and_rate() -> None:
+    vectors = np.array([[[0.4]], [[0.6]], [[2.0]]], np.float32)
+    leaves = np.array([[[0.0], [1.0]]], np.float32)
+    rate = np.array([[1.0, 3.0]], np.float32)
+
+    def chosen(price: float) -> list[int]:
+        found: list[int] = chosen_leaves(vectors, leaves, rate, np.array([price], np.float32))[:, 0].tolist()
+        return found
+
+    # Squared errors 0.16 and 0.36, 0.36 and 0.16, 4 and 1; the second leaf costs two bits more.
+    assert chosen(1000) == [0, 1, 1] and chosen(5) == [0, 0, 1] and chosen(0.5) == [0, 0, 0]
 
 
 # ---- sections

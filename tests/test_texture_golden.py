@@ -67,7 +67,7 @@ def test_a_second_implementation_reads_them_too(profile: Profile, name: str) -> 
     reference = REFERENCE.Reference(profile.folder)
     units = REFERENCE.UNIT.read_records(path_of(name).read_bytes())
     for frame, unit, told in zip(STREAM.machine_frames(name), units, TOLD[name], strict=True):
-        reference.unit(unit, frame.decoded, frame.moved)
+        reference.unit(unit, frame.decoded, frame.moved, frame.means)
         depths = [tile.depth for tile in reference.tiles]
         assert depths == told["depths"] and reference.depth_map == told["map"]
         assert STREAM.digest([tile.nodes for tile in reference.tiles], depths) == told["nodes"]

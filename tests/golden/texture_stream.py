@@ -24,7 +24,7 @@ from duoview import Depths, Profile, TextureSettings
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, parse_header, serialize
 from duoview.backends import CpuBackend
 from duoview.plugins.containers.packet import unit_packet
-from duoview.sequence import SequenceHeader
+from duoview.sequence import MachineCodec, SequenceHeader
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.encoder import TextureEncoder
 from duoview.texture.view import Seen
@@ -38,13 +38,14 @@ ROWS, COLUMNS = 16, 24
 class Motion:
     """Which frames are key frames, what moves in the others (rows, columns), and the quality index of each.
 
-    unseen: frames whose motion is not worth coding to the machine layer.
+    unseen: frames whose motion is not worth coding to the machine layer. inner: beside an inner codec.
     """
 
     keys: frozenset[int]
     moves: dict[int, tuple[slice, slice]]
     q: tuple[int, ...]
     unseen: frozenset[int] = frozenset()
+    inner: bool = False
 
 
 def _moving(*q: int) -> Motion:
@@ -68,6 +69,8 @@ ENCODED = {
     "rate": (_moving(22, 22, 22, 22), TextureSettings(Depths(4), frames="all", bit_rate=60_000, tile_log2=3)),
     "refreshed": (_moving(22, 22, 34, 34), TextureSettings(Depths(4), frames="all", tile_log2=4)),
     "quiet": (_QUIET, TextureSettings(Depths(2), frames="all", tile_log2=4)),
+    # Two key units of an inner codec; what lies between them has no texture.
+    "inner": (dataclasses.replace(_moving(22, 22, 22, 40), inner=True), TextureSettings(Depths(4), tile_log2=3)),
     "steady": (_STEADY, TextureSettings(Depths(3), frames="all", tile_log2=4)),
 }
 #: Made of the stream "all".
@@ -85,10 +88,13 @@ class MachineFrame:
     base: NDArray[np.float32]
     decoded: NDArray[np.float32]
     moved: NDArray[np.bool_]
+    means: NDArray[np.float32] | None = None
 
     @property
     def seen(self) -> Seen:
         """What both sides see."""
+        if self.means is not None:
+            return Seen(self.key, None, self.means, self.moved, int(FILES.tables().levels[self.q]))
         return Seen(self.key, self.decoded, None, self.moved, self.q)
 
 
@@ -117,18 +123,23 @@ def frames_of(motion: Motion) -> Iterator[MachineFrame]:
         if number in motion.unseen:
             moved = np.zeros_like(moved)
         decoded = random.integers(-300, 301, (1, FILES.SYMBOLS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
-        yield MachineFrame(key, q, base + rest, base, decoded, moved)
+        means = None
+        if motion.inner:
+            means = random.integers(-128, 128, (1, FILES.MEANS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
+        yield MachineFrame(key, q, base + rest, base, decoded, moved, means)
 
 
 def encode(profile: Profile, motion: Motion, settings: TextureSettings) -> list[AccessUnit]:
     """The units of a stream."""
     encoder = TextureEncoder(profile, CpuBackend(1), settings, rate=Fraction(25), gop=3)
-    sequence = SequenceHeader(WIDTH, HEIGHT, Fraction(25), "s", bytes(16), palette=encoder.geometry)
+    codec = MachineCodec.INNER if motion.inner else MachineCodec.NEURAL
+    sequence = SequenceHeader(WIDTH, HEIGHT, Fraction(25), "s", bytes(16), codec, encoder.geometry)
     units: list[AccessUnit] = []
     index, keys = 0, -1
     for number, frame in enumerate(frames_of(motion)):
         index, keys = (0, keys + 1) if frame.key else (index + 1, keys)
-        sections = [Section(SectionType.MACHINE, None, b"\1" if frame.moved.any() else b"")]
+        kind = SectionType.INNER if motion.inner else SectionType.MACHINE
+        sections = [Section(kind, None, b"\1" if frame.moved.any() else b"")]
         if frame.key or frame.q != motion.q[number - 1]:
             sections.insert(0, Section(SectionType.QUALITY, None, bytes((frame.q,))))
         if encoder.wants(frame.key):
