@@ -25,6 +25,7 @@ from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHead
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
 from duoview.texture.encoder import TextureEncoder
+from duoview.texture.guide import TextureGuide
 from duoview.texture.inner import InnerTextureEncoder
 from duoview.texture.view import Seen, TextureView
 
@@ -116,10 +117,14 @@ class Encoder:
         self._guide: Guide | None = None
         self._texture: TextureEncoder | None = None
         self._inner_texture: InnerTextureEncoder | None = None
+        self._texture_guide: TextureGuide | None = None
         if texture is not None:
             backend = open_backend(device, threads)
             self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
             self._view = TextureView(self.profile, backend)
+            if texture.guided:
+                self._texture_guide = TextureGuide(texture, self.profile, backend, threads=threads,
+                                                   rate=float(self.rate))
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
@@ -173,21 +178,23 @@ class Encoder:
         self._restart = True
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q))
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=self._texture_of(self._machine, size, is_key))
+                                   times=times, dts=times.pts, texture=self._texture_of(self._machine, frame, is_key))
         self._count += 1
         self._restart = False
         return [packet]
 
-    def _texture_of(self, machine: MachineLayer, size: tuple[int, int], key: bool) -> Sequence[Section]:
+    def _texture_of(self, machine: MachineLayer, frame: av.VideoFrame, key: bool) -> Sequence[Section]:
         """Sections of texture of the frame that the neural layer encoded last."""
         if self._texture is None:
             return ()
+        weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
         if not self._texture.wants(key):
             self._texture.skip()
             return ()
         assert machine.z is not None and machine.z_m is not None
         base = self._view.latent(self._view.picture(machine.z_m))
-        return self._texture.encode(machine.z, base, Seen(key, machine.decoded, None, machine.moved, self.q), *size)
+        seen = Seen(key, machine.decoded, None, machine.moved, self.q)
+        return self._texture.encode(machine.z, base, seen, frame.width, frame.height, weights)
 
     def close(self) -> None:
         """End the stream without what the encoder still holds: frames that wait are not encoded. May be called again.
@@ -203,7 +210,8 @@ class Encoder:
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
         if self._inner_texture is not None:
-            self._inner_texture.see(self._reader.read(frame), times.seconds)
+            weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
+            self._inner_texture.see(self._reader.read(frame), times.seconds, weights)
         try:
             coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
                                  importance=self._guide.look(frame))

@@ -65,7 +65,7 @@ def tables(seed: int = 1) -> TextureTables:
                         for d in range(DEPTH + 1)),
         logits=tuple(random.integers(-40, 41, (GROUPS, 1 << d)).astype(np.int8) for d in range(DEPTH)),
         # Without a rate the leaves are the nearest ones.
-        classes=classes, rate=np.zeros((GROUPS, 1 << DEPTH), np.float32), price=np.ones((64, GROUPS), np.float32),
+        classes=classes, rate=np.zeros((GROUPS, 1 << DEPTH), np.float32), price=np.full((64, GROUPS), 40, np.float32),
         levels=np.minimum(np.arange(64) + 9, 63).astype(np.uint8))
     check_tables(found, LATENT, "the tests' tables")
     return found

@@ -23,7 +23,7 @@ from duoview.texture.palettes import Floats, Palettes
 from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import SectionHead, positions_of, write_section
 from duoview.texture.settings import TextureSettings
-from duoview.texture.truncation import Budget, cut_to
+from duoview.texture.truncation import Budget, cut_to, worth
 from duoview.texture.view import Seen
 
 #: Bits that a child decision is taken to cost when a P frame decides what to leave as it was.
@@ -76,8 +76,12 @@ class TextureEncoder:
         """A unit that has no texture goes by."""
         self._index += 1
 
-    def encode(self, z: Floats, base: Floats, seen: Seen, width: int, height: int) -> list[Section]:
-        """Sections of the next unit. z, base: E of the picture and of its machine view, (1, C, H / 8, W / 8)."""
+    def encode(self, z: Floats, base: Floats, seen: Seen, width: int, height: int,
+               weights: Floats | None = None) -> list[Section]:
+        """Sections of the next unit. z, base: E of the picture and of its machine view, (1, C, H / 8, W / 8).
+
+        weights: what the errors of the picture's positions count, (rows, columns); tiles then go as deep as is worth it.
+        """
         key, q = seen.key, seen.q
         self._index = 0 if key else self._index + 1
         grid = Grid(width, height, self.settings.tile_log2)
@@ -94,17 +98,21 @@ class TextureEncoder:
         leaves = self._palettes.leaves_of(vectors, q).reshape(*grid.shape, -1).transpose(2, 0, 1)
         grid_vectors = vectors.reshape(*grid.shape, *vectors.shape[1:])
         context = self.prior.frame(seen, grid.shape)
+        counts = np.ones(grid.shape, np.float32)
+        if weights is not None:
+            around = [(0, whole - part) for whole, part in zip(grid.shape, weights.shape, strict=True)]
+            counts = np.pad(weights, around, mode="edge")
         coded = []
         for state in self._states:
             if not key:
                 state.forget(seen.moved[state.tile.area])
             rows, columns = state.tile.area
             one = self._tile(state, np.ascontiguousarray(leaves[:, rows, columns]), grid_vectors[rows, columns],
-                             context, key)
+                             context, counts[rows, columns])
             if one is not None:
                 coded.append(one)
         self._q = q
-        depths = self._cut(coded, key, sum(len(section.payload) + _SECTION_BYTES for section in sections))
+        depths = self._cut(coded, seen, weights is not None, sum(len(section.payload) + _SECTION_BYTES for section in sections))
         if key:
             self._kept = list(depths)
             deepest = max(depths, default=0)
@@ -112,9 +120,10 @@ class TextureEncoder:
             sections.insert(0, Section(SectionType.DEPTH_MAP, None, write_map(depths)))
         return sections + self._sections(coded, depths)
 
-    def _tile(self, state: TileState, chosen: Nodes, vectors: Floats, context: FrameContext, key: bool
+    def _tile(self, state: TileState, chosen: Nodes, vectors: Floats, context: FrameContext, counts: Floats
               ) -> _CodedTile | None:
         """Code a tile of a frame as deep as it may be kept; None where nothing is to be sent."""
+        key, counted = context.key, counts.reshape(-1)
         number, deepest = state.tile.number, self.tables.depth
         most = min(self.settings.depths.of(number), deepest)
         most = most if key else min(most, self._kept[number])
@@ -127,13 +136,13 @@ class TextureEncoder:
         payloads: list[bytes] = []
         flat = vectors.reshape(-1, *vectors.shape[2:])
         by_position = leaves.reshape(len(leaves), -1).T
-        errors = [float(self._palettes.errors(flat, by_position, 0, context.q).sum())]
+        errors = [float(self._palettes.errors(flat, by_position, 0, context.q) @ counted)]
         for depth in range(1, most + 1):
             head = SectionHead(self._palettes.adapted >= depth, 0 if refresh else self._distance(state, depth))
             up = deepest - depth
             payloads.append(write_section(self.prior, part, state, ancestors(leaves, up + 1), ancestors(leaves, up),
                                           depth, head, held))
-            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q).sum()))
+            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q) @ counted))
         return _CodedTile(state, leaves, payloads, errors)
 
     def _distance(self, state: TileState, depth: int) -> int:
@@ -158,12 +167,15 @@ class TextureEncoder:
         known = by_block(state.known).all((1, 3))
         return positions_of(known & ~pays)
 
-    def _cut(self, coded: list[_CodedTile], key: bool, beside: int) -> list[int]:
+    def _cut(self, coded: list[_CodedTile], seen: Seen, guided: bool, beside: int) -> list[int]:
         """How deep each of the coded tiles is sent."""
-        if self._budget is None:
+        if self._budget is None and not guided:
             return [len(one.payloads) for one in coded]
         sizes = [[len(payload) + _SECTION_BYTES for payload in one.payloads] for one in coded]
-        depths = cut_to(self._budget.grant(key) - beside,
+        if self._budget is None:
+            return [worth(size, one.errors, self.tables.worth(seen.q) / 8)
+                    for size, one in zip(sizes, coded, strict=True)]
+        depths = cut_to(self._budget.grant(seen.key) - beside,
                         [(size, one.errors) for size, one in zip(sizes, coded, strict=True)])
         self._budget.spend(sum(sum(size[:depth]) for size, depth in zip(sizes, depths, strict=True)) + beside)
         return depths

@@ -39,11 +39,11 @@ class InnerTextureEncoder:
                              "of a standard codec hand no integers on")
         self._texture, self._view = texture, view
         self._keys, self._reader = KeyPictures(), PictureReader()
-        self._waiting: dict[Fraction, Samples] = {}
+        self._waiting: dict[Fraction, tuple[Samples, Floats | None]] = {}
 
-    def see(self, picture: Samples, seconds: Fraction) -> None:
-        """Take a frame (1, 3, H, W) that is about to be encoded, by its time."""
-        self._waiting[seconds] = picture
+    def see(self, picture: Samples, seconds: Fraction, weights: Floats | None = None) -> None:
+        """Take a frame (1, 3, H, W) that is about to be encoded, by its time. weights: see ``TextureEncoder.encode``."""
+        self._waiting[seconds] = picture, weights
 
     def forget(self, seconds: Fraction | None = None) -> None:
         """A frame, or all, of which no packet will come."""
@@ -54,7 +54,7 @@ class InnerTextureEncoder:
 
     def sections(self, one: CodedFrame) -> list[Section]:
         """Of the next packet, in decode order."""
-        picture = self._waiting.pop(one.times.seconds)
+        picture, weights = self._waiting.pop(one.times.seconds)
         if not one.key:
             self._texture.skip()
             return []
@@ -63,7 +63,7 @@ class InnerTextureEncoder:
         assert shown.frame is not None
         base = self._view.latent(scaled_picture(self._reader, shown.frame, shown.size, size))
         seen = _seen(shown, size, int(self._texture.tables.levels[one.q]))
-        return self._texture.encode(self._view.latent(picture), base, seen, *size)
+        return self._texture.encode(self._view.latent(picture), base, seen, *size, weights)
 
 
 class InnerTextureDecoder:

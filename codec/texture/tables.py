@@ -63,6 +63,10 @@ class TextureTables:
         """D."""
         return len(self.nodes) - 1
 
+    def worth(self, q: int) -> float:
+        """Bits that a squared error of the picture of 1 (8-bit steps, mean of a position) is worth to texture."""
+        return float(self.price[q, 0] / (self.error[q] * self.scale[q, 0] ** 2))
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All tables by the names under which they are stored."""
         found: dict[str, NDArray[np.generic]] = {
