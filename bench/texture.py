@@ -3,8 +3,8 @@
     python -m bench.texture --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--qualities 12 24 36]
 
 Key frames. Per depth: bytes of the whole unit, PSNR, and two distances that see texture: of windowed Fourier
-magnitudes, and of SqueezeNet's features (not calibrated: for comparison only); what was not sent is the mean of what may
-be there, or sampled. --held takes the pictures that training holds back of the same folder, by their names.
+magnitudes, and of SqueezeNet's features (not calibrated: for comparison only); what was not sent is the mean of what
+may be there, or sampled. --held takes the pictures that training holds back of the same folder, by their names.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def encode(profile: Profile, picture: Picture, q: int, threads: int) -> bytes:
 
 
 def static_bytes(nodes: Sequence[NDArray[np.uint8]], depth: int) -> tuple[int, ...]:
-    """Bytes by depth: entropy of all pictures' child decisions under one probability a node. nodes: leaves (G, H, W)."""
+    """Bytes by depth: entropy of all child decisions under one probability a node. nodes: leaves (G, H, W)."""
     found = []
     for d in range(depth):
         bits = 0.0
@@ -294,12 +294,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"q {q:2d} depth {one.depth}: {one.bpp:.4f} bpp  " + "  ".join(
                 f"{view.fill} {view.psnr:.2f} dB, spectral {view.spectral:.4f}, perceptual {view.perceptual:.4f}"
                 for view in one.views), flush=True)
-        print(f"q {q:2d} nodes: ours {coder.ours}, static {coder.static}, zlib {coder.zlib}, lzma {coder.lzma}, zstd {coder.zstd} "
-              "bytes",
-              flush=True)
+        print(f"q {q:2d} nodes: ours {coder.ours}, static {coder.static}, zlib {coder.zlib}, lzma {coder.lzma}, "
+              f"zstd {coder.zstd} bytes", flush=True)
     speed = measure_speed(profile, pictures[0], options.threads)
-    print(f"640x360 key frame, ms of processor time: encode {speed.encode:.1f}, with texture {speed.encode_texture:.1f}; decode "
-          f"{speed.decode:.1f}, with texture {speed.decode_texture:.1f}")
+    print(f"640x360 key frame, ms of processor time: encode {speed.encode:.1f}, with texture "
+          f"{speed.encode_texture:.1f}; decode {speed.decode:.1f}, with texture {speed.decode_texture:.1f}")
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.qualities), options.threads)
     write(options.out, measured("Texture of key frames, depth by depth", profile, settings,
                                 Results(tuple(depths), tuple(coders), speed)))

@@ -2,10 +2,10 @@
 
     python -m bench.texture_peers --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--json FILE]
 
-The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
-inner codec, x265 and SVT-AV1 intra. Each picture's curve is read at fixed rates, linearly over the logarithm of the rate;
-where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting (q of
-the machine layer) that is best on the mean of all pictures is taken at each rate, and named.
+The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind
+an inner codec, x265 and SVT-AV1 intra. Each picture's curve is read at fixed rates, linearly over the logarithm of the
+rate; where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting
+(q of the machine layer) that is best on the mean of all pictures is taken at each rate, and named.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
         reached = {key: [read_at(points, bpp) for points in pictures] for key, pictures in curves.items()}
         # Coders that reach the rate on half of the pictures at least, with some setting, decide which pictures count.
         able = [coder for coder in coders if any(
-            2 * sum(one is not None for one in values) >= count for (name, _), values in reached.items() if name == coder)]
+            name == coder and 2 * sum(one is not None for one in values) >= count
+            for (name, _), values in reached.items())]
         kept = [at for at in range(count) if all(any(
             values[at] is not None for (name, _), values in reached.items() if name == coder) for coder in able)]
         for coder in able:

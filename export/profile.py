@@ -166,8 +166,8 @@ def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSyn
                 error: NDArray[np.float32], levels: NDArray[np.uint8], folder: Path) -> str:
     """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
 
-    error, levels: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
-    is no profile in ``folder``, ValueError when an accumulator of the networks cannot be proven to stay in range.
+    error, levels: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when
+    there is no profile in ``folder``, ValueError when an accumulator of the networks cannot be proven to stay in range.
     """
     manifest = Profile(folder).manifest
     found = texture_networks.tables(network, synthesis, palettes, error, levels)

@@ -36,7 +36,7 @@ def features(network: Texture) -> onnx.ModelProto:
 
 
 def means(network: Texture) -> onnx.ModelProto:
-    """means: integers (N, MEANS, h/2, w/2) of ``duoview.texture.block_means``; q -> features as those of ``features``."""
+    """means: integers (N, MEANS, h/2, w/2) of ``duoview.texture.block_means``; q -> what ``features`` gives."""
     g = GraphBuilder("texture_means")
     part = network.means
     g.name_layers(part, "texture.means")

@@ -1,9 +1,9 @@
-"""What of a picture the texture layer codes: a float transform from z and its base at the encoder, a linear one back.
+"""What of a picture the texture layer codes: a float transform from z and its base to components, a linear one back.
 
-The base is E of the machine view, not z_m. That was trained to be decoded, not to be z: the two differ by an offset that
-D does not mind, and that is half of the energy of z - z_m in the picture's metric; coding it first makes pictures worse
-before it makes them better. Components are trained for the picture that D makes of the base plus what is known of them,
-at every state of knowledge.
+The base is E of the machine view, not z_m. That was trained to be decoded, not to be z: the two differ by an offset
+that D does not mind, and that is half of the energy of z - z_m in the picture's metric; coding it first makes pictures
+worse before it makes them better. Components are trained for the picture that D makes of the base plus what is known of
+them, at every state of knowledge.
 """
 
 from __future__ import annotations

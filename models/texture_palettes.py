@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview.kernels import palette
 from duoview.texture.palettes import chosen_leaves
 
 Floats = NDArray[np.float32]
@@ -146,7 +145,7 @@ def _tree(vectors: Floats, q: NDArray[np.int64], price: Floats, depth: int) -> t
         sums = np.stack([np.bincount(near, vectors[:, c] * weights, len(leaves)) for c in range(vectors.shape[1])], 1)
         leaves = np.where(total[:, None] > 0, sums / np.maximum(total, 1e-12)[:, None], leaves).astype(np.float32)
         rate = -np.log2((counts + 0.5) / (counts + 0.5).sum()).astype(np.float32)
-        near = _chosen(vectors[:, None], q, leaves[None], rate[None], price[:, None])[:, 0]
+        near = _chosen(vectors[:, None], q, leaves[None], rate[None], price[:, None])[:, 0].astype(np.int64)
     counts = np.bincount(near, minlength=len(leaves)).astype(np.float64)
     rate = -np.log2((counts + 0.5) / (counts + 0.5).sum()).astype(np.float32)
     found = []

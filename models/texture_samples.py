@@ -99,7 +99,7 @@ def code(profile: Profile, pictures: Sequence[Picture], count: int, size: int, s
             (z[number:number + 1],) = encoder(picture=picture)
         else:
             machine.encode(picture, key=True, q=int(q))
-            assert machine.z is not None and machine.decoded is not None
+            assert machine.z is not None and machine.z_m is not None and machine.decoded is not None
             z[number], decoded[number] = machine.z[0], machine.decoded[0]
             (shown,) = decoder(z=machine.z_m)
         (base[number:number + 1],) = encoder(picture=shown)

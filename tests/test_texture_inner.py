@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import runpy
 from collections.abc import Sequence
 from fractions import Fraction
@@ -78,7 +79,7 @@ def altered(packets: Sequence[av.Packet], change: Any) -> list[av.Packet]:
 
 def pictures(decoder: Decoder, packets: Sequence[av.Packet]) -> Pictures:
     frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
-    assert all(a.pts < b.pts for a, b in zip(frames, frames[1:], strict=False))
+    assert all(a.pts < b.pts for a, b in itertools.pairwise(frames))
     return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
 
 

@@ -1,7 +1,7 @@
-"""What exact networks see of a standard codec's picture: integer means of its blocks (docs/bitstream.md, "Texture").
+"""What exact networks see of a standard codec's picture: integer means of its blocks (docs/bitstream.md, Texture).
 
-Standard decoders are exact to the bit, and these means are integer arithmetic on what they give, so they are the same on
-every machine; pictures in RGB, or scaled ones, need not be.
+Standard decoders are exact to the bit, and these means are integer arithmetic on what they give, so they are the same
+on every machine; pictures in RGB, or scaled ones, need not be.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def block_means(frame: av.VideoFrame, coded: tuple[int, int], size: tuple[int, i
             parts.append(np.zeros(((SQUARE // block) ** 2, rows, columns), np.int64))
             continue
         plane, bits = frame.planes[number], components[number].bits
-        samples = plane_rows(plane)
+        samples = plane_rows(plane).astype(np.int64)
         if bits > 8:
-            samples = samples.view("<u2") >> (bits - 8)
+            samples = plane_rows(plane).view("<u2").astype(np.int64) >> (bits - 8)
         # Of a chroma sample that is only in part within the coded size, all counts.
         height, width = (-(-side * whole // full) for side, whole, full in (
             (coded[1], plane.height, frame.height), (coded[0], plane.width, frame.width)))
-        sums, counts = _boxes(samples[:height, :width].astype(np.int64), size[1], block)
+        sums, counts = _boxes(samples[:height, :width], size[1], block)
         sums, wide = _boxes(sums.T, size[0], block)
         sums, counts = sums.T, counts[:, None] * wide
         inside = (2 * sums + counts) // (2 * counts) - _MIDDLE

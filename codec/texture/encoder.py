@@ -80,7 +80,7 @@ class TextureEncoder:
                weights: Floats | None = None) -> list[Section]:
         """Sections of the next unit. z, base: E of the picture and of its machine view, (1, C, H / 8, W / 8).
 
-        weights: what the errors of the picture's positions count, (rows, columns); tiles then go as deep as is worth it.
+        weights: what errors at the picture's positions count, (rows, columns); tiles then go as deep as is worth it.
         """
         key, q = seen.key, seen.q
         self._index = 0 if key else self._index + 1
@@ -112,7 +112,8 @@ class TextureEncoder:
             if one is not None:
                 coded.append(one)
         self._q = q
-        depths = self._cut(coded, seen, weights is not None, sum(len(section.payload) + _SECTION_BYTES for section in sections))
+        beside = sum(len(section.payload) + _SECTION_BYTES for section in sections)
+        depths = self._cut(coded, seen, weights is not None, beside)
         if key:
             self._kept = list(depths)
             deepest = max(depths, default=0)

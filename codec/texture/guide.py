@@ -48,5 +48,5 @@ class TextureGuide:
             cells = self._told.update(np.zeros(cells_of(*self._size), np.uint8))
         if cells is None:
             return None
-        weights: Floats = ELSEWHERE + (1 - ELSEWHERE) * cells.astype(np.float32) / 255
+        weights: Floats = (ELSEWHERE + (1 - ELSEWHERE) * (cells / 255)).astype(np.float32)
         return weights

@@ -9,6 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duoview.access_unit import AccessUnit, Section
 from duoview.errors import LimitError
@@ -35,14 +36,14 @@ class InnerTextureEncoder:
 
     def __init__(self, texture: TextureEncoder, view: TextureView) -> None:
         if texture.settings.frames != "key":
-            raise LimitError(f"texture frames={texture.settings.frames!r} with machine='inner': expected 'key'; P frames "
-                             "of a standard codec hand no integers on")
+            raise LimitError(f"texture frames={texture.settings.frames!r} with machine='inner': expected 'key'; P "
+                             "frames of a standard codec hand no integers on")
         self._texture, self._view = texture, view
         self._keys, self._reader = KeyPictures(), PictureReader()
         self._waiting: dict[Fraction, tuple[Samples, Floats | None]] = {}
 
     def see(self, picture: Samples, seconds: Fraction, weights: Floats | None = None) -> None:
-        """Take a frame (1, 3, H, W) that is about to be encoded, by its time. weights: see ``TextureEncoder.encode``."""
+        """Take a frame (1, 3, H, W) that is about to be encoded, by its time. weights: see ``TextureEncoder``."""
         self._waiting[seconds] = picture, weights
 
     def forget(self, seconds: Fraction | None = None) -> None:
@@ -87,7 +88,7 @@ class InnerTextureDecoder:
         self._coming[group] = (unit, seconds, q)
 
     def residual(self, shown: Shown, size: tuple[int, int]) -> Floats | None:
-        """What the base of the next decoded picture lacks, None where nothing is known. ``faults`` are the texture's."""
+        """What the base of the next decoded picture lacks, None where nothing is known. Faults are the decoder's."""
         assert shown.frame is not None
         self._texture.faults = []
         group = shown.times.group
@@ -113,9 +114,8 @@ def _seen(shown: Shown, size: tuple[int, int], q: int) -> Seen:
     return Seen(True, None, means, np.ones((rows, columns), np.bool_), q)
 
 
-def _places(apart: np.ndarray) -> np.ndarray:
-    """Latent positions (H / 8, W / 8) of which any of the block means (MEANS, H / 16, W / 16) is marked, and those
-    around."""
+def _places(apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Latent positions (H / 8, W / 8) of which a block mean (MEANS, H / 16, W / 16) is marked, and those around."""
     places = SQUARE // LATENT_PIXELS
     rows, columns = apart.shape[1:]
     found = np.zeros((rows, places, columns, places), np.bool_)
@@ -123,8 +123,10 @@ def _places(apart: np.ndarray) -> np.ndarray:
     for block in (LUMA, CHROMA, CHROMA):
         each = SQUARE // block
         part = apart[at:at + each * each].reshape(places, each // places, places, each // places, rows, columns)
-        found |= part.any((1, 3)).transpose(2, 0, 3, 1)
+        marked: NDArray[np.bool_] = part.any(axis=(1, 3))
+        found |= marked.transpose(2, 0, 3, 1)
         at += each * each
     wide = np.pad(found.reshape(rows * places, columns * places), 1)
     tall = wide[:-2] | wide[1:-1] | wide[2:]
-    return tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]
+    around: NDArray[np.bool_] = tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]
+    return around

@@ -29,7 +29,7 @@ class TextureSettings:
         palettes: adapt the palettes to the group of pictures where that pays.
         tile_log2: log2 of a tile's side in latent positions (8 pixels), 3 to 8.
         roi, guide: regions, and what finds objects (``off``, ``auto``, ``detections`` that frames carry, ``saliency`` of
-            the profile's network). With any, tiles go as deep as is worth the bits, where errors elsewhere count less;
+            the profile's network). With any, tiles go as deep as is worth the bits, and errors elsewhere count less;
             regions lie on what the guide finds, or alone on nothing.
     """
 

@@ -30,7 +30,7 @@ def hull(sizes: Sequence[int], errors: Sequence[float]) -> list[tuple[int, int, 
 
 
 def worth(sizes: Sequence[int], errors: Sequence[float], byte: float) -> int:
-    """Depth of a tile (as in ``hull``) to which every step along its hull takes an error of 1 / ``byte`` a byte away."""
+    """Depth of a tile (as in ``hull``) down to which every step takes an error of 1 / ``byte`` or more a byte away."""
     depth = 0
     for to, _, slope in hull(sizes, errors):
         if slope * byte < 1:

@@ -18,9 +18,9 @@ Samples = NDArray[np.uint8]
 class Seen:
     """What the machine layer tells of a frame, the same to encoder and decoder.
 
-    key: of a key unit. decoded: y of the neural codec in sixteenths, (1, symbols, H / 16, W / 16); means: block means of
-    an inner codec's picture (``block_means``); one of them. moved: (H / 8, W / 8), where the machine view may be another
-    than in the frame before. q: quality index that texture goes by.
+    key: of a key unit. decoded: y of the neural codec in sixteenths, (1, symbols, H / 16, W / 16); means: block means
+    of an inner codec's picture (``block_means``); one of them. moved: (H / 8, W / 8), where the machine view may be
+    another than in the frame before. q: quality index that texture goes by.
     """
 
     key: bool
@@ -33,8 +33,8 @@ class Seen:
 class TextureView:
     """E and D around the machine view.
 
-    The base of texture is E of the machine view: the neural layer's own latent was trained to be decoded, not to be E of
-    anything. What texture changes in D of the base is added to the machine view, which stays as it was elsewhere.
+    The base of texture is E of the machine view: the neural layer's own latent was trained to be decoded, not to be E
+    of anything. What texture changes in D of the base is added to the machine view, which stays as it was elsewhere.
     """
 
     def __init__(self, profile: Profile, backend: Backend) -> None:

@@ -93,7 +93,8 @@ def test_the_exported_networks_give_the_integers_of_training(palettes: Palettes)
         own = network.features(torch.from_numpy(decoded) / 16, torch.tensor([37])) * 16
     assert np.array_equal(features, own.numpy()) and len(np.unique(features)) > 8
     means = random.integers(-128, 128, (1, MEANS, 4, 6)).astype(np.float32)
-    (seen,) = session(texture_networks.means(network).SerializeToString()).run(None, {"means": means, "q": np.array([37])})
+    (seen,) = session(texture_networks.means(network).SerializeToString()).run(
+        None, {"means": means, "q": np.array([37])})
     with torch.no_grad():
         own = network.means(torch.from_numpy(means) / 16, torch.tensor([37])) * 16
     assert np.array_equal(seen, own.numpy()) and seen.shape == features.shape and len(np.unique(seen)) > 8
