@@ -2,8 +2,8 @@
 
 Codes pictures with the profile's own networks, trains what of them texture codes, clusters that into palettes,
 trains the prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each
-profile whose key frames are coded by other weights in a folder of its own there. With more minutes for the first part, remove
-``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
+profile whose key frames are coded by other weights in a folder of its own there. With more minutes for the first part,
+remove ``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
 """
 
 from __future__ import annotations

@@ -25,12 +25,12 @@ _LEAST_WEIGHT = 1e-4
 _ROUNDS = 7
 #: What a bit costs in the first split, as many times what it costs in the last: coarse depths are for what is worth
 #: most. With all bits alike, half of the bits took away less than a third of what all did.
-_DEAREST = 6.0
+_DEAREST = 4.0
 #: A split begins at these shares of the vectors along their main axis.
 _STARTS = (0.5, 0.93, 0.07)
 _SPLIT_ROUNDS, _FEWEST = 12, 8
-#: How many times more than to the machine layer the same error is worth to texture, as to that at a q greater by 19.
-_FINER = 8.0
+#: How many times more than to the machine layer the same error is worth to texture, as to that at a q greater by 8.
+_FINER = 2.5
 #: Pixels of a position.
 _POSITION = 64
 

@@ -25,7 +25,7 @@ _ANCHORS = 10
 
 
 class DepthSynthesis(nn.Module):
-    """Components that nodes of a depth stand for (N, C, h, w) -> what is added to the base; linear for a depth and q."""
+    """Components that nodes of a depth stand for (N, C, h, w) -> what is added to the base; linear."""
 
     def __init__(self, channels: int, depth: int, start: TextureSynthesis | None = None) -> None:
         super().__init__()

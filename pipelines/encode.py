@@ -132,8 +132,8 @@ TABLE = (
     CommandOption("texture", "depth", "depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
                   "2,0=6 (0)", _OUTPUT, texture_depths),
     CommandOption("texture_frames", "frames", "frames that carry texture: key or all (key)", _OUTPUT, one_of(*FRAMES)),
-    CommandOption("texture_guide", "source", f"what tells where texture goes deeper: {', '.join(GUIDES)} (off)", _OUTPUT,
-                  one_of(*GUIDES)),
+    CommandOption("texture_guide", "source", f"what tells where texture goes deeper: {', '.join(GUIDES)} (off)",
+                  _OUTPUT, one_of(*GUIDES)),
     CommandOption("texture_roi", "x:y:w:h[:weight]", "a region where texture goes deeper, in pixels", _OUTPUT, region,
                   repeat=True),
     CommandOption("texture_tile", "log2", "log2 of a texture tile's side in 8 pixels, 3 to 8 (6)", _OUTPUT,

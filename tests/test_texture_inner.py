@@ -1,4 +1,4 @@
-"""Texture beside an inner codec: on its key units, cut and lost as beside the neural one, never in the way of pictures."""
+"""Texture beside an inner codec: on key units, cut and lost as beside the neural one, never in the way of pictures."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def source(number: int) -> NDArray[np.uint8]:
 
 def encode(profile: Profile, texture: TextureSettings | int | None, **inner: Any) -> list[av.Packet]:
     settings = InnerSettings(**{"codec": "hevc", "simplify": "off", "threads": 1, **inner})
-    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=GOP, profile=profile, threads=1, machine="inner", inner=settings,
-                      texture=texture)
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=GOP, profile=profile, threads=1, machine="inner",
+                      inner=settings, texture=texture)
     packets = []
     for number in range(COUNT):
         frame = av.VideoFrame.from_ndarray(source(number), format="rgb24")

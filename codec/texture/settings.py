@@ -28,8 +28,8 @@ class TextureSettings:
             then cut where that costs least. 0 for no limit.
         palettes: adapt the palettes to the group of pictures where that pays.
         tile_log2: log2 of a tile's side in latent positions (8 pixels), 3 to 8.
-        roi, guide: regions, and what finds objects (``off``, ``auto``, ``detections`` that frames carry, ``saliency`` of
-            the profile's network). With any, tiles go as deep as is worth the bits, and errors elsewhere count less;
+        roi, guide: regions, and what finds objects: ``off``, ``auto``, ``detections`` that frames carry, ``saliency``
+            of the profile's network. With any, tiles go as deep as is worth the bits, and errors elsewhere count less;
             regions lie on what the guide finds, or alone on nothing.
     """
 

@@ -128,7 +128,8 @@ class Encode(Stage):
                                      "expected texture=1 or more")
             return None
         if self.machine != "neural" and options.texture_frames == "all":
-            raise LimitError(f"dv_encode: texture_frames=all belongs to machine=neural, not {self.machine}; expected key")
+            raise LimitError(f"dv_encode: texture_frames=all belongs to machine=neural, not {self.machine}; expected "
+                             "key")
         regions = tuple(Region.parse(part) for part in options.texture_roi.split("|") if part)
         return TextureSettings(depths, options.texture_frames, options.texture_b, tile_log2=options.texture_tile,
                                roi=regions, guide=options.texture_guide)
