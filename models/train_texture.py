@@ -78,7 +78,7 @@ class Batch:
 
 def halves(groups: int, height: int, width: int) -> Tensor:
     """(1, G, h, w), 1 at the first half of the coding order."""
-    return torch.from_numpy(first_half(groups, height, width)).float()[None]
+    return torch.from_numpy(first_half(groups, height, width).copy()).float()[None]
 
 
 def logits_of(network: Texture, batch: Batch) -> Tensor:
