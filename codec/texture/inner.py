@@ -123,7 +123,7 @@ def _places(apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
     for block in (LUMA, CHROMA, CHROMA):
         each = SQUARE // block
         part = apart[at:at + each * each].reshape(places, each // places, places, each // places, rows, columns)
-        marked: NDArray[np.bool_] = part.any(axis=(1, 3))
+        marked = np.asarray(part.any(axis=(1, 3)))
         found |= marked.transpose(2, 0, 3, 1)
         at += each * each
     wide = np.pad(found.reshape(rows * places, columns * places), 1)
