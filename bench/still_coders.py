@@ -1,8 +1,9 @@
-"""Still-picture coders under one interface: duoview's key frames, x265 through PyAV, and JPEG through Pillow."""
+"""Still-picture coders under one interface: duoview's key frames, x265 and SVT-AV1 through PyAV, JPEG through Pillow."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,9 @@ from PIL import Image
 from bench.curves import Point
 from bench.pictures import RGB, Converter, Picture, planar_rgb, psnr, rgb_frame
 from duoview import Decoder, Encoder, Profile
+
+# SVT-AV1 tells its settings on stderr otherwise, at every picture; errors are still told.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 class StillCoder(Protocol):
