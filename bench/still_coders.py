@@ -1,4 +1,4 @@
-"""Still-picture coders under one interface: duoview's key frames, x265 and SVT-AV1 through PyAV, JPEG through Pillow."""
+"""Still-picture coders under one interface: our key frames, x265 and SVT-AV1 through PyAV, JPEG through Pillow."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Chosen:
 
 @functools.lru_cache(maxsize=16)
 def first_half(channels: int, height: int, width: int) -> NDArray[np.bool_]:
-    """(C, H, W), True where a symbol belongs to the first half of the coding order (kernels.checkerboard); read only."""
+    """(C, H, W), True for symbols of the first half of the coding order (kernels.checkerboard); read only."""
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     shift = (np.arange(channels) >= channels // 2)[:, None, None]
     found: NDArray[np.bool_] = (rows + columns + shift) % 2 == 0
