@@ -1,8 +1,9 @@
-"""Still-picture coders under one interface: duoview's key frames, x265 through PyAV, and JPEG through Pillow."""
+"""Still-picture coders under one interface: our key frames, x265 and SVT-AV1 through PyAV, JPEG through Pillow."""
 
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,9 @@ from PIL import Image
 from bench.curves import Point
 from bench.pictures import RGB, Converter, Picture, planar_rgb, psnr, rgb_frame
 from duoview import Decoder, Encoder, Profile
+
+# SVT-AV1 tells its settings on stderr otherwise, at every picture; errors are still told.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 class StillCoder(Protocol):
@@ -129,3 +133,36 @@ class JpegStill:
         Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, optimize=True, subsampling="4:2:0")
         buffer.seek(0)
         return len(buffer.getvalue()), np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@dataclass
+class SvtAv1Still:
+    """SVT-AV1, one frame, preset 6, constant rate factor; every byte of its packet counts."""
+
+    preset: str = "6"
+    qualities: Sequence[int] = range(20, 64, 3)
+
+    @property
+    def name(self) -> str:
+        """E. g. ``SVT-AV1 preset 6``."""
+        return f"SVT-AV1 preset {self.preset}"
+
+    def code(self, rgb: RGB, quality: int) -> tuple[int, RGB]:
+        """Convert with careful flags, encode, decode, convert back with careful flags."""
+        height, width = rgb.shape[:2]
+        frame = Converter(width, height, "rgb24", "yuv420p", matrix="bt601")(rgb_frame(rgb))
+        encoder = av.CodecContext.create("libsvtav1", "w")
+        assert isinstance(encoder, av.VideoCodecContext)
+        encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+        encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+        encoder.options = {"preset": self.preset, "crf": str(quality), "g": "1", "svtav1-params": "lp=1"}
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        packets = [bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]]
+        decoder = av.CodecContext.create("libdav1d", "r")
+        assert isinstance(decoder, av.VideoCodecContext)
+        decoded = [shown for data in packets for shown in decoder.decode(av.Packet(data))]
+        decoded += decoder.decode(None)
+        if len(decoded) != 1:
+            raise RuntimeError(f"{self.name} at {quality}: {len(decoded)} frames came back, one is expected")
+        back = Converter(width, height, "yuv420p", "rgb24", matrix="bt601")(decoded[0])
+        return sum(map(len, packets)), planar_rgb(back)

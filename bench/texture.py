@@ -3,10 +3,8 @@
     python -m bench.texture --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--qualities 12 24 36]
 
 Key frames. Per depth: bytes of the whole unit, PSNR, and two distances that see texture: of windowed Fourier
-magnitudes,
-and of SqueezeNet's features (not calibrated: for comparison only); what was not sent is the mean of what may be
-there, or
-sampled. --held takes the pictures that training holds back of the same folder, by their names.
+magnitudes, and of SqueezeNet's features (not calibrated: for comparison only); what was not sent is the mean of what
+may be there, or sampled. --held takes the pictures that training holds back of the same folder, by their names.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import zstandard
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -36,6 +35,7 @@ from duoview.machine import MachineLayer
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.geometry import depth_and_tile
+from duoview.texture.view import Seen, TextureView
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 #: Stages of SqueezeNet whose features are compared.
@@ -77,9 +77,8 @@ class Depth:
 class Coders:
     """Bytes of the nodes of all pictures at one quality, every depth: ours with headers, and others.
 
-    static: entropy under one probability for every node, counted on these very pictures; zlib and lzma: leaves as
-    bytes,
-    at their highest levels, picture by picture.
+    static: entropy under one probability for every node, counted on these very pictures; zlib, lzma and zstd (-19):
+    leaves as bytes, at their highest usual levels, picture by picture.
     """
 
     q: int
@@ -89,12 +88,12 @@ class Coders:
     static_by_depth: tuple[int, ...]
     zlib: int
     lzma: int
+    zstd: int
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Milliseconds of a key frame of 640x360 on the given threads, the least of several: without and with all
-    texture."""
+    """Milliseconds of processor time of a key frame of 640x360, the least of several: without and with all texture."""
 
     encode: float
     encode_texture: float
@@ -163,7 +162,7 @@ class Player:
         backend = CpuBackend(threads)
         self._machine = MachineLayer(profile, backend, encode=False)
         self.texture = TextureDecoder(profile, backend, fill=fill)
-        self._picture = profile.load("decoder", backend)
+        self._view = TextureView(profile, backend)
 
     def show(self, unit: AccessUnit, q: int) -> RGB:
         """The texture view of a unit with a sequence header."""
@@ -171,16 +170,14 @@ class Player:
         assert sequence is not None
         payload = unit.payload(SectionType.MACHINE)
         assert payload is not None
-        self._machine.decode(payload, key=True, q=q, width=sequence.width, height=sequence.height)
+        z_m = self._machine.decode(payload, key=True, q=q, width=sequence.width, height=sequence.height)
+        picture = self._view.picture(z_m)
         if sequence.palette.groups:
             self.texture.begin(sequence)
-            z_d = self.texture.decode(unit, self._machine, q)
+            residual = self.texture.decode(unit, Seen(True, self._machine.decoded, None, self._machine.moved, q))
             if self.texture.faults:
                 raise RuntimeError(self.texture.faults[0])
-        else:
-            assert self._machine.z_m is not None
-            z_d = self._machine.z_m
-        (picture,) = self._picture(z=z_d)
+            picture = self._view.show(picture, residual)
         return np.asarray(picture[0, :, :sequence.height, :sequence.width], np.uint8).transpose(1, 2, 0)
 
 
@@ -194,8 +191,7 @@ def encode(profile: Profile, picture: Picture, q: int, threads: int) -> bytes:
 
 
 def static_bytes(nodes: Sequence[NDArray[np.uint8]], depth: int) -> tuple[int, ...]:
-    """By depth: entropy of the child decisions of all pictures' leaves (G, H, W) under one probability a node, in
-    bytes."""
+    """Bytes by depth: entropy of all child decisions under one probability a node. nodes: leaves (G, H, W)."""
     found = []
     for d in range(depth):
         bits = 0.0
@@ -243,7 +239,8 @@ def sweep(profile: Profile, pictures: Sequence[Picture], q: int, threads: int, d
     static = static_bytes(nodes, deepest)
     return depths, Coders(q, sum(by_depth), tuple(by_depth), sum(static), static,
                           sum(len(zlib.compress(data, 9)) for data in raw),
-                          sum(len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) for data in raw))
+                          sum(len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) for data in raw),
+                          sum(len(zstandard.ZstdCompressor(level=19).compress(data)) for data in raw))
 
 
 def measure_speed(profile: Profile, picture: Picture, threads: int, repeats: int = 5) -> Speed:
@@ -256,18 +253,18 @@ def measure_speed(profile: Profile, picture: Picture, threads: int, repeats: int
         encoder = Encoder(640, 360, profile=profile, threads=threads, texture=texture)
         spent = []
         for _ in range(repeats + 1):
-            begin = time.perf_counter()
+            begin = time.process_time()
             (packet,) = encoder.encode(rgb_frame(rgb), key=True)
-            spent.append(time.perf_counter() - begin)
+            spent.append(time.process_time() - begin)
         units.append(parse(bytes(packet)))
         found.append(1000 * min(spent))
     player = Player(profile, threads, "mean")
     for unit in units:
         spent = []
         for _ in range(repeats + 1):
-            begin = time.perf_counter()
+            begin = time.process_time()
             player.show(unit, 24)
-            spent.append(time.perf_counter() - begin)
+            spent.append(time.process_time() - begin)
         found.append(1000 * min(spent))
     return Speed(*found)
 
@@ -297,11 +294,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"q {q:2d} depth {one.depth}: {one.bpp:.4f} bpp  " + "  ".join(
                 f"{view.fill} {view.psnr:.2f} dB, spectral {view.spectral:.4f}, perceptual {view.perceptual:.4f}"
                 for view in one.views), flush=True)
-        print(f"q {q:2d} nodes: ours {coder.ours}, static {coder.static}, zlib {coder.zlib}, lzma {coder.lzma} bytes",
-              flush=True)
+        print(f"q {q:2d} nodes: ours {coder.ours}, static {coder.static}, zlib {coder.zlib}, lzma {coder.lzma}, "
+              f"zstd {coder.zstd} bytes", flush=True)
     speed = measure_speed(profile, pictures[0], options.threads)
-    print(f"640x360 key frame, ms: encode {speed.encode:.1f}, with texture {speed.encode_texture:.1f}; decode "
-          f"{speed.decode:.1f}, with texture {speed.decode_texture:.1f}")
+    print(f"640x360 key frame, ms of processor time: encode {speed.encode:.1f}, with texture "
+          f"{speed.encode_texture:.1f}; decode {speed.decode:.1f}, with texture {speed.decode_texture:.1f}")
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.qualities), options.threads)
     write(options.out, measured("Texture of key frames, depth by depth", profile, settings,
                                 Results(tuple(depths), tuple(coders), speed)))

@@ -25,6 +25,8 @@ from duoview.profile import Profile
 from duoview.sequence import MachineCodec, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
+from duoview.texture.inner import InnerTextureDecoder
+from duoview.texture.view import Seen, TextureView
 from duoview.unit_origin import is_discarded
 
 VIEWS = ("machine", "human", "texture")
@@ -71,8 +73,9 @@ class Decoder:
         view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
         texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
             stands for the depths that are not there; ``seed`` is that of the samples.
-        restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
-            the profile has one, True needs one (ProfileError).
+        restore: run the profile's restoration network on the pictures of inner streams, before every view but that of
+            texture, which is coded beside what was decoded; None where the profile has one, True needs one
+            (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
         max_pixels: larger pictures are refused before memory is taken for them.
     """
@@ -86,6 +89,8 @@ class Decoder:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
         if view != "texture" and (texture is not None or fill != "mean"):
             raise ValueError(f"texture={texture}, fill={fill!r}: belong to view='texture', not {view!r}")
+        if view == "texture" and restore:
+            raise ValueError("restore=True: belongs to the views machine and human, not to view='texture'")
         if fill not in FILLS:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
         self._depths = Depths(texture) if isinstance(texture, int) else texture
@@ -98,6 +103,10 @@ class Decoder:
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
         self._texture: TextureDecoder | None = None
+        self._inner_texture: InnerTextureDecoder | None = None
+        self._texture_view: TextureView | None = None
+        #: What the base of the picture lacks, of a texture view.
+        self._residual: NDArray[np.float32] | None = None
         self._restorer: Restorer | None = None
         self._picture_network: Network | None = None
         self._latent_network: Network | None = None
@@ -150,16 +159,16 @@ class Decoder:
                 self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q))
                 self.stats.decoded += 1
                 return self._take_ready()
-            latent = self._decode_unit(unit)
+            latent, residual = self._decode_unit(unit)
         except BitstreamError as error:
             self._lose(error)
             if self.strict:
                 raise
             return self._without_key(packet, discard)
         self.stats.decoded += 1
-        if self._latent is None or latent is not self._latent[0]:
+        if self._latent is None or latent is not self._latent[0] or residual is not self._residual:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
-            self._latent, self._coded, self._picture = (latent, self._q), None, None
+            self._latent, self._residual, self._coded, self._picture = (latent, self._q), residual, None, None
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -169,6 +178,8 @@ class Decoder:
         """Forget the state after a seek; units are skipped until the next key frame."""
         self._waiting, self._latent, self._coded, self._picture, self._closed = True, None, None, None, False
         self._player.reset()
+        if self._inner_texture is not None:
+            self._inner_texture.reset()
         if self._restorer is not None:
             self._restorer.reset()
         self._ready.clear()
@@ -182,14 +193,16 @@ class Decoder:
     def _load(self, profile: Profile, *, inner: bool) -> None:
         """Load what a machine codec and the view need; an inner stream's machine view needs the restoration at most."""
         human, texture, picture_network, latent_network, machine, restorer = None, None, None, None, None, None
+        view = None
         if self.view == "texture":
             texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed)
+            view = TextureView(profile, self._backend)
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
             machine.digest = self._digest
         elif self.view == "human":
             latent_network = profile.load("encoder", self._backend)
-        if inner and (profile.has("restoration") if self._restore is None else self._restore):
+        if inner and texture is None and (profile.has("restoration") if self._restore is None else self._restore):
             restorer = Restorer(profile.load("restoration", self._backend))
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
@@ -197,7 +210,8 @@ class Decoder:
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
-        self._texture = texture
+        self._texture, self._texture_view = texture, view
+        self._inner_texture = InnerTextureDecoder(texture) if texture is not None and inner else None
         self._picture_network, self._latent_network, self._inner = picture_network, latent_network, inner
 
     def _begin(self, unit: AccessUnit) -> None:
@@ -259,7 +273,8 @@ class Decoder:
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 
-    def _decode_unit(self, unit: AccessUnit) -> NDArray[np.float32]:
+    def _decode_unit(self, unit: AccessUnit) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """z_m of a unit, and of a texture view what the base lacks."""
         assert self._machine is not None and self.sequence is not None
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
@@ -268,14 +283,19 @@ class Decoder:
                                    height=self.sequence.height, gains=self._gains)
         self._waiting = False
         if self._texture is None:
-            return z_m
-        z_d = self._texture.decode(unit, self._machine, self._q)
+            return z_m, None
+        machine = self._machine
+        residual = self._texture.decode(unit, Seen(unit.key, machine.decoded, None, machine.moved, self._q))
+        self._count_faults()
+        return z_m, residual
+
+    def _count_faults(self) -> None:
+        assert self._texture is not None
         if self._texture.faults:
             self.stats.texture_refused += len(self._texture.faults)
             self.stats.last_texture_fault = self._texture.faults[-1]
             if self.strict:
                 raise BitstreamError(self._texture.faults[0], offset=0)
-        return z_d
 
     def _feed_inner(self, unit: AccessUnit, times: UnitTimes) -> None:
         assert self.sequence is not None
@@ -288,6 +308,8 @@ class Decoder:
             left, carried = self._player.begin(header, background)
             self._digest.update(carried)
             self._show_inner(left)
+            if self._inner_texture is not None:
+                self._inner_texture.expect(unit, self._player.group, times.seconds, self._q)
         elif background is not None:
             raise BitstreamError("background picture in an access unit without the key flag", offset=0)
         else:
@@ -306,6 +328,9 @@ class Decoder:
                 self._picture_size = (self.sequence.width, self.sequence.height)
                 if self._restorer is not None:
                     self._restorer.see(one, self._picture_size)
+                if self._inner_texture is not None:
+                    self._residual = self._inner_texture.residual(one, self._picture_size)
+                    self._count_faults()
             if not one.times.discard and (self._coded is not None or self._latent is not None):
                 self._ready.append(self._frame(one.times, concealed=one.frame is None))
 
@@ -334,6 +359,9 @@ class Decoder:
                 assert self._picture_network is not None
                 (human,) = self._picture_network(z=self._human.latent(z_m, q))
                 picture = self._human.colour(human, picture)
+            if self._residual is not None:
+                assert self._texture_view is not None
+                picture = self._texture_view.show(picture, self._residual)
             # Last: a machine view left behind by a failure must not be taken for the human one.
             self._picture = picture
         return self._picture

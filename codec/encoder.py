@@ -29,6 +29,9 @@ from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHead
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
 from duoview.texture.encoder import TextureEncoder
+from duoview.texture.guide import TextureGuide
+from duoview.texture.inner import InnerTextureEncoder
+from duoview.texture.view import Seen, TextureView
 
 MACHINES = ("neural", "inner")
 
@@ -88,7 +91,7 @@ class Encoder:
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.
-        texture: how much texture, or its greatest depth, is coded beside the neural machine layer; None for none.
+        texture: how much texture, or its greatest depth, is coded beside the machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
             neural: settings of the neural codec.
     """
@@ -106,7 +109,7 @@ class Encoder:
         if texture is not None and not texture.depths.most():
             texture = None
         for argument, value, belongs in (("inner", inner, "inner"), ("neural", neural, "neural"),
-                                         ("decision", decision, "neural"), ("texture", texture, "neural")):
+                                         ("decision", decision, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -124,11 +127,22 @@ class Encoder:
         self._guide: Guide | None = None
         self._control: RateControl | None = None
         self._texture: TextureEncoder | None = None
+        self._inner_texture: InnerTextureEncoder | None = None
+        self._texture_guide: TextureGuide | None = None
+        if texture is not None:
+            backend = open_backend(device, threads)
+            self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
+            self._view = TextureView(self.profile, backend)
+            if texture.guided:
+                self._texture_guide = TextureGuide(texture, self.profile, backend, threads=threads,
+                                                   rate=float(self.rate))
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
             self._guide = Guide(settings.simplify, settings.roi, self.profile, device, threads=threads,
                                 rate=float(self.rate), able=settings.kind.regions)
+            if self._texture is not None:
+                self._inner_texture = InnerTextureEncoder(self._texture, self._view)
         else:
             backend = open_backend(device, threads)
             given = neural or NeuralSettings()
@@ -136,8 +150,6 @@ class Encoder:
                                 rate=float(self.rate))
             if given.bit_rate:
                 self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)
-            if texture is not None:
-                self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
             self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
             self._digest = self._machine.digest
         self._reader = PictureReader()
@@ -191,17 +203,29 @@ class Encoder:
         self._restart = True
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains,
                                                                           regions=regions))
-        texture: Sequence[Section] = ()
-        if self._texture is not None:
-            texture = self._texture.encode(self._machine, *size, key=is_key, q=self.q)
+        texture = self._texture_of(self._machine, frame, is_key)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
                                    times=times, dts=times.pts, texture=texture,
                                    gains=gains.write() if gains is not None and section.payload else b"")
         if self._control is not None:
-            self._control.coded(8 * packet.size, key=is_key, q=self.q)
+            # Texture has a rate of its own.
+            self._control.coded(8 * (packet.size - sum(len(one.payload) for one in texture)), key=is_key, q=self.q)
         self._count += 1
         self._restart = False
         return [packet]
+
+    def _texture_of(self, machine: MachineLayer, frame: av.VideoFrame, key: bool) -> Sequence[Section]:
+        """Sections of texture of the frame that the neural layer encoded last."""
+        if self._texture is None:
+            return ()
+        weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
+        if not self._texture.wants(key):
+            self._texture.skip()
+            return ()
+        assert machine.z is not None and machine.z_m is not None
+        base = self._view.latent(self._view.picture(machine.z_m))
+        seen = Seen(key, machine.decoded, None, machine.moved, self.q)
+        return self._texture.encode(machine.z, base, seen, frame.width, frame.height, weights)
 
     def close(self) -> None:
         """End the stream without what the encoder still holds: frames that wait are not encoded. May be called again.
@@ -211,11 +235,21 @@ class Encoder:
         self._closed = True
         if self._inner is not None:
             self._inner.drop()
+        if self._inner_texture is not None:
+            self._inner_texture.forget()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
-        coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
-                             importance=self._guide.look(frame))
+        if self._inner_texture is not None:
+            weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
+            self._inner_texture.see(self._reader.read(frame), times.seconds, weights)
+        try:
+            coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
+                                 importance=self._guide.look(frame))
+        except BaseException:
+            if self._inner_texture is not None:
+                self._inner_texture.forget(times.seconds)
+            raise
         self._count += 1
         return self._inner_units(coded)
 
@@ -226,8 +260,9 @@ class Encoder:
                 section, background = Section(SectionType.INNER, None, one.payload), None
                 if one.background is not None:
                     background = Section(SectionType.BACKGROUND, None, one.background)
+                texture = self._inner_texture.sections(one) if self._inner_texture is not None else ()
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
-                                                 dts=one.dts, background=background))
+                                                 dts=one.dts, background=background, texture=texture))
                 self._digest.update(one.background_packet)
                 self._digest.update(one.packet)
         except BaseException:

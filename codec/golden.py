@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from duoview import kernels
 
 GOLDEN_SEED = 0xD5D5
-#: Numbers of ``duoview.texture.prior.conditions``.
-TEXTURE_CONDITIONS = 14
+#: Numbers of ``duoview.texture.prior.conditions``, and of a place of ``duoview.texture.block_means``.
+TEXTURE_CONDITIONS, TEXTURE_MEANS = 14, 72
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,9 @@ def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, s
                     ) -> dict[str, NDArray[np.generic]]:
     if name == "texture_features":
         return {"decoded": _integers(seed, 5, (1, sizes["symbols"], 4 * height, 4 * width), 127 * 16, saturate),
+                "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
+    if name == "texture_means":
+        return {"means": _integers(11, (1, TEXTURE_MEANS, 4 * height, 4 * width), 127, saturate),
                 "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     groups, shape = sizes["groups"], (8 * height, 8 * width)
     numbers = np.abs(_integers(seed, 8, (1, TEXTURE_CONDITIONS, 1, 1), 63, saturate))

@@ -6,6 +6,7 @@ networks only make the values that are rounded before coding and the latent that
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from dataclasses import dataclass
@@ -50,11 +51,14 @@ class Chosen:
         return total
 
 
+@functools.lru_cache(maxsize=16)
 def first_half(channels: int, height: int, width: int) -> NDArray[np.bool_]:
-    """(C, H, W), True where a symbol belongs to the first half of the coding order (kernels.checkerboard)."""
+    """(C, H, W), True for symbols of the first half of the coding order (kernels.checkerboard); read only."""
     rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
     shift = (np.arange(channels) >= channels // 2)[:, None, None]
-    return (rows + columns + shift) % 2 == 0
+    found: NDArray[np.bool_] = (rows + columns + shift) % 2 == 0
+    found.flags.writeable = False
+    return found
 
 
 def touched(symbols: Symbols) -> NDArray[np.bool_]:

@@ -93,13 +93,12 @@ def read_table(profile: Profile) -> ChoiceTable | None:
 
 
 def decide(profile: str | Path, point: OperatingPoint, *, texture: str = "", inner: str = "") -> MachineChoice:
-    """What ``auto`` comes to: an option that only one codec has decides, else what was measured.
+    """What ``auto`` comes to: texture goes to neural, an option that only inner has to inner, else what was measured.
 
-    texture, inner: how such an option of neural, or of inner, was written; empty where none was given. Raises
-    ProfileError.
+    texture, inner: how such an option was written; empty where none was given. Raises ProfileError.
     """
     if texture:
-        return MachineChoice("neural", f"{texture} belongs to it")
+        return MachineChoice("neural", f"{texture} is coded beside it where inner is not asked for")
     if inner:
         return MachineChoice("inner", f"{inner} belongs to it")
     return choose(Profile(profile), point)

@@ -31,7 +31,7 @@ NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inte
 OPTIONAL = ("restoration", "saliency")
 #: Exact networks of the texture layer, and the float one of its encoder; a profile has all and their tables, or no such
 #: layer.
-TEXTURE = ("texture_features", "texture_prior")
+TEXTURE = ("texture_features", "texture_means", "texture_prior")
 TEXTURE_ANALYSIS = "texture_analysis"
 
 

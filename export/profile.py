@@ -163,18 +163,19 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
 
 
 def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSynthesis, palettes: Palettes,
-                error: NDArray[np.float32], folder: Path) -> str:
+                error: NDArray[np.float32], levels: NDArray[np.uint8], folder: Path) -> str:
     """Put a texture layer into a profile that is there, in place of its old one; everything else stays.
 
-    error: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when there
-    is no profile in ``folder``, ValueError when an accumulator of the networks cannot be proven to stay in range.
+    error, levels: (64,), as in ``duoview.texture.tables``. Returns the profile's new sha256. Raises ProfileError when
+    there is no profile in ``folder``, ValueError when an accumulator of the networks cannot be proven to stay in range.
     """
     manifest = Profile(folder).manifest
-    found = texture_networks.tables(network, synthesis, palettes, error)
+    found = texture_networks.tables(network, synthesis, palettes, error, levels)
     check_tables(found, manifest["sizes"]["latent"], "the new texture tables")
     shape = network.shape.as_dict()
     sizes = {**manifest["sizes"], **shape}
     for key, model in (("texture_features", texture_networks.features(network)),
+                       ("texture_means", texture_networks.means(network)),
                        ("texture_prior", texture_networks.prior(network))):
         data = model.SerializeToString()
         manifest["networks"][key] = _write_network(key, data, folder)

@@ -15,6 +15,7 @@ from duoview.models.texture import Texture, class_table
 from duoview.models.texture_analysis import TextureAnalysis
 from duoview.models.texture_palettes import STEP, Palettes
 from duoview.models.texture_synthesis import DepthSynthesis
+from duoview.texture.block_means import MEANS
 from duoview.texture.prior import CONDITIONS
 from duoview.texture.tables import TextureTables
 
@@ -29,6 +30,19 @@ def features(network: Texture) -> onnx.ModelProto:
     decoded = g.input("decoded", FLOAT, ["N", network.symbols, "hh", "hw"])
     q = g.input("q", INT64, [1])
     x = fixed(g, quarters(g, decoded), part.enter, quality_integers(g, q))
+    x = g.shuffle(fixed(g, fixed(g, x, part.mix), part.leave), 2)
+    g.output(x, "features", FLOAT, ["N", network.shape.features, "h", "w"])
+    return g.model()
+
+
+def means(network: Texture) -> onnx.ModelProto:
+    """means: integers (N, MEANS, h/2, w/2) of ``duoview.texture.block_means``; q -> what ``features`` gives."""
+    g = GraphBuilder("texture_means")
+    part = network.means
+    g.name_layers(part, "texture.means")
+    given = g.input("means", FLOAT, ["N", MEANS, "hh", "hw"])
+    q = g.input("q", INT64, [1])
+    x = fixed(g, given, part.enter, quality_integers(g, q))
     x = g.shuffle(fixed(g, fixed(g, x, part.mix), part.leave), 2)
     g.output(x, "features", FLOAT, ["N", network.shape.features, "h", "w"])
     return g.model()
@@ -51,24 +65,24 @@ def prior(network: Texture) -> onnx.ModelProto:
 
 
 def analysis(network: TextureAnalysis, latent: int) -> onnx.ModelProto:
-    """z, z_m (N, latent, h, w), q -> components, of the same shape."""
+    """z, base (N, latent, h, w), q -> components, of the same shape."""
     g = GraphBuilder("texture_analysis")
     g.name_layers(network, "texture.analysis")
     z = g.input("z", FLOAT, ["N", latent, "h", "w"])
-    z_m = g.input("z_m", FLOAT, ["N", latent, "h", "w"])
+    base = g.input("base", FLOAT, ["N", latent, "h", "w"])
     q = g.input("q", INT64, [1])
-    x = convolution(g, g.concat((z, latent), (z_m, latent)), network.enter)
+    x = convolution(g, g.concat((z, latent), (base, latent)), network.enter)
     x = block(g, leaky(g, g.operator("Mul", x, quality_vector(g, network.modulation, q))), network.block)
-    direct = convolution(g, g.operator("Sub", z, z_m), network.direct)
+    direct = convolution(g, g.operator("Sub", z, base), network.direct)
     x = g.operator("Mul", g.operator("Add", direct, convolution(g, x, network.leave)),
                    quality_vector(g, network.gain, q))
     g.output(x, "components", FLOAT, ["N", latent, "h", "w"])
     return g.model()
 
 
-def tables(network: Texture, synthesis: DepthSynthesis, palettes: Palettes, error: NDArray[np.float32]
-           ) -> TextureTables:
-    """All tables. error: (64,), the picture's squared error for a squared error of 1 of the components."""
+def tables(network: Texture, synthesis: DepthSynthesis, palettes: Palettes, error: NDArray[np.float32],
+           levels: NDArray[np.uint8]) -> TextureTables:
+    """All tables. error, levels: (64,), as in ``duoview.texture.tables``."""
     groups = network.shape.groups
     with torch.no_grad():
         embedding: tuple[NDArray[np.int8], ...] = tuple(
@@ -77,4 +91,4 @@ def tables(network: Texture, synthesis: DepthSynthesis, palettes: Palettes, erro
             (network.own_logits(d) * 16).numpy().astype(np.int8) for d in range(palettes.depth))
     return TextureTables(array(synthesis.matrix), array(synthesis.gains()),
                          palettes.scale, error, np.full(groups, STEP, np.float32), palettes.nodes, embedding, own,
-                         class_table().numpy())
+                         class_table().numpy(), palettes.rate, palettes.price, levels)

@@ -17,6 +17,7 @@ from duoview.models.fixed_point import (
     quality_conditions,
     quantise,
 )
+from duoview.texture.block_means import MEANS
 from duoview.texture.prior import CONDITIONS, DECIDED, MOST_CONDITION
 from duoview.texture.tables import FIRST_CLASS, LAST_CLASS, LOGITS
 
@@ -32,9 +33,9 @@ class TextureShape:
     is known of the machine layer at 1/8. width: of the prior's layers.
     """
 
-    groups: int = 6
+    groups: int = 24
     depth: int = 6
-    embedding: int = 6
+    embedding: int = 3
     features: int = 32
     width: int = 64
 
@@ -54,6 +55,20 @@ class TextureFeatures(nn.Module):
 
     def forward(self, decoded: Tensor, q: Tensor) -> Tensor:
         x = self.enter(quantise(decoded, QUARTERS), quality_conditions(q, QUARTERS.fraction))
+        return F.pixel_shuffle(self.leave(self.mix(x)), 2)
+
+
+class TextureMeans(nn.Module):
+    """Exact: block means (N, MEANS, h/2, w/2) in sixteenths, q (N,) -> what ``TextureFeatures`` gives."""
+
+    def __init__(self, features: int, width: int = 96) -> None:
+        super().__init__()
+        self.enter = FixedConv(MEANS, width, source=SIGNED, conditions=4)
+        self.mix = FixedConv(width, width, kernel=3)
+        self.leave = FixedConv(width, features * 4)
+
+    def forward(self, means: Tensor, q: Tensor) -> Tensor:
+        x = self.enter(quantise(means, SIGNED), quality_conditions(q, SIGNED.fraction))
         return F.pixel_shuffle(self.leave(self.mix(x)), 2)
 
 
@@ -81,7 +96,7 @@ class TexturePrior(nn.Module):
 
 
 class Texture(nn.Module):
-    """Both networks and the embeddings of the nodes.
+    """The networks and the embeddings of the nodes.
 
     vectors: for depth 0..D (G, 2^d, C / G) float32, the palettes, which the embeddings start from; None for zeros,
     where weights are loaded anyway. odds: for depth 0..D - 1 (G, 2^d), logits of the second child, from counts.
@@ -92,6 +107,7 @@ class Texture(nn.Module):
         super().__init__()
         self.shape, self.symbols = shape, symbols
         self.features = TextureFeatures(symbols, shape.features)
+        self.means = TextureMeans(shape.features)
         self.prior = TexturePrior(shape)
         wide = vectors[0].shape[2] if vectors is not None else 1
         mixing = torch.randn(wide, shape.embedding, generator=torch.Generator().manual_seed(3)) / wide**0.5 * 4
@@ -166,7 +182,7 @@ class _FloatConv(nn.Module):
 def float_teacher(network: Texture) -> Texture:
     """A copy whose layers round neither weights nor activations: what exactness costs is measured against it."""
     teacher = copy.deepcopy(network)
-    for part in (teacher.features, teacher.prior):
+    for part in (teacher.features, teacher.means, teacher.prior):
         for name, layer in list(part.named_children()):
             assert isinstance(layer, FixedConv)
             setattr(part, name, _FloatConv(layer))

@@ -1,10 +1,9 @@
-"""What of a picture the texture layer codes: a float transform from z and z_m at the encoder, a linear one back to z.
+"""What of a picture the texture layer codes: a float transform from z and its base to components, a linear one back.
 
-The plain residual z - z_m will not do: z_m was trained to be decoded, not to be z. The two differ by a common offset
-that
-D does not mind, and by much that no picture shows; coding those first makes pictures worse before it makes them better.
-So the components are trained for the picture that D makes of z_m plus what is known of them, at every state of
-knowledge.
+The base is E of the machine view, not z_m. That was trained to be decoded, not to be z: the two differ by an offset
+that D does not mind, and that is half of the energy of z - z_m in the picture's metric; coding it first makes pictures
+worse before it makes them better. Components are trained for the picture that D makes of the base plus what is known of
+them, at every state of knowledge.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from duoview.models.texture_samples import TextureSamples
 #: Noise power of what is known of the components, from nearly all to nearly nothing.
 _NOISE = (0.3, 30.0)
 #: How much finer than the machine layer, in quality indices, texture trades error for bits.
-_FINER = 14
+_FINER = 16
 #: Power of a component at which it stands for coding noise of the same power.
 _START_GAIN = 3.0
 
 
 class TextureAnalysis(nn.Module):
-    """z, z_m (N, latent, h, w), q (N,) -> components (N, latent, h, w), in units of coding noise."""
+    """z, base (N, latent, h, w), q (N,) -> components (N, latent, h, w), in units of coding noise."""
 
     def __init__(self, latent: int, width: int = 128) -> None:
         super().__init__()
@@ -47,14 +46,14 @@ class TextureAnalysis(nn.Module):
         self.gain = QualityTable(latent, 1.0, 1.0)
         nn.init.normal_(self.leave.weight, std=0.02 * width**-0.5)
 
-    def forward(self, z: Tensor, z_m: Tensor, q: Tensor) -> Tensor:
-        x = F.leaky_relu(self.enter(torch.cat([z, z_m], 1)) * self.modulation(q), SLOPE)
-        found: Tensor = (self.direct(z - z_m) + exact_float(self.leave, self.block(x))) * self.gain(q)
+    def forward(self, z: Tensor, base: Tensor, q: Tensor) -> Tensor:
+        x = F.leaky_relu(self.enter(torch.cat([z, base], 1)) * self.modulation(q), SLOPE)
+        found: Tensor = (self.direct(z - base) + exact_float(self.leave, self.block(x))) * self.gain(q)
         return found
 
 
 class TextureSynthesis(nn.Module):
-    """Components (N, latent, h, w), q -> what is added to z_m; linear."""
+    """Components (N, latent, h, w), q -> what is added to the base; linear."""
 
     def __init__(self, latent: int) -> None:
         super().__init__()
@@ -119,9 +118,9 @@ def validate(transform: TextureTransform, decoder: LatentDecoder, held: TextureS
     count = min(24, len(held))
     torch.manual_seed(4)
     for n in range(count):
-        picture, z, z_m, q = tensors(held, np.array([n]))
-        components = transform.analysis(z, z_m, q)
-        shown = [z_m] + [z_m + transform.synthesis(known(components, torch.full((1, 1, 1, 1), noise)), q)
+        picture, z, base, q = tensors(held, np.array([n]))
+        components = transform.analysis(z, base, q)
+        shown = [base] + [base + transform.synthesis(known(components, torch.full((1, 1, 1, 1), noise)), q)
                          for noise in (30.0, 3.0, 0.3)]
         errors = [float((decoder(one).clamp(0, 1) - picture).square().mean()) for one in shown]
         sums += [*(-10 * math.log10(max(error, 1e-9)) for error in errors), float(component_bits(components))]
@@ -130,10 +129,10 @@ def validate(transform: TextureTransform, decoder: LatentDecoder, held: TextureS
 
 
 def tensors(samples: TextureSamples, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pictures (N, 3, H, W) in [0, 1], z, z_m, q of chosen samples."""
+    """Pictures (N, 3, H, W) in [0, 1], z, base, q of chosen samples."""
     picture = torch.from_numpy(samples.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-    z, z_m = (torch.from_numpy(part[chosen].astype(np.float32)) for part in (samples.z, samples.z_m))
-    return picture, z, z_m, torch.from_numpy(samples.q[chosen])
+    z, base = (torch.from_numpy(part[chosen].astype(np.float32)) for part in (samples.z, samples.base))
+    return picture, z, base, torch.from_numpy(samples.q[chosen])
 
 
 @torch.no_grad()
@@ -141,8 +140,8 @@ def components_of(transform: TextureTransform, samples: TextureSamples) -> np.nd
     """Components of all samples, (N, latent, h, w) float32."""
     found = []
     for start in range(0, len(samples), 16):
-        _, z, z_m, q = tensors(samples, np.arange(start, min(start + 16, len(samples))))
-        found.append(transform.analysis(z, z_m, q).numpy())
+        _, z, base, q = tensors(samples, np.arange(start, min(start + 16, len(samples))))
+        found.append(transform.analysis(z, base, q).numpy())
     return np.concatenate(found) if found else np.zeros((0, *samples.z.shape[1:]), np.float32)
 
 
@@ -152,9 +151,9 @@ def error_table(transform: TextureTransform, decoder: LatentDecoder, samples: Te
     levels, costs = [], []
     torch.manual_seed(7)
     for n in range(0, len(samples), max(1, len(samples) // 48)):
-        _, z, z_m, q = tensors(samples, np.array([n]))
-        components = transform.analysis(z, z_m, q)
-        clean, noisy = (decoder(z_m + transform.synthesis(one, q))
+        _, z, base, q = tensors(samples, np.array([n]))
+        components = transform.analysis(z, base, q)
+        clean, noisy = (decoder(base + transform.synthesis(one, q))
                         for one in (components, components + torch.randn_like(components)))
         levels.append(int(q))
         costs.append(float((noisy - clean).square().mean()) * 255**2 / components.shape[1])
@@ -164,7 +163,7 @@ def error_table(transform: TextureTransform, decoder: LatentDecoder, samples: Te
 
 def new_transform(samples: TextureSamples, weight: np.ndarray, groups: int) -> TextureTransform:
     """A transform to start training from. weight: as in ``texture_palettes.transform``."""
-    apart = samples.z.astype(np.float32) - samples.z_m
+    apart = samples.z.astype(np.float32) - samples.base
     channels = apart.shape[1]
     flat = apart.transpose(0, 2, 3, 1).reshape(-1, channels)
     forward = first_transform(flat, weight, groups)
@@ -186,13 +185,13 @@ def train(first: TextureTransform, decoder: LatentDecoder, samples: TextureSampl
     random = np.random.default_rng(options.seed + loop.step)
     low, high = (math.log(power) for power in _NOISE)
     for _ in loop.rounds(lambda: validate(loop.average, decoder, held)):
-        picture, z, z_m, q = (part.to(device) for part in tensors(samples, random.integers(0, len(samples),
-                                                                                          options.batch)))
-        components = first.analysis(z, z_m, q)
+        picture, z, base, q = (part.to(device) for part in tensors(samples, random.integers(0, len(samples),
+                                                                                           options.batch)))
+        components = first.analysis(z, base, q)
         # A third at the noise that the rate is counted for, the others anywhere between all and nothing.
         noise = torch.exp(torch.rand(len(q), device=device) * (high - low) + low)
         noise[::3] = 1
-        shown = decoder(z_m + first.synthesis(known(components, noise[:, None, None, None]), q))
+        shown = decoder(base + first.synthesis(known(components, noise[:, None, None, None]), q))
         error = (shown - picture).square().mean((1, 2, 3)) * 255**2
         weight = lagrangian((q + _FINER).clamp(max=63))
         bits = component_bits(components) / 64

@@ -1,11 +1,9 @@
 """Training of a profile's texture layer: ``python -m duoview.models.texture_command -i pictures --profile FOLDER``.
 
 Codes pictures with the profile's own networks, trains what of them texture codes, clusters that into palettes,
-trains the
-prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each profile
-whose
-key frames are coded by other weights in a folder of its own there. With more minutes for the first part, remove
-``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
+trains the prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each
+profile whose key frames are coded by other weights in a folder of its own there. With more minutes for the first part,
+remove ``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining, components_of, error_table, new_transform
 from duoview.models.texture_analysis import train as train_analysis
 from duoview.models.texture_palettes import Palettes, cluster
-from duoview.models.texture_samples import identity, prepare
+from duoview.models.texture_samples import at_texture_levels, identity, inner_levels, prepare
 from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.texture_synthesis import train as train_synthesis
 from duoview.models.train_texture import Nodes, TextureTraining, train, validate
@@ -47,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--samples", type=int, default=1200, help="crops to train on (default: 1200)")
     p.add_argument("--check", type=int, default=160, help="crops of held-back pictures (default: 160)")
     p.add_argument("--crop", type=int, default=192, help="side of a crop, a multiple of 64 (default: 192)")
-    p.add_argument("--groups", type=int, default=6, help="channel groups (default: 6)")
+    p.add_argument("--groups", type=int, default=24, help="channel groups (default: 24)")
     p.add_argument("--depth", type=int, default=6, help="depth of the palette trees, 1 to 8 (default: 6)")
     p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
     p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")
@@ -76,10 +74,11 @@ def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
         made = make()
         fresh = path.with_suffix(".tmp.npz")
         trees = {f"nodes_{d}": nodes for d, nodes in enumerate(made.nodes)}
-        np.savez(fresh, allow_pickle=False, scale=made.scale, **trees)
+        np.savez(fresh, allow_pickle=False, scale=made.scale, price=made.price, rate=made.rate, **trees)
         fresh.replace(path)
     with np.load(path) as stored:
-        return Palettes(stored["scale"], tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 1)))
+        return Palettes(stored["scale"], stored["price"],
+                        tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 3)), stored["rate"])
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -103,13 +102,17 @@ def _run(given: argparse.Namespace) -> None:
     material = load(given.folders, hold_clips=tuple(given.hold), crop=given.crop)
     samples, held_samples = prepare(profile, material, work, count=given.samples, size=given.crop, held=given.check,
                                     threads=threads)
+    levels = inner_levels(samples)
+    samples, held_samples = (at_texture_levels(part, levels) for part in (samples, held_samples))
     decoder = restore(given.profile).still.decoder
     first = AnalysisTraining(minutes=minutes[0], device=given.device)
     transform = train_analysis(new_transform(samples, profile.latent_weight[0], given.groups), decoder, samples,
                                held_samples, first, work).cpu().eval()
     components = components_of(transform, samples)
+    error = error_table(transform, decoder, samples)
     path = work / "texture_palettes.npz"
-    palettes = _palettes(path, lambda: cluster(components, samples.q, groups=given.groups, depth=given.depth))
+    palettes = _palettes(path, lambda: cluster(components, samples.q, error, profile.lagrangian, groups=given.groups,
+                                               depth=given.depth))
     shape = TextureShape(groups=palettes.scale.shape[1], depth=palettes.depth)
     if (shape.groups, shape.depth) != (given.groups, given.depth):
         raise ValueError(f"{path}: palettes of {shape.groups} groups and depth {shape.depth}, asked for {given.groups} "
@@ -123,8 +126,7 @@ def _run(given: argparse.Namespace) -> None:
     network = train(palettes, shape, profile.sizes.symbols, nodes, held, third, work).cpu().eval()
     found = validate(network, nodes, held, palettes, most=len(held))
     print(f"held back, {len(held)} crops: {json.dumps(found)}")
-    error = error_table(transform, decoder, samples)
-    digest = add_texture(network, transform.analysis, synthesis, palettes, error, given.profile)
+    digest = add_texture(network, transform.analysis, synthesis, palettes, error, levels, given.profile)
     card = given.profile / "MODEL_CARD.md"
     section = texture_section((first, second, third), shape, len(nodes), len(held), told, work)
     card.write_text(put_section(card.read_text() if card.is_file() else "", section))

@@ -1,8 +1,7 @@
 """The way from nodes back into the latent, one for every depth: linear, trained for the picture that D makes of it.
 
-D answers to what is added to z_m in its own way: means of coarse palettes, put where fine ones belong, can make a
-picture
-worse than the machine view. So each depth has its own matrix and gains.
+D answers to what is added to a latent in its own way: means of coarse palettes, put where fine ones belong, can make a
+picture worse than the machine view. So each depth has its own matrix and gains.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _ANCHORS = 10
 
 
 class DepthSynthesis(nn.Module):
-    """Components that nodes of a depth stand for (N, C, h, w) -> what is added to z_m; linear for a depth and q."""
+    """Components that nodes of a depth stand for (N, C, h, w) -> what is added to the base; linear."""
 
     def __init__(self, channels: int, depth: int, start: TextureSynthesis | None = None) -> None:
         super().__init__()
@@ -83,12 +82,12 @@ def validate(synthesis: DepthSynthesis, decoder: LatentDecoder, palettes: Palett
         return {}
     sums = np.zeros(palettes.depth + 1)
     for n in range(count):
-        picture, _, z_m, q = tensors(samples, np.array([n]))
+        picture, _, base, q = tensors(samples, np.array([n]))
         for depth in range(palettes.depth + 1):
-            z = z_m
+            z = base
             if depth:
                 found = node_components(palettes, leaves[n], depth, int(q))[None]
-                z = z_m + synthesis(found, torch.tensor([depth]), q)
+                z = base + synthesis(found, torch.tensor([depth]), q)
             sums[depth] -= 10 * np.log10(max(float((decoder(z).clamp(0, 1) - picture).square().mean()), 1e-9))
     return {f"psnr_{depth}": round(float(value), 3) for depth, value in enumerate(sums / count)}
 
@@ -111,10 +110,10 @@ def train(start: TextureSynthesis, decoder: LatentDecoder, palettes: Palettes,
     for _ in loop.rounds(lambda: validate(loop.average, decoder, palettes, *held)):
         chosen = random.integers(0, len(samples), options.batch)
         depth = random.integers(1, palettes.depth + 1, options.batch)
-        picture, _, z_m, q = (part.to(device) for part in tensors(samples, chosen))
+        picture, _, base, q = (part.to(device) for part in tensors(samples, chosen))
         found = torch.stack([node_components(palettes, leaves[n], int(d), int(samples.q[n]))
                              for n, d in zip(chosen, depth, strict=True)]).to(device)
-        shown = decoder(z_m + network(found, torch.from_numpy(depth).to(device), q))
+        shown = decoder(base + network(found, torch.from_numpy(depth).to(device), q))
         error = (shown - picture).square().mean((1, 2, 3))
         # Logarithms: a decibel counts the same at every quality.
         loop.update(torch.log(error + 1e-5).mean(), error=error.mean() * 255**2)

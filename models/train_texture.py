@@ -41,19 +41,21 @@ class TextureTraining:
 
 @dataclass(frozen=True)
 class Nodes:
-    """Coded pictures as leaves: leaves (N, G, h, w) uint8, decoded (N, symbols, h/2, w/2) int16 sixteenths, q (N,)."""
+    """Coded pictures as leaves (N, G, h, w) uint8; decoded, means, inner, q: as in ``TextureSamples``."""
 
     leaves: NDArray[np.uint8]
     decoded: NDArray[np.int16]
+    means: NDArray[np.int16]
+    inner: NDArray[np.bool_]
     q: NDArray[np.int64]
 
     @classmethod
     def of(cls, samples: TextureSamples, components: NDArray[np.float32], palettes: Palettes) -> Nodes:
         """Of samples whose components (N, C, h, w) are given, by palettes."""
         count, _, height, width = components.shape
-        leaves = palettes.leaves(palettes.vectors(components, samples.q))
+        leaves = palettes.leaves(palettes.vectors(components, samples.q), samples.q)
         planes = leaves.reshape(count, height, width, palettes.scale.shape[1]).transpose(0, 3, 1, 2)
-        return cls(np.ascontiguousarray(planes), samples.decoded, samples.q)
+        return cls(np.ascontiguousarray(planes), samples.decoded, samples.means, samples.inner, samples.q)
 
     def __len__(self) -> int:
         return len(self.q)
@@ -64,6 +66,8 @@ class Batch:
     """One step of every sample: nodes and their children, (N, G, h, w); the rest as ``Texture.forward`` takes it."""
 
     decoded: Tensor
+    means: Tensor
+    inner: Tensor
     nodes: Tensor
     children: Tensor
     previous: Tensor
@@ -74,13 +78,14 @@ class Batch:
 
 def halves(groups: int, height: int, width: int) -> Tensor:
     """(1, G, h, w), 1 at the first half of the coding order."""
-    return torch.from_numpy(first_half(groups, height, width)).float()[None]
+    return torch.from_numpy(first_half(groups, height, width).copy()).float()[None]
 
 
 def logits_of(network: Texture, batch: Batch) -> Tensor:
     """Logits of all child decisions, each from what is known when it is coded: (N, G, h, w)."""
     first = halves(*batch.nodes.shape[1:]).to(batch.nodes.device)
-    features = network.features(batch.decoded, batch.q)
+    features = torch.where(batch.inner[:, None, None, None] > 0, network.means(batch.means, batch.q),
+                           network.features(batch.decoded, batch.q))
     nothing = torch.zeros_like(batch.previous)
     early = network(features, batch.nodes, batch.depth, nothing, batch.previous, batch.q, batch.key, 0)
     decided = (batch.children * 2 - 1) * first
@@ -123,15 +128,18 @@ def make_batch(nodes: Nodes, palettes: Palettes, chosen: NDArray[np.int64], dept
     for n in np.flatnonzero(moving):
         noise = random.normal(0, random.choice([0.02, 0.1, 0.3]), (height * width, groups, table.shape[2]))
         flat = leaves[n].reshape(groups, -1).T
-        before = palettes.leaves((table[np.arange(groups), flat] + noise).astype(np.float32))
+        before = palettes.leaves((table[np.arange(groups), flat] + noise).astype(np.float32), nodes.q[chosen[n:n + 1]])
         before = before.T.reshape(groups, height, width)
         deeper = before >> (levels[n] - 1)
         known = (deeper >> 1 == parents[n]) & ~_blocks(random, height, width)
         previous[n] = np.where(known, (deeper & 1) * 2.0 - 1, 0)
     decoded = nodes.decoded[chosen].astype(np.float32) / 16
     decoded[moving] = 0
+    # P frames with texture are of the neural codec only.
+    inner = (nodes.inner[chosen] & ~moving).astype(np.float32)
+    means = nodes.means[chosen].astype(np.float32) / 16
     return Batch(*(torch.from_numpy(array).to(device) for array in (
-        decoded, parents.astype(np.int64), children.astype(np.float32), previous, depths, nodes.q[chosen],
+        decoded, means, inner, parents.astype(np.int64), children.astype(np.float32), previous, depths, nodes.q[chosen],
         (~moving).astype(np.float32))))
 
 

@@ -18,6 +18,7 @@ from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
 from duoview.profile import Profile
 from duoview.texture import FRAMES, Depths
+from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
 
 from .carry import carry, refuse_recoding
 from .console import LEVELS, Console
@@ -126,9 +127,15 @@ TABLE = (
     CommandOption("background", "time", "inner: seconds from one picture of the still background to the next, which "
                   "key frames refer to (60 in files that can be sought in); 0 for key frames that need nothing else",
                   _OUTPUT, positive_duration),
-    CommandOption("texture", "depth", "neural: depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
+    CommandOption("texture", "depth", "depth of the texture layer, and TILE=DEPTH where tiles differ, as in "
                   "2,0=6 (0)", _OUTPUT, texture_depths),
     CommandOption("texture_frames", "frames", "frames that carry texture: key or all (key)", _OUTPUT, one_of(*FRAMES)),
+    CommandOption("texture_guide", "source", f"what tells where texture goes deeper: {', '.join(GUIDES)} (off)",
+                  _OUTPUT, one_of(*GUIDES)),
+    CommandOption("texture_roi", "x:y:w:h[:weight]", "a region where texture goes deeper, in pixels", _OUTPUT, region,
+                  repeat=True),
+    CommandOption("texture_tile", "log2", "log2 of a texture tile's side in 8 pixels, 3 to 8 (6)", _OUTPUT,
+                  integer(LEAST_TILE_LOG2, MOST_TILE_LOG2)),
     CommandOption("texture_b", "rate", "bits of texture per second; it is cut where that costs least", _OUTPUT,
                   bit_rate, specifiers=("v",)),
     CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
@@ -239,14 +246,18 @@ def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
     """The options of dv_encode that belong to texture, by its names. Raises UsageError where they cannot be had."""
     depths: Depths = output.get("texture", Depths(0))
     rate, frames = output.get("texture_b:v", output.get("texture_b")), output.get("texture_frames")
+    guide, regions, tile = (output.get(f"texture_{name}") for name in ("guide", "roi", "tile"))
     if not depths.most():
-        for name, value in (("texture_b", rate), ("texture_frames", frames)):
+        for name, value in (("texture_b", rate), ("texture_frames", frames), ("texture_guide", guide),
+                            ("texture_roi", regions), ("texture_tile", tile)):
             if value is not None:
                 raise UsageError(f"-{name}: belongs to texture; expected -texture 1 or more with it")
         return {}
-    if machine != "neural":
-        raise UsageError(f"-texture {depths}: belongs to the neural codec; expected -machine neural with it")
-    return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key"}
+    if machine != "neural" and frames == "all":
+        raise UsageError("-texture_frames all: belongs to the neural codec; expected -machine neural with it, or key")
+    return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key",
+            "texture_guide": guide or "off", "texture_roi": "|".join(regions or ()),
+            "texture_tile": tile or DEFAULT_TILE_LOG2}
 
 
 def _common_options(output: FileArguments, machine: str) -> dict[str, Any]:

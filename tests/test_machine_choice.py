@@ -113,7 +113,7 @@ def test_texture_takes_neural(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     # The bundled profile has no texture layer, which is told of neural and not of inner.
     assert main(["encode", "-i", str(source), "-machine", "auto", "-texture", "2", str(tmp_path / "out.nut")]) != 0
     told = capsys.readouterr().err
-    assert "machine codec neural, chosen by auto: -texture belongs to it" in told and "texture layer" in told
+    assert "machine codec neural, chosen by auto: -texture is coded beside it" in told and "texture layer" in told
 
 
 @pytest.mark.parametrize(("options", "machine", "reason"), [

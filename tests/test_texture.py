@@ -18,10 +18,11 @@ from duoview.texture.adaptation import adapt
 from duoview.texture.chain import Reader, Sampler, TileState, sampled, step
 from duoview.texture.depths import read_map, write_map
 from duoview.texture.geometry import Grid, depth_and_tile, sub_index
-from duoview.texture.palettes import Palettes, read_changes, write_changes
+from duoview.texture.palettes import Palettes, chosen_leaves, read_changes, write_changes
 from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import SectionHead, read_section, write_section
 from duoview.texture.truncation import cut_to, hull
+from duoview.texture.view import Seen
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
 GROUPS, DEPTH = FILES.GROUPS, FILES.DEPTH
@@ -41,7 +42,7 @@ def prior(profile: Profile) -> Prior:
 def context_of(prior: Prior, grid: Grid, *, key: bool = True, seed: int = 3) -> FrameContext:
     height, width = grid.shape
     decoded = FILES.Addressed(seed).integers(-400, 401, (1, FILES.SYMBOLS, height // 2, width // 2))
-    return prior.frame(decoded.astype(np.float32), grid.shape, 24, key)
+    return prior.frame(Seen(key, decoded.astype(np.float32), None, np.ones(grid.shape, np.bool_), 24), grid.shape)
 
 
 def leaves_of(shape: tuple[int, ...], seed: int = 4) -> Nodes:
@@ -107,7 +108,7 @@ def test_a_profile_without_texture_says_so_and_how_to_get_it() -> None:
 
 def test_the_networks_are_verified_with_golden_vectors(profile: Profile) -> None:
     results = profile.verify()
-    assert {"texture_features", "texture_prior"} <= {result.network for result in results}
+    assert {"texture_features", "texture_means", "texture_prior"} <= {result.network for result in results}
     assert all(result.passed for result in results)
 
 
@@ -151,8 +152,21 @@ def test_palettes_adapt_to_content_that_is_not_theirs_and_only_then() -> None:
     shifted = np.ascontiguousarray(own + np.float32(1))
     adapted, payloads = adapt(palettes, shifted, 24, 1.0)
     assert payloads
-    before, after = (one.errors(shifted, one.leaves_of(shifted), DEPTH, 24).mean() for one in (palettes, adapted))
+    before, after = (one.errors(shifted, one.leaves_of(shifted, 24), DEPTH, 24).mean() for one in (palettes, adapted))
     assert after < before / 2
+
+
+def test_a_leaf_is_chosen_by_error_and_rate() -> None:
+    vectors = np.array([[[0.4]], [[0.6]], [[2.0]]], np.float32)
+    leaves = np.array([[[0.0], [1.0]]], np.float32)
+    rate = np.array([[1.0, 3.0]], np.float32)
+
+    def chosen(price: float) -> list[int]:
+        found: list[int] = chosen_leaves(vectors, leaves, rate, np.array([price], np.float32))[:, 0].tolist()
+        return found
+
+    # Squared errors 0.16 and 0.36, 0.36 and 0.16, 4 and 1; the second leaf costs two bits more.
+    assert chosen(1000) == [0, 1, 1] and chosen(5) == [0, 0, 1] and chosen(0.5) == [0, 0, 0]
 
 
 # ---- sections

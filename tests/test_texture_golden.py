@@ -54,7 +54,7 @@ def test_the_decoder_reads_the_golden_nodes_palettes_and_depth_maps(profile: Pro
         unit = parse(data)
         if unit.sequence is not None:
             decoder.begin(unit.sequence)
-        decoder.decode(unit, frame, frame.q)
+        decoder.decode(unit, frame.seen)
         assert bool(decoder.faults) <= (name in ("lost", "damaged", "wrong", "short"))
         depths = [state.depth for state in decoder.states]
         assert depths == told["depths"] and decoder.depth_map == told["map"]
@@ -67,7 +67,7 @@ def test_a_second_implementation_reads_them_too(profile: Profile, name: str) -> 
     reference = REFERENCE.Reference(profile.folder)
     units = REFERENCE.UNIT.read_records(path_of(name).read_bytes())
     for frame, unit, told in zip(STREAM.machine_frames(name), units, TOLD[name], strict=True):
-        reference.unit(unit, frame.decoded, frame.moved)
+        reference.unit(unit, frame.decoded, frame.moved, frame.means)
         depths = [tile.depth for tile in reference.tiles]
         assert depths == told["depths"] and reference.depth_map == told["map"]
         assert STREAM.digest([tile.nodes for tile in reference.tiles], depths) == told["nodes"]
@@ -122,7 +122,7 @@ def test_what_was_lost_costs_depths_and_leaves_true_nodes_in_the_golden_streams(
         for decoder, unit in ((whole, full), (part, left)):
             if unit.sequence is not None:
                 decoder.begin(unit.sequence)
-            decoder.decode(unit, frame, frame.q)
+            decoder.decode(unit, frame.seen)
         touched = {(section.sub_index or 0) & 65535 for section in left.sections if section.type == SectionType.TEXTURE}
         for true, found in zip(whole.states, part.states, strict=True):
             less += found.depth < true.depth

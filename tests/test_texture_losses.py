@@ -57,7 +57,7 @@ def decoded(profile: Profile, units: Iterable[AccessUnit], frames: Iterable[Any]
     for unit, frame in zip(units, frames, strict=True):
         if unit.sequence is not None:
             decoder.begin(unit.sequence)
-        decoder.decode(unit, frame, frame.q)
+        decoder.decode(unit, frame.seen)
     return decoder
 
 
@@ -187,7 +187,7 @@ def keeping(profile: Profile, block: tuple[int, int]) -> tuple[list[AccessUnit],
     held: Mask = positions_of(blocks)
     # Nodes that nobody knows would be 0 for a decoder that let them be kept.
     nodes = np.where(held, np.where(state.known, state.ancestors(1), 0), 1 - state.ancestors(1)).astype(np.uint8)
-    context = decoder.prior.frame(None, held.shape, frames[1].q, False).of(state.tile.area)
+    context = decoder.prior.frame(frames[1].seen, held.shape).of(state.tile.area)
     payload = write_section(decoder.prior, context, state, np.zeros_like(nodes), nodes, 1,
                             SectionHead(len(decoder.palettes) > 1, 1), held)
     section = Section(SectionType.TEXTURE, sub_index(1, 0), payload)

@@ -69,7 +69,7 @@ class States:
         for unit, frame in zip(units, FRAMES, strict=True):
             if unit.sequence is not None:
                 self.decoder.begin(unit.sequence)
-            latent = self.decoder.decode(unit, frame, frame.q)
+            latent = self.decoder.decode(unit, frame.seen)
             found.append((latent.tobytes(), [(one.depth, one.nodes.tobytes()) for one in self.decoder.states]))
         return found
 
@@ -175,7 +175,7 @@ def test_sections_that_somebody_else_wrote_reach_no_other_tile(
 @pytest.fixture(scope="module")
 def stream(profile: Profile) -> list[bytes]:
     """Three units of a photograph in which something moves."""
-    encoder = Encoder(96, 64, rate=25, q=20, gop=3, profile=profile, threads=1,
+    encoder = Encoder(96, 64, rate=25, q=60, gop=3, profile=profile, threads=1,
                       texture=TextureSettings(Depths(FILES.DEPTH), frames="all", tile_log2=3))
     found = []
     for number in range(3):

@@ -16,6 +16,7 @@ from duoview.export.graph import GraphBuilder, Value
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.kernels import noise, palette
 from duoview.profile import BUNDLED, Profile
+from duoview.texture.block_means import MEANS
 from duoview.texture.prior import CONDITIONS
 from duoview.texture.tables import TextureTables, check_tables
 
@@ -63,7 +64,9 @@ def tables(seed: int = 1) -> TextureTables:
         embedding=tuple(random.integers(-127, 128, (GROUPS, 1 << d, EMBEDDING)).astype(np.int8)
                         for d in range(DEPTH + 1)),
         logits=tuple(random.integers(-40, 41, (GROUPS, 1 << d)).astype(np.int8) for d in range(DEPTH)),
-        classes=classes)
+        # Without a rate the leaves are the nearest ones.
+        classes=classes, rate=np.zeros((GROUPS, 1 << DEPTH), np.float32), price=np.full((64, GROUPS), 40, np.float32),
+        levels=np.minimum(np.arange(64) + 9, 63).astype(np.uint8))
     check_tables(found, LATENT, "the tests' tables")
     return found
 
@@ -79,16 +82,17 @@ def _exact(g: GraphBuilder, x: Value, outputs: int, inputs: int, kernel: int, sh
     return g.operator("Clip", x, g.number(low), g.number(high))
 
 
-def features_network(random: Addressed) -> bytes:
-    """``texture_features`` of this size."""
-    g = GraphBuilder("texture_features")
-    decoded = g.input("decoded", TensorProto.FLOAT, ["N", SYMBOLS, "hh", "hw"])
+def features_network(random: Addressed, name: str = "texture_features", given: str = "decoded",
+                     channels: int = SYMBOLS) -> bytes:
+    """``texture_features`` or ``texture_means`` of this size."""
+    g = GraphBuilder(name)
+    decoded = g.input(given, TensorProto.FLOAT, ["N", channels, "hh", "hw"])
     q = g.input("q", TensorProto.INT64, [1])
     x = g.operator("Clip", g.operator("Floor", g.operator("Mul", decoded, g.number(0.25))), g.number(-127),
                    g.number(127))
     level = g.operator("Reshape", g.operator("Cast", q, to=TensorProto.FLOAT), g.constant(np.ones(4, np.int64)))
     x = g.operator("Clip", g.operator("Add", x, level), g.number(-127), g.number(127))
-    x = g.shuffle(_exact(g, x, 4 * FEATURES, SYMBOLS, 1, 7, 0, 255, random), 2)
+    x = g.shuffle(_exact(g, x, 4 * FEATURES, channels, 1, 7, 0, 255, random), 2)
     g.output(x, "features", TensorProto.FLOAT, ["N", FEATURES, "h", "w"])
     return bytes(g.model().SerializeToString())
 
@@ -110,11 +114,11 @@ def prior_network(random: Addressed) -> bytes:
 
 
 def analysis_network() -> bytes:
-    """``texture_analysis``: four times what z_m lacks."""
+    """``texture_analysis``: four times what the base lacks."""
     g = GraphBuilder("texture_analysis")
-    z, z_m = (g.input(name, TensorProto.FLOAT, ["N", LATENT, "h", "w"]) for name in ("z", "z_m"))
+    z, base = (g.input(name, TensorProto.FLOAT, ["N", LATENT, "h", "w"]) for name in ("z", "base"))
     g.input("q", TensorProto.INT64, [1])
-    g.output(g.operator("Mul", g.operator("Sub", z, z_m), g.number(4)), "components", TensorProto.FLOAT,
+    g.output(g.operator("Mul", g.operator("Sub", z, base), g.number(4)), "components", TensorProto.FLOAT,
              ["N", LATENT, "h", "w"])
     return bytes(g.model().SerializeToString())
 
@@ -128,6 +132,7 @@ def write_profile(folder: Path, seed: int = 1) -> Profile:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     for name, data in (("texture_features", features_network(random)), ("texture_prior", prior_network(random)),
+                       ("texture_means", features_network(random, "texture_means", "means", MEANS)),
                        ("texture_analysis", analysis_network())):
         (folder / f"{name}.onnx").write_bytes(data)
         manifest["networks"][name] = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest()}

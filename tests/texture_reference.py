@@ -108,25 +108,32 @@ class Reference:
         manifest = json.loads((profile / "profile.json").read_text())
         with np.load(profile / manifest["texture"]["file"]) as stored:
             self.tables = {name: stored[name].astype(np.int64) for name in stored.files
-                           if name.startswith(("nodes", "embedding", "logits", "classes"))}
-        self.features_network = NETWORKS.ExactNetwork(profile / manifest["networks"]["texture_features"]["file"])
-        self.prior_network = NETWORKS.ExactNetwork(profile / manifest["networks"]["texture_prior"]["file"])
+                           if name.startswith(("nodes", "embedding", "logits", "classes", "levels"))}
+        self.features_network, self.means_network, self.prior_network = (
+            NETWORKS.ExactNetwork(profile / manifest["networks"][f"texture_{name}"]["file"])
+            for name in ("features", "means", "prior"))
         self.tiles: list[Tile] = []
         self.palettes: list[Integers] = []
         self.depth_map: list[int] | None = None
         self._adapted = self._groups = self._deepest = self._q = 0
         self._sequence: Any = None
 
-    def unit(self, data: bytes, decoded: NDArray[Any], moved: Mask) -> None:
-        """Take a unit, whose machine layer has been decoded: y in sixteenths, and where it coded something."""
+    def unit(self, data: bytes, decoded: NDArray[Any], moved: Mask, means: NDArray[Any] | None = None) -> None:
+        """Take a unit, whose machine layer has been decoded: y in sixteenths, and where it coded something.
+
+        means: block means of an inner codec's picture, of a key unit; then y does not count.
+        """
         unit = UNIT.read_unit(data)
         quality = unit.sections.get((UNIT.QUALITY, 0))
         if quality is not None:
             self._q = RANS.varint(quality, 0)[0]
         if unit.key:
             self._begin(unit)
-        features = self.features_network(decoded=decoded if unit.key else np.zeros_like(decoded),
-                                         q=np.array([self._q]))
+        q = self._q if means is None else int(self.tables["levels"][self._q])
+        if means is None:
+            features = self.features_network(decoded=decoded if unit.key else np.zeros_like(decoded), q=np.array([q]))
+        else:
+            features = self.means_network(means=means, q=np.array([q]))
         for number, tile in enumerate(self.tiles):
             height, width = tile.nodes.shape[1:]
             area = slice(tile.top, tile.top + height), slice(tile.left, tile.left + width)
@@ -136,7 +143,7 @@ class Reference:
                     if type_ == UNIT.TEXTURE and index & 65535 == number and 1 <= index >> 16 <= self._deepest}
             if mine:
                 self._tile(tile, mine, self._deepest if self.depth_map is None else self.depth_map[number],
-                           Pass(unit.index, unit.key, self._q, features[:, :, area[0], area[1]]))
+                           Pass(unit.index, unit.key, q, features[:, :, area[0], area[1]]))
 
     def _begin(self, unit: Any) -> None:
         """A key unit: tiles, palettes and depth map anew."""

@@ -25,8 +25,9 @@ STRIDES = {
     "denoiser": {"state": 8, "z_m": 8},
     "colour": {"human": 1, "machine": 1},
     "texture_features": {"decoded": 16},
+    "texture_means": {"means": 16},
     "texture_prior": {"features": 8, "nodes": 8, "decided": 8, "previous": 8},
-    "texture_analysis": {"z": 8, "z_m": 8},
+    "texture_analysis": {"z": 8, "base": 8},
     "restoration": {"picture": 1, "earlier": 1, "earliest": 1},
     "saliency": {"picture": 1, "background": 1},
 }

@@ -89,6 +89,11 @@ class InnerPlayer:
             raise BitstreamError("inner packet without a key unit before it", offset=0)
         return self._header.codec
 
+    @property
+    def group(self) -> int:
+        """Number of the group that the last key unit began."""
+        return self._group
+
     def begin(self, header: KeyHeader, carried: bytes | None = None) -> tuple[list[Shown], bytes]:
         """Get ready for a key unit: with another header, or after a flush or a loss, a new decoder takes over.
 

@@ -1,4 +1,4 @@
-"""The texture layer: the residual z - z_m as a Markov chain on palette trees (docs/texture.md, docs/bitstream.md).
+"""The texture layer: what machine views lack, as a Markov chain on palette trees (docs/texture.md, docs/bitstream.md).
 
 At every position of the latent, every channel group has a node of a binary tree; depth d of it costs one binary
 decision each. What was sent is decoded, what was not can be sampled from the same probabilities. After Guo et al. (ACM

@@ -20,7 +20,7 @@ def adapt(palettes: Palettes, vectors: Floats, q: int, lagrangian: float) -> tup
     A depth is changed where the squared error that goes away is worth the bits; the first that is not ends it. How deep
     the texture will be kept plays no part.
     """
-    leaves = palettes.leaves_of(vectors)
+    leaves = palettes.leaves_of(vectors, q)
     deepest = palettes.tables.depth
     scale = palettes.tables.scale[q] * np.sqrt(palettes.tables.error[q])
     payloads: list[bytes] = []

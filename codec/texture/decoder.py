@@ -1,4 +1,4 @@
-"""The texture layer's decoder: from the sections that are there to the residual that a texture view adds to z_m.
+"""The texture layer's decoder: from the sections that are there to what a texture view adds to the base.
 
 What is missing, damaged or breaks a rule costs that depth of that tile and what depends on it, and is told in
 ``faults``; the machine view never depends on any of this.
@@ -7,13 +7,11 @@ What is missing, damaged or breaks a rule costs that depth of that tile and what
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from duoview.access_unit import AccessUnit, SectionType
 from duoview.backends import Backend
 from duoview.errors import BitstreamError, LimitError, ProfileError
 from duoview.kernels.palette import MAX_DEPTH
-from duoview.machine import MachineLayer
 from duoview.profile import Profile
 from duoview.sequence import PaletteGeometry, SequenceHeader
 from duoview.texture.chain import TileState, sampled
@@ -22,8 +20,8 @@ from duoview.texture.geometry import Grid, depth_and_tile, grid_of
 from duoview.texture.palettes import Palettes, read_changes
 from duoview.texture.prior import FrameContext, Prior
 from duoview.texture.section import SectionHead, read_section
+from duoview.texture.view import Floats, Seen
 
-Floats = NDArray[np.float32]
 #: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
 FILLS = ("mean", "sample")
 #: How far a sample goes from the mean. With all of it, draws that know nothing of each other beyond the prior show as
@@ -56,7 +54,6 @@ class TextureDecoder:
         #: How deep each tile goes at most; None where nothing says.
         self.depth_map: list[int] | None = None
         self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
-        self._latent: Floats | None = None
         #: Of the last unit: what was refused, and why.
         self.faults: list[str] = []
 
@@ -75,37 +72,35 @@ class TextureDecoder:
                                f"profile's {self.tables.groups} and {self.tables.depth}")
         self._grid = grid_of(sequence)
 
-    def decode(self, unit: AccessUnit, machine: MachineLayer, q: int) -> Floats:
-        """z_d (1, C, H, W) of a unit whose machine section was decoded just now; the same array if it is as before."""
-        assert self._grid is not None and machine.z_m is not None
+    def decode(self, unit: AccessUnit, seen: Seen) -> Floats:
+        """What the base (1, C, H, W) of a unit lacks, as far as is known; the same array if it is as before."""
+        assert self._grid is not None
         self.faults = []
-        changed = unit.key or bool(machine.moved.any())
+        moved = bool(seen.moved.any())
         if unit.key:
-            self._start(unit, machine.z_m.shape)
-        elif changed:
+            self._start(unit)
+        elif moved:
             for state in self.states:
-                state.forget(machine.moved[state.tile.area])
+                state.forget(seen.moved[state.tile.area])
             # The machine layer knows better there now than what texture said of the frame before.
-            self._residual[:, :, machine.moved] = 0
+            self._residual = np.where(seen.moved, 0, self._residual)
         payloads = self._payloads(unit)
         context: FrameContext | None = None
         for state in self.states:
             found = payloads.get(state.tile.number, {})
             if not found and not (unit.key and self.fill == "sample"):
                 continue
-            changed = True
             if context is None:
-                context = self.prior.frame(machine.decoded, self._grid.shape, q, unit.key)
+                context = self.prior.frame(seen, self._grid.shape)
+                self._residual = self._residual.copy()
             self._tile(state, found, context.of(state.tile.area), unit.index)
-        if changed or self._latent is None:
-            self._latent = machine.z_m + self._residual
-        return self._latent
+        return self._residual
 
-    def _start(self, unit: AccessUnit, shape: tuple[int, ...]) -> None:
+    def _start(self, unit: AccessUnit) -> None:
         """A key unit: nothing of before counts any more."""
         assert self._grid is not None
         self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
-        self._residual = np.zeros(shape, np.float32)
+        self._residual = np.zeros((1, self.tables.matrix.shape[1], *self._grid.shape), np.float32)
         self.palettes, self.depth_map = [Palettes(self.tables)], None
         deepest = min(self.limit.most(), self.tables.depth)
         for damage in unit.damaged:

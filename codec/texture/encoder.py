@@ -1,4 +1,4 @@
-"""The texture layer's encoder: what z_m lacks, to sections.
+"""The texture layer's encoder: what the machine view's latent lacks, to sections.
 
 No decision depends on how deep the texture will be kept.
 """
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from duoview.access_unit import Section, SectionType
 from duoview.backends import Backend
-from duoview.machine import MachineLayer
 from duoview.profile import Profile
 from duoview.sequence import PaletteGeometry
 from duoview.texture.adaptation import adapt
@@ -24,7 +23,8 @@ from duoview.texture.palettes import Floats, Palettes
 from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
 from duoview.texture.section import SectionHead, positions_of, write_section
 from duoview.texture.settings import TextureSettings
-from duoview.texture.truncation import Budget, cut_to
+from duoview.texture.truncation import Budget, cut_to, worth
+from duoview.texture.view import Seen
 
 #: Bits that a child decision is taken to cost when a P frame decides what to leave as it was.
 _DECISION_BITS = 0.75
@@ -68,15 +68,25 @@ class TextureEncoder:
         """For the sequence header."""
         return PaletteGeometry(self.tables.groups, self.tables.depth, self.settings.tile_log2)
 
-    def encode(self, machine: MachineLayer, width: int, height: int, *, key: bool, q: int) -> list[Section]:
-        """Sections of the frame that ``machine`` encoded last."""
+    def wants(self, key: bool) -> bool:
+        """Whether a unit has texture: if not, no more than its coming is told."""
+        return key or self.settings.frames == "all"
+
+    def skip(self) -> None:
+        """A unit that has no texture goes by."""
+        self._index += 1
+
+    def encode(self, z: Floats, base: Floats, seen: Seen, width: int, height: int,
+               weights: Floats | None = None) -> list[Section]:
+        """Sections of the next unit. z, base: E of the picture and of its machine view, (1, C, H / 8, W / 8).
+
+        weights: what errors at the picture's positions count, (rows, columns); tiles then go as deep as is worth it.
+        """
+        key, q = seen.key, seen.q
         self._index = 0 if key else self._index + 1
-        if not key and self.settings.frames == "key":
-            return []
-        assert machine.z is not None and machine.z_m is not None
         grid = Grid(width, height, self.settings.tile_log2)
         sections: list[Section] = []
-        (components,) = self._analysis(z=machine.z, z_m=machine.z_m, q=np.array([q], np.int64))
+        (components,) = self._analysis(z=z, base=base, q=np.array([q], np.int64))
         if key:
             self._states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in grid.tiles]
             self._kept = [0] * len(self._states)
@@ -85,20 +95,25 @@ class TextureEncoder:
         if key and self.settings.palettes and self.settings.depths.most():
             self._palettes, payloads = adapt(self._palettes, vectors, q, float(self._lagrangian[q]))
             sections += [Section(SectionType.PALETTE, depth, payload) for depth, payload in enumerate(payloads, 1)]
-        leaves = self._palettes.leaves_of(vectors).reshape(*grid.shape, -1).transpose(2, 0, 1)
+        leaves = self._palettes.leaves_of(vectors, q).reshape(*grid.shape, -1).transpose(2, 0, 1)
         grid_vectors = vectors.reshape(*grid.shape, *vectors.shape[1:])
-        context = self.prior.frame(machine.decoded, grid.shape, q, key)
+        context = self.prior.frame(seen, grid.shape)
+        counts = np.ones(grid.shape, np.float32)
+        if weights is not None:
+            around = [(0, whole - part) for whole, part in zip(grid.shape, weights.shape, strict=True)]
+            counts = np.pad(weights, around, mode="edge")
         coded = []
         for state in self._states:
             if not key:
-                state.forget(machine.moved[state.tile.area])
+                state.forget(seen.moved[state.tile.area])
             rows, columns = state.tile.area
             one = self._tile(state, np.ascontiguousarray(leaves[:, rows, columns]), grid_vectors[rows, columns],
-                             context, key)
+                             context, counts[rows, columns])
             if one is not None:
                 coded.append(one)
         self._q = q
-        depths = self._cut(coded, key, sum(len(section.payload) + _SECTION_BYTES for section in sections))
+        beside = sum(len(section.payload) + _SECTION_BYTES for section in sections)
+        depths = self._cut(coded, seen, weights is not None, beside)
         if key:
             self._kept = list(depths)
             deepest = max(depths, default=0)
@@ -106,28 +121,29 @@ class TextureEncoder:
             sections.insert(0, Section(SectionType.DEPTH_MAP, None, write_map(depths)))
         return sections + self._sections(coded, depths)
 
-    def _tile(self, state: TileState, nearest: Nodes, vectors: Floats, context: FrameContext, key: bool
+    def _tile(self, state: TileState, chosen: Nodes, vectors: Floats, context: FrameContext, counts: Floats
               ) -> _CodedTile | None:
         """Code a tile of a frame as deep as it may be kept; None where nothing is to be sent."""
+        key, counted = context.key, counts.reshape(-1)
         number, deepest = state.tile.number, self.tables.depth
         most = min(self.settings.depths.of(number), deepest)
         most = most if key else min(most, self._kept[number])
         refresh = key or context.q != self._q or state.depth == 0
-        held = None if refresh else self._held(state, nearest, vectors, context.q)
+        held = None if refresh else self._held(state, chosen, vectors, context.q)
         if held is not None and held.all():
             return None
-        leaves = nearest if held is None else np.where(held, state.nodes, nearest)
+        leaves = chosen if held is None else np.where(held, state.nodes, chosen)
         part = context.of(state.tile.area)
         payloads: list[bytes] = []
         flat = vectors.reshape(-1, *vectors.shape[2:])
         by_position = leaves.reshape(len(leaves), -1).T
-        errors = [float(self._palettes.errors(flat, by_position, 0, context.q).sum())]
+        errors = [float(self._palettes.errors(flat, by_position, 0, context.q) @ counted)]
         for depth in range(1, most + 1):
             head = SectionHead(self._palettes.adapted >= depth, 0 if refresh else self._distance(state, depth))
             up = deepest - depth
             payloads.append(write_section(self.prior, part, state, ancestors(leaves, up + 1), ancestors(leaves, up),
                                           depth, head, held))
-            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q).sum()))
+            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q) @ counted))
         return _CodedTile(state, leaves, payloads, errors)
 
     def _distance(self, state: TileState, depth: int) -> int:
@@ -135,7 +151,7 @@ class TextureEncoder:
         assert before is not None  # it is kept no deeper than its chain goes
         return self._index - before
 
-    def _held(self, state: TileState, nearest: Nodes, vectors: Floats, q: int) -> NDArray[np.bool_]:
+    def _held(self, state: TileState, chosen: Nodes, vectors: Floats, q: int) -> NDArray[np.bool_]:
         """Where a P frame keeps its nodes, (h, w), whole blocks: where coding them would not be worth the bits."""
         flat = vectors.reshape(-1, *vectors.shape[2:])
 
@@ -146,18 +162,21 @@ class TextureEncoder:
         def by_block(values: NDArray[np.generic]) -> NDArray[np.generic]:
             return values.reshape(state.tile.height // BLOCK, BLOCK, state.tile.width // BLOCK, BLOCK)
 
-        gain = by_block(error(state.nodes) - error(nearest)).sum((1, 3))
+        gain = by_block(error(state.nodes) - error(chosen)).sum((1, 3))
         bits = _DECISION_BITS * self.tables.groups * self.tables.depth * BLOCK * BLOCK
         pays = float(self._lagrangian[q]) * LATENT_PIXELS**2 * gain > bits
         known = by_block(state.known).all((1, 3))
         return positions_of(known & ~pays)
 
-    def _cut(self, coded: list[_CodedTile], key: bool, beside: int) -> list[int]:
+    def _cut(self, coded: list[_CodedTile], seen: Seen, guided: bool, beside: int) -> list[int]:
         """How deep each of the coded tiles is sent."""
-        if self._budget is None:
+        if self._budget is None and not guided:
             return [len(one.payloads) for one in coded]
         sizes = [[len(payload) + _SECTION_BYTES for payload in one.payloads] for one in coded]
-        depths = cut_to(self._budget.grant(key) - beside,
+        if self._budget is None:
+            return [worth(size, one.errors, self.tables.worth(seen.q) / 8)
+                    for size, one in zip(sizes, coded, strict=True)]
+        depths = cut_to(self._budget.grant(seen.key) - beside,
                         [(size, one.errors) for size, one in zip(sizes, coded, strict=True)])
         self._budget.spend(sum(sum(size[:depth]) for size, depth in zip(sizes, depths, strict=True)) + beside)
         return depths

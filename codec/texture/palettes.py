@@ -49,9 +49,9 @@ class Palettes:
         flat = components.reshape(tables.groups, len(components) // tables.groups, -1).transpose(2, 0, 1)
         return np.ascontiguousarray(flat / tables.scale[q][:, None], np.float32)
 
-    def leaves_of(self, vectors: Floats) -> NDArray[np.uint8]:
-        """The nearest leaves of vectors (N, G, C / G): (N, G)."""
-        return palette.nearest(vectors, np.ascontiguousarray(self.vectors[-1]))
+    def leaves_of(self, vectors: Floats, q: int) -> NDArray[np.uint8]:
+        """The leaves to be coded for vectors (N, G, C / G): (N, G)."""
+        return chosen_leaves(vectors, self.vectors[-1], self.tables.rate, self.tables.price[q])
 
     def errors(self, vectors: Floats, nodes: NDArray[np.uint8], depth: int, q: int) -> Floats:
         """Squared error of the picture (8-bit steps, mean) by nodes (N, G) of one depth, (N,).
@@ -64,7 +64,7 @@ class Palettes:
         return total
 
     def residual(self, nodes: NDArray[np.uint8], depth: int, q: int) -> Floats:
-        """What nodes (G, H, W) of one depth add to z_m: (C, H, W). Depth 0 is no texture: zeros."""
+        """What nodes (G, H, W) of one depth add to the base: (C, H, W). Depth 0 is no texture: zeros."""
         tables = self.tables
         groups, height, width = nodes.shape
         channels = tables.matrix.shape[1]
@@ -75,6 +75,17 @@ class Palettes:
         flat *= tables.inverse[q, depth - 1][:, None]
         found: Floats = (tables.matrix[depth - 1] @ flat).reshape(channels, height, width)
         return found
+
+
+def chosen_leaves(vectors: Floats, leaves: Floats, rate: Floats, price: Floats) -> NDArray[np.uint8]:
+    """The leaves of vectors (N, G, C / G) of which squared error, at ``price`` (G,) bits, and rate are least: (N, G).
+
+    leaves: (G, K, C / G). rate: (G, K), bits. As in entropy-constrained vector quantisation (Chou, Lookabaugh and Gray,
+    1989): the nearest ones in a space with one coordinate more, whose square is what a leaf costs.
+    """
+    costs = np.sqrt(rate / price[:, None], dtype=np.float32)
+    beside = np.zeros((*vectors.shape[:2], 1), np.float32)
+    return palette.nearest(np.concatenate([vectors, beside], 2), np.concatenate([leaves, costs[:, :, None]], 2))
 
 
 def write_changes(changes: NDArray[np.int16], shift: int, class_: int) -> bytes:

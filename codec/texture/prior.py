@@ -1,6 +1,7 @@
 """The prior of the chain: its exact networks, fed with decoded integers and nothing else.
 
-``texture_features`` sees the machine layer's symbols once a frame; ``texture_prior`` runs for every depth of every
+``texture_features`` sees the neural layer's symbols once a frame, ``texture_means`` the block means of an inner codec's
+picture; ``texture_prior`` runs for every depth of every
 tile, in two checkerboard halves, and gives the logit of each child decision, from which a table makes the coder's
 class.
 """
@@ -16,8 +17,8 @@ from duoview.backends import Backend
 from duoview.kernels.palette import MAX_DEPTH
 from duoview.profile import Profile
 from duoview.texture.tables import LOGITS, TextureTables
+from duoview.texture.view import Floats, Seen
 
-Floats = NDArray[np.float32]
 Nodes = NDArray[np.uint8]
 Planes = NDArray[np.int8]
 #: What a decided bit is for the network, plus or minus: 4 in sixteenths.
@@ -60,20 +61,24 @@ class Prior:
 
     def __init__(self, profile: Profile, backend: Backend) -> None:
         self.tables: TextureTables = profile.texture()
-        self._features = profile.load("texture_features", backend)
+        self._features, self._means = (profile.load(f"texture_{name}", backend) for name in ("features", "means"))
         self._prior = profile.load("texture_prior", backend)
         self._symbols = profile.sizes.symbols
 
-    def frame(self, decoded: Floats | None, shape: tuple[int, int], q: int, key: bool) -> FrameContext:
+    def frame(self, seen: Seen, shape: tuple[int, int]) -> FrameContext:
         """Context of a frame of (H, W) latent positions.
 
-        decoded: y (1, C, H / 2, W / 2) in sixteenths; in P frames, whose y is a change of what is not known here, it
-        is not looked at.
+        In P frames y, which is a change of what is not known here, is not looked at.
         """
-        if not key or decoded is None:
-            decoded = np.zeros((1, self._symbols, shape[0] // 2, shape[1] // 2), np.float32)
-        (features,) = self._features(decoded=decoded, q=np.array([q], np.int64))
-        return FrameContext(features, q, key)
+        level = np.array([seen.q], np.int64)
+        if seen.means is not None:
+            (features,) = self._means(means=seen.means, q=level)
+        else:
+            decoded = seen.decoded
+            if not seen.key or decoded is None:
+                decoded = np.zeros((1, self._symbols, shape[0] // 2, shape[1] // 2), np.float32)
+            (features,) = self._features(decoded=decoded, q=level)
+        return FrameContext(features, seen.q, seen.key)
 
     def at(self, context: FrameContext, nodes: Nodes, depth: int, previous: Planes) -> NodePrior:
         """The prior of the children of nodes (G, H, W) of ``depth``.

@@ -17,7 +17,7 @@ LEVELS = 64
 LOGITS = 256
 FIRST_CLASS, LAST_CLASS = 64, 191
 _MOST_EMBEDDING = 64
-_FLOATS = ("matrix", "inverse", "scale", "error", "step")
+_FLOATS = ("matrix", "inverse", "scale", "error", "step", "rate", "price")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class TextureTables:
     Attributes:
         matrix: (D, C, C) float32, and inverse: (64, D, C) float32: components that nodes of depth d stand for change a
             latent by matrix[d - 1] @ (inverse[q, d - 1] * components).
+        rate: (G, 2^D) float32, bits of a leaf by its frequency. price: (64, G) float32, bits that a squared error of 1
+            of a group's vector is worth: what encoders choose leaves by.
         scale: (64, G) float32, what components of a quality index are divided by before they are looked up.
         error: (64,) float32, the picture's squared error (8-bit steps, mean) for a squared error of 1 of a position's
             components.
@@ -35,6 +37,7 @@ class TextureTables:
         embedding: for depth 0..D (G, 2^d, E) int8, what the prior sees of a node.
         logits: for depth 0..D - 1 (G, 2^d) int8, what is added to the prior's logits at a node, in sixteenths.
         classes: (256,) uint8, the Bernoulli class of every logit.
+        levels: (64,) uint8, the quality index at which texture goes beside an inner codec, by that codec's.
     """
 
     matrix: NDArray[np.float32]
@@ -46,6 +49,9 @@ class TextureTables:
     embedding: tuple[NDArray[np.int8], ...]
     logits: tuple[NDArray[np.int8], ...]
     classes: NDArray[np.uint8]
+    rate: NDArray[np.float32]
+    price: NDArray[np.float32]
+    levels: NDArray[np.uint8]
 
     @property
     def groups(self) -> int:
@@ -57,10 +63,14 @@ class TextureTables:
         """D."""
         return len(self.nodes) - 1
 
+    def worth(self, q: int) -> float:
+        """Bits that a squared error of the picture of 1 (8-bit steps, mean of a position) is worth to texture."""
+        return float(self.price[q, 0] / (self.error[q] * self.scale[q, 0] ** 2))
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All tables by the names under which they are stored."""
         found: dict[str, NDArray[np.generic]] = {
-            name: getattr(self, name) for name in (*_FLOATS, "classes")}
+            name: getattr(self, name) for name in (*_FLOATS, "classes", "levels")}
         for depth, (nodes, embedding) in enumerate(zip(self.nodes, self.embedding, strict=True)):
             found |= {f"nodes_{depth}": nodes, f"embedding_{depth}": embedding}
         found |= {f"logits_{depth}": logits for depth, logits in enumerate(self.logits)}
@@ -73,7 +83,7 @@ def read_tables(path: Path, latent: int) -> TextureTables:
         with np.load(path, allow_pickle=False) as stored:
             depth = sum(name.startswith("nodes_") for name in stored.files) - 1
             tables = TextureTables(
-                **{name: stored[name] for name in (*_FLOATS, "classes")},
+                **{name: stored[name] for name in (*_FLOATS, "classes", "levels")},
                 nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
                 embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
                 logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
@@ -97,7 +107,8 @@ def check_tables(tables: TextureTables, latent: int, where: str) -> None:
         "matrix": ((tables.depth, latent, latent), np.float32),
         "inverse": ((LEVELS, tables.depth, latent), np.float32),
         "scale": ((LEVELS, groups), np.float32), "error": ((LEVELS,), np.float32), "step": ((groups,), np.float32),
-        "classes": ((LOGITS,), np.uint8)}
+        "classes": ((LOGITS,), np.uint8), "levels": ((LEVELS,), np.uint8), "price": ((LEVELS, groups), np.float32),
+        "rate": ((groups, 1 << tables.depth), np.float32)}
     for depth in range(tables.depth + 1):
         expected[f"nodes_{depth}"] = ((groups, 1 << depth, latent // groups), np.int16)
         expected[f"embedding_{depth}"] = ((groups, 1 << depth, wide), np.int8)
@@ -115,5 +126,9 @@ def check_tables(tables: TextureTables, latent: int, where: str) -> None:
     if not FIRST_CLASS <= tables.classes.min() <= tables.classes.max() <= LAST_CLASS:
         raise ProfileError(f"{where}: classes {tables.classes.min()} to {tables.classes.max()}, expected "
                            f"{FIRST_CLASS} to {LAST_CLASS}")
-    if min(tables.scale.min(), tables.step.min(), tables.error.min()) <= 0:
-        raise ProfileError(f"{where}: a scale, step or error is not positive")
+    if min(tables.scale.min(), tables.step.min(), tables.error.min(), tables.price.min()) <= 0:
+        raise ProfileError(f"{where}: a scale, step, error or price is not positive")
+    if tables.rate.min() < 0:
+        raise ProfileError(f"{where}: a rate is negative")
+    if tables.levels.max() >= LEVELS:
+        raise ProfileError(f"{where}: level {tables.levels.max()}, expected 0 to {LEVELS - 1}")

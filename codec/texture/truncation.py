@@ -29,6 +29,16 @@ def hull(sizes: Sequence[int], errors: Sequence[float]) -> list[tuple[int, int, 
     return steps
 
 
+def worth(sizes: Sequence[int], errors: Sequence[float], byte: float) -> int:
+    """Depth of a tile (as in ``hull``) down to which every step takes an error of 1 / ``byte`` or more a byte away."""
+    depth = 0
+    for to, _, slope in hull(sizes, errors):
+        if slope * byte < 1:
+            break
+        depth = to
+    return depth
+
+
 def cut_to(budget: int, tiles: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[int]:
     """Depths of tiles (sizes, errors as in ``hull``) so that all bytes together are at most ``budget``."""
     steps = sorted(((slope, number, to, size) for number, (sizes, errors) in enumerate(tiles)

@@ -67,9 +67,11 @@ class Encode(Stage):
         roi: str = option("", help="regions, x:y:w:h:weight in pixels, weight -1 to 1; several divided by |")
         background: float = option(-1.0, min=-1.0, max=MAX_BACKGROUND, help="inner: seconds from one picture of the "
                                    "still background to the next, 0 for none, -1 for the default")
-        texture: str = option("0", help="neural: depth of texture, 0 for none; TILE=DEPTH for tiles that differ: 2,0=6")
+        texture: str = option("0", help="depth of texture, 0 for none; TILE=DEPTH for tiles that differ: 2,0=6")
         texture_frames: str = option("key", choices=FRAMES, help="frames that carry texture")
         texture_b: int = option(0, min=0, max=(1 << 31) - 1, help="bits of texture per second, 0 for no limit")
+        texture_guide: str = option("off", choices=GUIDES, help="what tells where texture goes deeper")
+        texture_roi: str = option("", help="regions where texture goes deeper, x:y:w:h:weight; several divided by |")
         texture_tile: int = option(DEFAULT_TILE_LOG2, min=LEAST_TILE_LOG2, max=MOST_TILE_LOG2,
                                    help="log2 of a texture tile's side, in 8 pixels")
 
@@ -127,9 +129,12 @@ class Encode(Stage):
                     raise LimitError(f"dv_encode: {field.name}={getattr(options, field.name)} belongs to texture; "
                                      "expected texture=1 or more")
             return None
-        if self.machine != "neural":
-            raise LimitError(f"dv_encode: texture={options.texture} belongs to machine=neural, not {self.machine}")
-        return TextureSettings(depths, options.texture_frames, options.texture_b, tile_log2=options.texture_tile)
+        if self.machine != "neural" and options.texture_frames == "all":
+            raise LimitError(f"dv_encode: texture_frames=all belongs to machine=neural, not {self.machine}; expected "
+                             "key")
+        regions = tuple(Region.parse(part) for part in options.texture_roi.split("|") if part)
+        return TextureSettings(depths, options.texture_frames, options.texture_b, tile_log2=options.texture_tile,
+                               roi=regions, guide=options.texture_guide)
 
     def _inner_settings(self) -> InnerSettings | None:
         options = self.options

@@ -31,7 +31,7 @@ def main() -> None:
             reference = REFERENCE.Reference(profile.folder)
             content[name] = []
             for unit, frame in zip(units, STREAM.machine_frames(name), strict=True):
-                reference.unit(unit, frame.decoded, frame.moved)
+                reference.unit(unit, frame.decoded, frame.moved, frame.means)
                 depths = [tile.depth for tile in reference.tiles]
                 content[name].append({
                     "depths": depths, "map": reference.depth_map, "palettes": STREAM.digest(reference.palettes),

@@ -24,9 +24,10 @@ from duoview import Depths, Profile, TextureSettings
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, parse_header, serialize
 from duoview.backends import CpuBackend
 from duoview.plugins.containers.packet import unit_packet
-from duoview.sequence import SequenceHeader
+from duoview.sequence import MachineCodec, SequenceHeader
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.encoder import TextureEncoder
+from duoview.texture.view import Seen
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "texture_profile.py")))
 WIDTH, HEIGHT = 136, 70
@@ -37,13 +38,14 @@ ROWS, COLUMNS = 16, 24
 class Motion:
     """Which frames are key frames, what moves in the others (rows, columns), and the quality index of each.
 
-    unseen: frames whose motion is not worth coding to the machine layer.
+    unseen: frames whose motion is not worth coding to the machine layer. inner: beside an inner codec.
     """
 
     keys: frozenset[int]
     moves: dict[int, tuple[slice, slice]]
     q: tuple[int, ...]
     unseen: frozenset[int] = frozenset()
+    inner: bool = False
 
 
 def _moving(*q: int) -> Motion:
@@ -67,6 +69,8 @@ ENCODED = {
     "rate": (_moving(22, 22, 22, 22), TextureSettings(Depths(4), frames="all", bit_rate=60_000, tile_log2=3)),
     "refreshed": (_moving(22, 22, 34, 34), TextureSettings(Depths(4), frames="all", tile_log2=4)),
     "quiet": (_QUIET, TextureSettings(Depths(2), frames="all", tile_log2=4)),
+    # Two key units of an inner codec; what lies between them has no texture.
+    "inner": (dataclasses.replace(_moving(22, 22, 22, 40), inner=True), TextureSettings(Depths(4), tile_log2=3)),
     "steady": (_STEADY, TextureSettings(Depths(3), frames="all", tile_log2=4)),
 }
 #: Made of the stream "all".
@@ -81,9 +85,17 @@ class MachineFrame:
     key: bool
     q: int
     z: NDArray[np.float32]
-    z_m: NDArray[np.float32]
+    base: NDArray[np.float32]
     decoded: NDArray[np.float32]
     moved: NDArray[np.bool_]
+    means: NDArray[np.float32] | None = None
+
+    @property
+    def seen(self) -> Seen:
+        """What both sides see."""
+        if self.means is not None:
+            return Seen(self.key, None, self.means, self.moved, int(FILES.tables().levels[self.q]))
+        return Seen(self.key, self.decoded, None, self.moved, self.q)
 
 
 def motion_of(name: str) -> Motion:
@@ -99,7 +111,7 @@ def machine_frames(name: str) -> Iterator[MachineFrame]:
 def frames_of(motion: Motion) -> Iterator[MachineFrame]:
     """Pictures' latents as random numbers, of which a part is drawn anew where something moves."""
     random = FILES.Addressed(77)
-    z_m = random.normals((1, FILES.LATENT, ROWS, COLUMNS))
+    base = random.normals((1, FILES.LATENT, ROWS, COLUMNS))
     # Away from 0 on the whole, so that adapting the palettes pays.
     rest = random.normals((1, FILES.LATENT, ROWS, COLUMNS)) * np.float32(0.3) + np.float32(0.5)
     for number, q in enumerate(motion.q):
@@ -111,22 +123,29 @@ def frames_of(motion: Motion) -> Iterator[MachineFrame]:
         if number in motion.unseen:
             moved = np.zeros_like(moved)
         decoded = random.integers(-300, 301, (1, FILES.SYMBOLS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
-        yield MachineFrame(key, q, z_m + rest, z_m, decoded, moved)
+        means = None
+        if motion.inner:
+            means = random.integers(-128, 128, (1, FILES.MEANS, ROWS // 2, COLUMNS // 2)).astype(np.float32)
+        yield MachineFrame(key, q, base + rest, base, decoded, moved, means)
 
 
 def encode(profile: Profile, motion: Motion, settings: TextureSettings) -> list[AccessUnit]:
     """The units of a stream."""
     encoder = TextureEncoder(profile, CpuBackend(1), settings, rate=Fraction(25), gop=3)
-    sequence = SequenceHeader(WIDTH, HEIGHT, Fraction(25), "s", bytes(16), palette=encoder.geometry)
+    codec = MachineCodec.INNER if motion.inner else MachineCodec.NEURAL
+    sequence = SequenceHeader(WIDTH, HEIGHT, Fraction(25), "s", bytes(16), codec, encoder.geometry)
     units: list[AccessUnit] = []
     index, keys = 0, -1
     for number, frame in enumerate(frames_of(motion)):
         index, keys = (0, keys + 1) if frame.key else (index + 1, keys)
-        sections = [Section(SectionType.MACHINE, None, b"\1" if frame.moved.any() else b"")]
+        kind = SectionType.INNER if motion.inner else SectionType.MACHINE
+        sections = [Section(kind, None, b"\1" if frame.moved.any() else b"")]
         if frame.key or frame.q != motion.q[number - 1]:
             sections.insert(0, Section(SectionType.QUALITY, None, bytes((frame.q,))))
-        machine: Any = frame
-        sections += encoder.encode(machine, WIDTH, HEIGHT, key=frame.key, q=frame.q)
+        if encoder.wants(frame.key):
+            sections += encoder.encode(frame.z, frame.base, frame.seen, WIDTH, HEIGHT)
+        else:
+            encoder.skip()
         units.append(AccessUnit(frame.key, None, index, keys, sequence if frame.key else None, tuple(sections)))
     return units
 

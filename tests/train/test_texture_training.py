@@ -23,7 +23,7 @@ from duoview.models.texture import Texture, TextureShape, class_table, float_tea
 from duoview.models.texture_analysis import TextureAnalysis, TextureSynthesis
 from duoview.models.texture_command import main
 from duoview.models.texture_palettes import STEP, Palettes, cluster, transform
-from duoview.models.texture_samples import TextureSamples, prepare
+from duoview.models.texture_samples import TextureSamples, at_texture_levels, code, inner_levels, prepare
 from duoview.models.texture_synthesis import DepthSynthesis, node_components
 from duoview.models.train_texture import (
     Nodes,
@@ -38,7 +38,9 @@ from duoview.models.train_texture import (
     validate,
 )
 from duoview.profile import BUNDLED
+from duoview.texture.block_means import MEANS
 from duoview.texture.prior import Prior
+from duoview.texture.view import Seen
 
 LATENT, SYMBOLS = 48, 128
 SHAPE = TextureShape(groups=3, depth=3, embedding=4, features=8, width=16)
@@ -47,7 +49,9 @@ SHAPE = TextureShape(groups=3, depth=3, embedding=4, features=8, width=16)
 @pytest.fixture(scope="module")
 def palettes() -> Palettes:
     random = np.random.default_rng(0)
-    return cluster(random.standard_normal((12, LATENT, 8, 8)).astype(np.float32), np.arange(12) * 5, groups=3, depth=3)
+    # An error is worth so much that rates hardly count.
+    return cluster(random.standard_normal((12, LATENT, 8, 8)).astype(np.float32), np.arange(12) * 5,
+                   np.full(64, 5, np.float32), np.full(64, 10, np.float32), groups=3, depth=3)
 
 
 def vectors(palettes: Palettes) -> list[torch.Tensor]:
@@ -71,7 +75,8 @@ def new_nodes(palettes: Palettes, count: int = 6, seed: int = 2) -> Nodes:
     decoded = (sides + random.integers(-90, 91, (count, SYMBOLS, 4, 4))).astype(np.int16)
     sign = (decoded[:, :1] > 0).repeat(2, 2).repeat(2, 3)
     leaves = random.integers(0, 4, (count, SHAPE.groups, 8, 8)) + 4 * sign
-    return Nodes(leaves.astype(np.uint8), decoded, random.integers(0, 64, count))
+    return Nodes(leaves.astype(np.uint8), decoded, random.integers(-128, 128, (count, MEANS, 4, 4)).astype(np.int16),
+                 np.zeros(count, np.bool_), random.integers(0, 64, count))
 
 
 def session(data_: bytes) -> onnxruntime.InferenceSession:
@@ -87,6 +92,12 @@ def test_the_exported_networks_give_the_integers_of_training(palettes: Palettes)
     with torch.no_grad():
         own = network.features(torch.from_numpy(decoded) / 16, torch.tensor([37])) * 16
     assert np.array_equal(features, own.numpy()) and len(np.unique(features)) > 8
+    means = random.integers(-128, 128, (1, MEANS, 4, 6)).astype(np.float32)
+    (seen,) = session(texture_networks.means(network).SerializeToString()).run(
+        None, {"means": means, "q": np.array([37])})
+    with torch.no_grad():
+        own = network.means(torch.from_numpy(means) / 16, torch.tensor([37])) * 16
+    assert np.array_equal(seen, own.numpy()) and seen.shape == features.shape and len(np.unique(seen)) > 8
     inputs = {"features": features,
               "nodes": random.integers(-128, 128, (1, SHAPE.groups * SHAPE.embedding, 8, 12)).astype(np.float32),
               "decided": random.integers(-1, 2, (1, SHAPE.groups, 8, 12)).astype(np.float32) * 64,
@@ -102,7 +113,8 @@ def test_a_profile_gives_the_classes_that_training_counted(palettes: Palettes, t
     shutil.copytree(BUNDLED / "s", tmp_path / "p")
     network, nodes = new_network(palettes), new_nodes(palettes, 1)
     error = np.ones(64, np.float32)
-    add_texture(network, TextureAnalysis(LATENT), DepthSynthesis(LATENT, 3), palettes, error, tmp_path / "p")
+    add_texture(network, TextureAnalysis(LATENT), DepthSynthesis(LATENT, 3), palettes, error,
+                np.arange(64, dtype=np.uint8), tmp_path / "p")
     profile = Profile(tmp_path / "p")
     assert all(result.passed for result in profile.verify())
     prior = Prior(profile, open_backend("cpu", 1))
@@ -115,7 +127,8 @@ def test_a_profile_gives_the_classes_that_training_counted(palettes: Palettes, t
             with torch.no_grad():
                 logits = logits_of(network, batch)
             expected = class_table()[(logits * 16).round().long() + 128][0].numpy()
-            context = prior.frame(nodes.decoded[:1].astype(np.float32), (8, 8), int(nodes.q[0]), key)
+            seen = Seen(key, nodes.decoded[:1].astype(np.float32), None, np.ones((8, 8), np.bool_), int(nodes.q[0]))
+            context = prior.frame(seen, (8, 8))
             parents = (nodes.leaves[0] >> SHAPE.depth - depth)
             children = nodes.leaves[0] >> SHAPE.depth - depth - 1 & 1
             previous = batch.previous[0].numpy().astype(np.int8)
@@ -145,7 +158,7 @@ def test_an_inner_node_is_the_mean_of_what_is_below(palettes: Palettes) -> None:
     random = np.random.default_rng(0)
     components = random.standard_normal((12, LATENT, 8, 8)).astype(np.float32)
     found = palettes.vectors(components, np.arange(12) * 5)
-    leaves = palettes.leaves(found)
+    leaves = palettes.leaves(found, np.arange(12) * 5)
     for depth in range(3):
         for node in range(1 << depth):
             inside = found[leaves[:, 0] >> 3 - depth == node, 0]
@@ -207,9 +220,58 @@ def test_samples_are_made_once_for_the_weights_that_code_them(tmp_path: Path) ->
     made = prepare(Profile("s"), material, tmp_path, count=3, size=64, held=2)
     assert [len(part) for part in made] == [3, 2] and made[0].z.shape == (3, LATENT, 8, 8)
     again = prepare(Profile("s"), Material(), tmp_path, count=3, size=64, held=2)
-    for field in ("pictures", "z", "z_m", "decoded", "q"):
+    for field in ("pictures", "z", "base", "decoded", "means", "inner", "q"):
         assert np.array_equal(getattr(made[0], field), getattr(again[0], field))
     assert isinstance(again[1], TextureSamples)
+
+
+def test_the_base_is_e_of_the_machine_view_of_either_codec() -> None:
+    profile = Profile("s")
+    picture = np.ascontiguousarray(data.astronaut()[:128, :192])
+    samples = code(profile, [picture], 8, 64, 3, inner=0.5)
+    assert samples.inner.any() and not samples.inner.all()
+    encoder = profile.load("encoder", open_backend("cpu", 1))
+    for number in range(8):
+        (z,) = encoder(picture=np.ascontiguousarray(samples.pictures[number].transpose(2, 0, 1)[None]))
+        assert np.abs(z[0] - samples.z[number]).max() < 0.02 < np.abs(z[0] - samples.base[number]).max()
+        # The block means of a picture that E sees are those of what it was coded to, nearly.
+        assert samples.means[number].any() == samples.inner[number] != samples.decoded[number].any()
+
+
+def test_an_inner_quality_has_the_level_of_the_neural_one_that_is_as_far_away() -> None:
+    random = np.random.default_rng(3)
+    count = 200
+    q, inner = random.integers(0, 44, count), random.random(count) < 0.5
+    # Beside the inner codec as much is left as at 15 more.
+    spread = np.exp(-0.05 * (q + 15 * inner))[:, None, None, None]
+    z = (random.standard_normal((count, 4, 8, 8)) * spread).astype(np.float16)
+    samples = TextureSamples(np.zeros((count, 1), np.uint8), z, np.zeros_like(z), np.zeros((count, 1), np.int16),
+                             np.zeros((count, 1), np.int16), inner, q)
+    levels = inner_levels(samples)
+    assert np.abs(levels[:40].astype(int) - np.arange(15, 55)).max() <= 2
+    assert np.array_equal(at_texture_levels(samples, levels).q[inner], levels[q[inner]])
+    assert np.array_equal(at_texture_levels(samples, levels).q[~inner], q[~inner])
+
+
+def test_leaves_that_cost_bits_are_chosen_where_they_are_worth_them() -> None:
+    random = np.random.default_rng(6)
+    # Most positions have next to nothing, some have much: as residuals are.
+    busy = random.random((20, 1, 8, 8)) < 0.2
+    components = (random.standard_normal((20, LATENT, 8, 8)) * np.where(busy, 3, 0.3)).astype(np.float32)
+    q = np.full(20, 30)
+    found = {}
+    for worth in (0.001, 0.1, 100):
+        made = cluster(components, q, np.ones(64, np.float32), np.full(64, worth, np.float32), groups=3, depth=4)
+        vectors = made.vectors(components, q)
+        leaves = made.leaves(vectors, q)
+        table = made.nodes[-1].astype(np.float32) * np.float32(STEP)
+        error = float(np.square(vectors - table[np.arange(3), leaves]).sum(2).mean())
+        counts = [np.bincount(leaves[:, group], minlength=16) / len(leaves) for group in range(3)]
+        bits = -sum(float((one[one > 0] * np.log2(one[one > 0])).sum()) for one in counts)
+        found[worth] = (bits, error)
+        assert (made.rate >= 0).all() and made.rate.shape == (3, 16)
+    assert found[0.001][0] < found[0.1][0] < found[100][0]
+    assert found[0.001][1] > found[0.1][1] > found[100][1]
 
 
 def test_one_command_makes_a_profile_that_codes_texture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
