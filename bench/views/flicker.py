@@ -33,7 +33,7 @@ class Motion:
 
 def motions(source: Sequence[RGB]) -> list[Motion]:
     """Between all neighbours of a clip, by DIS optical flow (Kroeger et al., 2016)."""
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in source]
     found = []
     for here, there in itertools.pairwise(grey):
