@@ -14,6 +14,7 @@ from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
+from duoview.generated import generated_share
 from duoview.human import HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
@@ -35,10 +36,13 @@ class FrameOrigin:
 
     ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
     generated view was made, None for the machine view and for a texture view of which nothing was sampled.
+    ``generated_share``: of a human view, the share of this picture's detail that was generated, as
+    `duoview.generated.generated_share` counts it; None for other views.
     """
 
     concealed: bool
     provenance: Provenance | None = None
+    generated_share: float | None = None
 
 
 @dataclass
@@ -114,6 +118,7 @@ class Decoder:
         self._latent: tuple[NDArray[np.float32], int] | None = None
         self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
+        self._generated_share: float | None = None  # of that picture
         self._picture_size = (0, 0)
         self._closed = False
 
@@ -324,7 +329,9 @@ class Decoder:
             if self._human is not None:
                 assert self._picture_network is not None
                 (human,) = self._picture_network(z=self._human.latent(z_m, q))
-                picture = self._human.colour(human, picture)
+                coded, picture = picture, self._human.colour(human, picture)
+                width, height = self._picture_size
+                self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
             # Last: a machine view left behind by a failure must not be taken for the human one.
             self._picture = picture
         return self._picture
@@ -359,7 +366,7 @@ class Decoder:
             frame.time_base = times.time_base
         if times.duration:
             frame.duration = times.duration
-        frame.opaque = FrameOrigin(concealed, self._provenance())
+        frame.opaque = FrameOrigin(concealed, self._provenance(), self._generated_share)
         return frame
 
     def _provenance(self) -> Provenance | None:

@@ -24,7 +24,7 @@ def usage() -> str:
         "  accuracy  how well detectors see through codecs, by real bytes",
         "  views     how natural, near and steady views for people look, by real bytes",
         "",
-        "duoview bench NAME --help lists its options; docs/accuracy.md and docs/human_view.md explain them.",
+        "duoview bench NAME --help lists its options; docs/accuracy.md and docs/views.md explain them.",
     ))
 
 

@@ -105,7 +105,8 @@ class Guard(PairedStage):
         findings = dataclasses.replace(FrameFindings.over(second.opaque, coded), verdict=verdict)
         if falls_back:
             origin = FrameFindings.of(first.opaque)
-            findings = dataclasses.replace(findings, concealed=origin.concealed, provenance=origin.provenance)
+            findings = dataclasses.replace(findings, concealed=origin.concealed, provenance=origin.provenance,
+                                           generated_share=origin.generated_share)
             passed = self._like(first, second)
         elif differences and self.options.action == "mark":
             passed = self._marked(second, differences)
