@@ -71,7 +71,7 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
+        view: ``machine``, ``human`` or ``texture``; start, steps, seed, text: see HumanView.
         texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
             stands for the depths that are not there; ``seed`` is that of the samples.
         restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
@@ -81,7 +81,7 @@ class Decoder:
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0,
+                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, text: str = "",
                  texture: Depths | int | None = None, fill: str = "mean",
                  restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
@@ -91,6 +91,9 @@ class Decoder:
             raise ValueError(f"texture={texture}, fill={fill!r}: belong to view='texture', not {view!r}")
         if fill not in FILLS:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
+        if view != "human" and text:
+            raise ValueError(f"text={text!r}: belongs to view='human', not {view!r}")
+        self._text = text
         self._depths = Depths(texture) if isinstance(texture, int) else texture
         self._fill = fill
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
@@ -197,7 +200,8 @@ class Decoder:
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
         if self.view == "human":
-            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
+            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
+                              text=self._text)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._texture = texture

@@ -64,6 +64,7 @@ TABLE = (
     CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
     CommandOption("seed", "n", "human view: seed of the noise; texture view: of the samples (0)", FILES,
                   integer(0, (1 << 64) - 1)),
+    CommandOption("text", "text", "human view: what is to be seen, for profiles with a text encoder", FILES),
     CommandOption("restore", "when", "inner streams: the profile's restoration: on, off, auto where it is", FILES,
                   one_of(*RESTORE)),
     CommandOption("texture", "depth", "texture view: use at most this depth, and TILE=DEPTH where tiles differ (8)",
@@ -108,6 +109,7 @@ class DecodeJob:
     start: str
     steps: int
     seed: int
+    text: str
     restore: str
     texture: str
     fill: str
@@ -162,7 +164,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         return output.get(name, source.get(name, default))
 
     view = either("view", "machine")
-    for name in ("start", "steps", "seed"):
+    for name in ("start", "steps", "seed", "text"):
         if either(name, None) is not None and view != "human" and not (name == "seed" and view == "texture"):
             raise UsageError(f"-{name}: belongs to the human view; expected -view human with it")
     for name in ("texture", "texture_fill"):
@@ -190,6 +192,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         start=either("start", "guided"),
         steps=either("steps", 4),
         seed=either("seed", 0),
+        text=either("text", ""),
         restore=either("restore", "auto"),
         texture=str(either("texture", Depths(MAX_DEPTH))),
         fill=either("texture_fill", "mean"),
@@ -260,7 +263,8 @@ class _Decoding:
         self.progress: Progress | None = None
         common = {"device": job.device, "threads": job.threads, "profile": job.profile}
         if job.view == "human":
-            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, restore=job.restore, **common)
+            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, text=job.text,
+                                        restore=job.restore, **common)
         elif job.view == "texture":
             self.stage = Texture(texture=job.texture, fill=job.fill, seed=job.seed, **common)
         else:

@@ -83,11 +83,11 @@ def test_pictures_of_two_sizes_are_refused() -> None:
 def test_every_human_frame_tells_its_share_and_a_machine_frame_none() -> None:
     encoder = Encoder(96, 64, rate=10, q=30, gop=4, threads=1)
     packets = [packet for pts in range(2) for packet in encoder.encode(frame(PICTURE, pts))]
-    pictures: dict[str, list[NDArray[np.uint8]]] = {}
-    shares: dict[str, list[float | None]] = {}
+    pictures: dict[str, list[NDArray[Any]]] = {}
+    shares: dict[str, list[Any]] = {}
     for view in ("machine", "human"):
         decoder = Decoder(view=view, threads=1, steps=1)
-        frames = [one for packet in packets for one in decoder.decode(packet)]
+        frames: list[Any] = [one for packet in packets for one in decoder.decode(packet)]
         pictures[view] = [one.to_ndarray(format="rgb24").transpose(2, 0, 1) for one in frames]
         shares[view] = [one.opaque.generated_share for one in frames]
     assert shares["machine"] == [None, None]
@@ -97,7 +97,8 @@ def test_every_human_frame_tells_its_share_and_a_machine_frame_none() -> None:
 
 
 def test_findings_keep_the_share_of_their_frame() -> None:
-    found = Detections([[0, 0, 8, 8]], [0.9], [0], ("person",), "test", 96, 64)
+    found = Detections(np.array([[0, 0, 8, 8]], np.float32), np.array([0.9], np.float32), np.array([0], np.int32),
+                       ("person",), "test", 96, 64)
     findings = FrameFindings.over(FrameOrigin(False, MADE, 0.25), found)
     assert (findings.generated_share, findings.provenance, len(findings.detections)) == (0.25, MADE, 1)
 

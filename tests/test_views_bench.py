@@ -47,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays[f"{name}.b"] = np.zeros(out, np.float32)
         depth = 2 * out if name.endswith("expand3x3") else out
     path = tmp_path_factory.mktemp("weights") / "squeezenet.npz"
-    np.savez(path, **arrays)
+    np.savez(path, allow_pickle=False, **arrays)
     return path
 
 
