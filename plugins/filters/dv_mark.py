@@ -31,6 +31,7 @@ class Mark(Stage):
     name = "dv_mark"
     input = LinkType.VIDEO
     output = LinkType.VIDEO
+    timeline = True
 
     @dataclass(frozen=True)
     class Options:
