@@ -127,7 +127,20 @@ def _exported(network: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output:
             dynamic_shapes={key: free for key, (_, free) in inputs.items()}, opset_version=OPSET,
             input_names=list(inputs), output_names=[output], verbose=False)
         program.save(str(path), external_data=True)
-        return _narrowed(onnx.load(str(path)))
+        return _narrowed(_anonymous(onnx.load(str(path))))
+
+
+def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same without the exporter's notes on every node: they are larger than small networks, and name local files."""
+    for node in (item for graph in (model.graph, *model.functions) for item in graph.node):
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for part in (model, model.graph, *model.graph.input, *model.graph.output, *model.graph.initializer,
+                 *model.functions):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    return model
 
 
 def _narrowed(model: onnx.ModelProto) -> onnx.ModelProto:

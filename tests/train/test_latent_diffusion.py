@@ -253,6 +253,12 @@ def test_exported_networks_give_what_torch_gives_at_any_size(profile: Path, mode
     assert np.abs(following - expected.numpy()).max() < 0.02
 
 
+def test_nothing_of_the_machine_that_exported_is_in_the_files(profile: Path) -> None:
+    for path in profile.glob("*.onnx"):
+        content = path.read_bytes()
+        assert b".py" not in content and str(Path(__file__).parents[2]).encode() not in content, path.name
+
+
 def test_weights_too_large_for_one_file_stand_beside_it_and_are_checked(profile: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(profile, tmp_path / "profile"))
     weights = copied / "denoiser.weights"
