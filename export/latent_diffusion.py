@@ -131,7 +131,7 @@ def _exported(network: nn.Module, inputs: dict[str, tuple[Tensor, Any]], output:
 
 
 def _anonymous(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same without the exporter's notes on every node: they are larger than small networks, and name local files."""
+    """The same without the exporter's notes on every node: larger than small networks, and they name local files."""
     for node in (item for graph in (model.graph, *model.functions) for item in graph.node):
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
