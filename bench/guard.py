@@ -102,7 +102,11 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Rates:
-    """How many were found of how many, and the other new differences of those frames; the last two are false alarms."""
+    """How many were found of how many, and the other new differences of those frames.
+
+    wrong_kind and elsewhere are false alarms; judged: objects that the guard looked for a counterpart of in those
+    frames; false_share: false alarms for each.
+    """
 
     found: int
     of: int
@@ -110,6 +114,8 @@ class Rates:
     touching: int
     wrong_kind: int
     elsewhere: int
+    judged: int
+    false_share: float
 
 
 @dataclass(frozen=True)
@@ -243,7 +249,7 @@ def overlaps(one: Difference, box: Sequence[float]) -> float:
 
 def rates(trials: Sequence[Trial], tolerance: Tolerance) -> Rates:
     """How many objects were found, and what else was told of."""
-    found = touching = wrong_kind = elsewhere = 0
+    found = touching = wrong_kind = elsewhere = judged = 0
     for trial in trials:
         before = tolerance.differences(*trial.before)
         told = tolerance.differences(trial.before[0], trial.after)
@@ -253,7 +259,9 @@ def rates(trials: Sequence[Trial], tolerance: Tolerance) -> Rates:
         touching += sum(one.kind is trial.kind and 0 < overlaps(one, trial.box) < _OVERLAP for one in new)
         wrong_kind += sum(one.kind is not trial.kind and overlaps(one, trial.box) > 0 for one in new)
         elsewhere += sum(overlaps(one, trial.box) == 0 for one in new)
-    return Rates(found, len(trials), found / max(1, len(trials)), touching, wrong_kind, elsewhere)
+        judged += len(trial.before[0].above(tolerance.certain)) + len(trial.after.above(tolerance.invented))
+    return Rates(found, len(trials), found / max(1, len(trials)), touching, wrong_kind, elsewhere, judged,
+                 (wrong_kind + elsewhere) / max(1, judged))
 
 
 def alarms(pictures: Sequence[tuple[Detections, Detections]], tolerance: Tolerance) -> Alarms:

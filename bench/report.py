@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench import corruption, speed, stills, time, views
+from bench import ceiling, corruption, speed, stills, time
 from bench.media import photographs
 from bench.result import RESULTS
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("no plot: matplotlib is not installed (extra bench)")
         stills.main(["--images", str(images), *common, *out(f"stills{suffix}"), *plot,
                      *(["--limit", "2"] if quick else [])])
-        views.main(["--images", str(images), *common, *out(f"views{suffix}")])
+        ceiling.main(["--images", str(images), *common, *out(f"ceiling{suffix}")])
     time.main([*common, *out("time"), *(["--frames", "500"] if quick else [])])
     return corruption.main([*common, *out("corruption"), *(["--cases", "100"] if quick else [])])
 

@@ -22,9 +22,10 @@ from bench.result import RESULTS
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 #: What we set out to reach, beside what was measured.
 TARGETS = {
-    "stills": "at most 1 dB below", "views": "at least 33 dB", "still_scene": "at most 10 %",
+    "stills": "at most 1 dB below", "ceiling": "at least 33 dB", "still_scene": "at most 10 %",
     "entering": "there in its first frame", "long": "no growth", "speed": "at least 15 fps",
     "corruption": "no crash, no hang, resumes", "anchor": "at most -15 %", "best peer": "at most -10 %",
+    "views": "at most x0.75",
 }
 
 
@@ -95,13 +96,38 @@ def stills(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
                       TARGETS["stills"], measured)]
 
 
-def views(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
+def ceiling(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The ceiling."""
     mean, worst = result["results"]["mean"], result["results"]["worst"]
     count = len(result["settings"]["pictures"])
     text = [f"D(E(x)) without quantiser and coder, {count} pictures: {mean:.2f} dB on average, {worst:.2f} at worst."]
-    return text, [Row(f"D(E(x)), ceiling of every view, {count} pictures, RGB PSNR", TARGETS["views"],
+    return text, [Row(f"D(E(x)), ceiling of every view, {count} pictures, RGB PSNR", TARGETS["ceiling"],
                       f"{mean:.2f} dB on average, {worst:.2f} at worst")]
+
+
+def views(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    """Views for people beside the machine view and other coders."""
+    summary, settings = result["results"]["summary"], result["settings"]
+    rows, lines = [], []
+    for one in summary:
+        kid, share, objects = one["patches"]["kid"], one["patches"]["against"], one["objects"]
+        against = f" (x{share['value']:.2f}, {share['low']:.2f} to {share['high']:.2f})" if share is not None else ""
+        seen = f"{objects['kept']} of {objects['source']}, {objects['invented']} invented" if objects else "no detector"
+        rows.append([f"`{one['view']}`", f"{one['bytes_per_frame']:.0f}", f"{one['psnr']:.2f}",
+                     f"{one['low_frequency_psnr']:.2f}", f"{kid['value']:.3f}{against}",
+                     f"{one['perceptual']:.2f} (x{one['perceptual_share']:.2f})",
+                     f"{one['structure']:.3f} (x{one['structure_share']:.2f})", f"x{one['flicker_share']:.2f}", seen,
+                     f"{1000 * one['seconds']:.1f}"])
+        if one["view"] == "human:start=guided:steps=4" and share is not None:
+            lines.append(Row("Human view `guided`, 4 steps, zero bits: KID and perceptual distance as shares of the "
+                             "machine view's", TARGETS["views"],
+                             f"KID x{share['value']:.2f}, perceptual x{one['perceptual_share']:.2f}"))
+    header = ["view", "bytes a frame", "PSNR, dB", "low frequencies, dB", "KID (of the machine view's, 95 %)",
+              "perceptual", "structure", "flicker of the source's", "objects kept", "CPU ms a frame"]
+    text = [f"{len(settings['clips'])} clips ({', '.join(settings['clips'])}), {settings['frames']} frames of each, "
+            f"{settings['machine']} machine layer at q {settings['q']}; medians of clips, KID and objects of all "
+            "together. What is counted, and how: [views.md](views.md).", "", *grid(header, rows)]
+    return text, lines
 
 
 def over_time(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
@@ -201,7 +227,8 @@ def _coder(name: str) -> str:
 
 SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], tuple[list[str], list[Row]]]], ...] = (
     ("stills", "Key frames against x265 and JPEG", stills),
-    ("views", "The ceiling of every view", views),
+    ("ceiling", "The ceiling of every view", ceiling),
+    ("views", "Views for people", views),
     ("time", "Over time", over_time),
     ("speed", "Speed", speed),
     ("corruption", "Damage", corruption),

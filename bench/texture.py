@@ -25,7 +25,7 @@ import zstandard
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.accuracy.squeezenet import SqueezeNet
+from bench.features import FrozenFeatures, perceptual_distance
 from bench.pictures import RGB, Picture, psnr, rgb_frame
 from bench.result import RESULTS, measured, write
 from duoview import Depths, Encoder, Profile
@@ -38,9 +38,6 @@ from duoview.texture.geometry import depth_and_tile
 from duoview.texture.view import Seen, TextureView
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-#: Stages of SqueezeNet whose features are compared.
-STAGES = (0, 2, 4, 6, 8)
-_MEAN = (104.0, 117.0, 123.0)  # blue, green, red
 WINDOW = 16
 
 
@@ -137,24 +134,6 @@ def spectral_distance(a: RGB, b: RGB) -> float:
     return float(np.abs(magnitudes(a) - magnitudes(b)).mean())
 
 
-class PerceptualDistance:
-    """Distance of SqueezeNet's features, normalised over channels as in LPIPS (Zhang et al., 2018), all weights 1."""
-
-    def __init__(self, path: Path) -> None:
-        self._network = SqueezeNet(path)
-
-    def stages(self, rgb: RGB) -> list[NDArray[np.float32]]:
-        """Features of a picture."""
-        prepared = rgb[:, :, ::-1].astype(np.float32).transpose(2, 0, 1) - np.array(_MEAN, np.float32)[:, None, None]
-        found = self._network.stages(prepared)
-        return [found[at] / (np.linalg.norm(found[at], axis=0, keepdims=True) + 1e-6) for at in STAGES]
-
-    @staticmethod
-    def between(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> float:
-        """Of the features of two pictures."""
-        return float(sum(((x - y) ** 2).sum(0).mean() for x, y in zip(a, b, strict=True)))
-
-
 class Player:
     """Decodes key units to pictures and nodes."""
 
@@ -204,7 +183,7 @@ def static_bytes(nodes: Sequence[NDArray[np.uint8]], depth: int) -> tuple[int, .
     return tuple(found)
 
 
-def sweep(profile: Profile, pictures: Sequence[Picture], q: int, threads: int, distance: PerceptualDistance
+def sweep(profile: Profile, pictures: Sequence[Picture], q: int, threads: int, features: FrozenFeatures
           ) -> tuple[list[Depth], Coders]:
     """All depths of all pictures at one quality."""
     deepest = profile.texture().depth
@@ -218,7 +197,7 @@ def sweep(profile: Profile, pictures: Sequence[Picture], q: int, threads: int, d
         for section in whole.sections:
             if section.type == SectionType.TEXTURE:
                 by_depth[depth_and_tile(section.sub_index or 0)[0] - 1] += len(section.payload)
-        source = distance.stages(picture.rgb)
+        source = features(picture.rgb)
         for depth in range(deepest + 1):
             unit = TextureCutter(Depths(depth)).cut(whole)
             rates[depth].append(8 * len(serialize(unit)) / picture.pixels)
@@ -229,7 +208,7 @@ def sweep(profile: Profile, pictures: Sequence[Picture], q: int, threads: int, d
                 shown = player.show(unit, q)
                 rows.setdefault((depth, fill), []).append((
                     psnr(picture.rgb, shown), spectral_distance(picture.rgb, shown),
-                    distance.between(source, distance.stages(shown))))
+                    perceptual_distance(source, features(shown))))
                 if depth == deepest and fill == "mean":
                     nodes += [state.nodes for state in player.texture.states]
     views = {key: np.mean(values, 0) for key, values in rows.items()}
@@ -283,11 +262,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     profile = Profile(options.profile)
     pictures = load(options.images, held=options.held, limit=options.limit)
-    distance = PerceptualDistance(options.weights)
+    features = FrozenFeatures(options.weights)
     depths: list[Depth] = []
     coders = []
     for q in options.qualities:
-        found, coder = sweep(profile, pictures, q, options.threads, distance)
+        found, coder = sweep(profile, pictures, q, options.threads, features)
         depths += found
         coders.append(coder)
         for one in found:

@@ -15,6 +15,7 @@ from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.errors import BitstreamError, ProfileError
 from duoview.gain_map import GainMap
+from duoview.generated import generated_share
 from duoview.human import HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
@@ -38,10 +39,13 @@ class FrameOrigin:
 
     ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
     generated view was made, None for the machine view and for a texture view of which nothing was sampled.
+    ``generated_share``: of a human view, the share of this picture's detail that was generated, as
+    `duoview.generated.generated_share` counts it; None for other views.
     """
 
     concealed: bool
     provenance: Provenance | None = None
+    generated_share: float | None = None
 
 
 @dataclass
@@ -70,7 +74,7 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
+        view: ``machine``, ``human`` or ``texture``; start, steps, seed, text: see HumanView.
         texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
             stands for the depths that are not there; ``seed`` is that of the samples.
         restore: run the profile's restoration network on the pictures of inner streams, before every view but that of
@@ -81,7 +85,7 @@ class Decoder:
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0,
+                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, text: str = "",
                  texture: Depths | int | None = None, fill: str = "mean",
                  restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
@@ -93,6 +97,9 @@ class Decoder:
             raise ValueError("restore=True: belongs to the views machine and human, not to view='texture'")
         if fill not in FILLS:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
+        if view != "human" and text:
+            raise ValueError(f"text={text!r}: belongs to view='human', not {view!r}")
+        self._text = text
         self._depths = Depths(texture) if isinstance(texture, int) else texture
         self._fill = fill
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
@@ -125,6 +132,7 @@ class Decoder:
         self._latent: tuple[NDArray[np.float32], int] | None = None
         self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
+        self._generated_share: float | None = None  # of that picture
         self._picture_size = (0, 0)
         self._closed = False
 
@@ -207,7 +215,8 @@ class Decoder:
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
         if self.view == "human":
-            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
+            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
+                              text=self._text)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._texture, self._texture_view = texture, view
@@ -358,7 +367,9 @@ class Decoder:
             if self._human is not None:
                 assert self._picture_network is not None
                 (human,) = self._picture_network(z=self._human.latent(z_m, q))
-                picture = self._human.colour(human, picture)
+                coded, picture = picture, self._human.colour(human, picture)
+                width, height = self._picture_size
+                self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
             if self._residual is not None:
                 assert self._texture_view is not None
                 picture = self._texture_view.show(picture, self._residual)
@@ -396,7 +407,7 @@ class Decoder:
             frame.time_base = times.time_base
         if times.duration:
             frame.duration = times.duration
-        frame.opaque = FrameOrigin(concealed, self._provenance())
+        frame.opaque = FrameOrigin(concealed, self._provenance(), self._generated_share)
         return frame
 
     def _provenance(self) -> Provenance | None:

@@ -38,7 +38,8 @@ class FrameFindings(FrameOrigin):
             return opaque
         if isinstance(opaque, FrameOrigin):
             carried = None if type(opaque) is FrameOrigin else opaque
-            return cls(opaque.concealed, opaque.provenance, carried=carried, utc_us=_utc(opaque))
+            return cls(opaque.concealed, opaque.provenance, opaque.generated_share, carried=carried,
+                       utc_us=_utc(opaque))
         return cls(carried=opaque, utc_us=_utc(opaque))
 
     @classmethod

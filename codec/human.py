@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from duoview import kernels
 from duoview.backends import Backend
 from duoview.profile import Profile
+from duoview.prompt import load_denoiser
 
 Floats = NDArray[np.float32]
 STARTS = ("guided",)
@@ -24,7 +25,7 @@ ROW_COLUMNS = 2048
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a human frame is made of. Travels in ``frame.opaque`` and in the side-car file."""
+    """What a human frame is made of. Travels in ``frame.opaque`` and in the side-car file. text: the user's own."""
 
     view: str
     start: str
@@ -34,6 +35,7 @@ class Provenance:
     seed: int
     profile: str
     profile_sha256: str
+    text: str = ""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -44,10 +46,11 @@ class HumanView:
 
     Args:
         start: ``guided``. steps: 1..50 Euler steps of the flow. seed: 0..2^64-1; same seed, same picture.
+        text: what is to be seen, for profiles with a text encoder.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, start: str = "guided", steps: int = 4,
-                 seed: int = 0) -> None:
+                 seed: int = 0, text: str = "") -> None:
         if start not in STARTS:
             raise ValueError(f"start={start!r}: this version knows {', '.join(STARTS)}")
         if not 1 <= steps <= MAX_STEPS:
@@ -55,12 +58,12 @@ class HumanView:
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed={seed}: expected 0 to 2^64 - 1")
         self.profile, self.steps, self.seed = profile, steps, seed
-        self._denoiser = profile.load("denoiser", backend)
+        self._denoiser = load_denoiser(profile, backend, text)
         self._colour = profile.load("colour", backend)
         self._noise: Floats | None = None
         self.provenance = Provenance(
             view="human", start=start, coded_layers=("machine",), generated="all detail above the machine view",
-            steps=steps, seed=seed, profile=profile.name, profile_sha256=profile.sha256.hex())
+            steps=steps, seed=seed, profile=profile.name, profile_sha256=profile.sha256.hex(), text=text)
 
     def noise(self, height: int, width: int) -> Floats:
         """Standard normals (1, latent, height, width), addressed by seed, row, column and channel, not by time."""

@@ -28,7 +28,7 @@ EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
             "denoiser", "colour")
 #: A profile works without these.
-OPTIONAL = ("restoration", "saliency")
+OPTIONAL = ("restoration", "saliency", "text_encoder")
 #: Exact networks of the texture layer, and the float one of its encoder; a profile has all and their tables, or no such
 #: layer.
 TEXTURE = ("texture_features", "texture_means", "texture_prior")
@@ -43,6 +43,17 @@ class Sizes:
     symbols: int
     hyper: int
     parameters: int
+
+
+@dataclass(frozen=True)
+class LatentDiffusionEntry:
+    """What a manifest says of the latent diffusion model that a profile was made of (``duoview.prompt``).
+
+    control: what its control branch looks at, ``picture`` or ``latent``. guidance: weight of the text against no text.
+    """
+
+    control: str
+    guidance: float
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,8 @@ class Profile:
             raise ProfileError(f"{manifest_path}: format {found}, this version reads format {FORMAT}")
         self.folder = folder
         self._texture_sizes: dict[str, int] = {}
+        #: None for networks of our own.
+        self.latent_diffusion: LatentDiffusionEntry | None = None
         self.sha256 = hashlib.sha256(raw).digest()
         #: What streams carry: of its own digest, or, for a profile at another precision, of its base's.
         self.stream_hash = (base_sha256(self.manifest, folder) or self.sha256)[:PROFILE_HASH_BYTES]
@@ -102,6 +115,14 @@ class Profile:
             self._files: dict[str, tuple[str, str]] = {
                 network: (str(entry["file"]), str(entry["sha256"]))
                 for network, entry in {**self.manifest["networks"], "tables": self.manifest["tables"]}.items()}
+            # Weights of networks too large for one protobuf file stand beside it.
+            self._weights: dict[str, tuple[str, str]] = {
+                network: (str(entry["weights"]["file"]), str(entry["weights"]["sha256"]))
+                for network, entry in self.manifest["networks"].items() if "weights" in entry}
+            if "latent_diffusion" in self.manifest:
+                entry = self.manifest["latent_diffusion"]
+                self.latent_diffusion = LatentDiffusionEntry(str(entry["control"]), float(entry["guidance"]))
+                self._files["tokenizer"] = (str(entry["tokenizer"]["file"]), str(entry["tokenizer"]["sha256"]))
             self._digests: dict[str, dict[str, str]] = {
                 network: {case.name: str(self.manifest["golden"][network][case.name]) for case in GOLDEN_CASES}
                 for network in (*EXACT, *(TEXTURE if "texture" in self.manifest else ()))}
@@ -154,12 +175,18 @@ class Profile:
                 raise ProfileError(f"{path}: {what} has classes {table.min()} to {table.max()}, expected 1 to 63")
 
     def _checked(self, what: str) -> Path:
-        file, expected = self._files[what]
+        path = self._checked_file(what, *self._files[what])
+        if what in self._weights:
+            self._checked_file(f"weights of {what}", *self._weights[what])
+        return path
+
+    def _checked_file(self, what: str, file: str, expected: str) -> Path:
         if file != Path(file).name or file in ("", ".."):
             raise ProfileError(f"profile {self.name!r}: {what} is in {file!r}, expected a file in {self.folder}")
         path = self.folder / file
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as content:
+                found = hashlib.file_digest(content, "sha256").hexdigest()
         except OSError as error:
             raise ProfileError(f"profile {self.name!r}: cannot read {path} ({error.strerror})") from None
         if found != expected:
@@ -168,7 +195,7 @@ class Profile:
         return path
 
     def path(self, network: str) -> Path:
-        """The ONNX file of a network, its hash checked. Raises ProfileError."""
+        """The ONNX file of a network, its hash and that of its weights checked. Raises ProfileError."""
         if network not in self._files:
             raise ProfileError(f"profile {self.name!r} has no network {network!r}; it has "
                                f"{', '.join(sorted(self.manifest['networks']))}")

@@ -51,7 +51,7 @@ class Tolerance:
     certain: least score of an object of the machine view that needs a counterpart. invented: the same of the human
     view; a detector is less sure of what stands where it should not. counterpart: least score of one. iou: least
     overlap of the two. classes: whether both must be of one class. frames: in how many frames in a row a difference
-    must be.
+    must be. alike: names of classes that count as one; a van that is a truck a little later is no lie.
     """
 
     certain: float = 0.5
@@ -60,6 +60,7 @@ class Tolerance:
     iou: float = 0.5
     classes: bool = True
     frames: int = 1
+    alike: tuple[tuple[str, ...], ...] = ()
 
     def differences(self, machine: Detections, human: Detections) -> list[Difference]:
         """The differences of one frame, lost objects first. Boxes of the machine view are scaled to the human view."""
@@ -70,12 +71,21 @@ class Tolerance:
                                                                 (Kind.INVENTED, sure[1], machine))
                 for one in here.keep(self._alone(here, there))]
 
+    def _kinds(self, found: Detections) -> NDArray[np.int64]:
+        """(N,) class ids, for classes that are alike that of the first of them."""
+        kinds = np.arange(len(found.names))
+        for group in self.alike:
+            ids = [index for index, name in enumerate(found.names) if name in group]
+            if ids:
+                kinds[ids] = ids[0]
+        return kinds[found.classes]
+
     def _alone(self, sure: Detections, others: Detections) -> NDArray[np.bool_]:
         """(N,) which of the objects have no counterpart; each of the others is that of one object at most."""
         others = others.above(self.counterpart)
         overlap = intersection_over_union(sure.boxes, others.boxes)
         if self.classes:
-            overlap = np.where(sure.classes[:, None] == others.classes[None, :], overlap, 0)
+            overlap = np.where(self._kinds(sure)[:, None] == self._kinds(others)[None, :], overlap, 0)
         alone = np.ones(len(sure), bool)
         while overlap.size and overlap.max() >= max(self.iou, 1e-9):
             mine, other = np.unravel_index(int(overlap.argmax()), overlap.shape)

@@ -270,6 +270,9 @@ def check_output(profile: Profile, folder: Path) -> None:
     """What can be refused before anything was computed. Raises ValueError."""
     if "base" in profile.manifest:
         raise ValueError(f"{profile.folder}: is at another precision itself; export from its own base")
+    if profile.latent_diffusion is not None:
+        raise ValueError(f"{profile.folder}: was made of a latent diffusion model, whose networks stay as they are; "
+                         "expected a profile of this codec's own networks")
     if folder.resolve() == profile.folder.resolve():
         raise ValueError(f"{folder}: the output folder is that of the profile it is made of")
     if folder.exists() and not folder.is_dir():

@@ -13,7 +13,7 @@ from duoview.plugins.errors import suggestion
 from .errors import MediaError, UsageError
 
 #: Its modules have ``main(arguments) -> exit code``.
-BENCHMARKS = {"accuracy": "bench.accuracy.command"}
+BENCHMARKS = {"accuracy": "bench.accuracy.command", "views": "bench.views.command"}
 
 
 def usage() -> str:
@@ -22,8 +22,9 @@ def usage() -> str:
         "duoview bench NAME [OPTIONS]    (in the folder of duoview's checkout)",
         "",
         "  accuracy  how well detectors see through codecs, by real bytes",
+        "  views     how natural, near and steady views for people look, by real bytes",
         "",
-        "duoview bench NAME --help lists its options; docs/accuracy.md explains them.",
+        "duoview bench NAME --help lists its options; docs/accuracy.md and docs/views.md explain them.",
     ))
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import av
 
 import duoview
-from duoview.decoder import FrameOrigin
 from duoview.errors import ContainerError
 from duoview.kernels.palette import MAX_DEPTH
 from duoview.plugins.filters.dv_human import Human
@@ -26,9 +23,9 @@ from duoview.texture.decoder import FILLS
 
 from .console import LEVELS, Console
 from .cut import Cut, item_time, shift_item
-from .destination import claim, is_pipe
+from .destination import claim
 from .encode import input_duration, one_input_one_output
-from .errors import MediaError, UsageError, media_error
+from .errors import MediaError, UsageError
 from .finishing import run_and_finish
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
@@ -48,6 +45,7 @@ from .options import (
 )
 from .outputs import OutputSettings, VideoOutput
 from .progress import Progress
+from .provenance import ProvenanceLog
 from .streams import mapped_streams, read_map
 from .video_filters import video_filters
 
@@ -66,6 +64,7 @@ TABLE = (
     CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
     CommandOption("seed", "n", "human view: seed of the noise; texture view: of the samples (0)", FILES,
                   integer(0, (1 << 64) - 1)),
+    CommandOption("text", "text", "human view: what is to be seen, for profiles with a text encoder", FILES),
     CommandOption("restore", "when", "inner streams: the profile's restoration: on, off, auto where it is", FILES,
                   one_of(*RESTORE)),
     CommandOption("texture", "depth", "texture view: use at most this depth, and TILE=DEPTH where tiles differ (8)",
@@ -110,6 +109,7 @@ class DecodeJob:
     start: str
     steps: int
     seed: int
+    text: str
     restore: str
     texture: str
     fill: str
@@ -164,7 +164,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         return output.get(name, source.get(name, default))
 
     view = either("view", "machine")
-    for name in ("start", "steps", "seed"):
+    for name in ("start", "steps", "seed", "text"):
         if either(name, None) is not None and view != "human" and not (name == "seed" and view == "texture"):
             raise UsageError(f"-{name}: belongs to the human view; expected -view human with it")
     for name in ("texture", "texture_fill"):
@@ -192,6 +192,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         start=either("start", "guided"),
         steps=either("steps", 4),
         seed=either("seed", 0),
+        text=either("text", ""),
         restore=either("restore", "auto"),
         texture=str(either("texture", Depths(MAX_DEPTH))),
         fill=either("texture_fill", "mean"),
@@ -262,7 +263,8 @@ class _Decoding:
         self.progress: Progress | None = None
         common = {"device": job.device, "threads": job.threads, "profile": job.profile}
         if job.view == "human":
-            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, restore=job.restore, **common)
+            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, text=job.text,
+                                        restore=job.restore, **common)
         elif job.view == "texture":
             self.stage = Texture(texture=job.texture, fill=job.fill, seed=job.seed, **common)
         else:
@@ -285,8 +287,7 @@ class _Decoding:
         self.cut = Cut(self.zero - self.shift + (job.seek or 0), job.cut.start, job.cut.duration, job.cut.frames)
         self.copied = self._copied_streams()
         self.output = VideoOutput(job.output, console, rate=job.rate or self.rate, copied=self.copied)
-        self.origins: list[dict[str, Any]] = []
-        self.concealed = 0
+        self.provenance = ProvenanceLog()
         self.kept = 0
 
     @property
@@ -327,8 +328,7 @@ class _Decoding:
         size = self.output.close()
         assert self.progress is not None
         self.progress.advance(0, size, None)
-        generated = self.job.view == "human" or (self.job.view == "texture" and self.job.fill == "sample")
-        if generated and self.output.written:
+        if self.provenance.generated and self.output.written:
             self._write_provenance()
 
     def result(self, interrupted: bool) -> DecodeResult:
@@ -337,7 +337,7 @@ class _Decoding:
         stats = decoder.stats if decoder is not None else None
         return DecodeResult(
             frames=self.output.written,
-            concealed=self.concealed,
+            concealed=self.provenance.concealed,
             damaged=stats.damaged if stats is not None else 0,
             skipped=stats.skipped if stats is not None else 0,
             refused=stats.texture_refused if stats is not None else 0,
@@ -397,7 +397,7 @@ class _Decoding:
         decoder = self.stage.decoder
         if not self.kept and decoder is not None and decoder.sequence is not None:
             self.output.describe(decoder.sequence.colour, decoder.sequence.sample_aspect_ratio)
-        self._note_origin(frame.opaque)
+        self.provenance.note(frame.opaque)
         size = self.output.write(frame)
         self.kept += 1
         at = item_time(frame)
@@ -405,35 +405,12 @@ class _Decoding:
         assert self.progress is not None
         self.progress.advance(1, size, at + length - self.cut.zero if at is not None else None)
 
-    def _note_origin(self, origin: object) -> None:
-        if not isinstance(origin, FrameOrigin):
-            return
-        self.concealed += origin.concealed
-        made = origin.provenance.as_dict() if origin.provenance is not None else {}
-        if not self.origins or self.origins[-1]["provenance"] != made:
-            self.origins.append({"first_frame": self.kept, "frames": 0, "concealed": 0, "provenance": made})
-        self.origins[-1]["frames"] += 1
-        self.origins[-1]["concealed"] += origin.concealed
-
     def _write_provenance(self) -> None:
-        if is_pipe(self.job.output.url):
-            self.console.warning(f"the {self.job.view} view goes to a pipe: its provenance is not written; "
+        digest = self.stage.decoder.symbols_sha256() if self.stage.decoder is not None else ""
+        if not self.provenance.write(self.job.output.url, source=self.job.url, view=self.job.view,
+                                     symbols_sha256=digest):
+            self.console.warning(f"the {self.job.view} view goes to a pipe: its provenance is not written beside it; "
                                  "it needs a file name")
-            return
-        path = Path(f"{self.job.output.url}.json")
-        document = {
-            "file": self.job.output.url,
-            "source": self.job.url,
-            "software": f"duoview {duoview.__version__}",
-            "view": self.job.view,
-            "frames": self.output.written,
-            "symbols_sha256": self.stage.decoder.symbols_sha256() if self.stage.decoder is not None else "",
-            "segments": self.origins,
-        }
-        try:
-            path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise media_error(str(path), "cannot write the provenance", error) from error
 
     def _copied_streams(self) -> list[Any]:
         others = list(self.container.other_streams)

@@ -24,6 +24,7 @@ from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
 from .inputs import is_image
 from .options import unknown_option
+from .provenance import comment
 
 _IMAGE_CODECS = {"jpg": "mjpeg", "jpeg": "mjpeg", "tif": "tiff", "jp2": "jpeg2000", "webp": "libwebp"}
 _PIXEL_FORMATS = {"mjpeg": "yuvj444p", "libwebp": "yuv420p", "wrapped_avframe": "yuv420p"}
@@ -197,6 +198,9 @@ class VideoOutput:
 
     def _start(self, frame: av.VideoFrame) -> None:
         self._size = (frame.width, frame.height)
+        told = comment(frame.opaque)
+        if told is not None:
+            self._container.metadata["comment"] = told  # formats that have no place for it leave it out
         pixel_format = self._choose_pixel_format()
         time_base = Fraction(frame.time_base) if frame.time_base else 1 / self._rate
         try:

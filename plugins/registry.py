@@ -24,6 +24,8 @@ OURS = {
     "dv_texture": "duoview.plugins.filters.dv_texture:Texture",
     "dv_detect": "duoview.plugins.filters.dv_detect:Detect",
     "dv_guard": "duoview.plugins.filters.dv_guard:Guard",
+    "dv_generated": "duoview.plugins.filters.dv_generated:Generated",
+    "dv_mark": "duoview.plugins.filters.dv_mark:Mark",
     "dv_track": "duoview.plugins.filters.dv_track:Track",
     "dv_trigger": "duoview.plugins.filters.dv_trigger:Trigger",
     "dv_roi": "duoview.plugins.filters.dv_roi:Roi",

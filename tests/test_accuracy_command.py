@@ -285,6 +285,6 @@ def test_with_the_checkout_on_the_path_the_command_is_the_benchmark(tmp_path: Pa
 
 def test_a_benchmark_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert duoview(["bench", "acuracy"]) == 2
-    assert "expected one of accuracy; did you mean 'accuracy'?" in capsys.readouterr().err
+    assert "expected one of accuracy, views; did you mean 'accuracy'?" in capsys.readouterr().err
     assert duoview(["bench"]) == 2 and duoview(["bench", "-h"]) == 0
     assert "duoview bench NAME [OPTIONS]" in capsys.readouterr().out

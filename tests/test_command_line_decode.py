@@ -82,7 +82,24 @@ def test_the_human_view_tells_its_provenance_beside_it(coded: Path, tmp_path: Pa
     assert segment["provenance"]["view"] == "human" and segment["provenance"]["coded_layers"] == ["machine"]
     assert (segment["provenance"]["steps"], segment["provenance"]["seed"]) == (2, 7)
     assert segment["provenance"]["profile_sha256"] == duoview.Profile("s").sha256.hex()
+    shares = segment["generated_share"]
+    assert 0 < shares["least"] <= shares["mean"] <= shares["greatest"] < 1
     assert len(frames_of(out)) == 3
+
+
+@pytest.mark.parametrize("name", ["human.mp4", "human.mkv", "human.nut", "human.mov", "human.avi"])
+def test_the_files_own_metadata_says_that_it_was_generated(coded: Path, tmp_path: Path, name: str) -> None:
+    for view, generated in (("human", True), ("machine", False)):
+        out = tmp_path / view / name
+        out.parent.mkdir()
+        words = ["-view", view, *(["-steps", "1"] if generated else [])]
+        assert main(["decode", "-i", str(coded), *words, "-frames:v", "1", str(out)]) == 0
+        with av.open(str(out)) as container:
+            told = {key.lower(): value for key, value in container.metadata.items()}.get("comment")
+        assert (told is not None) == generated == (tmp_path / view / f"{name}.json").exists()
+        if told is not None:
+            made = json.loads(told)["generated"]
+            assert (made["view"], made["steps"], made["seed"], made["coded_layers"]) == ("human", 1, 0, ["machine"])
 
 
 def test_image_sequences_and_stills_are_outputs(coded: Path, tmp_path: Path) -> None:

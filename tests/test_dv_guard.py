@@ -180,6 +180,30 @@ def test_classes_that_are_not_watched_are_no_difference(model: str) -> None:
     assert told(out) == []
 
 
+def kinds(*items: tuple[int, str]) -> Detections:
+    """Objects of a class at a place."""
+    names = ("person", "car", "bus", "truck")
+    boxes = np.array([(40 * place, 0, 40 * place + 30, 30) for place, _ in items], np.float32).reshape(-1, 4)
+    return Detections(boxes, np.full(len(items), 0.9, np.float32),
+                      np.array([names.index(name) for _, name in items], np.int32), names, "test", 640, 360)
+
+
+def test_classes_that_are_alike_are_counterparts_of_each_other_and_of_no_others() -> None:
+    machine, human = kinds((0, "car"), (1, "car"), (2, "truck")), kinds((0, "truck"), (1, "person"), (2, "bus"))
+    strict, mild = Tolerance(), Tolerance(alike=(("car", "truck", "bus"), ("bicycle", "motorcycle")))
+    assert len(strict.differences(machine, human)) == 6
+    assert [(one.kind, one.object.name) for one in mild.differences(machine, human)] == [
+        (Kind.LOST, "car"), (Kind.INVENTED, "person")]
+
+
+def test_cars_trucks_and_buses_are_alike_unless_it_is_told(model: str) -> None:
+    assert Guard(model).tolerance.alike == (("car", "truck", "bus"),)
+    assert Guard(model, alike="").tolerance.alike == ()
+    assert Guard(model, alike="car+van|dog+cat").tolerance.alike == (("car", "van"), ("dog", "cat"))
+    with pytest.raises(OptionError, match=r"alike='car\|dog\+cat': 'car': expected two names or more"):
+        Guard(model, alike="car|dog+cat")
+
+
 def test_what_cannot_be_is_told_with_what_would_be_right(model: str) -> None:
     with pytest.raises(OptionError, match=r"counterpart=0\.6: expected at most confidence and invented, 0\.35"):
         Guard(model, counterpart=0.6)

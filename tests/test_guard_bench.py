@@ -63,3 +63,12 @@ def test_a_part_of_a_planted_object_touches_it_and_is_no_finding() -> None:
 
 def test_what_was_told_of_before_is_no_new_alarm() -> None:
     assert counted(Kind.LOST, (REMOVED, FAR), (REMOVED, SMALL), (SMALL,)) == (1, 0, 0, 0)
+
+
+def test_false_alarms_are_a_share_of_the_objects_that_were_looked_for() -> None:
+    whole = (REMOVED, BESIDE, FAR)
+    trial = BENCH.Trial(Kind.LOST, "person", 0.9, 80, (seen(*whole), seen(*whole)), seen(BESIDE, (10, 10, 50, 50)),
+                        REMOVED)
+    rates = BENCH.rates([trial, trial], Tolerance())
+    # FAR is lost too, and something is invented: two alarms for three objects of the machine view and two shown
+    assert (rates.elsewhere, rates.judged, rates.false_share) == (4, 10, 0.4)

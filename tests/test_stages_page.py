@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_graphs_on_the_page_can_be_read(folder: Path) -> None:
     found = blocks("graph")
-    assert len(found) == 3
+    assert len(found) == 4
     for text in found:
         Graph.parse(text)
 

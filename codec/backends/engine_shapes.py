@@ -22,7 +22,7 @@ STRIDES = {
     "inter_hyper": {"hyper": 64, "previous": 16},
     "inter_context": {"features": 16, "decoded": 16},
     "inter_synthesis": {"decoded": 16, "symbols": 16, "previous": 8},
-    "denoiser": {"state": 8, "z_m": 8},
+    "denoiser": {"state": 8, "z_m": 8, "condition": 1},
     "colour": {"human": 1, "machine": 1},
     "texture_features": {"decoded": 16},
     "texture_means": {"means": 16},
@@ -30,9 +30,10 @@ STRIDES = {
     "texture_analysis": {"z": 8, "base": 8},
     "restoration": {"picture": 1, "earlier": 1, "earliest": 1},
     "saliency": {"picture": 1, "background": 1},
+    "text_encoder": {},
 }
-#: The saliency network looks at pictures of another size than the stream's.
-BUILDABLE = tuple(name for name in STRIDES if name != "saliency")
+#: The saliency network looks at pictures of another size than the stream's, the text encoder at none.
+BUILDABLE = tuple(name for name in STRIDES if name not in ("saliency", "text_encoder"))
 
 
 def units(width: int, height: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from duoview.errors import Error
 from duoview.pipelines.console import Console
 from duoview.pipelines.credentials import redact_url
 from duoview.pipelines.outputs import OutputSettings, VideoOutput
+from duoview.pipelines.provenance import ProvenanceLog
 from duoview.pipelines.unit_output import AccessUnitOutput
 from duoview.plugins.analytics.sinks import open_sink
 from duoview.plugins.containers.failure import FAILURES
@@ -74,22 +75,29 @@ class UnitsFile(GraphOutput):
 
 
 class EncodedFile(GraphOutput):
-    """Frames through one of libavcodec's encoders into one file, pipe or stream; opened with the first frame."""
+    """Frames through one of libavcodec's encoders into one file, pipe or stream; opened with the first frame.
+
+    Beside a file with generated pictures, FILE.json says how they were made.
+    """
 
     def __init__(self, settings: OutputSettings, console: Console) -> None:
         super().__init__(redact_url(settings.url))
         self._settings, self._console = settings, console
         self._output: VideoOutput | None = None
+        self._provenance = ProvenanceLog()
 
     def write(self, item: Any, link: Link) -> None:
         if self._output is None:
             self._output = VideoOutput(self._settings, self._console, rate=link.rate)
+        self._provenance.note(item.opaque)
         self.count(item, self._output.write(item))
 
     def close(self) -> None:
         output, self._output = self._output, None
         if output is not None:
             self.bytes += output.close()
+            if self._provenance.generated and not self._provenance.write(self._settings.url):
+                self._console.warning(f"{self.name}: its provenance is not written beside it; it needs a file name")
 
 
 class AnalyticsOutput(GraphOutput):

@@ -63,6 +63,8 @@ class Guard(PairedStage):
         description: str = option("", help="TOML file that describes the model; the one beside it where empty")
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the network runs")
         threads: int = option(0, min=0, max=1024, help="threads of the network, 0 for one per core")
+        alike: str = option("car+truck+bus", help="names of classes that count as one, joined by +; several such "
+                            "divided by |; none where empty")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -72,7 +74,7 @@ class Guard(PairedStage):
             raise OptionError(f"dv_guard: counterpart={options.counterpart:g}: expected at most confidence and "
                               f"invented, {least:g}")
         self.tolerance = Tolerance(options.confidence, options.invented, options.counterpart, options.iou,
-                                   not options.agnostic, options.frames)
+                                   not options.agnostic, options.frames, _groups(options.alike))
         self._lettering = Lettering(self.name, _LETTERS) if options.action == "mark" and options.text else None
         self._patience = Patience(options.frames)
         self._holding = 0  # frames of the machine view still to come
@@ -105,7 +107,8 @@ class Guard(PairedStage):
         findings = dataclasses.replace(FrameFindings.over(second.opaque, coded), verdict=verdict)
         if falls_back:
             origin = FrameFindings.of(first.opaque)
-            findings = dataclasses.replace(findings, concealed=origin.concealed, provenance=origin.provenance)
+            findings = dataclasses.replace(findings, concealed=origin.concealed, provenance=origin.provenance,
+                                           generated_share=origin.generated_share)
             passed = self._like(first, second)
         elif differences and self.options.action == "mark":
             passed = self._marked(second, differences)
@@ -155,3 +158,11 @@ class Guard(PairedStage):
                 canvas.label(one.object.box[0], above if above >= 0 else one.object.box[1],
                              f"{one.kind.value} {one.object.name}", self._lettering, colour)
         return drawn
+
+
+def _groups(text: str) -> tuple[tuple[str, ...], ...]:
+    groups = tuple(tuple(name.strip() for name in group.split("+")) for group in text.split("|")) if text else ()
+    for group in groups:
+        if len(group) < 2 or not all(group):
+            raise OptionError(f"dv_guard: alike={text!r}: {'+'.join(group)!r}: expected two names or more, joined by +")
+    return groups

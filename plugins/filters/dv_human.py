@@ -28,6 +28,7 @@ class Human(Machine):
         threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
         profile: str = option("", help="folder of the profile, where it is not a bundled one")
         restore: str = option("auto", choices=tuple(RESTORE), help="inner streams: restoration; auto where it is")
+        text: str = option("", help="what is to be seen, for profiles with a text encoder")
 
     def make_decoder(self) -> Decoder:
         """A decoder of the human view."""
@@ -40,5 +41,6 @@ class Human(Machine):
             start=options.start,
             steps=options.steps,
             seed=options.seed,
+            text=options.text,
             restore=RESTORE[options.restore],
         )

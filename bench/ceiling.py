@@ -1,6 +1,6 @@
 """The ceiling of every view: D(E(x)) without quantiser or coder, on a folder of pictures.
 
-    python -m bench.views [--images FOLDER] [--out bench/results/views.json]
+    python -m bench.ceiling [--images FOLDER] [--out bench/results/ceiling.json]
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def ceiling(pictures: Sequence[Picture], profile: Profile, *, threads: int = 0) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.views", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.ceiling", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, help="folder of lossless pictures; else photographs of scikit-image")
     parser.add_argument("--profile", default="s", help="bundled name or folder")
-    parser.add_argument("--out", type=Path, default=RESULTS / "views.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "ceiling.json")
     parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args(arguments)
     profile = Profile(options.profile)

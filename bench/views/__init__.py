@@ -1,0 +1,1 @@
+"""How views look to people, by measures that need none: ``duoview bench views``."""

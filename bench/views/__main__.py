@@ -1,0 +1,7 @@
+"""``python -m bench.views``."""
+
+import sys
+
+from bench.views.command import main
+
+sys.exit(main())

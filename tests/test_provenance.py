@@ -1,0 +1,97 @@
+"""What stands beside a file of generated pictures: every stretch of one provenance, and what a guard said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from duoview.decoder import FrameOrigin
+from duoview.detections import Detection
+from duoview.findings import FrameFindings
+from duoview.human import Provenance
+from duoview.pipelines.console import Console
+from duoview.pipelines.errors import MediaError
+from duoview.pipelines.outputs import OutputSettings
+from duoview.pipelines.provenance import ProvenanceLog, comment
+from duoview.pipelines.run.graph_output import EncodedFile
+from duoview.plugins.links import link_of
+from duoview.verdict import Difference, Kind, Verdict
+
+MADE = Provenance("human", "guided", ("machine",), "all", 4, 7, "s", "ab" * 32)
+OTHER = dataclasses.replace(MADE, seed=8)
+PERSON = Detection((0, 0, 8, 8), 0.9, 0, "person")
+
+
+def logged(opaques: Sequence[object]) -> ProvenanceLog:
+    log = ProvenanceLog()
+    for opaque in opaques:
+        log.note(opaque)
+    return log
+
+
+def written(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_frames_of_one_provenance_are_one_segment_with_the_range_of_their_shares(tmp_path: Path) -> None:
+    log = logged([FrameOrigin(False, MADE, 0.25), FrameOrigin(True, MADE, 0.75), FrameOrigin(False, OTHER, 0.5)])
+    assert log.write(str(tmp_path / "out.mp4"), view="human")
+    content = written(tmp_path / "out.mp4.json")
+    assert content["view"] == "human" and content["frames"] == 3
+    first, second = content["segments"]
+    assert (first["first_frame"], first["frames"], first["concealed"]) == (0, 2, 1)
+    assert first["generated_share"] == {"mean": 0.5, "least": 0.25, "greatest": 0.75}
+    assert first["provenance"]["profile_sha256"] == "ab" * 32 and "guard" not in first
+    assert (second["first_frame"], second["frames"], second["provenance"]["seed"]) == (2, 1, 8)
+
+
+def test_what_a_guard_lost_invented_and_replaced_is_counted() -> None:
+    lost, invented = (Difference(kind, PERSON) for kind in (Kind.LOST, Kind.INVENTED))
+    said = [Verdict("human", "d"), Verdict("human", "d", (lost, invented)), Verdict("human", "d", (lost,))]
+    found = [FrameFindings(provenance=MADE, verdict=verdict) for verdict in said]
+    fallen_back = FrameFindings(verdict=Verdict("machine", "d", (lost,)))
+    log = logged([*found, fallen_back])
+    first, second = (segment.as_dict() for segment in log.segments)
+    assert first["guard"] == {"frames": 3, "differing": 2, "replaced": 0, "lost": 2, "invented": 1}
+    assert second["guard"]["replaced"] == 1 and second["provenance"] == {}
+
+
+def test_pictures_of_which_nothing_was_generated_have_no_provenance() -> None:
+    log = logged([FrameOrigin(False), None, "somebody's"])
+    assert not log.generated and log.frames == 3
+    assert comment(FrameOrigin(False)) is None and comment("somebody's") is None
+    assert logged([FrameOrigin(False), FrameOrigin(False, MADE)]).generated
+
+
+def test_a_pipe_has_no_place_beside_it_and_a_missing_folder_is_named(tmp_path: Path) -> None:
+    log = logged([FrameOrigin(False, MADE)])
+    assert not log.write("-") and not log.write("pipe:1")
+    with pytest.raises(MediaError, match="cannot write the provenance"):
+        log.write(str(tmp_path / "missing" / "out.mp4"))
+
+
+@pytest.mark.parametrize("origin", [FrameOrigin(False, MADE, 0.5), FrameOrigin(False)])
+def test_an_encoded_output_of_a_graph_tells_what_was_generated(tmp_path: Path, origin: FrameOrigin) -> None:
+    path = tmp_path / "out.mkv"
+    output = EncodedFile(OutputSettings(str(path)), Console(16))
+    for pts in range(2):
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        frame.pts, frame.time_base, frame.opaque = pts, Fraction(1, 10), dataclasses.replace(origin)
+        output.write(frame, link_of(frame))
+    output.close()
+    with av.open(str(path)) as container:
+        told = container.metadata.get("COMMENT")
+    if origin.provenance is None:
+        assert told is None and not Path(f"{path}.json").exists()
+    else:
+        assert told is not None and json.loads(told)["generated"]["seed"] == 7
+        (segment,) = written(Path(f"{path}.json"))["segments"]
+        assert segment["frames"] == 2 and segment["generated_share"]["mean"] == 0.5
