@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
-from duoview.errors import BitstreamError, ProfileError
-from duoview.human import HumanView, Provenance
+from duoview.captions import Caption
+from duoview.captions.told import MODES, Find, FoundCaption, SentCaption
+from duoview.errors import BitstreamError, LimitError, ProfileError
+from duoview.human import Hints, HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
-from duoview.sequence import MachineCodec, SequenceHeader
+from duoview.sequence import MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
 from duoview.unit_origin import is_discarded
@@ -45,8 +47,8 @@ class FrameOrigin:
 class DecoderStats:
     """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones.
 
-    ``texture_refused`` counts what a texture view did without: depths of tiles that are damaged, or need what is
-    missing.
+    ``texture_refused`` counts what a view of texture did without: depths of tiles that are damaged, or need what is
+    missing; ``hints_refused`` captions and seeds that a human view did without.
     """
 
     decoded: int = 0
@@ -56,6 +58,8 @@ class DecoderStats:
     last_damage: str = ""
     texture_refused: int = 0
     last_texture_fault: str = ""
+    hints_refused: int = 0
+    last_hint_fault: str = ""
 
 
 class Decoder:
@@ -67,9 +71,12 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        view: ``machine``, ``human`` or ``texture``; start, steps, seed: see HumanView.
-        texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
-            stands for the depths that are not there; ``seed`` is that of the samples.
+        view: ``machine``, ``human`` or ``texture``; start, steps, seed, noise, tile: see HumanView.
+        caption: of starts ``slim`` and ``texture``, what is seen: ``auto``, the stream's caption, and where it has none
+            that of ``detector``; a Caption; or ``none``. detector: finds objects in frames of the machine view.
+        texture: of a texture view, and of start ``texture``, the greatest depth that is used; None for all. fill:
+            ``mean`` or ``sample``, what stands for the depths that are not there in a texture view; ``seed`` is that of
+            the samples.
         restore: run the profile's restoration network on the pictures of inner streams, before every view; None where
             the profile has one, True needs one (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
@@ -77,14 +84,24 @@ class Decoder:
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0,
-                 texture: Depths | int | None = None, fill: str = "mean",
+                 view: str = "machine", start: str = "guided", steps: int | None = 4, seed: int | None = None,
+                 noise: float | None = None, tile: int | None = None, caption: str | Caption = "auto",
+                 detector: Find | None = None, texture: Depths | int | None = None, fill: str = "mean",
                  restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         if view not in VIEWS:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
-        if view != "texture" and (texture is not None or fill != "mean"):
+        textured = view == "texture" or (view == "human" and start == "texture")
+        if (texture is not None and not textured) or (fill != "mean" and view != "texture"):
             raise ValueError(f"texture={texture}, fill={fill!r}: belong to view='texture', not {view!r}")
+        if isinstance(caption, str) and caption not in MODES:
+            raise ValueError(f"caption={caption!r}: expected one of {', '.join(MODES)}, or a Caption")
+        if (caption != "auto" or detector is not None) and (view != "human" or start == "guided"):
+            raise ValueError(f"caption={caption!r}, detector={detector!r}: belong to view='human' with start='slim' or "
+                             f"'texture', not to {view!r} with {start!r}")
+        for name, value in (("noise", noise), ("tile", tile)):
+            if value is not None and view != "human":
+                raise ValueError(f"{name}={value}: belongs to view='human', not {view!r}")
         if fill not in FILLS:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
         self._depths = Depths(texture) if isinstance(texture, int) else texture
@@ -93,6 +110,10 @@ class Decoder:
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
         self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
         self._start, self._steps, self._seed, self._restore = start, steps, seed, restore
+        self._noise, self._tile, self._textured = noise, tile, textured
+        self._caption, self._sent = caption, SentCaption()
+        self._stream_seed: int | None = None
+        self._found = FoundCaption(detector) if detector is not None and caption == "auto" else None
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
@@ -111,7 +132,10 @@ class Decoder:
         self._q = 0
         self._index = self._key_count = 0
         self._waiting = True
+        #: What is shown, the latent that it was made of, by which repetitions are known, and its quality.
         self._latent: tuple[NDArray[np.float32], int] | None = None
+        self._hints = Hints()
+        self._z_m: NDArray[np.float32] | None = None
         self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
         self._picture_size = (0, 0)
@@ -143,9 +167,11 @@ class Decoder:
                 return self._without_key(packet, discard)
             self._check_order(unit)
             self._read_quality(unit)
+            if self.view == "human":
+                self._read_hints(unit)
             assert self.sequence is not None
             if self.sequence.machine_codec == MachineCodec.INNER:
-                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q))
+                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=self._sent.caption))
                 self.stats.decoded += 1
                 return self._take_ready()
             latent = self._decode_unit(unit)
@@ -158,6 +184,7 @@ class Decoder:
         if self._latent is None or latent is not self._latent[0]:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
             self._latent, self._coded, self._picture = (latent, self._q), None, None
+            self._remember(latent)
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -180,8 +207,14 @@ class Decoder:
     def _load(self, profile: Profile, *, inner: bool) -> None:
         """Load what a machine codec and the view need; an inner stream's machine view needs the restoration at most."""
         human, texture, picture_network, latent_network, machine, restorer = None, None, None, None, None, None
-        if self.view == "texture":
-            texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed)
+        if self.view == "human":
+            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
+                              noise=self._noise, tile=self._tile)
+            if isinstance(self._caption, Caption) and not human.takes_captions:
+                raise ProfileError(f"caption '{self._caption}': the denoiser of profile {profile.name!r} takes none; "
+                                   "expected a profile that was trained with captions")
+        if self._textured:
+            texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed or 0)
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
             machine.digest = self._digest
@@ -191,8 +224,6 @@ class Decoder:
             restorer = Restorer(profile.load("restoration", self._backend))
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
-        if self.view == "human":
-            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._texture = texture
@@ -221,6 +252,9 @@ class Decoder:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
         if self._texture is not None:
+            if self.view == "human" and sequence.palette == PaletteGeometry():
+                raise LimitError("start='texture': this stream has no texture layer; expected one that was encoded "
+                                 "with a texture of 1 or more, or start='guided' or 'slim'")
             self._texture.begin(sequence)
         self.sequence = sequence
 
@@ -249,6 +283,55 @@ class Decoder:
                                      offset=end)
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
+
+    def _read_hints(self, unit: AccessUnit) -> None:
+        """Take over what the unit tells a human view; a caption or seed that is damaged is told and left out."""
+        faults = []
+        self._sent.take(unit)
+        if self._sent.fault:
+            faults.append(self._sent.fault)
+        if unit.key:
+            self._stream_seed = None
+        for damage in unit.damaged:
+            if damage.type == SectionType.SEED:
+                faults.append(f"seed section: {damage.reason}")
+        seed = unit.payload(SectionType.SEED)
+        if seed is not None:
+            if len(seed) == 1 and unit.key:
+                self._stream_seed = seed[0]
+            else:
+                faults.append(f"seed section of {len(seed)} bytes in a {'key' if unit.key else 'P'} unit: expected one "
+                              "byte, in a key unit")
+        self.stats.hints_refused += len(faults)
+        if faults:
+            self.stats.last_hint_fault = faults[-1]
+            if self.strict:
+                raise BitstreamError(faults[0], offset=0)
+
+    def _remember(self, latent: NDArray[np.float32]) -> None:
+        """What a human view of the unit that was decoded just now will be made of."""
+        if self.view != "human":
+            return
+        assert self._machine is not None and self._machine.z_m is not None and self.sequence is not None
+        self._z_m, size = self._machine.z_m, (self.sequence.width, self.sequence.height)
+        self._hints = Hints(caption=self._sent.caption, sent=self._sent.caption is not None, seed=self._stream_seed,
+                            picture=size)
+        if self._texture is not None:
+            depth = np.zeros(latent.shape[2:], np.uint8)
+            for state in self._texture.states:
+                depth[state.tile.area] = np.where(state.known, state.depth, 0)
+            self._hints = replace(self._hints, texture=latent - self._z_m, depth=depth)
+
+    def _hints_for(self, picture: NDArray[np.uint8]) -> Hints:
+        """The hints of what is shown, its caption chosen. picture: the machine view."""
+        hints = self._hints
+        if self._caption == "none":
+            return replace(hints, caption=None, sent=False)
+        if isinstance(self._caption, Caption):
+            return replace(hints, caption=self._caption, sent=False)
+        if hints.caption is None and self._found is not None:
+            return replace(hints, caption=self._found.of(to_frame(picture, *self._picture_size)))
+        return hints
 
     def _decode_unit(self, unit: AccessUnit) -> NDArray[np.float32]:
         assert self._machine is not None and self.sequence is not None
@@ -295,6 +378,8 @@ class Decoder:
                 assert self.sequence is not None
                 self._latent, self._coded, self._picture = None, one, None
                 self._picture_size = (self.sequence.width, self.sequence.height)
+                self._hints = Hints(caption=one.times.caption, sent=one.times.caption is not None,
+                                    seed=self._stream_seed, picture=self._picture_size)
                 if self._restorer is not None:
                     self._restorer.see(one, self._picture_size)
             if not one.times.discard and (self._coded is not None or self._latent is not None):
@@ -320,10 +405,13 @@ class Decoder:
             else:
                 assert self._latent is not None and self._picture_network is not None
                 z_m, q = self._latent
+                if self._human is not None:
+                    assert self._z_m is not None
+                    z_m = self._z_m
                 (picture,) = self._picture_network(z=z_m)
             if self._human is not None:
                 assert self._picture_network is not None
-                (human,) = self._picture_network(z=self._human.latent(z_m, q))
+                (human,) = self._picture_network(z=self._human.latent(z_m, q, self._hints_for(picture)))
                 picture = self._human.colour(human, picture)
             # Last: a machine view left behind by a failure must not be taken for the human one.
             self._picture = picture
@@ -369,7 +457,7 @@ class Decoder:
         if self._texture is None or self._fill == "mean" or self._profile is None:
             return None
         return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
-                          generated="texture of depths that were not sent", steps=0, seed=self._seed,
+                          generated="texture of depths that were not sent", steps=0, seed=self._seed or 0,
                           profile=self._profile.name, profile_sha256=self._profile.sha256.hex())
 
 

@@ -8,6 +8,7 @@ from duoview.backends.engine import Golden, GoldenOutput, InputRange, Ranges, Sh
 from duoview.backends.signature import DescribedNetwork, Signature
 from duoview.errors import EngineError
 from duoview.golden import GOLDEN_CASES
+from duoview.windows import DEFAULT_TILE, Windows
 
 UNIT = 64
 #: Pixels on a side that one element of an input stands for, by network.
@@ -22,7 +23,7 @@ STRIDES = {
     "inter_hyper": {"hyper": 64, "previous": 16},
     "inter_context": {"features": 16, "decoded": 16},
     "inter_synthesis": {"decoded": 16, "symbols": 16, "previous": 8},
-    "denoiser": {"state": 8, "z_m": 8},
+    "denoiser": {"state": 8, "z_m": 8, "known": 8, "level": 8, "caption": 32},
     "colour": {"human": 1, "machine": 1},
     "texture_features": {"decoded": 16},
     "texture_prior": {"features": 8, "nodes": 8, "decided": 8, "previous": 8},
@@ -42,16 +43,21 @@ def units(width: int, height: int) -> tuple[int, int]:
 def input_shapes(network: str, signature: Signature, rows: int, columns: int) -> dict[str, Shape]:
     """Shapes of all inputs for pictures of (64 rows) x (64 columns) pixels.
 
+    A denoiser that takes a noise level is run on windows; those of the default side.
+
     Raises EngineError for a network or an input that engines are not made of.
     """
     strides = STRIDES.get(network)
     if strides is None:
         raise EngineError(f"{network}: the shapes of its inputs are not known; expected one of {', '.join(STRIDES)}")
     shapes: dict[str, Shape] = {}
+    height, width = rows * UNIT, columns * UNIT
+    if network == "denoiser" and any(spec.name == "level" for spec in signature.inputs):
+        height, width = (8 * side for side in Windows(height // 8, width // 8, DEFAULT_TILE).side)
     for spec in signature.inputs:
         if spec.name in strides and len(spec.shape) == 4 and spec.shape[1] is not None:
             stride = strides[spec.name]
-            shapes[spec.name] = (1, spec.shape[1], rows * UNIT // stride, columns * UNIT // stride)
+            shapes[spec.name] = (1, spec.shape[1], height // stride, width // stride)
         elif None not in spec.shape:
             shapes[spec.name] = tuple(n for n in spec.shape if n is not None)
         else:
