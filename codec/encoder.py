@@ -13,6 +13,9 @@ import av
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.backends import Backend, open_backend
+from duoview.captions import Caption
+from duoview.captions.section import CaptionHistory
+from duoview.captions.telling import FrameCaptions
 from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
 from duoview.inner.guide import Guide
@@ -21,6 +24,7 @@ from duoview.inner.stream import CodedFrame, FrameTimes, InnerStream
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
+from duoview.seed_search import SeedSearch
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
@@ -40,14 +44,21 @@ class UnitWriter:
         self.index = -1
         self._keys = 0
         self._told_q: int | None = None
+        self._captions = CaptionHistory()
 
     def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
-              dts: int, background: Section | None = None, texture: Sequence[Section] = ()) -> av.Packet:
+              dts: int, background: Section | None = None, texture: Sequence[Section] = (),
+              caption: Caption | None = None, seed: int | None = None) -> av.Packet:
         """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside.
 
-        Texture comes last: a unit that is cut short loses of it first.
+        So does a change of the caption. Texture comes last: a unit that is cut short loses of it first.
         """
         sections = [background, section] if background is not None else [section]
+        told = self._captions.payload(caption, key=key)
+        if told is not None:
+            sections.append(Section(SectionType.CAPTION, None, told))
+        if seed is not None:
+            sections.append(Section(SectionType.SEED, None, bytes((seed,))))
         sections += texture
         if key or q != self._told_q:
             level = bytearray()
@@ -61,6 +72,7 @@ class UnitWriter:
         packet.pts, packet.dts, packet.duration = times.pts, dts, max(1, times.duration)
         packet.is_keyframe = key
         self.index, self._keys, self._told_q = index, keys, q
+        self._captions.tell(told, key=key)
         return packet
 
 
@@ -83,13 +95,18 @@ class Encoder:
         decision: how symbols are rounded and what is not coded at all; None for the default.
         texture: how much texture, or its greatest depth, is coded beside the neural machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
+        caption: what human views are told is seen: ``none``; ``auto``, what the detections in ``frame.opaque`` say; or
+            a Caption. Sent where it changes, and in key units.
+        seeds: of the neural codec: how many seeds are tried at key frames, to send the number of the best one for human
+            views; 0 for none.
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
                  profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
                  decision: SymbolDecision | None = None, machine: str = "neural",
-                 inner: InnerSettings | None = None, texture: TextureSettings | int | None = None) -> None:
+                 inner: InnerSettings | None = None, texture: TextureSettings | int | None = None,
+                 caption: str | Caption = "none", seeds: int = 0) -> None:
         if machine not in MACHINES:
             raise ValueError(f"machine={machine!r}: expected one of {', '.join(MACHINES)}")
         if isinstance(texture, int):
@@ -97,7 +114,7 @@ class Encoder:
         if texture is not None and not texture.depths.most():
             texture = None
         for argument, value, belongs in (("inner", inner, "inner"), ("decision", decision, "neural"),
-                                         ("texture", texture, "neural")):
+                                         ("texture", texture, "neural"), ("seeds", seeds or None, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -114,6 +131,10 @@ class Encoder:
         self._inner: InnerStream | None = None
         self._guide: Guide | None = None
         self._texture: TextureEncoder | None = None
+        self._seeds: SeedSearch | None = None
+        self._captions = FrameCaptions(caption)
+        #: Of the inner codec: captions of frames that wait in it, by their times.
+        self._waiting: dict[Fraction, Caption | None] = {}
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
@@ -123,6 +144,8 @@ class Encoder:
             if texture is not None:
                 self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
             self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
+            if seeds:
+                self._seeds = SeedSearch(self.profile, backend, seeds)
             self._digest = self._machine.digest
         self._reader = PictureReader()
         self._size = (width, height)
@@ -162,6 +185,7 @@ class Encoder:
             return self._encode_inner(self._inner, frame, times, key)
         self._restart = self._restart or changed
         assert self._machine is not None
+        caption = self._captions.of(frame, float(times.seconds))
         is_key = key or self._restart or self._units.index + 1 >= self.gop
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
@@ -170,8 +194,12 @@ class Encoder:
         texture: Sequence[Section] = ()
         if self._texture is not None:
             texture = self._texture.encode(self._machine, *size, key=is_key, q=self.q)
+        seed = None
+        if self._seeds is not None and is_key:
+            assert self._machine.z_m is not None
+            seed = self._seeds.best(picture, self._machine.z_m, self.q)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=texture)
+                                   times=times, dts=times.pts, texture=texture, caption=caption, seed=seed)
         self._count += 1
         self._restart = False
         return [packet]
@@ -187,6 +215,7 @@ class Encoder:
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
+        self._waiting[times.seconds] = self._captions.of(frame, float(times.seconds))
         coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
                              importance=self._guide.look(frame))
         self._count += 1
@@ -200,12 +229,14 @@ class Encoder:
                 if one.background is not None:
                     background = Section(SectionType.BACKGROUND, None, one.background)
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
-                                                 dts=one.dts, background=background))
+                                                 dts=one.dts, background=background,
+                                                 caption=self._waiting.pop(one.times.seconds, None)))
                 self._digest.update(one.background_packet)
                 self._digest.update(one.packet)
         except BaseException:
             assert self._inner is not None
             self._inner.drop()  # what is still to come may refer to what nobody received
+            self._waiting.clear()
             raise
         return packets
 

@@ -13,6 +13,7 @@ slim is asked for, or that of the depth.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,12 +76,30 @@ class Hints:
     picture: tuple[int, int] | None = None
 
 
-@dataclass
-class _Result:
-    """A window's inputs and what came of them."""
+@dataclass(frozen=True)
+class _Inputs:
+    """All that the residual of one window depends on. numbers: seed and quality."""
 
-    inputs: tuple[NDArray[np.generic], ...]
-    residual: Floats
+    numbers: tuple[int, int]
+    z_m: Floats
+    known: Floats
+    level: Floats
+    planes: Floats | None
+
+    def _arrays(self) -> tuple[Floats, ...]:
+        arrays = (self.z_m, self.known, self.level)
+        return arrays if self.planes is None else (*arrays, self.planes)
+
+    def same(self, other: _Inputs) -> bool:
+        """Whether they are equal, to the bit."""
+        mine, others = self._arrays(), other._arrays()
+        return self.numbers == other.numbers and len(mine) == len(others) and all(
+            np.array_equal(a, b) for a, b in zip(mine, others, strict=True))
+
+    def copy(self) -> _Inputs:
+        """With arrays of its own."""
+        return _Inputs(self.numbers, self.z_m.copy(), self.known.copy(), self.level.copy(),
+                       self.planes.copy() if self.planes is not None else None)
 
 
 class HumanView:
@@ -130,7 +149,7 @@ class HumanView:
             self._speaker = profile.load("caption", CpuBackend(1))
         self._noise: tuple[int, Floats] | None = None
         self._windows: Windows | None = None
-        self._results: dict[int, _Result] = {}
+        self._results: dict[int, tuple[_Inputs, Floats]] = {}
         self._vectors: tuple[Caption, Floats] | None = None
         self.computed = self.kept = 0
         self.provenance = Provenance(
@@ -170,17 +189,16 @@ class HumanView:
         parts = []
         for index, area in enumerate(self._windows.areas):
             coarse = tuple(slice(one.start // _CAPTION_STRIDE, one.stop // _CAPTION_STRIDE) for one in area)
-            inputs = (np.array([seed], np.uint64), np.array([q], np.int64), z_m[:, :, *area], known[:, :, *area],
-                      level[:, :, *area], planes[:, :, *coarse] if planes is not None else np.zeros(0, np.float32))
-            before = self._results.get(index)
-            if before is not None and all(map(np.array_equal, before.inputs, inputs)):
+            inputs = _Inputs((seed, q), z_m[:, :, *area], known[:, :, *area], level[:, :, *area],
+                             planes[:, :, *coarse] if planes is not None else None)
+            result = self._results.get(index)
+            if result is not None and result[0].same(inputs):
                 self.kept += 1
             else:
                 self.computed += 1
-                residual = self._sample(*inputs[2:], q=inputs[1], noise=noise[:, :, *area],
-                                        captioned=planes is not None)
-                self._results[index] = before = _Result(tuple(one.copy() for one in inputs), residual)
-            parts.append(before.residual)
+                result = inputs.copy(), self._sample(inputs, noise[:, :, *area])
+                self._results[index] = result
+            parts.append(result[1])
         if planes is not None and hints.sent:
             layers = (*layers, "caption")
         self.provenance = replace(self.provenance, coded_layers=layers, seed=seed,
@@ -217,19 +235,20 @@ class HumanView:
             self._vectors = hints.caption, vectors
         return lay_out(hints.caption, self._vectors[1], height, width, *(hints.picture or (columns * 8, rows * 8)))
 
-    def _sample(self, z_m: Floats, known: Floats, level: Floats, planes: Floats, *, q: NDArray[np.int64],
-                noise: Floats, captioned: bool) -> Floats:
+    def _sample(self, inputs: _Inputs, noise: Floats) -> Floats:
         """The residual of one window, in units of its scale."""
-        state = np.ascontiguousarray(known + level * noise)
-        given: dict[str, NDArray[np.generic]] = {"z_m": np.ascontiguousarray(z_m), "q": q}
+        state = np.ascontiguousarray(inputs.known + inputs.level * noise)
+        given: dict[str, NDArray[Any]] = {"z_m": np.ascontiguousarray(inputs.z_m),
+                                          "q": np.array([inputs.numbers[1]], np.int64)}
         if self.generation is not None:
-            given |= {"known": np.ascontiguousarray(known), "level": np.ascontiguousarray(level),
+            planes = inputs.planes
+            given |= {"known": np.ascontiguousarray(inputs.known), "level": np.ascontiguousarray(inputs.level),
                       "span": np.array([[span_of(self.steps)]], np.float32),
-                      "given": np.array([[1, captioned, 1]], np.float32)}
+                      "given": np.array([[1, planes is not None, 1]], np.float32)}
             if self.generation.caption:
-                empty = np.zeros((1, self.generation.caption, *(side // _CAPTION_STRIDE for side in z_m.shape[2:])),
-                                 np.float32)
-                given["caption"] = np.ascontiguousarray(planes) if captioned else empty
+                sides = (side // _CAPTION_STRIDE for side in state.shape[2:])
+                given["caption"] = (np.ascontiguousarray(planes) if planes is not None else
+                                    np.zeros((1, self.generation.caption, *sides), np.float32))
         for step in range(self.steps):
             # A step from time t to t + 1/steps covers this share of the way that is left.
             gain = 1.0 / (self.steps - step)

@@ -50,13 +50,13 @@ class TextureStates:
         arrays = [one.detach().float().cpu().numpy() for one in (z, z_m)]
         for index, (level, depth) in enumerate(zip(q.tolist(), depths.tolist(), strict=True)):
             if depth:
-                found[index] = self._of(*(one[index:index + 1] for one in arrays), level, (depth,))[0]
+                (found[index],) = self._of(arrays[0][index:index + 1], arrays[1][index:index + 1], level, (depth,))
         return torch.from_numpy(found).to(z_m.device)
 
     def all_depths(self, z: Tensor, z_m: Tensor, q: int) -> Tensor:
         """(depth + 1, C, h, w) of one z, z_m (1, C, h, w): what is added at every depth, 0 included."""
-        arrays = (one.detach().float().cpu().numpy() for one in (z, z_m))
-        return torch.from_numpy(np.stack(self._of(*arrays, q, range(self.depth + 1))))
+        clear, coded = (one.detach().float().cpu().numpy() for one in (z, z_m))
+        return torch.from_numpy(np.stack(self._of(clear, coded, q, range(self.depth + 1))))
 
     def _of(self, z: NDArray[np.float32], z_m: NDArray[np.float32], q: int, depths: Sequence[int]
             ) -> list[NDArray[np.float32]]:

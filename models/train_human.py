@@ -219,8 +219,8 @@ def part_of(conditions: Conditions, which: slice) -> Conditions:
                    caption=None if caption is None else caption[which])
 
 
-def flow_loss(networks: HumanNetworks, average: HumanNetworks, conditions: Conditions, residual: Tensor, share: float
-              ) -> Tensor:
+def flow_loss(denoiser: ConditionalDenoiser, average: ConditionalDenoiser, conditions: Conditions, residual: Tensor,
+              share: float) -> Tensor:
     """Flow matching, and self-consistency for the first ``share`` of the batch."""
     count, device = len(residual), residual.device
     long = round(count * share)
@@ -238,8 +238,8 @@ def flow_loss(networks: HumanNetworks, average: HumanNetworks, conditions: Condi
             with torch.no_grad():
                 first = slice(0, long)
                 told = part_of(conditions, first)
-                target[first] = consistent_target(average.denoiser, state[first], told, time[first], span[first])
-        estimate = networks.denoiser(state, conditions, time, span)
+                target[first] = consistent_target(average, state[first], told, time[first], span[first])
+        estimate = denoiser(state, conditions, time, span)
     # Few steps are the rule, so early times (almost pure noise) matter as much as late ones.
     weight = 1 / (1 - time).clamp(min=0.15)
     return ((estimate.float() - target).square().mean((1, 2, 3)) * weight).mean()
@@ -317,7 +317,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
         residual = (samples.z - samples.z_m) / size
         conditions = draw_conditions(networks, samples, scale, texture, options)
         if done <= options.rollouts_from or float(torch.rand(())) < 0.5:
-            loop.update(flow_loss(networks, loop.average, conditions, residual, options.consistent))
+            loop.update(flow_loss(networks.denoiser, loop.average.denoiser, conditions, residual, options.consistent))
             continue
         noise, steps = torch.randn_like(residual), int(torch.randint(1, 6, ()))
         with torch.autocast(device.type, torch.bfloat16):

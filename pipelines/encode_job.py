@@ -32,6 +32,7 @@ class EncodeJob:
     chosen: MachineChoice | None = None
     inner: Mapping[str, Any] = field(default_factory=dict)
     texture: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

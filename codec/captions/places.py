@@ -13,7 +13,7 @@ CELL = 32
 _THIRDS = 3
 
 
-def _share(centres: Floats, third: int) -> Floats:
+def _share(centres: NDArray[np.floating], third: int) -> Floats:
     """1 within a third of an axis, falling to 0 over half a third beyond its ends; centres in 0..1."""
     middle, half = (third + 0.5) / _THIRDS, 0.5 / _THIRDS
     found: Floats = np.clip(1 - (np.abs(centres - middle) - half) / half, 0, 1).astype(np.float32)
@@ -22,8 +22,7 @@ def _share(centres: Floats, third: int) -> Floats:
 
 def place_masks(rows: int, columns: int, width: int, height: int) -> Floats:
     """Where every place is: (places, rows, columns) in 0..1 on cells of 32 pixels of a picture of width x height."""
-    x = (np.arange(columns, dtype=np.float32) + 0.5) * CELL / width
-    y = (np.arange(rows, dtype=np.float32) + 0.5) * CELL / height
+    x, y = (np.arange(columns) + 0.5) * CELL / width, (np.arange(rows) + 0.5) * CELL / height
     return np.stack([_share(y, place // _THIRDS)[:, None] * _share(x, place % _THIRDS)[None, :]
                      for place in range(len(PLACES))])
 

@@ -7,6 +7,7 @@ import json
 import math
 import runpy
 import shutil
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,13 +83,13 @@ def material() -> Material:
     return Material(pictures=pictures, clips={"a": clip}, held_pictures=pictures[:2])
 
 
-def find(pictures: list[Picture]) -> list[Detections]:
+def find(pictures: Sequence[Picture]) -> list[Detections]:
     """A car in the left half of every picture."""
     found = []
     for picture in pictures:
         height, width = picture.shape[:2]
-        found.append(Detections(np.array([[0, height / 4, width / 2, 3 * height / 4]]), np.ones(1), np.zeros(1, int),
-                                ("car",), "tests", width, height))
+        found.append(Detections(np.array([[0, height / 4, width / 2, 3 * height / 4]], np.float32),
+                                np.ones(1, np.float32), np.zeros(1, np.int32), ("car",), "tests", width, height))
     return found
 
 
@@ -164,9 +165,9 @@ def test_one_long_step_is_to_end_where_two_short_ones_do(time: float, span: floa
 
 def test_the_flow_loss_of_right_estimates_is_zero_and_of_wrong_ones_is_not() -> None:
     told, residual = conditions(4), torch.randn(4, 8, 8, 8)
-    right = SimpleNamespace(denoiser=Exact(residual))
+    right = Exact(residual)
     assert float(flow_loss(right, right, told, residual, 0.5)) < 1e-6
-    wrong = SimpleNamespace(denoiser=Exact(residual + 1))
+    wrong = Exact(residual + 1)
     assert float(flow_loss(wrong, right, told, residual, 0.5)) > 0.9
 
 
@@ -204,8 +205,8 @@ def test_levels_start_at_one_and_never_rise(textured: Path) -> None:
 
 
 def test_objects_of_a_crop_are_those_that_lie_in_it() -> None:
-    found = Detections(np.array([[10, 10, 50, 50], [90, 90, 130, 130], [60, 60, 140, 140]]), np.ones(3), np.arange(3),
-                       ("a", "b", "c"), "tests", 200, 200)
+    boxes = np.array([[10, 10, 50, 50], [90, 90, 130, 130], [60, 60, 140, 140]], np.float32)
+    found = Detections(boxes, np.ones(3, np.float32), np.arange(3, dtype=np.int32), ("a", "b", "c"), "tests", 200, 200)
     inside = cropped(found, 20, 20, 80, mirrored=True)
     assert [one.name for one in inside] == ["a"]
     assert inside.boxes.tolist() == [[50, 0, 80, 30]] and (inside.width, inside.height) == (80, 80)
@@ -214,7 +215,7 @@ def test_objects_of_a_crop_are_those_that_lie_in_it() -> None:
 def test_captions_of_crops_tell_of_motion_in_clips_only() -> None:
     looked: list[int] = []
 
-    def counted(pictures: list[Picture]) -> list[Detections]:
+    def counted(pictures: Sequence[Picture]) -> list[Detections]:
         looked.append(1)
         return find(pictures)
 
@@ -286,7 +287,8 @@ def test_a_denoiser_without_its_text_encoder_is_refused(tmp_path: Path) -> None:
 def test_a_phrase_may_be_of_any_word() -> None:
     made = networks()
     last = Caption((Phrase(80, 8, 7, 6),))
-    assert torch.isfinite(made.planes([last], 4, 4)).all()
+    planes = made.planes([last], 4, 4)
+    assert planes is not None and torch.isfinite(planes).all()
 
 
 def test_the_command_puts_the_networks_into_a_profile_with_texture(textured: Path, tmp_path: Path) -> None:
