@@ -49,7 +49,8 @@ def old() -> Profile:
 
 
 def view(profile: Profile, **options: Any) -> HumanView:
-    return HumanView(profile, CpuBackend(1), **({"steps": 2} | options))
+    given: dict[str, Any] = {"steps": 2} | options
+    return HumanView(profile, CpuBackend(1), **given)
 
 
 def latent(seed: int = 0, rows: int = 40, columns: int = 72) -> NDArray[np.float32]:
@@ -76,7 +77,8 @@ def encode(profile: Profile, frames: list[av.VideoFrame], **options: Any) -> lis
 
 
 def decoder(profile: Profile, **options: Any) -> Decoder:
-    return Decoder(profile=profile, threads=1, **({"view": "human", "steps": 2, "strict": True} | options))
+    given: dict[str, Any] = {"view": "human", "steps": 2, "strict": True} | options
+    return Decoder(profile=profile, threads=1, **given)
 
 
 def shown(frames: list[av.VideoFrame]) -> Pixels:
@@ -167,9 +169,11 @@ def test_more_noise_less_of_the_known(profile: Profile) -> None:
     made = [view(profile, start="slim", noise=noise, tile=0) for noise in (0.2, 1.0)]
     spread = []
     for one in made:
-        network, states = one._denoiser, []
+        network = one._denoiser
+        states: list[NDArray[np.float32]] = []
 
-        def watched(network: Network = network, states: list[Any] = states, /, **inputs: Any) -> list[NDArray[Any]]:
+        def watched(network: Network = network, states: list[NDArray[np.float32]] = states, /,
+                    **inputs: Any) -> list[NDArray[Any]]:
             states.append(inputs["state"])
             return network(**inputs)
 
@@ -357,8 +361,8 @@ def test_a_caption_holds_until_another_one_and_up_to_the_next_key_unit(profile: 
     told = [parse(bytes(packet)).payload(SectionType.CAPTION) for packet in packets]
     assert [payload is not None for payload in told] == [True, False, False, True, False]
     playing = decoder(profile, start="slim")
-    said = [frame.opaque.provenance.caption for packet in packets for frame in playing.decode(packet)]
-    assert said == ["1 person left"] * 5
+    origins: list[Any] = [frame.opaque for packet in packets for frame in playing.decode(packet)]
+    assert [origin.provenance.caption for origin in origins] == ["1 person left"] * 5
 
 
 # ---- the best seed

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from duoview.backends.engine import Golden, GoldenOutput, InputRange, Ranges, Shape
 from duoview.backends.signature import DescribedNetwork, Signature
+from duoview.captions.caption import MAX_PHRASES
 from duoview.errors import EngineError
 from duoview.golden import GOLDEN_CASES
 from duoview.windows import DEFAULT_TILE, Windows
@@ -30,9 +31,12 @@ STRIDES = {
     "texture_analysis": {"z": 8, "z_m": 8},
     "restoration": {"picture": 1, "earlier": 1, "earliest": 1},
     "saliency": {"picture": 1, "background": 1},
+    "caption": {},
 }
-#: The saliency network looks at pictures of another size than the stream's.
-BUILDABLE = tuple(name for name in STRIDES if name != "saliency")
+#: The saliency network looks at pictures of another size than the stream's; the text encoder is a table and a few sums.
+BUILDABLE = tuple(name for name in STRIDES if name not in ("saliency", "caption"))
+#: Lengths of open dimensions that are not of the picture, by network.
+LENGTHS = {"caption": MAX_PHRASES}
 
 
 def units(width: int, height: int) -> tuple[int, int]:
@@ -58,8 +62,8 @@ def input_shapes(network: str, signature: Signature, rows: int, columns: int) ->
         if spec.name in strides and len(spec.shape) == 4 and spec.shape[1] is not None:
             stride = strides[spec.name]
             shapes[spec.name] = (1, spec.shape[1], height // stride, width // stride)
-        elif None not in spec.shape:
-            shapes[spec.name] = tuple(n for n in spec.shape if n is not None)
+        elif None not in spec.shape or network in LENGTHS:
+            shapes[spec.name] = tuple(n if n is not None else LENGTHS[network] for n in spec.shape)
         else:
             raise EngineError(f"{network}: input {spec}: expected {', '.join(strides)} and inputs of fixed shapes; "
                               "it was made by another version of the exporter")
