@@ -49,16 +49,16 @@ def _modulated(g: GraphBuilder, x: Value, layer: ModulatedBlock, told: Value) ->
 def denoiser(network: ConditionalDenoiser) -> onnx.ModelProto:
     """One step of the flow.
 
-    state, z_m, known: (1, latent, h, w), h and w multiples of 4; level: (1, 1, h, w); caption: (1, E, h/4, w/4), where
-    the network takes captions; time, span: (1, 1); gain: (1,), the step's length over the time that is left; q: (1,);
-    given: (1, 3) -> next: ``state + (estimate - state) * gain``.
+    state, z_m, known: (N, latent, h, w), h and w multiples of 4; level: (N, 1, h, w); caption: (N, E, h/4, w/4), where
+    the network takes captions. For all N alike: time, span: (1, 1); gain: (1,), the step's length over the time that is
+    left; q: (1,); given: (1, 3) -> next: ``state + (estimate - state) * gain``.
     """
     g = GraphBuilder("denoiser")
     g.name_layers(network, "denoiser")
     latent, shape = network.latent, network.shape
-    state, z_m, known = (g.input(name, FLOAT, [1, latent, "h", "w"]) for name in ("state", "z_m", "known"))
-    level = g.input("level", FLOAT, [1, 1, "h", "w"])
-    caption = g.input("caption", FLOAT, [1, shape.caption, "ch", "cw"]) if shape.caption else None
+    state, z_m, known = (g.input(name, FLOAT, ["N", latent, "h", "w"]) for name in ("state", "z_m", "known"))
+    level = g.input("level", FLOAT, ["N", 1, "h", "w"])
+    caption = g.input("caption", FLOAT, ["N", shape.caption, "ch", "cw"]) if shape.caption else None
     time, span = g.input("time", FLOAT, [1, 1]), g.input("span", FLOAT, [1, 1])
     gain, q = g.input("gain", FLOAT, [1]), g.input("q", INT64, [1])
     given = g.input("given", FLOAT, [1, GIVEN])
@@ -91,7 +91,7 @@ def denoiser(network: ConditionalDenoiser) -> onnx.ModelProto:
     x = g.operator("Add", g.shuffle(convolution(g, x, network.from_middle), 2), fine)
     estimate = convolution(g, run(x, network.fine_up), network.leave)
     step = g.operator("Mul", g.operator("Sub", estimate, state), gain)
-    g.output(g.operator("Add", state, step), "next", FLOAT, [1, latent, "h", "w"])
+    g.output(g.operator("Add", state, step), "next", FLOAT, ["N", latent, "h", "w"])
     return g.model()
 
 

@@ -164,6 +164,14 @@ def test_a_caption_changes_only_after_as_many_frames_as_asked_for() -> None:
     assert said == ["1 car centre"] * 5 + ["nothing"]
 
 
+def test_where_every_frame_says_something_else_the_most_frequent_is_told() -> None:
+    captioner = Captioner(patience=4)
+    empty, one = seen(), seen(("car", box(150, 150)))
+    two = seen(("car", box(150, 150)), ("car", box(140, 140)))
+    said = [str(captioner.look(found)) for found in (empty, one, two, one, seen(("person", box(30, 30))))]
+    assert said == ["nothing"] * 4 + ["1 car centre"]
+
+
 def test_the_largest_subjects_are_kept_where_too_many_are_seen() -> None:
     places = [(50, 50), (150, 50), (250, 50), (50, 150), (150, 150), (250, 150), (50, 250), (150, 250)]
     found = seen(*[("person", box(x, y, 20 + n)) for n, (x, y) in enumerate(places)])

@@ -128,6 +128,12 @@ def test_detections_of_the_filters_make_the_captions_that_are_sent(folder: Path)
     assert sent is not None and len(read_caption(sent).phrases) > 0
 
 
+def test_captions_of_detections_need_a_detector(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(folder, "encode", "-y", "-i", "in.mkv", "-caption", "auto", "-profile", "profile", "none.nut") == 1
+    assert "expected dv_detect in front of the encoder" in capsys.readouterr().err
+
+
 def test_inner_streams_carry_captions_too(folder: Path) -> None:
     words = ("-machine", "inner", "-simplify", "off", "-caption", WORDS, "-profile", "profile")
     assert run(folder, "encode", "-y", "-i", "in.mkv", *words, "inner.nut") == 0

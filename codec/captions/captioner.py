@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,8 @@ class Captioner:
     """Captions of one stream.
 
     Args:
-        confidence: least score of an object that is told of. patience: frames in a row that must say the same before
-            another caption takes the place of the last one.
+        confidence: least score of an object that is told of. patience: a caption stays until so many frames in a row
+            said something else; then what most of them said takes its place.
     Raises ValueError for values out of range.
     """
 
@@ -67,18 +67,19 @@ class Captioner:
         """Forget the frames before."""
         self._seen: list[_Seen] = []
         self._caption: Caption | None = None
-        self._next: Caption | None = None
-        self._times = 0
+        self._said_last: deque[Caption] = deque(maxlen=self.patience)
 
     def look(self, detections: Detections, seconds: float | None = None) -> Caption:
         """The caption from this frame on. seconds: the frame's time; motion is not told without one."""
         found = detections.above(self.confidence)
         self._seen = self._followed(found, seconds)
         said = self._said(found)
-        self._times = self._times + 1 if said == self._next else 1
-        self._next = said
-        if self._caption is None or self._times >= self.patience:
+        self._said_last.append(said)
+        if self._caption is None:
             self._caption = said
+        elif len(self._said_last) == self.patience and self._caption not in self._said_last:
+            # Of equally many the latest.
+            self._caption = max(reversed(self._said_last), key=self._said_last.count)
         return self._caption
 
     def _followed(self, found: Detections, seconds: float | None) -> list[_Seen]:
