@@ -81,11 +81,11 @@ def measure(path: Path, model: Path, settings: Settings) -> Clip:
     payloads = [(unit.key, payload) for unit in parsed
                 if (payload := unit.payload(SectionType.CAPTION)) is not None]
     key, changed = ([len(payload) for is_key, payload in payloads if is_key == wanted] for wanted in (True, False))
-    sizes = [sum(map(len, part)) for part in (plain, told)]
+    without, with_captions = (sum(map(len, part)) for part in (plain, told))
     texts = dict.fromkeys(str(read_caption(payload)) for _, payload in payloads)
     return Clip(path.name, len(told), len(key), mean(key) if key else 0, len(changed), mean(changed) if changed else 0,
-                max((len(payload) for _, payload in payloads), default=0), *sizes,
-                (sizes[1] - sizes[0]) / (len(told) / 10), tuple(texts)[:4])
+                max((len(payload) for _, payload in payloads), default=0), without, with_captions,
+                (with_captions - without) / (len(told) / 10), tuple(texts)[:4])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
