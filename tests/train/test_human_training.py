@@ -37,8 +37,10 @@ from duoview.models.train_human import (
     Samples,
     consistent_target,
     draw_conditions,
+    energy_score,
     flow_loss,
     measure_levels,
+    norm_distance,
     sample,
     train,
 )
@@ -169,6 +171,18 @@ def test_the_flow_loss_of_right_estimates_is_zero_and_of_wrong_ones_is_not() -> 
     assert float(flow_loss(right, right, told, residual, 0.5)) < 1e-6
     wrong = Exact(residual + 1)
     assert float(flow_loss(wrong, right, told, residual, 0.5)) > 0.9
+
+
+def test_the_energy_score_is_least_where_samples_are_spread_as_the_truth() -> None:
+    torch.manual_seed(1)
+    truth = torch.randn(4000, 1, 1, 1)
+
+    def score(spread: float) -> float:
+        first, second = (spread * torch.randn_like(truth) for _ in range(2))
+        return float(energy_score(first, second, truth, norm_distance))
+
+    scores = {spread: score(spread) for spread in (0.0, 0.5, 1.0, 1.5, 2.0)}
+    assert min(scores, key=lambda spread: scores[spread]) == 1.0
 
 
 def test_starts_are_drawn_in_their_shares(textured: Path) -> None:
