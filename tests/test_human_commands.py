@@ -17,7 +17,7 @@ from skimage import data
 
 import duoview
 from duoview import Profile
-from duoview.access_unit import SectionType, parse
+from duoview.access_unit import AccessUnit, SectionType, parse
 from duoview.backends import CpuBackend, DescribedNetwork
 from duoview.backends.engine_shapes import BUILDABLE, drawn
 from duoview.captions import Caption
@@ -60,7 +60,7 @@ def run(folder: Path, command: str, *words: str) -> int:
         str(folder / word) if re.fullmatch(r"[a-z]+\.(nut|mkv|onnx)|profile", word) else word for word in words)])
 
 
-def units(path: Path) -> list[duoview.AccessUnit]:
+def units(path: Path) -> list[AccessUnit]:
     with duoview.open(str(path)) as source:
         return [parse(bytes(packet)) for packet in source.demux()]
 
