@@ -136,6 +136,9 @@ class HumanView:
             raise ProfileError(f"start={start!r}: profile {profile.name!r}: {lacks}; train one with python -m "
                                "duoview.models.human_command --profile FOLDER, or give the folder of a profile that "
                                "has one")
+        if made is not None and start == "texture" and profile.texture().depth != len(made.levels) - 1:
+            raise ProfileError(f"start='texture': profile {profile.name!r}: its texture goes {profile.texture().depth} "
+                               f"deep, its denoiser was trained for {len(made.levels) - 1}; train it again")
         self.profile, self.start, self.generation = profile, start, made
         self.steps = steps if steps is not None else (made.steps if made is not None else 4)
         self.seed, self.strength = seed, noise if noise is not None else (made.noise if made is not None else 1.0)
@@ -219,7 +222,7 @@ class HumanView:
             raise ValueError("start='texture': expected hints with texture and its depth")
         assert self.generation is not None
         levels = np.array(self.generation.levels, np.float32)
-        level[0, 0] = levels[np.minimum(hints.depth, len(levels) - 1)]
+        level[0, 0] = levels[hints.depth]
         return hints.texture / scale, level, ("machine", "texture") if hints.depth.any() else ("machine",)
 
     def _planes(self, hints: Hints, rows: int, columns: int) -> Floats | None:

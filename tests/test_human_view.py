@@ -216,6 +216,14 @@ def test_a_denoiser_without_texture_refuses_its_start(tmp_path: Path, old: Profi
     assert not view(plain, start="slim").takes_captions
 
 
+def test_a_denoiser_for_texture_of_another_depth_refuses_to_start_there(profile: Profile, tmp_path: Path) -> None:
+    shutil.copytree(profile.folder, tmp_path / "profile")
+    other = FILES.add_human(tmp_path / "profile", levels=(1.0, 0.5))
+    with pytest.raises(ProfileError, match="its texture goes 4 deep, its denoiser was trained for 1"):
+        view(other, start="texture")
+    assert view(other, start="slim").takes_captions
+
+
 def test_a_stream_without_texture_refuses_its_start(profile: Profile) -> None:
     packets = encode(profile, clip(1))
     with pytest.raises(LimitError, match="start='texture': this stream has no texture layer"):

@@ -253,8 +253,8 @@ def test_training_takes_steps_and_goes_on_from_its_checkpoint(textured: Path, tm
 
 
 @pytest.mark.parametrize("start", ["guided", "slim", "texture"])
-def test_the_runtime_samples_what_the_reference_does(start: str, tmp_path: Path) -> None:
-    shutil.copytree(Profile("s").folder, tmp_path / "profile")
+def test_the_runtime_samples_what_the_reference_does(start: str, textured: Path, tmp_path: Path) -> None:
+    shutil.copytree(textured, tmp_path / "profile")
     made = networks(48)
     assert made.captions is not None
     add_human(made.denoiser, made.captions, tmp_path / "profile")
