@@ -274,6 +274,13 @@ def test_windows_in_which_nothing_changed_are_not_computed_again(profile: Profil
     assert (made.computed, made.kept) == (5, 1)
 
 
+def test_the_same_again_gives_the_same_bytes_and_other_threads_the_same_up_to_rounding(profile: Profile) -> None:
+    first, again = (HumanView(profile, CpuBackend(1), steps=4).latent(latent(), 24) for _ in range(2))
+    assert np.array_equal(first, again)
+    other = HumanView(profile, CpuBackend(2), steps=4).latent(latent(), 24)
+    assert np.abs(first - other).max() < 1e-3 * np.abs(first).max()
+
+
 def test_what_was_shown_before_changes_nothing(profile: Profile) -> None:
     made = view(profile, start="slim")
     for seed in range(3):
