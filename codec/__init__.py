@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
+from duoview.captions import Caption
 from duoview.decoder import Decoder, DecoderStats, FrameOrigin
 from duoview.detections import Detection, Detections
 from duoview.encoder import Encoder
@@ -37,6 +38,7 @@ _ABOVE = {"open": "duoview.plugins.containers", "Graph": "duoview.plugins.graph"
 __all__ = [
     "BackendUnavailableError",
     "BitstreamError",
+    "Caption",
     "ContainerError",
     "Decoder",
     "DecoderStats",

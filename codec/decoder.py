@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
-from duoview.errors import BitstreamError, ProfileError
+from duoview.captions import Caption
+from duoview.captions.told import Find
+from duoview.errors import BitstreamError, LimitError, ProfileError
 from duoview.gain_map import GainMap
 from duoview.generated import generated_share
-from duoview.human import HumanView, Provenance
+from duoview.hints import HintReader
+from duoview.human import Hints, HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
 from duoview.machine import MAX_Q, MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
-from duoview.sequence import MachineCodec, SequenceHeader
+from duoview.sequence import MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
 from duoview.texture.inner import InnerTextureDecoder
@@ -52,8 +55,8 @@ class FrameOrigin:
 class DecoderStats:
     """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones.
 
-    ``texture_refused`` counts what a texture view did without: depths of tiles that are damaged, or need what is
-    missing.
+    ``texture_refused`` counts what a view of texture did without: depths of tiles that are damaged, or need what is
+    missing; ``hints_refused`` captions and seeds that a human view did without.
     """
 
     decoded: int = 0
@@ -63,6 +66,8 @@ class DecoderStats:
     last_damage: str = ""
     texture_refused: int = 0
     last_texture_fault: str = ""
+    hints_refused: int = 0
+    last_hint_fault: str = ""
 
 
 class Decoder:
@@ -74,46 +79,59 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        view: ``machine``, ``human`` or ``texture``; start, steps, seed, text: see HumanView.
-        texture: of a texture view, the greatest depth that is used; None for all. fill: ``mean`` or ``sample``, what
-            stands for the depths that are not there; ``seed`` is that of the samples.
-        restore: run the profile's restoration network on the pictures of inner streams, before every view but that of
-            texture, which is coded beside what was decoded; None where the profile has one, True needs one
+        view: ``machine``, ``human`` or ``texture``; start, steps, seed, noise, tile, text: see HumanView.
+        caption: of starts ``slim`` and ``texture``, what is seen: ``auto``, the stream's caption, and where it has none
+            that of ``detector``; a Caption; or ``none``. detector: finds objects in frames of the machine view.
+        texture: of a texture view, and of start ``texture``, the greatest depth that is used; None for all. fill:
+            ``mean`` or ``sample``, what stands for the depths that are not there in a texture view; ``seed`` is that of
+            the samples.
+        restore: run the profile's restoration network on the pictures of inner streams, before every view but those
+            with texture, which is coded beside what was decoded; None where the profile has one, True needs one
             (ProfileError).
         strict: raise BitstreamError on damage instead of concealing.
         max_pixels: larger pictures are refused before memory is taken for them.
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int = 4, seed: int = 0, text: str = "",
+                 view: str = "machine", start: str = "guided", steps: int | None = 4, seed: int | None = None,
+                 noise: float | None = None, tile: int | None = None, text: str = "",
+                 caption: str | Caption = "auto", detector: Find | None = None,
                  texture: Depths | int | None = None, fill: str = "mean",
                  restore: bool | None = None, strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         if view not in VIEWS:
             raise ValueError(f"view={view!r}: expected one of {', '.join(VIEWS)}")
-        if view != "texture" and (texture is not None or fill != "mean"):
+        textured = view == "texture" or (view == "human" and start == "texture")
+        if (texture is not None and not textured) or (fill != "mean" and view != "texture"):
             raise ValueError(f"texture={texture}, fill={fill!r}: belong to view='texture', not {view!r}")
-        if view == "texture" and restore:
-            raise ValueError("restore=True: belongs to the views machine and human, not to view='texture'")
+        if textured and restore:
+            raise ValueError("restore=True: belongs to the views machine and human, not to view='texture' or "
+                             "start='texture'")
+        if (caption != "auto" or detector is not None) and (view != "human" or start == "guided"):
+            raise ValueError(f"caption={caption!r}, detector={detector!r}: belong to view='human' with start='slim' or "
+                             f"'texture', not to {view!r} with {start!r}")
+        for name, value in (("noise", noise), ("tile", tile), ("text", text or None)):
+            if value is not None and view != "human":
+                raise ValueError(f"{name}={value!r}: belongs to view='human', not {view!r}")
         if fill not in FILLS:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
-        if view != "human" and text:
-            raise ValueError(f"text={text!r}: belongs to view='human', not {view!r}")
-        self._text = text
         self._depths = Depths(texture) if isinstance(texture, int) else texture
         self._fill = fill
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
         self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
         self._start, self._steps, self._seed, self._restore = start, steps, seed, restore
+        self._noise, self._tile, self._text, self._textured = noise, tile, text, textured
+        self._hint_reader = HintReader(caption, detector)
         self._profile: Profile | None = None
         self._machine: MachineLayer | None = None
         self._human: HumanView | None = None
         self._texture: TextureDecoder | None = None
         self._inner_texture: InnerTextureDecoder | None = None
         self._texture_view: TextureView | None = None
-        #: What the base of the picture lacks, of a texture view.
+        #: What the base of the picture lacks, of a view with texture, and how deep it is known.
         self._residual: NDArray[np.float32] | None = None
+        self._known_depths: NDArray[np.uint8] | None = None
         self._restorer: Restorer | None = None
         self._picture_network: Network | None = None
         self._latent_network: Network | None = None
@@ -130,6 +148,7 @@ class Decoder:
         self._index = self._key_count = 0
         self._waiting = True
         self._latent: tuple[NDArray[np.float32], int] | None = None
+        self._hints = Hints()
         self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
         self._generated_share: float | None = None  # of that picture
@@ -162,9 +181,11 @@ class Decoder:
                 return self._without_key(packet, discard)
             self._check_order(unit)
             self._read_quality(unit)
+            if self.view == "human":
+                self._read_hints(unit)
             assert self.sequence is not None
             if self.sequence.machine_codec == MachineCodec.INNER:
-                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q))
+                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=self._hint_reader.sent))
                 self.stats.decoded += 1
                 return self._take_ready()
             latent, residual = self._decode_unit(unit)
@@ -177,6 +198,9 @@ class Decoder:
         if self._latent is None or latent is not self._latent[0] or residual is not self._residual:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
             self._latent, self._residual, self._coded, self._picture = (latent, self._q), residual, None, None
+            if self.view == "human":
+                self._hints = self._hint_reader.of(self._hint_reader.sent, (self.sequence.width, self.sequence.height))
+                self._known_depths = self._texture.depths if self._texture is not None else None
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -202,8 +226,15 @@ class Decoder:
         """Load what a machine codec and the view need; an inner stream's machine view needs the restoration at most."""
         human, texture, picture_network, latent_network, machine, restorer = None, None, None, None, None, None
         view = None
-        if self.view == "texture":
-            texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed)
+        if self.view == "human":
+            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
+                              noise=self._noise, tile=self._tile, text=self._text)
+            caption = self._hint_reader.caption
+            if isinstance(caption, Caption) and not human.takes_captions:
+                raise ProfileError(f"caption '{caption}': the denoiser of profile {profile.name!r} takes none; "
+                                   "expected a profile that was trained with captions")
+        if self._textured:
+            texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed or 0)
             view = TextureView(profile, self._backend)
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False)
@@ -214,9 +245,6 @@ class Decoder:
             restorer = Restorer(profile.load("restoration", self._backend))
         if not inner or self.view == "human":
             picture_network = profile.load("decoder", self._backend)
-        if self.view == "human":
-            human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
-                              text=self._text)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._texture, self._texture_view = texture, view
@@ -246,6 +274,9 @@ class Decoder:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
         if self._texture is not None:
+            if self.view == "human" and sequence.palette == PaletteGeometry():
+                raise LimitError("start='texture': this stream has no texture layer; expected one that was encoded "
+                                 "with a texture of 1 or more, or start='guided' or 'slim'")
             self._texture.begin(sequence)
         self.sequence = sequence
 
@@ -282,8 +313,17 @@ class Decoder:
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 
+    def _read_hints(self, unit: AccessUnit) -> None:
+        """Take over what the unit tells a human view; a caption or seed that is damaged is told and left out."""
+        faults = self._hint_reader.read(unit)
+        self.stats.hints_refused += len(faults)
+        if faults:
+            self.stats.last_hint_fault = faults[-1]
+            if self.strict:
+                raise BitstreamError(faults[0], offset=0)
+
     def _decode_unit(self, unit: AccessUnit) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """z_m of a unit, and of a texture view what the base lacks."""
+        """z_m of a unit, and of a view with texture what the base lacks."""
         assert self._machine is not None and self.sequence is not None
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
@@ -335,10 +375,12 @@ class Decoder:
                 assert self.sequence is not None
                 self._latent, self._coded, self._picture = None, one, None
                 self._picture_size = (self.sequence.width, self.sequence.height)
+                self._hints = self._hint_reader.of(one.times.caption, self._picture_size)
                 if self._restorer is not None:
                     self._restorer.see(one, self._picture_size)
                 if self._inner_texture is not None:
                     self._residual = self._inner_texture.residual(one, self._picture_size)
+                    self._known_depths = self._inner_texture.depths
                     self._count_faults()
             if not one.times.discard and (self._coded is not None or self._latent is not None):
                 self._ready.append(self._frame(one.times, concealed=one.frame is None))
@@ -365,17 +407,33 @@ class Decoder:
                 z_m, q = self._latent
                 (picture,) = self._picture_network(z=z_m)
             if self._human is not None:
-                assert self._picture_network is not None
-                (human,) = self._picture_network(z=self._human.latent(z_m, q))
-                coded, picture = picture, self._human.colour(human, picture)
-                width, height = self._picture_size
-                self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
-            if self._residual is not None:
+                picture = self._generate(self._human, picture, z_m, q)
+            elif self._residual is not None:
                 assert self._texture_view is not None
                 picture = self._texture_view.show(picture, self._residual)
             # Last: a machine view left behind by a failure must not be taken for the human one.
             self._picture = picture
         return self._picture
+
+    def _generate(self, view: HumanView, machine: NDArray[np.uint8], z_m: NDArray[np.float32], q: int
+                  ) -> NDArray[np.uint8]:
+        """The human view of a machine view (1, 3, H, W) and the z_m that goes with it."""
+        assert self._picture_network is not None
+        width, height = self._picture_size
+        coded = machine
+        hints = self._hint_reader.chosen(self._hints, lambda: to_frame(machine, width, height))
+        if self._texture_view is not None:
+            # Of an inner stream z_m is the base already; nothing is known where no key unit's texture reaches.
+            base = z_m if self._inner else self._texture_view.latent(machine)
+            known, depths = np.zeros_like(z_m), np.zeros(z_m.shape[2:], np.uint8)
+            if self._residual is not None and self._known_depths is not None:
+                known, depths = self._residual + (base - z_m), self._known_depths
+                coded = self._texture_view.show(machine, self._residual, base)
+            hints = replace(hints, texture=known, depth=depths)
+        (human,) = self._picture_network(z=view.latent(z_m, q, hints))
+        picture = view.colour(human, machine)
+        self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
+        return picture
 
     def _without_key(self, packet: av.Packet | bytes, discard: bool) -> list[av.VideoFrame]:
         """A unit whose references are gone: repeat the last picture, or give nothing before the first one."""
@@ -417,7 +475,7 @@ class Decoder:
         if self._texture is None or self._fill == "mean" or self._profile is None:
             return None
         return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
-                          generated="texture of depths that were not sent", steps=0, seed=self._seed,
+                          generated="texture of depths that were not sent", steps=0, seed=self._seed or 0,
                           profile=self._profile.name, profile_sha256=self._profile.sha256.hex())
 
 

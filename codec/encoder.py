@@ -13,6 +13,9 @@ import av
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.backends import Backend, open_backend
+from duoview.captions import Caption
+from duoview.captions.section import CaptionHistory
+from duoview.captions.telling import FrameCaptions
 from duoview.decision import SymbolDecision
 from duoview.errors import LimitError
 from duoview.inner.guide import Guide
@@ -25,6 +28,7 @@ from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size
 from duoview.profile import Profile
 from duoview.rate_control import RateControl
 from duoview.region_gains import region_gains
+from duoview.seed_search import SeedSearch
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture import TextureSettings
 from duoview.texture.depths import Depths
@@ -47,30 +51,43 @@ class UnitWriter:
         self.index = -1
         self._keys = 0
         self._told_q: int | None = None
+        self._captions = CaptionHistory()
+        #: Bytes that the last unit would have without texture, caption and seed: what a rate control goes by.
+        self.machine_size = 0
 
     def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
-              dts: int, gains: bytes = b"", background: Section | None = None, texture: Sequence[Section] = ()
-              ) -> av.Packet:
+              dts: int, gains: bytes = b"", background: Section | None = None, texture: Sequence[Section] = (),
+              caption: Caption | None = None, seed: int | None = None) -> av.Packet:
         """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside.
 
-        gains: the unit's gain map, empty for none.
+        So does a change of the caption. gains: the unit's gain map, empty for none.
 
         Texture comes last: a unit that is cut short loses of it first.
         """
-        sections = [background, section] if background is not None else [section]
-        sections += texture
+        machine = [background, section] if background is not None else [section]
         if key or gains or q != self._told_q:
             level = bytearray()
             varint.write(level, q)
-            sections.insert(0, Section(SectionType.QUALITY, None, bytes(level) + gains))
+            machine.insert(0, Section(SectionType.QUALITY, None, bytes(level) + gains))
+        beside = []
+        told = self._captions.payload(caption, key=key)
+        if told is not None:
+            beside.append(Section(SectionType.CAPTION, None, told))
+        if seed is not None:
+            beside.append(Section(SectionType.SEED, None, bytes((seed,))))
+        beside += texture
         index = 0 if key else self.index + 1
         keys = self._keys + key
-        packet = av.Packet(serialize(AccessUnit(key=key, index=index, key_count=(keys - 1) % KEY_COUNTS,
-                                                sequence=sequence if key else None, sections=tuple(sections))))
+        unit = AccessUnit(key=key, index=index, key_count=(keys - 1) % KEY_COUNTS, sequence=sequence if key else None,
+                          sections=tuple(machine + beside))
+        packet = av.Packet(serialize(unit))
+        self.machine_size = (len(serialize(dataclasses.replace(unit, sections=tuple(machine)))) if beside
+                             else packet.size)
         packet.time_base = times.time_base
         packet.pts, packet.dts, packet.duration = times.pts, dts, max(1, times.duration)
         packet.is_keyframe = key
         self.index, self._keys, self._told_q = index, keys, q
+        self._captions.tell(told, key=key)
         return packet
 
 
@@ -94,6 +111,10 @@ class Encoder:
         texture: how much texture, or its greatest depth, is coded beside the machine layer; None for none.
         machine: ``neural`` or ``inner``. inner: settings of the inner codec; its q and gop are those given here.
             neural: settings of the neural codec.
+        caption: what human views are told is seen: ``none``; ``auto``, what the detections in ``frame.opaque`` say; or
+            a Caption. Sent where it changes, and in key units.
+        seeds: of the neural codec: how many seeds are tried at key frames, to send the number of the best one for human
+            views; 0 for none.
     """
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
@@ -101,7 +122,7 @@ class Encoder:
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
                  decision: SymbolDecision | None = None, machine: str = "neural",
                  inner: InnerSettings | None = None, neural: NeuralSettings | None = None,
-                 texture: TextureSettings | int | None = None) -> None:
+                 texture: TextureSettings | int | None = None, caption: str | Caption = "none", seeds: int = 0) -> None:
         if machine not in MACHINES:
             raise ValueError(f"machine={machine!r}: expected one of {', '.join(MACHINES)}")
         if isinstance(texture, int):
@@ -109,7 +130,7 @@ class Encoder:
         if texture is not None and not texture.depths.most():
             texture = None
         for argument, value, belongs in (("inner", inner, "inner"), ("neural", neural, "neural"),
-                                         ("decision", decision, "neural")):
+                                         ("decision", decision, "neural"), ("seeds", seeds or None, "neural")):
             if value is not None and machine != belongs:
                 raise ValueError(f"{argument}={value!r}: belongs to machine={belongs!r}, not {machine!r}")
         self.q = q
@@ -136,6 +157,10 @@ class Encoder:
             if texture.guided:
                 self._texture_guide = TextureGuide(texture, self.profile, backend, threads=threads,
                                                    rate=float(self.rate))
+        self._seeds: SeedSearch | None = None
+        self._captions = FrameCaptions(caption)
+        #: Of the inner codec: captions of frames that wait in it, by their times.
+        self._waiting: dict[Fraction, Caption | None] = {}
         if machine == "inner":
             settings = inner or InnerSettings(threads=threads)
             self._inner = InnerStream(dataclasses.replace(settings, q=q, gop=gop), rate=self.rate)
@@ -151,6 +176,8 @@ class Encoder:
             if given.bit_rate:
                 self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)
             self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
+            if seeds:
+                self._seeds = SeedSearch(self.profile, backend, seeds)
             self._digest = self._machine.digest
         self._reader = PictureReader()
         self._size = (width, height)
@@ -190,6 +217,7 @@ class Encoder:
             return self._encode_inner(self._inner, frame, times, key)
         self._restart = self._restart or changed
         assert self._machine is not None
+        caption = self._captions.of(frame, float(times.seconds))
         is_key = key or self._restart or self._units.index + 1 >= self.gop
         if self._control is not None:
             self._q = self._control.quality(key=is_key)
@@ -204,12 +232,15 @@ class Encoder:
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains,
                                                                           regions=regions))
         texture = self._texture_of(self._machine, frame, is_key)
+        seed = None
+        if self._seeds is not None and is_key:
+            assert self._machine.z_m is not None
+            seed = self._seeds.best(picture, self._machine.z_m, self.q)
         packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=texture,
+                                   times=times, dts=times.pts, texture=texture, caption=caption, seed=seed,
                                    gains=gains.write() if gains is not None and section.payload else b"")
         if self._control is not None:
-            # Texture has a rate of its own.
-            self._control.coded(8 * (packet.size - sum(len(one.payload) for one in texture)), key=is_key, q=self.q)
+            self._control.coded(8 * self._units.machine_size, key=is_key, q=self.q)
         self._count += 1
         self._restart = False
         return [packet]
@@ -237,18 +268,22 @@ class Encoder:
             self._inner.drop()
         if self._inner_texture is not None:
             self._inner_texture.forget()
+        self._waiting.clear()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
+        caption = self._captions.of(frame, float(times.seconds))
         if self._inner_texture is not None:
             weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
             self._inner_texture.see(self._reader.read(frame), times.seconds, weights)
+        self._waiting[times.seconds] = caption
         try:
             coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
                                  importance=self._guide.look(frame))
         except BaseException:
             if self._inner_texture is not None:
                 self._inner_texture.forget(times.seconds)
+            self._waiting.pop(times.seconds, None)
             raise
         self._count += 1
         return self._inner_units(coded)
@@ -262,12 +297,14 @@ class Encoder:
                     background = Section(SectionType.BACKGROUND, None, one.background)
                 texture = self._inner_texture.sections(one) if self._inner_texture is not None else ()
                 packets.append(self._units.write(section, key=one.key, q=one.q, sequence=one.sequence, times=one.times,
-                                                 dts=one.dts, background=background, texture=texture))
+                                                 dts=one.dts, background=background, texture=texture,
+                                                 caption=self._waiting.pop(one.times.seconds, None)))
                 self._digest.update(one.background_packet)
                 self._digest.update(one.packet)
         except BaseException:
             assert self._inner is not None
             self._inner.drop()  # what is still to come may refer to what nobody received
+            self._waiting.clear()
             raise
         return packets
 

@@ -76,7 +76,7 @@ def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, s
         return {"decoded": _integers(seed, 5, (1, sizes["symbols"], 4 * height, 4 * width), 127 * 16, saturate),
                 "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     if name == "texture_means":
-        return {"means": _integers(11, (1, TEXTURE_MEANS, 4 * height, 4 * width), 127, saturate),
+        return {"means": _integers(seed, 11, (1, TEXTURE_MEANS, 4 * height, 4 * width), 127, saturate),
                 "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     groups, shape = sizes["groups"], (8 * height, 8 * width)
     numbers = np.abs(_integers(seed, 8, (1, TEXTURE_CONDITIONS, 1, 1), 63, saturate))

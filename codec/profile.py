@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from duoview import kernels
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
+from duoview.generation import Generation
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.precision_base import base_sha256
 from duoview.sequence import PROFILE_HASH_BYTES
@@ -28,7 +29,7 @@ EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
             "denoiser", "colour")
 #: A profile works without these.
-OPTIONAL = ("restoration", "saliency", "text_encoder")
+OPTIONAL = ("restoration", "saliency", "text_encoder", "caption")
 #: Exact networks of the texture layer, and the float one of its encoder; a profile has all and their tables, or no such
 #: layer.
 TEXTURE = ("texture_features", "texture_means", "texture_prior")
@@ -130,8 +131,13 @@ class Profile:
                 entry = self.manifest["texture"]
                 self._files["texture"] = (str(entry["file"]), str(entry["sha256"]))
                 self._texture_sizes = {name: int(entry[name]) for name in ("groups", "embedding", "features")}
+            #: What the denoiser can be given; None for one of the first generation.
+            self.generation = Generation.read(self.manifest["human"]) if "human" in self.manifest else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ProfileError(f"{manifest_path}: incomplete manifest ({type(error).__name__}: {error})") from None
+        if self.latent_diffusion is not None and (self.generation is not None or self.has("caption")):
+            raise ProfileError(f"{manifest_path}: 'latent_diffusion' beside 'human' or network 'caption': a profile "
+                               "reads texts or captions; expected one of them")
         if coder_tables != kernels.tables_digest():
             raise ProfileError(f"{manifest_path}: made for entropy-coder tables {coder_tables[:12]}, "
                                f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")

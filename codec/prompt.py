@@ -48,8 +48,9 @@ def load_denoiser(profile: Profile, backend: Backend, text: str = "") -> Network
     entry = profile.latent_diffusion
     if entry is None:
         if text:
-            raise ProfileError(f"text={text!r}: profile {profile.name!r} has no text encoder; expected no text, or the "
-                               "folder of a profile that was made of a latent diffusion model")
+            captions = ", a caption with start='slim'" if profile.has("caption") else ""
+            raise ProfileError(f"text={text!r}: profile {profile.name!r} has no text encoder; expected no text"
+                               f"{captions}, or the folder of a profile that was made of a latent diffusion model")
         return profile.load("denoiser", backend)
     tokenizer = ClipTokenizer(profile.path("tokenizer"))
     if tokenizer.count(text) > tokenizer.length - 2:

@@ -91,6 +91,8 @@ def graphs(model: LatentDiffusion, guidance: float = 1.0) -> dict[str, onnx.Mode
 def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = _LARGEST) -> str:
     """Put a model into a profile that is there, in place of its E, D and denoiser; all other networks stay.
 
+    But the text encoder of captions, which goes: such a model reads texts.
+
     largest: bytes of a network above which its weights stand in a file of their own. Returns the profile's new sha256.
     Raises ProfileError when there is no profile, one of other latents, or the model does not fit (`load`).
     """
@@ -101,6 +103,9 @@ def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = 
                            f"{folder.folder} has {model.latent}: expected one that was trained on its latents")
     with torch.no_grad():
         made = graphs(model, guidance)
+    manifest.pop("human", None)
+    if manifest["networks"].pop("caption", None) is not None:
+        (profile / "caption.onnx").unlink()
     for name, network in made.items():
         manifest["networks"][name] = _write_network(name, network, profile, largest)
     tables = json.dumps(tokenizer_tables(folder, model.tokens), ensure_ascii=False).encode()

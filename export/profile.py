@@ -16,8 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from duoview import kernels
-from duoview.export import exact_networks, float_networks, restoration_network, saliency_network, texture_networks
+from duoview.errors import ProfileError
+from duoview.export import (
+    exact_networks,
+    float_networks,
+    human_networks,
+    restoration_network,
+    saliency_network,
+    texture_networks,
+)
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
@@ -37,18 +46,20 @@ from duoview.texture.tables import check_tables
 class Networks:
     """Everything that a profile is made of. residual_scale: (64, latent); latent_weight: (2, latent, latent).
 
-    restoration, saliency: for inner streams, None for a profile without them. lagrangian: (64,), what a squared error
+    captions: beside a conditional denoiser that takes captions. restoration, saliency: for inner streams, None for a
+    profile without them. lagrangian: (64,), what a squared error
     of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2.
     """
 
     still: StillCodec
     inter: InterCodec
-    denoiser: Denoiser
+    denoiser: Denoiser | ConditionalDenoiser
     residual_scale: torch.Tensor
     latent_weight: torch.Tensor
     restoration: Restoration | None = None
     saliency: Saliency | None = None
     lagrangian: torch.Tensor | None = None
+    captions: CaptionEncoder | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -75,13 +86,26 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
         "inter_hyper": exact_networks.hyper_decoder(inter_hyper, s.hyper, s.symbols, s.parameters),
         "inter_context": exact_networks.context(inter.model.context, "inter_context", s.symbols, s.parameters),
         "inter_synthesis": float_networks.inter_synthesis(inter, s.latent, s.symbols),
-        "denoiser": float_networks.denoiser(networks.denoiser, s.latent),
         "colour": float_networks.colour_controller(),
     }
+    found |= _human_graphs(networks.denoiser, networks.captions, s.latent)
     if networks.restoration is not None:
         found["restoration"] = restoration_network.restoration(networks.restoration)
     if networks.saliency is not None:
         found["saliency"] = saliency_network.saliency(networks.saliency)
+    return found
+
+
+def _human_graphs(denoiser: Denoiser | ConditionalDenoiser, captions: CaptionEncoder | None, latent: int
+                  ) -> dict[str, onnx.ModelProto]:
+    if isinstance(denoiser, Denoiser):
+        return {"denoiser": float_networks.denoiser(denoiser, latent)}
+    found = {"denoiser": human_networks.denoiser(denoiser)}
+    numbers = captions.out.out_features if captions is not None else 0
+    if denoiser.shape.caption != numbers:
+        raise ValueError(f"a denoiser for captions of {denoiser.shape.caption} numbers, a text encoder of {numbers}")
+    if captions is not None:
+        found["caption"] = human_networks.caption(captions)
     return found
 
 
@@ -114,6 +138,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         "tables": _write_tables(networks, folder),
         "golden": golden,
     }
+    if isinstance(networks.denoiser, ConditionalDenoiser):
+        manifest["human"] = networks.denoiser.shape.as_dict()
     if networks.restoration is not None:
         manifest["restoration"] = restoration_network.stored_shape(networks.restoration)
     if networks.saliency is not None:
@@ -137,6 +163,28 @@ def add_saliency(network: Saliency, folder: Path) -> str:
     Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``.
     """
     return _add("saliency", saliency_network.saliency(network), saliency_network.stored_shape(network), folder)
+
+
+def add_human(denoiser: ConditionalDenoiser, captions: CaptionEncoder | None, folder: Path) -> str:
+    """Put a conditional denoiser and its text encoder into a profile, in place of its denoiser; everything else stays.
+
+    Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``, ValueError for
+    networks that are not for one another or not for this profile's latent.
+    """
+    profile = Profile(folder)
+    manifest = profile.manifest
+    if profile.latent_diffusion is not None:
+        raise ProfileError(f"{folder}: made of a latent diffusion model, whose denoiser stays; expected a profile of "
+                           "networks of our own")
+    if denoiser.latent != manifest["sizes"]["latent"]:
+        raise ValueError(f"{folder}: a latent of {manifest['sizes']['latent']} channels, a denoiser for "
+                         f"{denoiser.latent}")
+    for key, model in _human_graphs(denoiser, captions, denoiser.latent).items():
+        manifest["networks"][key] = _write_network(key, model.SerializeToString(), folder)
+    if captions is None and manifest["networks"].pop("caption", None) is not None:
+        (folder / "caption.onnx").unlink()
+    manifest["human"] = denoiser.shape.as_dict()
+    return _write_manifest(manifest, folder)
 
 
 def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> str:

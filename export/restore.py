@@ -20,6 +20,8 @@ from duoview.errors import ProfileError
 from duoview.export import restoration_network, saliency_network
 from duoview.export.graph import ORDER_KEY
 from duoview.export.profile import Networks
+from duoview.generation import Generation
+from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
 from duoview.models.fixed_point import FixedConv
 from duoview.models.layers import QualityTable
@@ -66,6 +68,8 @@ def _assign(layer: nn.Module, name: str, weights: Weights) -> None:
             anchors = layer.log_anchors.shape[0]
             at = torch.linspace(0, QualityTable.LEVELS - 1, anchors).round().long()
             layer.log_anchors.copy_(take("table")[at][:, :, 0, 0].log())
+        elif isinstance(layer, nn.Embedding):
+            layer.weight.copy_(take("weight"))
         elif isinstance(layer, nn.Conv2d | nn.Linear):
             assert layer.bias is not None
             weight, bias = take("weight"), take("bias")
@@ -86,7 +90,10 @@ def restore(folder: Path) -> Networks:
     if "base" in manifest:
         raise ProfileError(f"{folder}: is at another precision; expected the profile that it was exported from")
     shape = Shape(**manifest["shape"])
-    still, inter, denoiser = StillCodec(shape), new_inter_codec(shape), Denoiser(shape.latent)
+    still, inter = StillCodec(shape), new_inter_codec(shape)
+    made = Generation.read(manifest["human"]) if "human" in manifest else None
+    denoiser = Denoiser(shape.latent) if made is None else ConditionalDenoiser(shape.latent, made)
+    captions = CaptionEncoder(made.caption) if made is not None and made.caption else None
     weights = read_weights(folder)
     with np.load(folder / "tables.npz") as tables:
         for table, path in (("key_hyper_classes", "still.key.model"), ("inter_hyper_classes", "inter.model")):
@@ -98,10 +105,10 @@ def restore(folder: Path) -> Networks:
     restoration = restoration_network.new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
     saliency = saliency_network.new_of_shape(manifest["saliency"]) if "saliency" in manifest else None
     read: dict[str, nn.Module] = {"still": still, "inter": inter, "denoiser": denoiser}
-    for prefix, optional in (("restoration", restoration), ("saliency", saliency)):
+    for prefix, optional in (("restoration", restoration), ("saliency", saliency), ("caption", captions)):
         if optional is not None:
             read[prefix] = optional
     for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth)
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import duoview
-from duoview.access_unit import parse, serialize
+from duoview.access_unit import SectionType, parse, serialize
 from duoview.errors import BitstreamError, ContainerError
 from duoview.plugins.containers.packet import with_payload
 from duoview.plugins.links import Link, LinkType
@@ -46,6 +47,10 @@ TABLE = (
 )
 
 
+#: What only human views read.
+_HINTS = frozenset((SectionType.CAPTION, SectionType.SEED))
+
+
 @dataclass(frozen=True)
 class CutResult:
     """What was written: access units, bytes of them before and after, and whether it was stopped."""
@@ -67,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     source, output, depths = read_job(line)
     claim(output.url, source.url, line.globals, console)
-    result = cut(source, output, depths, console)
+    result = cut(source, output, depths, console, bare="layers" in line.globals)
     console.info(f"{output.url}: {result.units} access units, {result.after} of {result.before} bytes")
     return EXIT_CODE if result.interrupted else 0
 
@@ -83,13 +88,18 @@ def read_job(line: CommandLine) -> tuple[FileArguments, FileArguments, Depths]:
     return source, output, line.globals.get("texture", Depths(0))
 
 
-def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console) -> CutResult:
-    """Cut a file. What was written before a failure stays in the finished file; the failure is raised after that."""
+def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console, *, bare: bool = False
+        ) -> CutResult:
+    """Cut a file; ``bare`` leaves nothing but the machine layer.
+
+    What was written before a failure stays in the finished file; the failure is raised after that.
+    """
     with ExitStack() as stack:
         container = duoview.open(source.url, format=source.get("f"))
         stack.callback(container.close)
         output = AccessUnitOutput(target.url, target.get("f"), list(container.other_streams))
-        work = _Cutting(container, output, TextureCutter(depths), console, source.url)
+        dropped = _HINTS if bare else frozenset()
+        work = _Cutting(container, output, TextureCutter(depths), console, source.url, dropped)
         interrupt = stack.enter_context(Interrupt())
         run_and_finish(lambda: work.run(interrupt), output.close)
         if work.hidden:
@@ -103,10 +113,10 @@ def cut(source: FileArguments, target: FileArguments, depths: Depths, console: C
 class _Cutting:
     """One run: units through the cutter into the output; everything else as it is."""
 
-    def __init__(self, container: Any, output: AccessUnitOutput, cutter: TextureCutter, console: Console, name: str
-                 ) -> None:
+    def __init__(self, container: Any, output: AccessUnitOutput, cutter: TextureCutter, console: Console, name: str,
+                 dropped: frozenset[SectionType]) -> None:
         self.container, self.output, self.cutter = container, output, cutter
-        self.console, self.name = console, name
+        self.console, self.name, self.dropped = console, name, dropped
         self.before = 0
         #: Units that the input marks as not to be shown.
         self.hidden = 0
@@ -132,7 +142,9 @@ class _Cutting:
 
     def _cut(self, data: bytes) -> bytes:
         try:
-            return serialize(self.cutter.cut(parse(data)))
+            unit = self.cutter.cut(parse(data))
+            kept = tuple(section for section in unit.sections if section.type not in self.dropped)
+            return serialize(dataclasses.replace(unit, sections=kept))
         except BitstreamError as error:
             self.console.warning(f"{self.name}: an access unit is damaged and stays as it is: {error}")
             return data

@@ -12,6 +12,7 @@ import av
 
 import duoview
 from duoview.errors import ContainerError
+from duoview.generation import MAX_STEPS, STARTS
 from duoview.kernels.palette import MAX_DEPTH
 from duoview.plugins.filters.dv_human import Human
 from duoview.plugins.filters.dv_machine import RESTORE, Machine
@@ -35,13 +36,16 @@ from .options import (
     CommandLine,
     CommandOption,
     Scope,
+    caption,
     frame_rate,
     help_lines,
     integer,
+    noise_share,
     one_of,
     positive_duration,
     split,
     texture_depths,
+    window_side,
 )
 from .outputs import OutputSettings, VideoOutput
 from .progress import Progress
@@ -49,9 +53,7 @@ from .provenance import ProvenanceLog
 from .streams import mapped_streams, read_map
 from .video_filters import video_filters
 
-_LATER = "is not in this version"
 _VIEWS = one_of("machine", "human", "texture")
-_STARTS = one_of("guided", later={"slim": _LATER, "texture": _LATER})
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 # fmt: off
 TABLE = (
@@ -60,15 +62,23 @@ TABLE = (
     CommandOption("profile", "folder", "the stream's profile, where it is not a bundled one", FILES),
     CommandOption("view", "view", "machine (what detectors see), texture (with what was sent for people) or human "
                   "(regenerated)", FILES, _VIEWS),
-    CommandOption("start", "start", "human view: guided, from pure noise, no extra bits", FILES, _STARTS),
-    CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, 50)),
-    CommandOption("seed", "n", "human view: seed of the noise; texture view: of the samples (0)", FILES,
-                  integer(0, (1 << 64) - 1)),
+    CommandOption("start", "start", "human view: guided, from pure noise, no extra bits; slim, from the machine view, "
+                  "noised, and a caption; texture, from what was sent of it", FILES, one_of(*STARTS)),
+    CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, MAX_STEPS)),
+    CommandOption("seed", "n", "human view: seed of the noise (the one that was sent, else 0); texture view: of the "
+                  "samples (0)", FILES, integer(0, (1 << 64) - 1)),
+    CommandOption("noise", "share", "start slim: share of the noise to start with (the profile's)", FILES,
+                  noise_share),
+    CommandOption("caption", "caption", "starts slim and texture: what is seen: auto, what was sent, else what the "
+                  "-detector finds; none; or a text, such as '1 person left' (auto)", FILES, caption),
+    CommandOption("detector", "file", "starts slim and texture: network that finds what captions tell of", FILES),
+    CommandOption("tile", "n", "human view: side of the windows that are made apart, in 8 pixels; 0: the whole picture",
+                  FILES, window_side),
     CommandOption("text", "text", "human view: what is to be seen, for profiles with a text encoder", FILES),
     CommandOption("restore", "when", "inner streams: the profile's restoration: on, off, auto where it is", FILES,
                   one_of(*RESTORE)),
-    CommandOption("texture", "depth", "texture view: use at most this depth, and TILE=DEPTH where tiles differ (8)",
-                  FILES, texture_depths),
+    CommandOption("texture", "depth", "texture view and start: use at most this depth, and TILE=DEPTH where tiles "
+                  "differ (8)", FILES, texture_depths),
     CommandOption("texture_fill", "fill", "texture view: mean of the depths that were not sent, or a sample (mean)",
                   FILES, one_of(*FILLS)),
     CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
@@ -108,8 +118,12 @@ class DecodeJob:
     view: str
     start: str
     steps: int
-    seed: int
+    seed: int | None
     text: str
+    noise: float | None
+    caption: str
+    detector: str
+    tile: int | None
     restore: str
     texture: str
     fill: str
@@ -164,12 +178,16 @@ def read_job(line: CommandLine) -> DecodeJob:
         return output.get(name, source.get(name, default))
 
     view = either("view", "machine")
-    for name in ("start", "steps", "seed", "text"):
+    start = either("start", "guided") if view == "human" else ""
+    for name in ("start", "steps", "seed", "text", "noise", "caption", "detector", "tile"):
         if either(name, None) is not None and view != "human" and not (name == "seed" and view == "texture"):
             raise UsageError(f"-{name}: belongs to the human view; expected -view human with it")
+    for name, starts in (("noise", ("slim",)), ("caption", ("slim", "texture")), ("detector", ("slim", "texture"))):
+        if either(name, None) is not None and start not in starts:
+            raise UsageError(f"-{name}: belongs to start {' or '.join(starts)}; expected -start {starts[0]} with it")
     for name in ("texture", "texture_fill"):
         if either(name, None) is not None and view != "texture" and not (
-                name == "texture" and not either(name, Depths(0)).most()):
+                name == "texture" and (start == "texture" or not either(name, Depths(0)).most())):
             raise UsageError(f"-{name}: belongs to the texture view; expected -view texture with it")
     if view == "texture" and either("restore", None) is not None:
         raise UsageError("-restore: belongs to inner streams, whose machine or human view is restored; expected -view "
@@ -191,8 +209,12 @@ def read_job(line: CommandLine) -> DecodeJob:
         view=view,
         start=either("start", "guided"),
         steps=either("steps", 4),
-        seed=either("seed", 0),
+        seed=either("seed", None),
         text=either("text", ""),
+        noise=either("noise", None),
+        caption=either("caption", "auto"),
+        detector=either("detector", ""),
+        tile=either("tile", None),
         restore=either("restore", "auto"),
         texture=str(either("texture", Depths(MAX_DEPTH))),
         fill=either("texture_fill", "mean"),
@@ -263,10 +285,13 @@ class _Decoding:
         self.progress: Progress | None = None
         common = {"device": job.device, "threads": job.threads, "profile": job.profile}
         if job.view == "human":
-            self.stage: Machine = Human(start=job.start, steps=job.steps, seed=job.seed, text=job.text,
-                                        restore=job.restore, **common)
+            self.stage: Machine = Human(
+                start=job.start, steps=job.steps, seed=-1 if job.seed is None else job.seed, restore=job.restore,
+                text=job.text, noise=job.noise or 0.0, caption=job.caption, detector=job.detector,
+                tile=-1 if job.tile is None else job.tile,
+                texture=job.texture if job.start == "texture" else "8", **common)
         elif job.view == "texture":
-            self.stage = Texture(texture=job.texture, fill=job.fill, seed=job.seed, **common)
+            self.stage = Texture(texture=job.texture, fill=job.fill, seed=job.seed or 0, **common)
         else:
             self.stage = Machine(restore=job.restore, **common)
         self.graph = Graph((self.stage, *video_filters(job.filters, job.rate)))

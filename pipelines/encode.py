@@ -17,6 +17,7 @@ from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.flow import Flow
 from duoview.plugins.graph import Graph
 from duoview.profile import Profile
+from duoview.seed_search import MOST_SEEDS
 from duoview.texture import FRAMES, Depths
 from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
 
@@ -38,6 +39,7 @@ from .options import (
     FileArguments,
     Scope,
     bit_rate,
+    caption,
     frame_rate,
     help_lines,
     integer,
@@ -54,7 +56,6 @@ from .streams import read_map
 from .unit_output import AccessUnitOutput
 from .video_filters import video_filters
 
-_LATER = "is not in this version"
 _DEMUXER_OPTIONS = {
     "framerate": "framerate",
     "pattern_type": "pattern_type",
@@ -138,8 +139,10 @@ TABLE = (
                   integer(LEAST_TILE_LOG2, MOST_TILE_LOG2)),
     CommandOption("texture_b", "rate", "bits of texture per second; it is cut where that costs least", _OUTPUT,
                   bit_rate, specifiers=("v",)),
-    CommandOption("caption", "mode", "captions: none, there are none in this version", _OUTPUT,
-                  one_of("none", later={"auto": _LATER})),
+    CommandOption("caption", "caption", "what human views are told is seen: auto, what a dv_detect in -vf finds; none; "
+                  "or a text, such as '2 person left, 1 car right still' (none)", _OUTPUT, caption),
+    CommandOption("seeds", "n", "neural: try so many seeds of the human view at key frames, and send the number of the "
+                  "best one (0)", _OUTPUT, integer(0, MOST_SEEDS)),
     CommandOption("map", "0[:v|a|s|d][:n]", "streams to take; those that are not video pass through", _OUTPUT,
                   read_map, repeat=True),
     CommandOption("c", "copy", "-c:a copy passes audio through", _OUTPUT, specifiers=("v", "a", "s", "d"),
@@ -229,6 +232,7 @@ def read_job(line: CommandLine) -> EncodeJob:
         inner=_inner_options(output, machine, chosen=chosen is not None),
         common=_common_options(output, machine),
         texture=_texture_options(output, machine),
+        hints=_hint_options(output, machine),
     )
 
 
@@ -269,6 +273,17 @@ def _common_options(output: FileArguments, machine: str) -> dict[str, Any]:
             if machine == "copy":
                 raise UsageError(f"-{option}: nothing is coded with -machine copy; expected neural, inner or auto")
             found[name] = "|".join(value) if option == "roi" else value
+    return found
+
+
+def _hint_options(output: FileArguments, machine: str) -> dict[str, Any]:
+    """The options of dv_encode that tell human views something, by its names. Raises UsageError for another codec."""
+    found = {name: output.get(name) for name in ("caption", "seeds") if output.get(name) is not None}
+    if found.get("seeds") and machine != "neural":
+        raise UsageError(f"-seeds {found['seeds']}: belongs to the neural codec; expected -machine neural with it")
+    if found.get("caption", "none") != "none" and machine == "copy":
+        raise UsageError(f"-caption {found['caption']}: packets are copied as they are; expected -machine neural or "
+                         "inner with it")
     return found
 
 
@@ -313,7 +328,7 @@ def encode(
         profile.texture()
     common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads}
     try:
-        encoder = Encode(**common, machine=job.machine, **job.common, **job.inner, **job.texture)
+        encoder = Encode(**common, machine=job.machine, **job.common, **job.inner, **job.texture, **job.hints)
     except LimitError as error:
         raise UsageError(str(error)) from error
     filters = video_filters(job.filters, job.rate)

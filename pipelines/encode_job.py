@@ -33,6 +33,7 @@ class EncodeJob:
     common: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Any] = field(default_factory=dict)
     texture: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

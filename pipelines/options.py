@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from duoview.captions.told import read_mode
 from duoview.errors import LimitError
 from duoview.inner.importance import Region
 from duoview.plugins.errors import nearest, suggestion
 from duoview.texture import Depths
+from duoview.windows import LEAST_TILE, MOST_TILE
 
 from .console import LEVELS
 from .errors import UsageError
@@ -276,6 +278,30 @@ def share(text: str) -> float:
     if not re.fullmatch(r"0?\.\d+|1(?:\.0*)?", text) or not 0.25 <= float(text) <= 1:
         raise ValueError("a share from 0.25 to 1")
     return float(text)
+
+
+def caption(text: str) -> str:
+    """A caption of the command line, as it is. Raises ValueError for what is none."""
+    try:
+        read_mode(text)
+    except LimitError as error:
+        raise ValueError(str(error).partition("expected ")[2] or str(error)) from None
+    return text
+
+
+def noise_share(text: str) -> float:
+    """Read a share of noise, above 0 to 1."""
+    if not re.fullmatch(r"0?\.\d+|1(?:\.0*)?", text) or not 0 < float(text) <= 1:
+        raise ValueError("a share above 0 to 1")
+    return float(text)
+
+
+def window_side(text: str) -> int:
+    """Read the side of the windows of a human view, in 8 pixels."""
+    value = integer(0, MOST_TILE)(text)
+    if 0 < value < LEAST_TILE:
+        raise ValueError(f"a whole number, {LEAST_TILE} to {MOST_TILE}, or 0")
+    return value
 
 
 def texture_depths(text: str) -> Depths:

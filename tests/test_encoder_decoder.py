@@ -14,7 +14,7 @@ from skimage import data
 
 from duoview import Decoder, Encoder, Error, FrameOrigin, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
-from duoview.human import Floats, HumanView
+from duoview.human import Floats, Hints, HumanView
 from duoview.picture import PictureReader
 
 PHOTOGRAPH = data.astronaut()
@@ -417,9 +417,9 @@ def test_a_human_view_runs_no_diffusion_for_discarded_units(profile: Profile, mo
     made: list[int] = []
     latent = HumanView.latent
 
-    def counted(view: HumanView, z_m: Floats, q: int) -> Floats:
+    def counted(view: HumanView, z_m: Floats, q: int, *more: Hints) -> Floats:
         made.append(q)
-        return latent(view, z_m, q)
+        return latent(view, z_m, q, *more)
 
     monkeypatch.setattr(HumanView, "latent", counted)
     for p in packets:

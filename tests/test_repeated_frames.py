@@ -18,7 +18,7 @@ from skimage import data
 from duoview import Decoder, Encoder, FrameOrigin, Profile
 from duoview.access_unit import Section, SectionType, parse, serialize
 from duoview.backends import Backend, Network
-from duoview.human import Floats, HumanView
+from duoview.human import Floats, Hints, HumanView
 
 PHOTOGRAPH = data.astronaut()[20:100, 130:230]
 
@@ -63,9 +63,9 @@ def test_a_repeat_of_a_discarded_frame_shows_it_at_its_own_quality(profile: Prof
     made: list[int] = []
     latent = HumanView.latent
 
-    def counted(view: HumanView, z_m: Floats, q: int) -> Floats:
+    def counted(view: HumanView, z_m: Floats, q: int, *more: Hints) -> Floats:
         made.append(q)
-        return latent(view, z_m, q)
+        return latent(view, z_m, q, *more)
 
     monkeypatch.setattr(HumanView, "latent", counted)
     decoder = Decoder(profile=profile, threads=1, view="human", steps=1, strict=True)
@@ -79,7 +79,7 @@ def test_a_human_view_that_failed_leaves_no_machine_view_behind(profile: Profile
     packets = encode(profile, 1)
     decoder = Decoder(profile=profile, threads=1, view="human", steps=1)
 
-    def full(view: HumanView, z_m: Floats, q: int) -> Floats:
+    def full(view: HumanView, z_m: Floats, q: int, *more: Hints) -> Floats:
         raise MemoryError(q)
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):

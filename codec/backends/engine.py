@@ -248,11 +248,11 @@ class Golden:
 def _drawn(name: str, kind: str, shape: Shape, number: int) -> Array:
     count = int(np.prod(shape))
     if kind == "int64":
-        return np.full(shape, 24, np.int64)
+        return np.full(shape, 1 if name == "phrases" else 24, np.int64)  # words of which every table has some; quality
     if kind == "uint8":
         bits = philox(GOLDEN_SEED, stream=100 + number, offset=0, count=count)
         return (bits & 255).astype(np.uint8).reshape(shape)
-    if name in ("time", "gain"):
+    if name in ("time", "gain", "span"):
         return np.full(shape, 0.5, np.float32)
     values = normals(GOLDEN_SEED, stream=100 + number, offset=0, count=count).reshape(shape)
     if name in ("decoded", "symbols"):

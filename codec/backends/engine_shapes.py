@@ -6,8 +6,10 @@ from dataclasses import replace
 
 from duoview.backends.engine import Golden, GoldenOutput, InputRange, Ranges, Shape
 from duoview.backends.signature import DescribedNetwork, Signature
+from duoview.captions.caption import MAX_PHRASES
 from duoview.errors import EngineError
 from duoview.golden import GOLDEN_CASES
+from duoview.windows import DEFAULT_TILE, Windows
 
 UNIT = 64
 #: Pixels on a side that one element of an input stands for, by network.
@@ -22,7 +24,8 @@ STRIDES = {
     "inter_hyper": {"hyper": 64, "previous": 16},
     "inter_context": {"features": 16, "decoded": 16},
     "inter_synthesis": {"decoded": 16, "symbols": 16, "previous": 8},
-    "denoiser": {"state": 8, "z_m": 8, "condition": 1},
+    # By generation: of the bundled profile's kind, of a latent diffusion model, conditional. Each has some of these.
+    "denoiser": {"state": 8, "z_m": 8, "condition": 1, "known": 8, "level": 8, "caption": 32},
     "colour": {"human": 1, "machine": 1},
     "texture_features": {"decoded": 16},
     "texture_means": {"means": 16},
@@ -31,9 +34,13 @@ STRIDES = {
     "restoration": {"picture": 1, "earlier": 1, "earliest": 1},
     "saliency": {"picture": 1, "background": 1},
     "text_encoder": {},
+    "caption": {},
 }
-#: The saliency network looks at pictures of another size than the stream's, the text encoder at none.
-BUILDABLE = tuple(name for name in STRIDES if name not in ("saliency", "text_encoder"))
+#: The saliency network looks at pictures of another size than the stream's, the encoder of texts at none; that of
+#: captions is a table and a few sums.
+BUILDABLE = tuple(name for name in STRIDES if name not in ("saliency", "text_encoder", "caption"))
+#: Lengths of open dimensions that are not of the picture, by network.
+LENGTHS = {"caption": MAX_PHRASES}
 
 
 def units(width: int, height: int) -> tuple[int, int]:
@@ -44,18 +51,23 @@ def units(width: int, height: int) -> tuple[int, int]:
 def input_shapes(network: str, signature: Signature, rows: int, columns: int) -> dict[str, Shape]:
     """Shapes of all inputs for pictures of (64 rows) x (64 columns) pixels.
 
+    A denoiser that takes a noise level is run on windows; those of the default side.
+
     Raises EngineError for a network or an input that engines are not made of.
     """
     strides = STRIDES.get(network)
     if strides is None:
         raise EngineError(f"{network}: the shapes of its inputs are not known; expected one of {', '.join(STRIDES)}")
     shapes: dict[str, Shape] = {}
+    height, width = rows * UNIT, columns * UNIT
+    if network == "denoiser" and any(spec.name == "level" for spec in signature.inputs):
+        height, width = (8 * side for side in Windows(height // 8, width // 8, DEFAULT_TILE).side)
     for spec in signature.inputs:
         if spec.name in strides and len(spec.shape) == 4 and spec.shape[1] is not None:
             stride = strides[spec.name]
-            shapes[spec.name] = (1, spec.shape[1], rows * UNIT // stride, columns * UNIT // stride)
-        elif None not in spec.shape:
-            shapes[spec.name] = tuple(n for n in spec.shape if n is not None)
+            shapes[spec.name] = (1, spec.shape[1], height // stride, width // stride)
+        elif None not in spec.shape or network in LENGTHS:
+            shapes[spec.name] = tuple(n if n is not None else LENGTHS[network] for n in spec.shape)
         else:
             raise EngineError(f"{network}: input {spec}: expected {', '.join(strides)} and inputs of fixed shapes; "
                               "it was made by another version of the exporter")

@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 
+from duoview.captions import Caption
 from duoview.errors import BitstreamError
 from duoview.kernels import crc32c
 
@@ -32,7 +33,8 @@ _DEEPEST = 16
 class UnitTimes:
     """What a frame takes over from its access unit: times in ticks of the time base, whether it is to be shown, q.
 
-    ``group`` counts key units: frames of two groups are decoded independently of one another.
+    ``group`` counts key units: frames of two groups are decoded independently of one another. ``caption``: what was
+    sent, None where nothing was.
     """
 
     pts: int | None = None
@@ -41,14 +43,16 @@ class UnitTimes:
     discard: bool = False
     q: int = 0
     group: int = 0
+    caption: Caption | None = None
 
     @classmethod
-    def of(cls, packet: av.Packet[Any] | bytes, *, discard: bool = False, q: int = 0) -> UnitTimes:
+    def of(cls, packet: av.Packet[Any] | bytes, *, discard: bool = False, q: int = 0,
+           caption: Caption | None = None) -> UnitTimes:
         """The times of a packet; bytes have none."""
         if not isinstance(packet, av.Packet):
-            return cls(discard=discard, q=q)
+            return cls(discard=discard, q=q, caption=caption)
         base = Fraction(packet.time_base) if packet.time_base else None
-        return cls(packet.pts, packet.duration or None, base, discard, q)
+        return cls(packet.pts, packet.duration or None, base, discard, q, caption=caption)
 
     @property
     def seconds(self) -> Fraction | None:

@@ -7,6 +7,7 @@ What is missing, damaged or breaks a rule costs that depth of that tile and what
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duoview.access_unit import AccessUnit, SectionType
 from duoview.backends import Backend
@@ -54,6 +55,8 @@ class TextureDecoder:
         #: How deep each tile goes at most; None where nothing says.
         self.depth_map: list[int] | None = None
         self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
+        #: How deep each position of what `decode` gave is known, (H, W) uint8; another array where it is another.
+        self.depths: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
         #: Of the last unit: what was refused, and why.
         self.faults: list[str] = []
 
@@ -84,6 +87,7 @@ class TextureDecoder:
                 state.forget(seen.moved[state.tile.area])
             # The machine layer knows better there now than what texture said of the frame before.
             self._residual = np.where(seen.moved, 0, self._residual)
+            self.depths = np.where(seen.moved, np.uint8(0), self.depths)
         payloads = self._payloads(unit)
         context: FrameContext | None = None
         for state in self.states:
@@ -92,7 +96,7 @@ class TextureDecoder:
                 continue
             if context is None:
                 context = self.prior.frame(seen, self._grid.shape)
-                self._residual = self._residual.copy()
+                self._residual, self.depths = self._residual.copy(), self.depths.copy()
             self._tile(state, found, context.of(state.tile.area), unit.index)
         return self._residual
 
@@ -101,6 +105,7 @@ class TextureDecoder:
         assert self._grid is not None
         self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
         self._residual = np.zeros((1, self.tables.matrix.shape[1], *self._grid.shape), np.float32)
+        self.depths = np.zeros(self._grid.shape, np.uint8)
         self.palettes, self.depth_map = [Palettes(self.tables)], None
         deepest = min(self.limit.most(), self.tables.depth)
         for damage in unit.damaged:
@@ -182,3 +187,5 @@ class TextureDecoder:
         if held is not None:  # what is held keeps all that was known of it, also where less is sent now
             residual = np.where(held, self._residual[0, :, rows, columns], residual)
         self._residual[0, :, rows, columns] = residual
+        reached = np.uint8(depth)
+        self.depths[rows, columns] = reached if held is None else np.where(held, self.depths[rows, columns], reached)

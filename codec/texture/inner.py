@@ -23,6 +23,7 @@ from duoview.texture.encoder import TextureEncoder
 from duoview.texture.geometry import LATENT_PIXELS
 from duoview.texture.view import Floats, Samples, Seen, TextureView
 
+Depth = NDArray[np.uint8]
 #: A place is as it was in the key unit's picture if no block mean in it is another by more than so many levels.
 STILL = 6
 
@@ -77,11 +78,14 @@ class InnerTextureDecoder:
         self._group: int | None = None
         self._means: Floats | None = None
         self._residual: Floats | None = None
+        self._depths: Depth | None = None
+        #: How deep each position of what `residual` gave is known, (H / 8, W / 8).
+        self.depths: Depth | None = None
 
     def reset(self) -> None:
         """Forget everything, after a seek."""
         self._coming.clear()
-        self._group = self._means = self._residual = None
+        self._group = self._means = self._residual = self._depths = self.depths = None
 
     def expect(self, unit: AccessUnit, group: int, seconds: Fraction | None, q: int) -> None:
         """A key unit was fed; its picture is the first of its group."""
@@ -98,11 +102,14 @@ class InnerTextureDecoder:
             if number == group and seconds == shown.times.seconds:
                 seen = _seen(shown, size, int(self._texture.tables.levels[q]))
                 self._group, self._means, self._residual = group, seen.means, self._texture.decode(unit, seen)
+                self._depths = self.depths = self._texture.depths
                 return self._residual
-        if self._group != group or self._means is None or self._residual is None:
+        if self._group != group or self._means is None or self._residual is None or self._depths is None:
+            self.depths = None
             return None
-        apart = np.abs(block_means(shown.frame, shown.size, size) - self._means)[0] > STILL
-        return np.where(_places(apart), 0, self._residual)
+        apart = _places(np.abs(block_means(shown.frame, shown.size, size) - self._means)[0] > STILL)
+        self.depths = np.where(apart, np.uint8(0), self._depths)
+        return np.where(apart, 0, self._residual)
 
 
 def _seen(shown: Shown, size: tuple[int, int], q: int) -> Seen:

@@ -50,10 +50,14 @@ class TextureView:
         (found,) = self._decoder(z=latent)
         return np.asarray(found, np.uint8)
 
-    def show(self, machine: Samples, residual: Floats) -> Samples:
-        """The texture view of a machine view (1, 3, H, W) with what its latent lacks; itself where that is nothing."""
+    def show(self, machine: Samples, residual: Floats, base: Floats | None = None) -> Samples:
+        """The texture view of a machine view (1, 3, H, W) with what its latent lacks; itself where that is nothing.
+
+        base: E of the machine view, where it is known.
+        """
         if not residual.any():
             return machine
-        base = self.latent(machine)
+        if base is None:
+            base = self.latent(machine)
         change = self.picture(base + residual).astype(np.int16) - self.picture(base)
         return np.clip(machine + change, 0, 255).astype(np.uint8)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import av
 
+from duoview.captions.told import read_mode
 from duoview.encoder import MACHINES, Encoder
 from duoview.errors import LimitError
 from duoview.inner.importance import Region
@@ -19,6 +20,7 @@ from duoview.neural_settings import NeuralSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
+from duoview.seed_search import MOST_SEEDS
 from duoview.texture import FRAMES, Depths, TextureSettings
 from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
 
@@ -74,6 +76,10 @@ class Encode(Stage):
         texture_roi: str = option("", help="regions where texture goes deeper, x:y:w:h:weight; several divided by |")
         texture_tile: int = option(DEFAULT_TILE_LOG2, min=LEAST_TILE_LOG2, max=MOST_TILE_LOG2,
                                    help="log2 of a texture tile's side, in 8 pixels")
+        caption: str = option("none", help="what human views are told: none; auto, what dv_detect in front of it "
+                              "found; or a text, such as 1 person left")
+        seeds: int = option(0, min=0, max=MOST_SEEDS, help="neural: seeds that are tried for the human view at key "
+                            "frames; the best one's number is sent")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -82,6 +88,9 @@ class Encode(Stage):
         self._inner_settings()  # what cannot be is told before the first frame
         self._neural_settings()
         self._texture_settings()
+        self._caption = read_mode(self.options.caption)
+        if self.options.seeds and self.machine != "neural":
+            raise LimitError(f"dv_encode: seeds={self.options.seeds} belongs to machine=neural, not {self.machine}")
         self.encoder: Encoder | None = None
 
     def configure(self, link: Link) -> Link:
@@ -102,6 +111,8 @@ class Encode(Stage):
                 inner=self._inner_settings(),
                 neural=self._neural_settings(),
                 texture=self._texture_settings(),
+                caption=self._caption,
+                seeds=options.seeds,
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
 

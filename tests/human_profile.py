@@ -1,0 +1,88 @@
+"""A profile with a small conditional denoiser of random weights, for tests: the bundled one, or one with texture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from duoview.captions.caption import CLASSES, COUNTS, MOTIONS, PLACES
+from duoview.export.graph import GraphBuilder, Value
+from duoview.generation import Generation
+from duoview.kernels import noise
+from duoview.profile import Profile
+
+LATENT, CAPTION, INNER = 48, 4, 12
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+class _Random:
+    """Normals that no version of numpy changes."""
+
+    def __init__(self) -> None:
+        self._stream = 50
+
+    def normals(self, *shape: int, scale: float = 1.0) -> Any:
+        self._stream += 1
+        found = noise.normals(9, stream=self._stream, offset=0, count=int(np.prod(shape)))
+        return (found * np.float32(scale)).reshape(shape)
+
+
+def denoiser(captions: bool) -> bytes:
+    """``denoiser``: sees all of its inputs, and 4 positions around each."""
+    g, random = GraphBuilder("denoiser"), _Random()
+    planes = [(g.input(name, FLOAT, [1, LATENT, "h", "w"]), LATENT) for name in ("state", "z_m", "known")]
+    planes.append((g.input("level", FLOAT, [1, 1, "h", "w"]), 1))
+    caption = g.input("caption", FLOAT, [1, CAPTION, "ch", "cw"]) if captions else None
+    numbers = [g.input(name, FLOAT, [1, 1]) for name in ("time", "span")]
+    gain, q, given = g.input("gain", FLOAT, [1]), g.input("q", INT64, [1]), g.input("given", FLOAT, [1, 3])
+    level = g.operator("Reshape", g.operator("Mul", g.operator("Cast", q, to=FLOAT), g.number(1 / 63)),
+                       g.constant(np.array([1, 1], np.int64)))
+    told = g.operator("Concat", *numbers, level, given, axis=1)
+    shift = g.operator("MatMul", told, g.constant(random.normals(6, INNER, scale=0.3)))
+    nothing = np.zeros(INNER, np.float32)
+    x = g.convolve(g.concat(*planes), random.normals(INNER, 3 * LATENT + 1, 1, 1, scale=0.1), nothing)
+    x = g.operator("Add", x, g.operator("Unsqueeze", shift, g.constant(np.array([2, 3], np.int64))))
+    if caption is not None:
+        said = g.convolve(caption, random.normals(INNER, CAPTION, 1, 1), nothing)
+        wide = g.operator("Resize", said, "", g.constant(np.array([1, 1, 4, 4], np.float32)), mode="nearest",
+                          coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        x = g.operator("Add", x, wide)
+    x = g.operator("Tanh", g.convolve(x, random.normals(INNER, 1, 9, 9, scale=0.2), nothing))
+    estimate = g.convolve(x, random.normals(LATENT, INNER, 1, 1, scale=0.5), np.zeros(LATENT, np.float32))
+    state = planes[0][0]
+    step = g.operator("Mul", g.operator("Sub", estimate, state), gain)
+    g.output(g.operator("Add", state, step), "next", FLOAT, [1, LATENT, "h", "w"])
+    return bytes(g.model().SerializeToString())
+
+
+def text_encoder() -> bytes:
+    """``caption``: the sum of a random vector for every word."""
+    g, random = GraphBuilder("caption"), _Random()
+    phrases = g.input("phrases", INT64, ["P", 4])
+    total: Value | None = None
+    for index, words in enumerate((CLASSES, COUNTS, PLACES, MOTIONS)):
+        column = g.operator("Gather", phrases, g.constant(np.array([index], np.int64)), axis=1)
+        flat = g.operator("Squeeze", column, g.constant(np.array([1], np.int64)))
+        vector = g.operator("Gather", g.constant(random.normals(len(words), CAPTION)), flat, axis=0)
+        total = vector if total is None else g.operator("Add", total, vector)
+    assert total is not None
+    g.output(total, "vectors", FLOAT, ["P", CAPTION])
+    return bytes(g.model().SerializeToString())
+
+
+def add_human(folder: Path, *, captions: bool = True, levels: tuple[float, ...] = (1.0,)) -> Profile:
+    """Put the denoiser into a profile's folder, in place of its own; levels: of the depths of its texture."""
+    manifest = json.loads((folder / "profile.json").read_text())
+    networks = {"denoiser": denoiser(captions)} | ({"caption": text_encoder()} if captions else {})
+    for name, data in networks.items():
+        (folder / f"{name}.onnx").write_bytes(data)
+        manifest["networks"][name] = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+    made = Generation((8, 8, 8), (1, 1, 1), CAPTION if captions else 0, levels, noise=0.5, steps=2)
+    manifest["human"] = made.as_dict()
+    (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Profile(folder)
