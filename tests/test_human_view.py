@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shutil
 from fractions import Fraction
@@ -19,6 +20,8 @@ from skimage import data
 from duoview import Decoder, Encoder, FrameOrigin, Profile
 from duoview.access_unit import Section, SectionType, parse, serialize
 from duoview.backends import CpuBackend, Network
+from duoview.backends.engine_shapes import input_shapes
+from duoview.backends.signature import Signature, TensorSpec
 from duoview.captions import Caption
 from duoview.errors import LimitError, ProfileError
 from duoview.generation import Generation, span_of
@@ -236,6 +239,49 @@ def test_a_stream_without_texture_refuses_its_start(profile: Profile) -> None:
 def test_values_out_of_range_are_refused(profile: Profile, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{list(options)[-1]}="):
         view(profile, **options)
+
+
+def changed(folder: Path, source: Profile, **entries: Any) -> Path:
+    """A copy of a profile with other entries in its manifest."""
+    shutil.copytree(source.folder, folder)
+    manifest = json.loads((folder / "profile.json").read_text()) | entries
+    (folder / "profile.json").write_text(json.dumps(manifest))
+    return folder
+
+
+TEXTS = {"control": "latent", "guidance": 1, "tokenizer": {"file": "tokenizer.json", "sha256": "0"}}
+
+
+def test_a_profile_reads_texts_or_captions_and_not_both(profile: Profile, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="'latent_diffusion' beside 'human' or network 'caption'"):
+        Profile(changed(tmp_path / "both", profile, latent_diffusion=TEXTS))
+
+
+def test_a_text_where_captions_are_read_is_refused(profile: Profile) -> None:
+    with pytest.raises(ProfileError, match=r"text='a dog': profile .* has no text encoder; expected no text, a caption "
+                                           "with start='slim'"):
+        decoder(profile, text="a dog")
+
+
+def test_a_caption_where_texts_are_read_is_refused(old: Profile, tmp_path: Path) -> None:
+    texts = Profile(changed(tmp_path / "texts", old, latent_diffusion=TEXTS))
+    with pytest.raises(ProfileError, match="start='slim': profile 's': its denoiser is that of a latent diffusion model "
+                                           "and knows start='guided' only; it takes a text in place of captions"):
+        decoder(texts, start="slim", caption=SAID)
+    with pytest.raises(ProfileError, match=r"tile=32: .* sees whole pictures; expected tile=0"):
+        decoder(texts, tile=32)
+
+
+def test_inputs_of_every_kind_of_denoiser_have_their_shapes() -> None:
+    rows, columns = 3, 4
+    whole, windows = (8 * rows, 8 * columns), Windows(8 * rows, 8 * columns, 32).side
+    for names, side in ((("state", "z_m"), whole), (("state", "z_m", "condition"), whole),
+                        (("state", "z_m", "known", "level", "caption"), windows)):
+        scales = {"condition": (8, 1), "caption": (1, 4)}
+        inputs = tuple(TensorSpec(name, (1, 3, None, None), "float32") for name in names)
+        found = input_shapes("denoiser", Signature(inputs, ()), rows, columns)
+        assert found == {name: (1, 3, *(one * scales.get(name, (1, 1))[0] // scales.get(name, (1, 1))[1]
+                                        for one in side)) for name in names}
 
 
 @pytest.mark.parametrize("options", [

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duoview import Encoder, LimitError
+from duoview.access_unit import SectionType, parse
+from duoview.captions import Caption
 from duoview.machine import MAX_Q
 from duoview.neural_settings import NeuralSettings
 from duoview.pipelines.command import main
@@ -83,3 +85,14 @@ def test_the_command_line_takes_a_rate_for_the_neural_codec(tmp_path: object) ->
         with av.open(path) as container:
             sizes.append(sum(packet.size for packet in container.demux(video=0)))
     assert sizes[1] > 2 * sizes[0]
+
+
+def test_captions_and_seeds_do_not_count(frames: list[av.VideoFrame]) -> None:
+    found = []
+    for options in ({}, {"caption": Caption.parse("2 person left moving right, 1 car centre still"), "seeds": 2}):
+        encoder = Encoder(160, 96, rate=25, gop=5, threads=1, neural=NeuralSettings("off", bit_rate=20_000),
+                          **options)  # type: ignore[arg-type]
+        units = [parse(bytes(packet)) for frame in frames[:20] for packet in encoder.encode(frame)]
+        found.append([(unit.payload(SectionType.QUALITY), unit.payload(SectionType.MACHINE)) for unit in units])
+        assert any(unit.payload(SectionType.SEED) for unit in units) == bool(options)
+    assert found[0] == found[1]
