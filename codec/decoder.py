@@ -309,7 +309,7 @@ class Decoder:
                 try:
                     self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
                 except BitstreamError as error:
-                    raise BitstreamError(f"gain map: {error.reason}", offset=end) from error
+                    raise BitstreamError(f"gain map: {error.message}", offset=end) from error
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 

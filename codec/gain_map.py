@@ -153,7 +153,8 @@ class Scaling:
 
     def values(self, values: NDArray[np.float32], means: NDArray[np.int16]) -> NDArray[np.float32]:
         """Scaled differences of values (C, H, W) from their means, in sixteenths."""
-        return (values - means.astype(np.float32) / 16) * self._gains
+        scaled: NDArray[np.float32] = (values - means.astype(np.float32) / np.float32(16)) * self._gains
+        return scaled
 
     def decoded(self, symbols: NDArray[np.int16], means: NDArray[np.int16]) -> NDArray[np.float32]:
         """Decoded values (C, H, W) in sixteenths: the mean, and the symbol's share of 4096, rounded to nearest."""

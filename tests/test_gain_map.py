@@ -205,6 +205,17 @@ def test_a_map_in_an_inner_stream_is_named_damage(frames: list[av.VideoFrame]) -
         Decoder(threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
 
 
+def test_a_map_that_is_cut_off_is_named_damage_and_concealed(frames: list[av.VideoFrame]) -> None:
+    unit = parse(bytes(encode(frames[:1], NeuralSettings("off", (LEFT,)))[0]))
+    sections = tuple(Section(s.type, s.sub_index, s.payload[:-1]) if s.type == SectionType.QUALITY else s
+                     for s in unit.sections)
+    broken = serialize(replace(unit, sections=sections))
+    with pytest.raises(BitstreamError, match="gain map: "):
+        Decoder(threads=1, strict=True).decode(broken)
+    lenient = Decoder(threads=1)
+    assert lenient.decode(broken) == [] and lenient.stats.last_damage.startswith("gain map: ")
+
+
 def test_the_saliency_network_makes_a_map(frames: list[av.VideoFrame]) -> None:
     assert Profile("s").has("saliency")
     assert len(quality_section(encode(frames[:1], NeuralSettings("off"))[0])) == 1

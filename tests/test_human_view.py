@@ -265,8 +265,8 @@ def test_a_text_where_captions_are_read_is_refused(profile: Profile) -> None:
 
 def test_a_caption_where_texts_are_read_is_refused(old: Profile, tmp_path: Path) -> None:
     texts = Profile(changed(tmp_path / "texts", old, latent_diffusion=TEXTS))
-    with pytest.raises(ProfileError, match="start='slim': profile 's': its denoiser is that of a latent diffusion model "
-                                           "and knows start='guided' only; it takes a text in place of captions"):
+    with pytest.raises(ProfileError, match="start='slim': profile 's': its denoiser is that of a latent diffusion "
+                                           "model and knows start='guided' only; it takes a text in place of captions"):
         decoder(texts, start="slim", caption=SAID)
     with pytest.raises(ProfileError, match=r"tile=32: .* sees whole pictures; expected tile=0"):
         decoder(texts, tile=32)
