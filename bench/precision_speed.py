@@ -40,11 +40,11 @@ class Settings:
     width: int = 640
     height: int = 360
     q: int = 24
-    frames: int = 25
-    rounds: int = 5
-    bits_frames: int = 25
+    frames: int = 10
+    rounds: int = 3
+    bits_frames: int = 12
     bits_side: int = 448
-    cold_starts: int = 5
+    cold_starts: int = 3
 
 
 @dataclass(frozen=True)
