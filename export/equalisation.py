@@ -168,7 +168,7 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
         return copy
     ranges = channel_ranges(copy, list(dict.fromkeys(tensors)), samples)
 
-    def change(name: str, factor: NDArray[np.floating[Any]]) -> None:
+    def change(name: str, factor: NDArray[Any]) -> None:
         constants[name].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constants[name]) * factor, name))
 
     for stream in through:
