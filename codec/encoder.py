@@ -205,19 +205,21 @@ class Encoder:
         if self._inner is not None:
             self._inner.drop()
         if self._inner_texture is not None:
-            self._inner_texture.forget()
+            self._inner_texture.keep()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
+        inner.check(times)  # before the frame's samples take the place of those of another at the same time
+        importance = self._guide.look(frame)
         if self._inner_texture is not None:
             weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
             self._inner_texture.see(self._reader.read(frame), times.seconds, weights)
         try:
             coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
-                                 importance=self._guide.look(frame))
+                                 importance=importance)
         except BaseException:
             if self._inner_texture is not None:
-                self._inner_texture.forget(times.seconds)
+                self._inner_texture.keep(inner.coming())
             raise
         self._count += 1
         return self._inner_units(coded)
@@ -237,6 +239,8 @@ class Encoder:
         except BaseException:
             assert self._inner is not None
             self._inner.drop()  # what is still to come may refer to what nobody received
+            if self._inner_texture is not None:
+                self._inner_texture.keep()
             raise
         return packets
 

@@ -117,6 +117,7 @@ def test_frames_and_rate_of_texture_are_options(folder: Path) -> None:
     (["encode", "-i", "a", "-texture_frames", "all", "b"], "-texture_frames: belongs to texture"),
     (["encode", "-i", "a", "-machine", "inner", "-texture", "2", "-texture_frames", "all", "b"],
      "belongs to the neural codec"),
+    (["encode", "-i", "a", "-machine", "copy", "-texture", "2", "b"], "-texture 2: -machine copy decodes no picture"),
     (["decode", "-i", "a", "-texture", "2", "b"], "-texture: belongs to the texture view"),
     (["decode", "-i", "a", "-view", "texture", "-restore", "on", "b"], "-restore: belongs to inner streams"),
     (["decode", "-i", "a", "-texture_fill", "sample", "b"], "-texture_fill: belongs to the texture view"),

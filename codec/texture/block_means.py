@@ -28,7 +28,8 @@ def block_means(frame: av.VideoFrame, coded: tuple[int, int], size: tuple[int, i
     Raises LimitError for what is not planar YUV or grey.
     """
     components = frame.format.components
-    if frame.format.is_rgb or frame.format.has_palette or len(frame.planes) not in (1, 3):
+    planar = len(components) == len(frame.planes) in (1, 3)  # packed samples are components of one plane
+    if frame.format.is_rgb or frame.format.has_palette or not planar or not 8 <= components[0].bits <= 16:
         raise LimitError(f"pixel format {frame.format.name}: texture needs pictures of planar YUV or grey")
     rows, columns = (padded(side) // SQUARE for side in reversed(size))
     parts = []
