@@ -68,6 +68,18 @@ def test_a_cut_decodes_as_less_texture_and_is_smaller(folder: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("name", ["nut", "ts"])
+def test_a_stream_of_reordered_pictures_is_cut_too(folder: Path, name: str) -> None:
+    assert run(folder, "encode", "-y", "-i", "in.mkv", "-machine", "inner", "-preset", "ultrafast", "-bf", "2", "-g",
+               "9", "-texture", "4", "-profile", "profile", "inner.nut") == 0
+    assert run(folder, "cut", "-y", "-texture", "1", "inner.nut", f"less.{name}") == 0
+    with duoview.open(str(folder / "inner.nut")) as container:
+        times = [packet.pts or 0 for packet in container.demux()]
+    assert times != sorted(times)
+    shown = decoded(folder, f"less.{name}", "texture")
+    assert np.array_equal(shown, decoded(folder, "inner.nut", "texture", "-texture", "1"))
+
+
 def test_options_may_stand_before_both_names(folder: Path) -> None:
     assert run(folder, "cut", "-y", "-texture", "1", "full.nut", "short.nut") == 0
     assert run(folder, "cut", "-y", "-texture", "1", "-i", "full.nut", "long.nut") == 0
