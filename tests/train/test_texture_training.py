@@ -223,6 +223,11 @@ def test_samples_are_made_once_for_the_weights_that_code_them(tmp_path: Path) ->
     for field in ("pictures", "z", "base", "decoded", "means", "inner", "q"):
         assert np.array_equal(getattr(made[0], field), getattr(again[0], field))
     assert isinstance(again[1], TextureSamples)
+    (path,) = tmp_path.glob("texture_samples_*.npz")
+    with np.load(path) as stored:
+        np.savez(path, **{name: stored[name] for name in stored.files if not name.endswith("base")})
+    with pytest.raises(ValueError, match="earlier version, without base"):
+        prepare(Profile("s"), material, tmp_path, count=3, size=64, held=2)
 
 
 def test_the_base_is_e_of_the_machine_view_of_either_codec() -> None:
