@@ -218,7 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=RESULTS / "texture_peers.json")
     options = parser.parse_args(arguments)
     profile = Profile(options.profile)
-    pictures = load(options.images, held=options.held, limit=options.limit)
+    # 4:2:0 needs even sides.
+    pictures = [Picture(one.name, np.ascontiguousarray(one.rgb[:one.rgb.shape[0] // 2 * 2, :one.rgb.shape[1] // 2 * 2]))
+                for one in load(options.images, held=options.held, limit=options.limit)]
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.texture), tuple(options.machine),
                         tuple(options.inner), options.threads)
     curves = sweep(profile, pictures, settings, PerceptualDistance(options.weights))

@@ -357,13 +357,13 @@ class Decoder:
             left, carried = self._player.begin(header, background)
             self._digest.update(carried)
             self._show_inner(left)
-            if self._inner_texture is not None:
-                self._inner_texture.expect(unit, self._player.group, times.seconds, self._q)
         elif background is not None:
             raise BitstreamError("background picture in an access unit without the key flag", offset=0)
         else:
             inner = read_packet(self._player.codec, payload)
         shown = self._player.feed(inner, times)
+        if unit.key and self._inner_texture is not None:
+            self._inner_texture.expect(unit, self._player.group, times.seconds, self._q)
         self._digest.update(inner)
         self._waiting = False
         self._show_inner(shown)

@@ -267,11 +267,13 @@ class Encoder:
         if self._inner is not None:
             self._inner.drop()
         if self._inner_texture is not None:
-            self._inner_texture.forget()
+            self._inner_texture.keep()
         self._waiting.clear()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
+        inner.check(times)  # before the frame's samples and caption take the place of those of another at the same time
+        importance = self._guide.look(frame)
         caption = self._captions.of(frame, float(times.seconds))
         if self._inner_texture is not None:
             weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
@@ -279,10 +281,10 @@ class Encoder:
         self._waiting[times.seconds] = caption
         try:
             coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
-                                 importance=self._guide.look(frame))
+                                 importance=importance)
         except BaseException:
             if self._inner_texture is not None:
-                self._inner_texture.forget(times.seconds)
+                self._inner_texture.keep(inner.coming())
             self._waiting.pop(times.seconds, None)
             raise
         self._count += 1
@@ -305,6 +307,8 @@ class Encoder:
             assert self._inner is not None
             self._inner.drop()  # what is still to come may refer to what nobody received
             self._waiting.clear()
+            if self._inner_texture is not None:
+                self._inner_texture.keep()
             raise
         return packets
 

@@ -77,6 +77,8 @@ def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
         np.savez(fresh, allow_pickle=False, scale=made.scale, price=made.price, rate=made.rate, **trees)
         fresh.replace(path)
     with np.load(path) as stored:
+        if "price" not in stored.files:
+            raise ValueError(f"{path}: palettes of an earlier version; train into an empty folder")
         return Palettes(stored["scale"], stored["price"],
                         tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 3)), stored["rate"])
 

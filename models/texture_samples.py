@@ -149,11 +149,17 @@ def identity(profile: Profile) -> str:
 
 def prepare(profile: Profile, material: Material, folder: Path, *, count: int, size: int, held: int, threads: int = 1
             ) -> tuple[TextureSamples, TextureSamples]:
-    """Samples to train on and to measure with; from the file in ``folder`` where there is one of these arguments."""
+    """Samples to train on and to measure with; from the file in ``folder`` where there is one of these arguments.
+
+    Raises ValueError where that file is of an earlier version.
+    """
     name = f"texture_samples_{identity(profile)}_{count}_{held}_{size}.npz"
     path = folder / name
     if path.is_file():
         with np.load(path) as stored:
+            lacking = [field for field in _FIELDS if f"train_{field}" not in stored.files]
+            if lacking:
+                raise ValueError(f"{path}: samples of an earlier version, without {', '.join(lacking)}; remove it")
             parts = [TextureSamples(*(stored[f"{part}_{field}"] for field in _FIELDS))
                      for part in ("train", "held")]
         return parts[0], parts[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,8 @@ TABLE = (
 
 #: What only human views read.
 _HINTS = frozenset((SectionType.CAPTION, SectionType.SEED))
+#: Units that are looked at behind one: no codec shows a picture later than 16 that come after it.
+_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,32 @@ def read_job(line: CommandLine) -> tuple[FileArguments, FileArguments, Depths]:
     return source, output, line.globals.get("texture", Depths(0))
 
 
+def in_decode_order(packets: Iterable[Any]) -> Iterator[Any]:
+    """Packets as they come, units (those without a stream) with a dts that rises and is never later than a pts.
+
+    NUT and Matroska keep no dts, and libavformat puts the pts there. A dts that is right stays as it is.
+    """
+    held: deque[Any] = deque()
+    last: int | None = None
+
+    def timed() -> Any:
+        nonlocal last
+        first = held.popleft()
+        if first.stream is None and first.pts is not None:
+            following = (one.pts for one in held if one.stream is None and one.pts is not None)
+            dts = min(first.pts if first.dts is None else first.dts, first.pts,
+                      *(pts - count for count, pts in enumerate(following, 1)))
+            last = first.dts = dts if last is None else min(max(dts, last + 1), first.pts)
+        return first
+
+    for packet in packets:
+        held.append(packet)
+        while sum(one.stream is None for one in held) > _AHEAD:
+            yield timed()
+    while held:
+        yield timed()
+
+
 def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console, *, bare: bool = False
         ) -> CutResult:
     """Cut a file; ``bare`` leaves nothing but the machine layer.
@@ -123,7 +152,7 @@ class _Cutting:
 
     def run(self, interrupt: Interrupt) -> None:
         """Cut to the end, or to an interrupt."""
-        for packet in self._packets():
+        for packet in in_decode_order(self._packets()):
             if interrupt.requested:
                 return
             if packet.stream is not None:

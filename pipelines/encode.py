@@ -257,6 +257,9 @@ def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:
             if value is not None:
                 raise UsageError(f"-{name}: belongs to texture; expected -texture 1 or more with it")
         return {}
+    if machine == "copy":
+        raise UsageError(f"-texture {depths}: -machine copy decodes no picture to code texture of; expected -machine "
+                         "neural or inner with it")
     if machine != "neural" and frames == "all":
         raise UsageError("-texture_frames all: belongs to the neural codec; expected -machine neural with it, or key")
     return {"texture": str(depths), "texture_b": rate or 0, "texture_frames": frames or "key",

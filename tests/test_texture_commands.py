@@ -68,6 +68,18 @@ def test_a_cut_decodes_as_less_texture_and_is_smaller(folder: Path) -> None:
     assert sizes == sorted(sizes, reverse=True)
 
 
+@pytest.mark.parametrize("name", ["nut", "ts"])
+def test_a_stream_of_reordered_pictures_is_cut_too(folder: Path, name: str) -> None:
+    assert run(folder, "encode", "-y", "-i", "in.mkv", "-machine", "inner", "-preset", "ultrafast", "-bf", "2", "-g",
+               "9", "-texture", "4", "-profile", "profile", "inner.nut") == 0
+    assert run(folder, "cut", "-y", "-texture", "1", "inner.nut", f"less.{name}") == 0
+    with duoview.open(str(folder / "inner.nut")) as container:
+        times = [packet.pts or 0 for packet in container.demux()]
+    assert times != sorted(times)
+    shown = decoded(folder, f"less.{name}", "texture")
+    assert np.array_equal(shown, decoded(folder, "inner.nut", "texture", "-texture", "1"))
+
+
 def test_options_may_stand_before_both_names(folder: Path) -> None:
     assert run(folder, "cut", "-y", "-texture", "1", "full.nut", "short.nut") == 0
     assert run(folder, "cut", "-y", "-texture", "1", "-i", "full.nut", "long.nut") == 0
@@ -117,6 +129,7 @@ def test_frames_and_rate_of_texture_are_options(folder: Path) -> None:
     (["encode", "-i", "a", "-texture_frames", "all", "b"], "-texture_frames: belongs to texture"),
     (["encode", "-i", "a", "-machine", "inner", "-texture", "2", "-texture_frames", "all", "b"],
      "belongs to the neural codec"),
+    (["encode", "-i", "a", "-machine", "copy", "-texture", "2", "b"], "-texture 2: -machine copy decodes no picture"),
     (["decode", "-i", "a", "-texture", "2", "b"], "-texture: belongs to the texture view"),
     (["decode", "-i", "a", "-view", "texture", "-restore", "on", "b"], "-restore: belongs to inner streams"),
     (["decode", "-i", "a", "-texture_fill", "sample", "b"], "-texture_fill: belongs to the texture view"),
@@ -152,7 +165,7 @@ def test_filters_code_and_show_texture(folder: Path) -> None:
     with av.open(str(folder / "in.mkv")) as source:
         shown = list(graph.process(source.decode(video=0)))
     assert len(shown) == 4
-    for wrong in ({"texture": "12"}, {"texture_b": 5}, {"texture": "2", "machine": "inner"}):
+    for wrong in ({"texture": "12"}, {"texture_b": 5}, {"texture": "2", "machine": "inner", "texture_frames": "all"}):
         with pytest.raises((duoview.LimitError, OptionError)):
             Encode(**wrong)
     with pytest.raises((duoview.LimitError, OptionError)):

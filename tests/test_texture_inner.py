@@ -19,6 +19,8 @@ from skimage import data
 
 from duoview import BitstreamError, Decoder, Depths, Encoder, InnerSettings, LimitError, Profile, TextureSettings
 from duoview.access_unit import AccessUnit, SectionType, parse, parse_header, serialize
+from duoview.inner.payload import KeyHeader, write_key
+from duoview.inner.settings import InnerCodec
 from duoview.picture import padded
 from duoview.sequence import MachineCodec
 from duoview.texture.block_means import MEANS, block_means
@@ -186,6 +188,65 @@ def test_a_lost_key_unit_leaves_its_group_without_texture_and_the_next_one_whole
     assert np.array_equal(frames[-COUNT].to_ndarray(format="rgb24"), view(profile, packets)[0])
 
 
+def test_a_frame_that_is_refused_takes_no_other_ones_place(profile: Profile, packets: list[av.Packet]) -> None:
+    settings = InnerSettings(codec="hevc", simplify="off", threads=1)
+    encoder = Encoder(WIDTH, HEIGHT, rate=25, q=20, gop=GOP, profile=profile, threads=1, machine="inner",
+                      inner=settings, texture=TEXTURE)
+    found = []
+    for number in range(COUNT):
+        frame = av.VideoFrame.from_ndarray(source(number), format="rgb24")
+        frame.pts, frame.time_base = 100 * number, Fraction(1, 2500)
+        found += encoder.encode(frame)
+        again = av.VideoFrame(WIDTH, HEIGHT, "rgb24")
+        again.pts, again.time_base = frame.pts, frame.time_base
+        with pytest.raises(LimitError, match="ascending time"):
+            encoder.encode(again)
+    found += encoder.encode(None)
+    assert [bytes(one) for one in found] == [bytes(one) for one in packets]
+
+
+def with_inner(unit: AccessUnit, payload: bytes) -> bytes:
+    """A unit with another inner section, and no background."""
+    return serialize(dataclasses.replace(unit, sections=tuple(
+        dataclasses.replace(section, payload=payload) if section.type == SectionType.INNER else section
+        for section in unit.sections if section.type != SectionType.BACKGROUND)))
+
+
+def test_a_picture_without_block_means_is_shown_without_texture(profile: Profile, packets: list[av.Packet]) -> None:
+    coder = av.CodecContext.create("libx264rgb", "w")
+    assert isinstance(coder, av.VideoCodecContext)
+    coder.width, coder.height, coder.pix_fmt, coder.time_base = WIDTH, HEIGHT, "rgb24", Fraction(1, 25)
+    coder.options = {"preset": "ultrafast", "tune": "zerolatency"}
+    frame = av.VideoFrame.from_ndarray(source(0), format="rgb24")
+    data_ = b"".join(bytes(one) for one in [*coder.encode(frame), *coder.encode(None)])
+    unit = with_inner(parse(bytes(packets[0])), write_key(KeyHeader(InnerCodec.H264, WIDTH, HEIGHT), data_, WIDTH,
+                                                          HEIGHT))
+    shown = {}
+    for name in ("machine", "texture"):
+        decoder = Decoder(profile=profile, threads=1, view=name)
+        (one,) = [*decoder.decode(unit), *decoder.decode(None)]
+        shown[name] = one.to_ndarray(format="rgb24")
+    assert np.array_equal(shown["machine"], shown["texture"])
+    assert decoder.stats.texture_refused == 1 and "gbrp" in decoder.stats.last_texture_fault
+
+
+def test_key_units_that_make_no_picture_are_not_kept(profile: Profile, packets: list[av.Packet]) -> None:
+    payload = write_key(KeyHeader(InnerCodec.H264, WIDTH, HEIGHT), b"\0\0\0\1\x65" + b"\x77" * 40, WIDTH, HEIGHT)
+    unit = with_inner(parse(bytes(packets[0])), payload)
+    decoder = Decoder(profile=profile, threads=1, view="texture")
+    for _ in range(5):
+        decoder.decode(unit)
+    assert decoder.stats.damaged == 5
+    coming = decoder._inner_texture
+    assert coming is not None and not coming._coming
+    # Nor for ever where the standard decoder complains of nothing.
+    for group in range(100):
+        coming.expect(parse(bytes(packets[0])), group, None, 20)
+    assert len(coming._coming) < 40
+    kept = next(iter(coming._coming.values()))[0]
+    assert kept.payload(SectionType.INNER) is None and texture_sections(kept)
+
+
 def test_a_bit_rate_cuts_the_texture_of_key_units(profile: Profile, packets: list[av.Packet]) -> None:
     less = encode(profile, TextureSettings(Depths(DEPTH), tile_log2=3, bit_rate=8000))
     assert 0 < sum(texture_sections(parse(bytes(one))) for one in less) < sum(
@@ -250,6 +311,7 @@ def test_deep_samples_count_by_their_highest_bits_and_grey_has_no_chroma() -> No
     assert np.array_equal(block_means(av.VideoFrame.from_ndarray(deep, format="gray10le"), (64, 64), (64, 64)), found)
 
 
-def test_pictures_in_rgb_have_no_block_means() -> None:
-    with pytest.raises(LimitError, match="rgb24"):
-        block_means(av.VideoFrame(64, 64, "rgb24"), (64, 64), (64, 64))
+@pytest.mark.parametrize("name", ["rgb24", "yuyv422", "ya8", "monow", "grayf32le", "nv12"])
+def test_pictures_that_are_not_planar_yuv_or_grey_have_no_block_means(name: str) -> None:
+    with pytest.raises(LimitError, match=name):
+        block_means(av.VideoFrame(64, 64, name), (64, 64), (64, 64))

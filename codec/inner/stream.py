@@ -110,15 +110,26 @@ class InnerStream:
         #: What a run that failed gave in the end; it comes with the next frame.
         self._rescued: list[CodedFrame] = []
 
+    def check(self, times: FrameTimes) -> None:
+        """Raise LimitError for a frame that is not later than the one before."""
+        if self._last is not None and times.seconds <= self._last:
+            raise LimitError(f"pts {times.pts} ({float(times.seconds):.6f} s) follows {float(self._last):.6f} s: "
+                             "frames must come in ascending time")
+
+    def coming(self) -> set[Fraction]:
+        """Times of the frames whose packets may still come."""
+        found = {one.times.seconds for one in self._rescued}
+        if self._encoder is not None:
+            found |= {times.seconds for times in self._times.values()}
+        return found
+
     def encode(self, frame: av.VideoFrame, sequence: SequenceHeader, times: FrameTimes, *, q: int,
                key: bool, importance: Map | None = None) -> list[CodedFrame]:
         """Encode a frame; what earlier frames still had to come is in front of it where a new run starts.
 
         LimitError when the frame is not later than the one before. The frame is not altered.
         """
-        if self._last is not None and times.seconds <= self._last:
-            raise LimitError(f"pts {times.pts} ({float(times.seconds):.6f} s) follows {float(self._last):.6f} s: "
-                             "frames must come in ascending time")
+        self.check(times)
         colour = coded_colour(frame)
         if self._encoder is None or sequence != self._sequence or q != self.settings.q or (
                 colour != self._encoder.colour):

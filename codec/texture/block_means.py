@@ -28,7 +28,8 @@ def block_means(frame: av.VideoFrame, coded: tuple[int, int], size: tuple[int, i
     Raises LimitError for what is not planar YUV or grey.
     """
     components = frame.format.components
-    if frame.format.is_rgb or frame.format.has_palette or len(frame.planes) not in (1, 3):
+    planar = len(components) == len(frame.planes) in (1, 3)  # packed samples are components of one plane
+    if frame.format.is_rgb or frame.format.has_palette or not planar or not 8 <= components[0].bits <= 16:
         raise LimitError(f"pixel format {frame.format.name}: texture needs pictures of planar YUV or grey")
     rows, columns = (padded(side) // SQUARE for side in reversed(size))
     parts = []
@@ -37,9 +38,7 @@ def block_means(frame: av.VideoFrame, coded: tuple[int, int], size: tuple[int, i
             parts.append(np.zeros(((SQUARE // block) ** 2, rows, columns), np.int64))
             continue
         plane, bits = frame.planes[number], components[number].bits
-        samples = plane_rows(plane).astype(np.int64)
-        if bits > 8:
-            samples = plane_rows(plane).view("<u2").astype(np.int64) >> (bits - 8)
+        samples = plane_rows(plane).view("<u2") >> (bits - 8) if bits > 8 else plane_rows(plane)
         # Of a chroma sample that is only in part within the coded size, all counts.
         height, width = (-(-side * whole // full) for side, whole, full in (
             (coded[1], plane.height, frame.height), (coded[0], plane.width, frame.width)))
@@ -54,7 +53,7 @@ def block_means(frame: av.VideoFrame, coded: tuple[int, int], size: tuple[int, i
     return np.concatenate(parts)[None].astype(np.float32)
 
 
-def _boxes(samples: NDArray[np.int64], length: int, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _boxes(samples: NDArray[np.integer], length: int, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Sums of the rows (n, m) that each block of ``block`` of ``length`` pixels covers, (blocks, m), and their number.
 
     Block i covers the rows from i block n / length on to that of the next one, rounded down, one at least.
@@ -63,5 +62,5 @@ def _boxes(samples: NDArray[np.int64], length: int, block: int) -> tuple[NDArray
     starts = np.arange(0, length, block)
     first = starts * count // length
     last = np.maximum(np.minimum(starts + block, length) * count // length, first + 1)
-    total = np.concatenate([np.zeros((1, samples.shape[1]), np.int64), samples.cumsum(0)])
+    total = np.concatenate([np.zeros((1, samples.shape[1]), np.int64), samples.cumsum(0, np.int64)])
     return total[last] - total[first], last - first

@@ -6,12 +6,14 @@ will. Until the next key unit, texture shows wherever a picture is as the key un
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview.access_unit import AccessUnit, Section
+from duoview.access_unit import AccessUnit, Section, SectionType
 from duoview.errors import LimitError
 from duoview.inner.key_pictures import KeyPictures
 from duoview.inner.player import Shown
@@ -26,6 +28,9 @@ from duoview.texture.view import Floats, Samples, Seen, TextureView
 Depth = NDArray[np.uint8]
 #: A place is as it was in the key unit's picture if no block mean in it is another by more than so many levels.
 STILL = 6
+_TYPES = (SectionType.DEPTH_MAP, SectionType.PALETTE, SectionType.TEXTURE)
+#: Key units of which no picture came are forgotten beyond so many: no standard codec shows one later than 16 others.
+_MOST_COMING = 32
 
 
 class InnerTextureEncoder:
@@ -47,12 +52,10 @@ class InnerTextureEncoder:
         """Take a frame (1, 3, H, W) that is about to be encoded, by its time. weights: see ``TextureEncoder``."""
         self._waiting[seconds] = picture, weights
 
-    def forget(self, seconds: Fraction | None = None) -> None:
-        """A frame, or all, of which no packet will come."""
-        if seconds is None:
-            self._waiting.clear()
-        else:
-            self._waiting.pop(seconds, None)
+    def keep(self, coming: Iterable[Fraction] = ()) -> None:
+        """After a failure: forget all frames but those, by their times, whose packets still come."""
+        kept = set(coming)
+        self._waiting = {seconds: waiting for seconds, waiting in self._waiting.items() if seconds in kept}
 
     def sections(self, one: CodedFrame) -> list[Section]:
         """Of the next packet, in decode order."""
@@ -88,13 +91,24 @@ class InnerTextureDecoder:
         self._group = self._means = self._residual = self._depths = self.depths = None
 
     def expect(self, unit: AccessUnit, group: int, seconds: Fraction | None, q: int) -> None:
-        """A key unit was fed; its picture is the first of its group."""
-        self._coming[group] = (unit, seconds, q)
+        """A key unit was fed; its picture is the first of its group. Of the unit, no more than texture is kept."""
+        kept = tuple(section for section in unit.sections if section.type in _TYPES)
+        self._coming[group] = (dataclasses.replace(unit, sections=kept), seconds, q)
+        while len(self._coming) > _MOST_COMING:
+            del self._coming[next(iter(self._coming))]
 
     def residual(self, shown: Shown, size: tuple[int, int]) -> Floats | None:
         """What the base of the next decoded picture lacks, None where nothing is known. Faults are the decoder's."""
-        assert shown.frame is not None
         self._texture.faults = []
+        try:
+            return self._residual_of(shown, size)
+        except LimitError as error:  # a picture of which there are no block means: no reason to do without it
+            self._group = None
+            self._texture.faults.append(str(error))
+            return None
+
+    def _residual_of(self, shown: Shown, size: tuple[int, int]) -> Floats | None:
+        assert shown.frame is not None
         group = shown.times.group
         for number in [number for number in self._coming if number <= group]:
             unit, seconds, q = self._coming.pop(number)
