@@ -182,6 +182,10 @@ def _write_network(key: str, model: onnx.ModelProto, folder: Path, largest: int)
     if apart:
         onnx.save_model(model, str(path), save_as_external_data=True, all_tensors_to_one_file=True,
                         location=weights.name)
+        # Caches know networks by the hash of this file: models of other weights must not have the same.
+        plain = onnx.load(str(path), load_external_data=False)
+        helper.set_model_props(plain, {"weights_sha256": _digest(weights)})
+        path.write_bytes(plain.SerializeToString())
     else:
         path.write_bytes(model.SerializeToString())
     entry: dict[str, Any] = {"file": path.name, "sha256": _digest(path)}

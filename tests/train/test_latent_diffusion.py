@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx
 import pytest
 import torch
 from skimage import data
@@ -296,6 +297,21 @@ def test_weights_too_large_for_one_file_stand_beside_it_and_are_checked(profile:
     weights.unlink()
     with pytest.raises(ProfileError, match=r"cannot read .*denoiser\.weights"):
         Profile(copied).verify()
+
+
+def test_networks_of_other_weights_in_a_file_of_their_own_have_another_hash(tmp_path: Path) -> None:
+    """Engines in the cache are found by the hash of the ONNX file alone."""
+    entries, (x,) = [], [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2000])]
+    for value in (1, 2):
+        weights = onnx.numpy_helper.from_array(np.full(2000, value, np.float32), "w")
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [
+            onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2000])], [weights])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+        entries.append(exporting._write_network("denoiser", model, tmp_path, 100))
+        (found,) = CpuBackend(1).load(tmp_path / "denoiser.onnx")(x=np.zeros(2000, np.float32))
+        assert (found == value).all()
+    assert entries[0]["sha256"] != entries[1]["sha256"]
+    assert entries[0]["weights"]["sha256"] != entries[1]["weights"]["sha256"]
 
 
 def test_a_stream_has_a_human_view_of_the_model_that_text_and_seed_decide(profile: Path) -> None:
