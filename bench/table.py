@@ -115,13 +115,13 @@ def views(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
         seen = f"{objects['kept']} of {objects['source']}, {objects['invented']} invented" if objects else "no detector"
         rows.append([f"`{one['view']}`", f"{one['bytes_per_frame']:.0f}", f"{one['psnr']:.2f}",
                      f"{one['low_frequency_psnr']:.2f}", f"{kid['value']:.3f}{against}",
-                     f"{one['perceptual']:.2f} (x{one['perceptual_share']:.2f})",
-                     f"{one['structure']:.3f} (x{one['structure_share']:.2f})", f"x{one['flicker_share']:.2f}", seen,
+                     f"{one['perceptual']:.2f} ({_times(one['perceptual_share'])})",
+                     f"{one['structure']:.3f} ({_times(one['structure_share'])})", _times(one["flicker_share"]), seen,
                      f"{1000 * one['seconds']:.1f}"])
         if one["view"] == "human:start=guided:steps=4" and share is not None:
             lines.append(Row("Human view `guided`, 4 steps, zero bits: KID and perceptual distance as shares of the "
                              "machine view's", TARGETS["views"],
-                             f"KID x{share['value']:.2f}, perceptual x{one['perceptual_share']:.2f}"))
+                             f"KID x{share['value']:.2f}, perceptual {_times(one['perceptual_share'])}"))
     header = ["view", "bytes a frame", "PSNR, dB", "low frequencies, dB", "KID (of the machine view's, 95 %)",
               "perceptual", "structure", "flicker of the source's", "objects kept", "CPU ms a frame"]
     text = [f"{len(settings['clips'])} clips ({', '.join(settings['clips'])}), {settings['frames']} frames of each, "
@@ -217,6 +217,10 @@ def accuracy(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
                 f"{mean['percent']:+.1f} % ({mean['count']} of {mean['of']} comparable)"))
     return ["BD-rate over AP75, the agreement with what a detector finds in the source; bytes of whole NUT files. "
             "Negative: fewer bytes.", "", *grid(["clip", "codec", "against", *judges], rows)], shown
+
+
+def _times(share: float | None) -> str:
+    return "no share" if share is None else f"x{share:.2f}"
 
 
 def _coder(name: str) -> str:

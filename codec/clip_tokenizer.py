@@ -81,7 +81,12 @@ class ClipTokenizer:
 
 
 def words(text: str) -> Iterator[str]:
-    """The pieces that are encoded apart: letters in a row, single digits, other signs in a row, short endings."""
+    """The pieces that are encoded apart: letters in a row, single digits, other signs in a row, short endings.
+
+    Raises ProfileError for a text that is none in Unicode, as of a command line in another encoding.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ProfileError(f"text={text!r}: not Unicode; expected a text in the terminal's encoding")
     text = " ".join(unicodedata.normalize("NFC", text).lower().split())
     at = 0
     while at < len(text):

@@ -123,6 +123,8 @@ class Profile:
             if "latent_diffusion" in self.manifest:
                 entry = self.manifest["latent_diffusion"]
                 self.latent_diffusion = LatentDiffusionEntry(str(entry["control"]), float(entry["guidance"]))
+                if self.latent_diffusion.control not in ("picture", "latent"):
+                    raise ValueError(f"latent_diffusion: control {entry['control']!r}, expected picture or latent")
                 self._files["tokenizer"] = (str(entry["tokenizer"]["file"]), str(entry["tokenizer"]["sha256"]))
             self._digests: dict[str, dict[str, str]] = {
                 network: {case.name: str(self.manifest["golden"][network][case.name]) for case in GOLDEN_CASES}
@@ -236,6 +238,8 @@ class Profile:
         backend = backend or CpuBackend()
         for network in (*NETWORKS, *filter(self.has, OPTIONAL)):
             self.path(network)
+        if self.latent_diffusion is not None:
+            self.path("tokenizer")
         exact: tuple[str, ...] = EXACT
         if self.has_texture:
             self.texture()

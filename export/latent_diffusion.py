@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -94,13 +95,25 @@ def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = 
     But the text encoder of captions, which goes: such a model reads texts.
 
     largest: bytes of a network above which its weights stand in a file of their own. Returns the profile's new sha256.
-    Raises ProfileError when there is no profile, one of other latents, or the model does not fit (`load`).
+    Raises ProfileError when there is no profile, one of other latents or at another precision, or the model does not
+    fit (`load`), ValueError for a guidance below 1. The profile is as it was then.
     """
+    if not (math.isfinite(guidance) and guidance >= 1):
+        raise ValueError(f"guidance={guidance}: expected 1 or more")
+    if not (profile / "profile.json").is_file():
+        raise ProfileError(f"{profile}: no folder with a profile.json; expected that of a profile that may be changed")
     manifest = Profile(profile).manifest
+    if "base" in manifest:
+        raise ProfileError(f"{profile}: is at another precision; expected a profile that is its own base")
     model = load(folder)
     if manifest["sizes"]["latent"] != model.latent:
         raise ProfileError(f"{profile}: a machine codec of {manifest['sizes']['latent']} latent channels; the model in "
                            f"{folder.folder} has {model.latent}: expected one that was trained on its latents")
+    content = tokenizer_tables(folder, model.tokens)
+    known, largest_number = int(model.text_encoder.config.vocab_size), max(content["vocabulary"].values())
+    if largest_number >= known:
+        raise ProfileError(f"{folder.part('tokenizer')}: numbers up to {largest_number}; the text encoder knows those "
+                           f"below {known}")
     with torch.no_grad():
         made = graphs(model, guidance)
     manifest.pop("human", None)
@@ -108,7 +121,7 @@ def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = 
         (profile / "caption.onnx").unlink()
     for name, network in made.items():
         manifest["networks"][name] = _write_network(name, network, profile, largest)
-    tables = json.dumps(tokenizer_tables(folder, model.tokens), ensure_ascii=False).encode()
+    tables = json.dumps(content, ensure_ascii=False).encode()
     (profile / "tokenizer.json").write_bytes(tables)
     manifest["latent_diffusion"] = {
         "control": model.control, "guidance": guidance,
@@ -174,6 +187,10 @@ def _write_network(key: str, model: onnx.ModelProto, folder: Path, largest: int)
     if apart:
         onnx.save_model(model, str(path), save_as_external_data=True, all_tensors_to_one_file=True,
                         location=weights.name)
+        # Caches know networks by the hash of this file: models of other weights must not have the same.
+        plain = onnx.load(str(path), load_external_data=False)
+        helper.set_model_props(plain, {"weights_sha256": _digest(weights)})
+        path.write_bytes(plain.SerializeToString())
     else:
         path.write_bytes(model.SerializeToString())
     entry: dict[str, Any] = {"file": path.name, "sha256": _digest(path)}
@@ -207,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         print(put(Folder(options.model, options.controlnet), options.profile, guidance=options.guidance))
-    except Error as error:
+    except (Error, OSError, ValueError) as error:
         print(f"duoview.export.latent_diffusion: {error}", file=sys.stderr)
         return 1
     return 0

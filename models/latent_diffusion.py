@@ -79,14 +79,7 @@ class Folder:
 
     def configuration(self, name: str) -> dict[str, Any]:
         """A part's configuration. Raises ProfileError for a file that is not JSON."""
-        path = self.part(name) / PARTS[name][0]
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ProfileError(f"{path}: not JSON ({error})") from None
-        if not isinstance(content, dict):
-            raise ProfileError(f"{path}: {type(content).__name__}, expected an object")
-        return content
+        return _json_object(self.part(name) / PARTS[name][0])
 
 
 @dataclass(frozen=True)
@@ -157,12 +150,18 @@ def load(folder: Folder) -> LatentDiffusion:
     for name, class_ in (("vae", AutoencoderKL), ("unet", UNet2DConditionModel), ("controlnet", ControlNetModel),
                          ("text_encoder", CLIPTextModel)):
         try:
-            given: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+            given: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
             if name != "text_encoder":
                 given["low_cpu_mem_usage"] = False  # the other way needs accelerate
-            parts[name] = class_.from_pretrained(str(folder.part(name)), **given).float().eval()
+            part, told = class_.from_pretrained(str(folder.part(name)), **given)
         except (OSError, ValueError, RuntimeError) as error:
             raise ProfileError(f"{folder.part(name)}: cannot be read as a {class_.__name__} ({error})") from error
+        # Both libraries draw what a file lacks at random, and go on. More than is asked for does no harm.
+        lacking = sorted(str(one) for what in ("missing_keys", "mismatched_keys") for one in told[what])
+        if lacking:
+            raise ProfileError(f"{folder.part(name)}: its weights lack {lacking[0]} of a {class_.__name__} of its "
+                               f"configuration ({len(lacking)} in all); expected all of them")
+        parts[name] = part.float().eval()
     vae, unet, controlnet, text = (parts[name] for name in ("vae", "unet", "controlnet", "text_encoder"))
     shrinking = 2 ** (len(vae.config.block_out_channels) - 1)
     width = unet.config.cross_attention_dim
@@ -295,7 +294,10 @@ def tokenizer_tables(folder: Folder, tokens: int) -> dict[str, Any]:
     """What `duoview.clip_tokenizer.ClipTokenizer` reads, from a folder's tokenizer. Raises ProfileError."""
     place = folder.part("tokenizer")
     vocabulary: dict[str, int] = folder.configuration("tokenizer")
-    lines = (place / MERGES).read_text(encoding="utf-8").splitlines()
+    try:
+        lines = (place / MERGES).read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise ProfileError(f"{place / MERGES}: not a text in UTF-8 ({error})") from None
     merges = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
     odd = next((pair for pair in merges if len(pair) != 2), None)
     if odd is not None:
@@ -303,17 +305,27 @@ def tokenizer_tables(folder: Folder, tokens: int) -> dict[str, Any]:
     special: dict[str, str] = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if (place / name).is_file():
-            content = json.loads((place / name).read_text(encoding="utf-8"))
+            content = _json_object(place / name)
             for key in ("bos_token", "eos_token", "pad_token"):
                 value = content.get(key)
                 if value is not None:
-                    special[key] = value["content"] if isinstance(value, dict) else str(value)
+                    special[key] = str(value.get("content")) if isinstance(value, dict) else str(value)
     special.setdefault("pad_token", special["eos_token"])
     for key, token in special.items():
         if token not in vocabulary:
             raise ProfileError(f"{place / 'vocab.json'}: lacks {token!r}, the {key}")
     return {"vocabulary": vocabulary, "merges": merges, "length": tokens, "start": vocabulary[special["bos_token"]],
             "end": vocabulary[special["eos_token"]], "padding": vocabulary[special["pad_token"]]}
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProfileError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ProfileError(f"{path}: {type(content).__name__}, expected an object")
+    return content
 
 
 def time_of(ratio: float) -> float:

@@ -422,8 +422,10 @@ class _Decoding:
         decoder = self.stage.decoder
         if not self.kept and decoder is not None and decoder.sequence is not None:
             self.output.describe(decoder.sequence.colour, decoder.sequence.sample_aspect_ratio)
-        self.provenance.note(frame.opaque)
+        origin, before = frame.opaque, self.output.written
         size = self.output.write(frame)
+        if self.output.written > before:  # frames that do not come after the last one are left out
+            self.provenance.note(origin)
         self.kept += 1
         at = item_time(frame)
         length = frame.duration * Fraction(frame.time_base) if frame.duration and frame.time_base else Fraction(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,19 @@ from .errors import media_error
 class Segment:
     """Frames in a row of one provenance; None where nothing of them was generated.
 
-    shares: of detail that was generated, frame by frame where it is known. looked, differed, replaced: frames that
-    dv_guard looked at, in which it found a difference, and for which it gave the machine view.
+    known, share, least, greatest: of the frames whose share of generated detail is known, how many, the sum of their
+    shares, and the range: a live output runs for months, so that no list of them is kept. looked, differed, replaced:
+    frames that dv_guard looked at, in which it found a difference, and for which it gave the machine view.
     """
 
     first: int
     provenance: Provenance | None
     frames: int = 0
     concealed: int = 0
-    shares: list[float] = field(default_factory=list)
+    known: int = 0
+    share: float = 0.0
+    least: float = 1.0
+    greatest: float = 0.0
     looked: int = 0
     differed: int = 0
     replaced: int = 0
@@ -45,7 +49,10 @@ class Segment:
         self.frames += 1
         self.concealed += origin.concealed
         if origin.generated_share is not None:
-            self.shares.append(origin.generated_share)
+            self.known += 1
+            self.share += origin.generated_share
+            self.least = min(self.least, origin.generated_share)
+            self.greatest = max(self.greatest, origin.generated_share)
         verdict = origin.verdict if isinstance(origin, FrameFindings) else None
         if verdict is not None:
             kinds = [one.kind.value for one in verdict.differences]
@@ -60,9 +67,9 @@ class Segment:
         found: dict[str, Any] = {
             "first_frame": self.first, "frames": self.frames, "concealed": self.concealed,
             "provenance": self.provenance.as_dict() if self.provenance is not None else {}}
-        if self.shares:
-            found["generated_share"] = {"mean": round(sum(self.shares) / len(self.shares), 4),
-                                        "least": min(self.shares), "greatest": max(self.shares)}
+        if self.known:
+            found["generated_share"] = {"mean": round(self.share / self.known, 4), "least": self.least,
+                                        "greatest": self.greatest}
         if self.looked:
             found["guard"] = {"frames": self.looked, "differing": self.differed, "replaced": self.replaced,
                               "lost": self.lost, "invented": self.invented}

@@ -202,6 +202,9 @@ def test_cars_trucks_and_buses_are_alike_unless_it_is_told(model: str) -> None:
     assert Guard(model, alike="car+van|dog+cat").tolerance.alike == (("car", "van"), ("dog", "cat"))
     with pytest.raises(OptionError, match=r"alike='car\|dog\+cat': 'car': expected two names or more"):
         Guard(model, alike="car|dog+cat")
+    for twice in ("car+van|van+truck", "van+van"):  # of the first, the last would undo the one before
+        with pytest.raises(OptionError, match="'van': expected every name once"):
+            Guard(model, alike=twice)
 
 
 def test_what_cannot_be_is_told_with_what_would_be_right(model: str) -> None:

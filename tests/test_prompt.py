@@ -68,6 +68,12 @@ def test_letters_beyond_ascii_are_their_bytes_and_what_is_too_long_is_cut(tmp_pa
     assert tokenizer(long).shape == (1, 8) and tokenizer(long)[0, -1] == tables["end"] and tokenizer.count(long) == 20
 
 
+def test_a_text_that_is_none_is_refused(tmp_path: Path, tables: dict[str, Any]) -> None:
+    """As Python gives arguments of a command line that are not in its encoding."""
+    with pytest.raises(ProfileError, match=r"text='a \\udcff': not Unicode"):
+        ClipTokenizer(written(tmp_path, tables)).count(b"a \xff".decode("utf-8", "surrogateescape"))
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"vocabulary": {"a": 0}}, "its vocabulary lacks 'Ā'"), ({"merges": None}, "not the tables of a tokenizer"),
     ({"length": 1}, "length 1")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -76,6 +77,32 @@ def test_a_pipe_has_no_place_beside_it_and_a_missing_folder_is_named(tmp_path: P
     assert not log.write("-") and not log.write("pipe:1")
     with pytest.raises(MediaError, match="cannot write the provenance"):
         log.write(str(tmp_path / "missing" / "out.mp4"))
+
+
+def test_a_log_of_a_long_recording_takes_no_memory_for_every_frame() -> None:
+    log = ProvenanceLog()
+    tracemalloc.start()
+    for number in range(20_000):
+        log.note(FrameOrigin(False, MADE, number / 20_000))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    (segment,) = log.segments
+    assert segment.as_dict()["generated_share"] == {"mean": 0.5, "least": 0, "greatest": 0.99995}
+    assert held < 50_000
+
+
+def test_a_frame_that_is_not_written_is_not_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "out.mkv"
+    output = EncodedFile(OutputSettings(str(path)), Console(16))
+    for pts, origin in ((0, MADE), (0, OTHER), (1, MADE)):
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        frame.pts, frame.time_base, frame.opaque = pts, Fraction(1, 10), FrameOrigin(False, origin)
+        output.write(frame, link_of(frame))
+    output.close()
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 2
+    content = written(Path(f"{path}.json"))
+    assert content["frames"] == 2 and [segment["frames"] for segment in content["segments"]] == [2]
 
 
 @pytest.mark.parametrize("origin", [FrameOrigin(False, MADE, 0.5), FrameOrigin(False)])

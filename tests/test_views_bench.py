@@ -187,6 +187,24 @@ def test_the_command_writes_every_view_and_coder_of_every_clip(tmp_path: Path, w
     assert report["settings"]["clips"] == ["one@10", "two@10"] and report["machine"]["commit"]
 
 
+def judged(psnr: float, flicker_of_source: float) -> Any:
+    rows = tuple(measuring.Row("clip@25", name, 100, 24, psnr, 40, 2, 0.2, 1, flicker_of_source, None, 0.1)
+                 for name in ("machine", "human"))
+    source, machine, human = RANDOM.normal(0, 1, (3, 8, 4))
+    return measuring.Judged(rows, source, {"machine": machine, "human": human}, np.arange(8))
+
+
+def test_two_clips_of_one_name_both_count() -> None:
+    machine, human = command.summarise([judged(20, 0.5), judged(40, 0.25)], repeats=5)
+    assert (machine.psnr, human.psnr, human.flicker_share) == (30, 30, 3)
+
+
+def test_a_still_source_has_no_flicker_that_shares_are_of() -> None:
+    assert command.summarise([judged(20, 0.0), judged(40, 0.25)], repeats=5)[0].flicker_share == 4
+    (still, _) = command.summarise([judged(20, 0.0)], repeats=5)
+    assert still.flicker_share is None and "flicker no share" in command.told(still)
+
+
 def test_features_of_another_network_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "other.npz", weight=np.zeros(3))
     ACCURACY.write_clip(tmp_path / "clip.mp4", ACCURACY.lavfi("testsrc2=size=64x64:rate=10", 2))

@@ -60,7 +60,8 @@ class Summary:
     """A view over all clips: medians of the clips' values, sums of objects, patches of all clips together.
 
     perceptual_share, structure_share: median of the clips' distances as a share of the machine view's. flicker_share:
-    the same of the source's flicker.
+    the same of the source's flicker. Of clips where that is none, as that of a still source is, there is no share; None
+    where no clip has one.
     """
 
     view: str
@@ -68,11 +69,11 @@ class Summary:
     psnr: float
     low_frequency_psnr: float
     perceptual: float
-    perceptual_share: float
+    perceptual_share: float | None
     structure: float
-    structure_share: float
+    structure_share: float | None
     flicker: float
-    flicker_share: float
+    flicker_share: float | None
     objects: Objects | None
     seconds: float
     patches: PatchDistance
@@ -97,38 +98,43 @@ def summarise(found: Sequence[Judged], *, repeats: int) -> tuple[Summary, ...]:
         np.concatenate([one.source for one in found]),
         {name: np.concatenate([one.patches[name] for one in found]) for name in names}, np.concatenate(places),
         anchor=ANCHOR, repeats=repeats)
-    rows = {(row.clip, row.view): row for one in found for row in one.rows}
-    order = [one.rows[0].clip for one in found]
+    rows = [{row.view: row for row in one.rows} for one in found]  # two clips may have one name
     made = []
     for name in names:
-        of = [rows[clip, name] for clip in order]
-        anchors = [rows[clip, ANCHOR] for clip in order]
+        of, anchors = [clip[name] for clip in rows], [clip[ANCHOR] for clip in rows]
         counted = [row.objects for row in of if row.objects is not None]
 
         def middle(values: Sequence[float]) -> float:
             return float(np.median(values))
 
+        def share(values: Sequence[tuple[float, float]]) -> float | None:
+            found = [value / whole for value, whole in values if whole > 0]
+            return middle(found) if found else None
+
         made.append(Summary(
             name, middle([row.bytes_per_frame for row in of]), middle([row.psnr for row in of]),
             middle([row.low_frequency_psnr for row in of]), middle([row.perceptual for row in of]),
-            middle([row.perceptual / anchor.perceptual for row, anchor in zip(of, anchors, strict=True)]),
+            share([(row.perceptual, anchor.perceptual) for row, anchor in zip(of, anchors, strict=True)]),
             middle([row.structure for row in of]),
-            middle([row.structure / anchor.structure for row, anchor in zip(of, anchors, strict=True)]),
-            middle([row.flicker for row in of]), middle([row.flicker / row.flicker_of_source for row in of]),
+            share([(row.structure, anchor.structure) for row, anchor in zip(of, anchors, strict=True)]),
+            middle([row.flicker for row in of]), share([(row.flicker, row.flicker_of_source) for row in of]),
             sum(counted[1:], counted[0]) if counted else None, middle([row.seconds for row in of]), distances[name]))
     return tuple(made)
 
 
 def told(one: Summary) -> str:
     """A line of the summary."""
+    def times(share: float | None) -> str:
+        return "no share" if share is None else f"x{share:.3f}"
+
     kid = one.patches.kid
     text = (f"{one.view:34} {one.bytes_per_frame:7.1f} B  {one.psnr:5.2f} dB  low {one.low_frequency_psnr:5.2f} dB  "
-            f"perceptual {one.perceptual:.3f} (x{one.perceptual_share:.3f})  structure {one.structure:.3f} "
-            f"(x{one.structure_share:.3f})  KID {kid.value:.4f} [{kid.low:.4f}, {kid.high:.4f}]")
+            f"perceptual {one.perceptual:.3f} ({times(one.perceptual_share)})  structure {one.structure:.3f} "
+            f"({times(one.structure_share)})  KID {kid.value:.4f} [{kid.low:.4f}, {kid.high:.4f}]")
     if one.patches.against is not None:
         share = one.patches.against
         text += f" (x{share.value:.3f} [{share.low:.3f}, {share.high:.3f}])"
-    text += f"  flicker x{one.flicker_share:.3f}  {one.seconds:.4f} s"
+    text += f"  flicker {times(one.flicker_share)}  {one.seconds:.4f} s"
     if one.objects is not None:
         text += f"  objects {one.objects.kept}/{one.objects.source} kept, {one.objects.invented} invented"
     return text

@@ -89,8 +89,10 @@ class EncodedFile(GraphOutput):
     def write(self, item: Any, link: Link) -> None:
         if self._output is None:
             self._output = VideoOutput(self._settings, self._console, rate=link.rate)
-        self._provenance.note(item.opaque)
+        origin, before = item.opaque, self._output.written
         self.count(item, self._output.write(item))
+        if self._output.written > before:  # frames that do not come after the last one are left out
+            self._provenance.note(origin)
 
     def close(self) -> None:
         output, self._output = self._output, None

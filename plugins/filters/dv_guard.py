@@ -162,7 +162,10 @@ class Guard(PairedStage):
 
 def _groups(text: str) -> tuple[tuple[str, ...], ...]:
     groups = tuple(tuple(name.strip() for name in group.split("+")) for group in text.split("|")) if text else ()
+    names = [name for group in groups for name in group]
     for group in groups:
+        if twice := [name for name in group if names.count(name) > 1]:
+            raise OptionError(f"dv_guard: alike={text!r}: {twice[0]!r}: expected every name once")
         if len(group) < 2 or not all(group):
             raise OptionError(f"dv_guard: alike={text!r}: {'+'.join(group)!r}: expected two names or more, joined by +")
     return groups

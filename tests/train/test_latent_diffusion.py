@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import runpy
 import shutil
 from fractions import Fraction
@@ -12,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+import onnx
 import pytest
 import torch
 from skimage import data
@@ -133,6 +136,29 @@ def test_damaged_weights_are_an_error_of_their_part(copy: Path) -> None:
     (copy / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ProfileError, match="vae: cannot be read as a AutoencoderKL"):
         load(Folder(copy))
+
+
+@pytest.mark.parametrize("file", ["vae/diffusion_pytorch_model", "controlnet/diffusion_pytorch_model",
+                                  "text_encoder/model"])
+def test_weights_that_a_file_lacks_are_an_error_and_are_not_drawn(copy: Path, file: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / f"{file}.safetensors")
+    last = sorted(weights)[-1]
+    save_file({name: value for name, value in weights.items() if name != last}, copy / f"{file}.safetensors",
+              metadata={"format": "pt"})
+    with pytest.raises(ProfileError, match=rf"{file.split('/')[0]}: its weights lack .*{last.split('.', 1)[-1]}"):
+        load(Folder(copy))
+
+
+@pytest.mark.parametrize(("file", "content", "said"), [
+    ("tokenizer_config.json", "{", "not JSON"), ("special_tokens_map.json", "[]", "list, expected an object"),
+    ("merges.txt", "\xff", "not a text in UTF-8"), ("vocab.json", '{"<|startoftext|>": 0}', "lacks '<|endoftext|>'")])
+def test_a_damaged_tokenizer_is_named(copy: Path, file: str, content: str, said: str) -> None:
+    (copy / "tokenizer" / file).write_bytes(content.encode("latin-1"))
+    with pytest.raises(ProfileError, match=re.escape(said)) as caught:
+        tokenizer_tables(Folder(copy), MODEL.TOKENS)
+    assert f"tokenizer/{file}" in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["the dog", "The  CAR, 2 dogs!", "it's 10:30 — café", "x" * 40, "", "日本 ÅÄÖ ½"])
@@ -273,6 +299,21 @@ def test_weights_too_large_for_one_file_stand_beside_it_and_are_checked(profile:
         Profile(copied).verify()
 
 
+def test_networks_of_other_weights_in_a_file_of_their_own_have_another_hash(tmp_path: Path) -> None:
+    """Engines in the cache are found by the hash of the ONNX file alone."""
+    entries, (x,) = [], [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2000])]
+    for value in (1, 2):
+        weights = onnx.numpy_helper.from_array(np.full(2000, value, np.float32), "w")
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", [x], [
+            onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2000])], [weights])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+        entries.append(exporting._write_network("denoiser", model, tmp_path, 100))
+        (found,) = CpuBackend(1).load(tmp_path / "denoiser.onnx")(x=np.zeros(2000, np.float32))
+        assert (found == value).all()
+    assert entries[0]["sha256"] != entries[1]["sha256"]
+    assert entries[0]["weights"]["sha256"] != entries[1]["weights"]["sha256"]
+
+
 def test_a_stream_has_a_human_view_of_the_model_that_text_and_seed_decide(profile: Path) -> None:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(data.astronaut()[:96, :128]), format="rgb24")
     frame.pts, frame.time_base = 0, Fraction(1, 10)
@@ -295,6 +336,41 @@ def test_a_stream_has_a_human_view_of_the_model_that_text_and_seed_decide(profil
 def test_a_profile_of_other_latents_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=r"a machine codec of 8 latent channels; the model in .* has 4"):
         exporting.put(Folder(folder), untrained(tmp_path / "other", latent=8))
+
+
+def test_what_is_refused_leaves_the_profile_as_it_was(copy: Path, tmp_path: Path) -> None:
+    place = untrained(tmp_path / "profile")
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    for guidance in (0.5, float("nan")):
+        with pytest.raises(ValueError, match=f"guidance={guidance}: expected 1 or more"):
+            exporting.put(Folder(copy), place, guidance=guidance)
+    with pytest.raises(ProfileError, match=r"s: no folder with a profile\.json"):
+        exporting.put(Folder(copy), Path("s"))  # the bundled one is nobody's to change
+    vocabulary = copy / "tokenizer/vocab.json"
+    numbers = json.loads(vocabulary.read_text())
+    vocabulary.write_text(json.dumps(numbers | {"<|endoftext|>": 99999}))
+    with pytest.raises(ProfileError, match=r"tokenizer: numbers up to 99999; the text encoder knows those below \d+"):
+        exporting.put(Folder(copy), place)
+    manifest = json.loads(before["profile.json"])
+    (place / "base.json").write_bytes(before["profile.json"])
+    manifest["base"] = {"file": "base.json", "sha256": hashlib.sha256(before["profile.json"]).hexdigest()}
+    (place / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProfileError, match="is at another precision; expected a profile that is its own base"):
+        exporting.put(Folder(copy), place)
+    assert {name: (place / name).read_bytes() for name in before if name != "profile.json"} == {
+        name: content for name, content in before.items() if name != "profile.json"}
+
+
+def test_a_damaged_tokenizer_of_a_profile_and_an_unknown_control_are_found(profile: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(profile, tmp_path / "profile"))
+    (copied / "tokenizer.json").write_text("{}")
+    with pytest.raises(ProfileError, match=r"tokenizer\.json has sha256"):
+        Profile(copied).verify(CpuBackend(1))
+    manifest = json.loads((copied / "profile.json").read_text())
+    manifest["latent_diffusion"]["control"] = "sound"
+    (copied / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProfileError, match="control 'sound', expected picture or latent"):
+        Profile(copied)
 
 
 def test_such_a_profile_is_not_made_at_another_precision(profile: Path, tmp_path: Path) -> None:
