@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duoview import BitstreamError, Decoder, Encoder, LimitError, Profile
-from duoview.access_unit import Section, SectionType, parse, serialize
+from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
 from duoview.detections import Detections
 from duoview.findings import FrameFindings
 from duoview.gain_map import CELL, GAINS, LIMIT, RESTORED, GainMap, Scaling, grid
@@ -203,6 +203,39 @@ def test_a_map_in_an_inner_stream_is_named_damage(frames: list[av.VideoFrame]) -
                      for s in unit.sections)
     with pytest.raises(BitstreamError, match="gain maps belong to the neural codec"):
         Decoder(threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
+
+
+def with_quality(unit: AccessUnit, payload: bytes) -> bytes:
+    others = tuple(one for one in unit.sections if one.type != SectionType.QUALITY)
+    return serialize(replace(unit, sections=(Section(SectionType.QUALITY, None, payload), *others)))
+
+
+def test_whatever_stands_behind_q_a_unit_is_decoded_or_named_damage(frames: list[av.VideoFrame]) -> None:
+    unit = parse(bytes(encode(frames[:1], NeuralSettings("off", (LEFT,)))[0]))
+    whole = unit.payload(SectionType.QUALITY)
+    assert whole is not None and len(whole) > 1
+    random, decoder = np.random.default_rng(1), Decoder(threads=1, strict=True)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[random.integers(1, len(whole))] ^= random.integers(1, 256)
+        with pytest.raises(BitstreamError):
+            decoder.decode(with_quality(unit, bytes(damaged)))
+    with pytest.raises(BitstreamError, match=r"gain map: .* \(at byte 1\)"):
+        decoder.decode(with_quality(unit, whole[:1] + b"\xf3"))
+    concealing = Decoder(threads=1)
+    concealing.decode(serialize(unit))
+    assert [frame.opaque.concealed for frame in concealing.decode(with_quality(unit, whole[:1] + b"\xf3"))] == [True]
+
+
+def test_a_map_beside_an_empty_machine_section_is_named_damage(frames: list[av.VideoFrame]) -> None:
+    key, p = (parse(bytes(packet)) for packet in encode(frames[:2], NeuralSettings("off", (LEFT,))))
+    told, decoder = key.payload(SectionType.QUALITY), Decoder(threads=1, strict=True)
+    assert told is not None
+    repeated = replace(p, sections=(Section(SectionType.MACHINE, None, b""),))
+    decoder.decode(serialize(key))
+    decoder.decode(serialize(repeated))
+    with pytest.raises(BitstreamError, match="expected a machine section that is not empty"):
+        decoder.decode(with_quality(replace(repeated, index=2), told))
 
 
 def test_the_saliency_network_makes_a_map(frames: list[av.VideoFrame]) -> None:
