@@ -149,7 +149,10 @@ class Encoder:
 
     @property
     def q(self) -> int:
-        """Quality index of the next frame. Setting one outside of 0..63 raises LimitError."""
+        """Quality index of the next frame; with a bit rate, which chooses it, that of the last one.
+
+        Setting one outside of 0..63 raises LimitError; with a bit rate one that is set counts for nothing.
+        """
         return self._q
 
     @q.setter
@@ -180,6 +183,8 @@ class Encoder:
         assert self._machine is not None
         is_key = key or self._restart or self._units.index + 1 >= self.gop
         if self._control is not None:
+            if changed:
+                self._control.resized(frame.width * frame.height)
             self._q = self._control.quality(key=is_key)
         assert self._guide is not None
         told = told_regions(frame)
