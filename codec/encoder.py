@@ -190,7 +190,7 @@ class Encoder:
         told = told_regions(frame)
         regions = region_gains(self._guide.look(frame), told, *size, self.q)
         # What counts less is left as it is in P frames; a map of their own pays only for what is to be finer.
-        gains = regions if is_key or any(one.offset < 0 for one in told) else None
+        gains = regions if is_key or (regions is not None and regions.levels.max() > 0) else None
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
