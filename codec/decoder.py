@@ -309,7 +309,10 @@ class Decoder:
                 try:
                     self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
                 except BitstreamError as error:
-                    raise BitstreamError(f"gain map: {error.message}", offset=end) from error
+                    raise BitstreamError(f"gain map: {error.message}", offset=end + (error.offset or 0)) from error
+                if not unit.payload(SectionType.MACHINE):
+                    raise BitstreamError("gain map in an access unit without anything that it is for: expected a "
+                                         "machine section that is not empty", offset=end)
         elif unit.key:
             raise BitstreamError("key access unit without its quality section", offset=0)
 

@@ -188,7 +188,10 @@ class Encoder:
 
     @property
     def q(self) -> int:
-        """Quality index of the next frame. Setting one outside of 0..63 raises LimitError."""
+        """Quality index of the next frame; with a bit rate, which chooses it, that of the last one.
+
+        Setting one outside of 0..63 raises LimitError; with a bit rate one that is set counts for nothing.
+        """
         return self._q
 
     @q.setter
@@ -220,12 +223,14 @@ class Encoder:
         caption = self._captions.of(frame, float(times.seconds))
         is_key = key or self._restart or self._units.index + 1 >= self.gop
         if self._control is not None:
+            if changed:
+                self._control.resized(frame.width * frame.height)
             self._q = self._control.quality(key=is_key)
         assert self._guide is not None
         told = told_regions(frame)
         regions = region_gains(self._guide.look(frame), told, *size, self.q)
         # What counts less is left as it is in P frames; a map of their own pays only for what is to be finer.
-        gains = regions if is_key or any(one.offset < 0 for one in told) else None
+        gains = regions if is_key or (regions is not None and regions.levels.max() > 0) else None
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True

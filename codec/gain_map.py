@@ -153,8 +153,7 @@ class Scaling:
 
     def values(self, values: NDArray[np.float32], means: NDArray[np.int16]) -> NDArray[np.float32]:
         """Scaled differences of values (C, H, W) from their means, in sixteenths."""
-        scaled: NDArray[np.float32] = (values - means.astype(np.float32) / np.float32(16)) * self._gains
-        return scaled
+        return (values - means.astype(np.float32) * np.float32(1 / 16)) * self._gains
 
     def decoded(self, symbols: NDArray[np.int16], means: NDArray[np.int16]) -> NDArray[np.float32]:
         """Decoded values (C, H, W) in sixteenths: the mean, and the symbol's share of 4096, rounded to nearest."""

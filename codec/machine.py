@@ -155,8 +155,7 @@ class MachineLayer:
         self.digest.update(hyper.astype("<i2").tobytes())
         self.digest.update(symbols.astype("<i2").tobytes())
 
-    def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int, gains: GainMap | None = None,
-               regions: GainMap | None = None) -> bytes:
+    def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int, gains: GainMap | None = None) -> bytes:
         """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on.
 
         The section of a P frame in which nothing is coded is empty. gains: of this frame, which decoders need too.

@@ -53,12 +53,18 @@ def test_encode_leaves_its_input_frames_as_they_were() -> None:
     assert all(np.array_equal(frame.to_ndarray(), samples) for frame, samples in zip(frames, before, strict=True))
 
 
-@pytest.mark.parametrize("text", ["scale=.5", "simplify=off", r"roi='0\:0\:8\:8|8\:0\:8\:8\:-1'", "bf=0"])
+@pytest.mark.parametrize("text", ["scale=.5", "latency=zero", "background=0", "bf=0"])
 def test_options_of_the_inner_codec_are_refused_without_it(text: str) -> None:
     name = text.partition("=")[0]
     with pytest.raises(LimitError, match=f"dv_encode: {name}=.* belongs to machine=inner, not neural"):
         duoview.Graph.parse(f"dv_encode={text}")
     duoview.Graph.parse(f"dv_encode=machine=inner:{text}")
+
+
+@pytest.mark.parametrize("text", ["simplify=off", r"roi='0\:0\:8\:8|8\:0\:8\:8\:-1'", "b=90000"])
+@pytest.mark.parametrize("machine", ["neural", "inner"])
+def test_what_guides_bits_belongs_to_both_codecs(machine: str, text: str) -> None:
+    duoview.Graph.parse(f"dv_encode=machine={machine}:{text}")
 
 
 def test_a_size_change_in_mid_stream_comes_out_as_a_size_change() -> None:

@@ -14,13 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duoview import BitstreamError, Decoder, Encoder, LimitError, Profile
-from duoview.access_unit import Section, SectionType, parse, serialize
+from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.backends import open_backend
+from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.findings import FrameFindings
 from duoview.gain_map import CELL, GAINS, LIMIT, RESTORED, GainMap, Scaling, grid
 from duoview.inner.importance import Region
 from duoview.inner.regions import Rectangle
+from duoview.machine import MachineLayer
 from duoview.neural_settings import NeuralSettings
+from duoview.picture import PictureReader
 from duoview.pipelines.command import main
 from duoview.region_gains import COARSER, coarser_at, region_gains
 
@@ -152,15 +156,22 @@ def test_a_region_without_weight_is_coded_coarser_and_the_rest_as_before(frames:
     assert after[0] > 1.1 * before[0] and after[1] < 1.02 * before[1]
 
 
-def test_ffmpegs_regions_raise_the_quality_where_they_say(frames: list[av.VideoFrame]) -> None:
+def with_region(frame: av.VideoFrame, text: str) -> av.VideoFrame:
+    """The frame as FFmpeg's addroi marks it."""
     graph = av.filter.Graph()
-    source = graph.add_buffer(width=WIDTH, height=HEIGHT, format=frames[0].format, time_base=Fraction(1, 25))
-    region = graph.add("addroi", f"x=160:y=0:w=160:h={HEIGHT}:qoffset=-1/5")
+    source = graph.add_buffer(width=WIDTH, height=HEIGHT, format=frame.format, time_base=Fraction(1, 25))
+    region = graph.add("addroi", text)
     source.link_to(region)
     region.link_to(graph.add("buffersink"))
     graph.configure()
-    graph.push(frames[0])
+    graph.push(frame)
     marked = graph.pull()
+    assert isinstance(marked, av.VideoFrame)
+    return marked
+
+
+def test_ffmpegs_regions_raise_the_quality_where_they_say(frames: list[av.VideoFrame]) -> None:
+    marked = with_region(frames[0], f"x=160:y=0:w=160:h={HEIGHT}:qoffset=-1/5")
     plain, told = encode(frames[:1], NeuralSettings("off")), encode([marked], NeuralSettings("off"))
     before, after = errors(frames, plain), errors(frames, told)
     assert after[1] < 0.8 * before[1] and after[0] < 1.05 * before[0] and told[0].size > plain[0].size
@@ -177,10 +188,28 @@ def test_detections_in_frames_are_coded_finer_than_what_is_around(frames: list[a
     assert values[3, 7] == 0 and values[3, 0] == -round(COARSER)
 
 
-def test_p_frames_leave_more_as_it_was_where_nothing_counts(frames: list[av.VideoFrame]) -> None:
-    plain, regional = encode(frames, NeuralSettings("off")), encode(frames, NeuralSettings("off", (LEFT,)))
-    assert sum(packet.size for packet in regional[1:]) < 0.99 * sum(packet.size for packet in plain[1:])
-    assert all(parse(bytes(packet)).payload(SectionType.QUALITY) is None for packet in regional[1:])
+def test_p_frames_have_a_map_only_where_something_is_finer(frames: list[av.VideoFrame]) -> None:
+    for offset, maps in (("-1/100", 0), ("-1/5", 2)):
+        marked = [with_region(frame, f"x=0:y=0:w=32:h=32:qoffset={offset}") for frame in frames[:3]]
+        packets = encode(marked, NeuralSettings("off", (Region(160, 0, 160, HEIGHT, -1.0),)))
+        quality = [parse(bytes(packet)).payload(SectionType.QUALITY) for packet in packets]
+        assert quality[0] is not None and len(quality[0]) > 1
+        assert sum(one is not None for one in quality[1:]) == maps
+
+
+def test_a_p_frame_leaves_more_as_it_was_where_nothing_counts(frames: list[av.VideoFrame]) -> None:
+    profile, backend, reader = Profile("s"), open_backend("cpu", 1), PictureReader()
+    pictures = [reader.read(frame).copy() for frame in (frames[0], frames[7])]
+    values = np.zeros(grid(WIDTH, HEIGHT), np.int8)
+    values[:, :5] = -3
+    found = []
+    for regions in (None, GainMap(values)):
+        layer = MachineLayer(profile, backend, encode=True)
+        layer.encode(pictures[0], key=True, q=34, gains=GainMap(values))
+        size = len(layer.encode(pictures[1], key=False, q=34, regions=regions))
+        found.append((size, layer.moved[:, :16].sum(), layer.moved[:, 24:].sum()))
+    (size, left, right), (guided_size, guided_left, guided_right) = found
+    assert guided_size < size and guided_left < 0.8 * left and abs(guided_right - right) < 0.05 * right
 
 
 def test_regions_are_less_and_less_coarser_towards_the_best_quality() -> None:
@@ -205,15 +234,38 @@ def test_a_map_in_an_inner_stream_is_named_damage(frames: list[av.VideoFrame]) -
         Decoder(threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
 
 
-def test_a_map_that_is_cut_off_is_named_damage_and_concealed(frames: list[av.VideoFrame]) -> None:
+def with_quality(unit: AccessUnit, payload: bytes) -> bytes:
+    others = tuple(one for one in unit.sections if one.type != SectionType.QUALITY)
+    return serialize(replace(unit, sections=(Section(SectionType.QUALITY, None, payload), *others)))
+
+
+def test_whatever_stands_behind_q_a_unit_is_decoded_or_named_damage(frames: list[av.VideoFrame]) -> None:
     unit = parse(bytes(encode(frames[:1], NeuralSettings("off", (LEFT,)))[0]))
-    sections = tuple(Section(s.type, s.sub_index, s.payload[:-1]) if s.type == SectionType.QUALITY else s
-                     for s in unit.sections)
-    broken = serialize(replace(unit, sections=sections))
-    with pytest.raises(BitstreamError, match="gain map: "):
-        Decoder(threads=1, strict=True).decode(broken)
-    lenient = Decoder(threads=1)
-    assert lenient.decode(broken) == [] and lenient.stats.last_damage.startswith("gain map: ")
+    whole = unit.payload(SectionType.QUALITY)
+    assert whole is not None and len(whole) > 1
+    random, decoder = np.random.default_rng(1), Decoder(threads=1, strict=True)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[random.integers(1, len(whole))] ^= random.integers(1, 256)
+        with pytest.raises(BitstreamError):
+            decoder.decode(with_quality(unit, bytes(damaged)))
+    with pytest.raises(BitstreamError, match=r"gain map: .* \(at byte 1\)"):
+        decoder.decode(with_quality(unit, whole[:1] + b"\xf3"))
+    concealing = Decoder(threads=1)
+    concealing.decode(serialize(unit))
+    (frame,) = concealing.decode(with_quality(unit, whole[:1] + b"\xf3"))
+    assert isinstance(frame.opaque, FrameOrigin) and frame.opaque.concealed
+
+
+def test_a_map_beside_an_empty_machine_section_is_named_damage(frames: list[av.VideoFrame]) -> None:
+    key, p = (parse(bytes(packet)) for packet in encode(frames[:2], NeuralSettings("off", (LEFT,))))
+    told, decoder = key.payload(SectionType.QUALITY), Decoder(threads=1, strict=True)
+    assert told is not None
+    repeated = replace(p, sections=(Section(SectionType.MACHINE, None, b""),))
+    decoder.decode(serialize(key))
+    decoder.decode(serialize(repeated))
+    with pytest.raises(BitstreamError, match="expected a machine section that is not empty"):
+        decoder.decode(with_quality(replace(repeated, index=2), told))
 
 
 def test_the_saliency_network_makes_a_map(frames: list[av.VideoFrame]) -> None:

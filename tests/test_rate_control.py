@@ -58,6 +58,26 @@ def test_a_scene_that_becomes_busy_lowers_the_quality_before_the_next_key_frame(
     assert busy[-1][0] <= quiet[-1][0] - 8
 
 
+@pytest.mark.parametrize(("gop", "apart"), [(50, 1), (50, 10), (500, 25), (1 << 20, 50), (1 << 20, 1 << 20)])
+def test_key_frames_that_come_earlier_than_told_or_never_leave_the_rate(gop: int, apart: int) -> None:
+    control, random, made = RateControl(500_000, Fraction(25), gop, 640 * 360, MAX_Q), np.random.default_rng(2), []
+    for number in range(4000):
+        key = number % apart == 0
+        q = control.quality(key=key)
+        made.append(round((12_000 if key else 1_200) * math.exp(0.06 * q + random.normal(0, 0.2))))
+        control.coded(made[-1], key=key, q=q)
+    assert sum(made[1000:]) / 3000 * 25 == pytest.approx(500_000, rel=0.06)
+
+
+@pytest.mark.parametrize("times", [4, 0.25])
+def test_a_new_size_keeps_the_rate_within_its_first_seconds(times: float) -> None:
+    control = RateControl(250_000, Fraction(25), 50, 640 * 360, MAX_Q)
+    simulated(control, 12_000, 1_200, 0.06, 1000, 50)
+    control.resized(round(640 * 360 * times))
+    after = [bits for _, bits in simulated(control, 12_000 * times, 1_200 * times, 0.06, 100, 50)]
+    assert sum(after) / len(after) * 25 == pytest.approx(250_000, rel=0.3)
+
+
 def test_zero_bits_a_second_are_refused() -> None:
     with pytest.raises(LimitError, match="1 or more bits"):
         RateControl(0, Fraction(25), 50, 100, MAX_Q)
@@ -74,6 +94,15 @@ def test_a_clip_comes_out_at_the_rate_that_was_asked_for(frames: list[av.VideoFr
     encoder = Encoder(160, 96, rate=25, gop=25, threads=1, neural=NeuralSettings("off", bit_rate=rate))
     sizes = [packet.size for frame in frames for packet in encoder.encode(frame)]
     assert sum(sizes) * 8 / len(sizes) * 25 == pytest.approx(rate, rel=0.12)
+
+
+def test_an_encoder_tells_its_rate_control_of_a_new_size(frames: list[av.VideoFrame]) -> None:
+    encoder = Encoder(160, 96, rate=25, gop=25, threads=1, neural=NeuralSettings("off", bit_rate=60_000))
+    for frame in frames[:26]:
+        encoder.encode(frame)
+    before = encoder.q
+    encoder.encode(frames[26].reformat(640, 384))
+    assert encoder.q <= before - 14
 
 
 def test_the_command_line_takes_a_rate_for_the_neural_codec(tmp_path: object) -> None:

@@ -38,6 +38,7 @@ from duoview.models.train_machine import (
     losses,
     machine_lagrangian,
     move_quality,
+    object_maps,
     train,
 )
 from duoview.models.train_machine_inter import MachineInterTraining
@@ -191,6 +192,23 @@ def test_steps_against_the_loss_lower_the_cost_of_a_batch(looks: list[Look], eye
     assert np.mean(costs[-3:]) < np.mean(costs[:3]) - 0.1
 
 
+def test_a_gain_map_around_objects_takes_bits_from_what_is_far_from_them(looks: list[Look], eyes: Eyes) -> None:
+    weight = torch.full((2, 1, 64, 64), 0.2)
+    weight[0, :, 40:44, 8:20] = 1
+    levels = object_maps(weight, torch.tensor([2.0, 5.0]))
+    assert levels[:, 0].tolist() == [[[-2, -2], [0, -2]], [[-5, -5], [-5, -5]]]
+    network = codec()
+    batch = next(batches(looks, 64, 2, RegionWeights(), np.random.default_rng(4)))
+    plain, coarse = (losses(network, batch, torch.tensor([30, 50]), eyes, options(), given)[1]
+                     for given in (None, torch.full((2, 1, 2, 2), -5.0)))
+    assert coarse["bpp"] < plain["bpp"]
+
+
+def test_training_goes_on_with_gain_maps_in_all_steps(looks: list[Look], eyes: Eyes, tmp_path: Path) -> None:
+    train(looks, [eyes], codec(), options(minutes=0.02, mapped=1.0), tmp_path)
+    assert torch.load(tmp_path / "machine.pt", weights_only=True)["step"] > 0
+
+
 def test_the_log_sets_it_against_x265(looks: list[Look], eyes: Eyes, tmp_path: Path) -> None:
     validation = AgreementValidation([look.picture for look in looks[:2]], [], {"bright": AGREEMENT.bright}, None,
                                      factors=(30, 51))
@@ -208,6 +226,8 @@ def test_as_many_kinds_of_eyes_as_of_crops_are_wanted(looks: list[Look], tmp_pat
 def test_options_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="two rising numbers"):
         MachineTraining(lagrangian=(1e-2, 1e-3))
+    with pytest.raises(ValueError, match="expected a share of 0 to 1"):
+        MachineTraining(mapped=1.5)
     with pytest.raises(ValueError, match="multiples of 64"):
         MachineTraining(crops=((100, 4, 1.0),))
 

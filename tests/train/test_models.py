@@ -12,6 +12,7 @@ import torch
 
 from duoview import machine
 from duoview.decision import SymbolDecision
+from duoview.gain_map import GainMap
 from duoview.kernels import checkerboard
 from duoview.models import train_denoiser, train_inter, train_still
 from duoview.models.data import Material, crops, load
@@ -24,7 +25,7 @@ from duoview.models.fixed_point import (
     quantise,
 )
 from duoview.models.inter import InterCodec, bound_state, update_mask
-from duoview.models.key import decide, first_pass_mask
+from duoview.models.key import Parameters, SymbolModel, decide, first_pass_mask
 from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.normalise import normalise_latent
 from duoview.models.optimiser import orthogonalise, split_parameters
@@ -70,6 +71,33 @@ def test_training_and_runtime_decide_on_the_same_symbols() -> None:
         assert np.array_equal(ours[n], symbols) and np.array_equal(decoded, 16 * ours[n])
         assert (eager == 0) == np.array_equal(ours[n], nearest[n])
     assert np.abs(nearest).max() > 100
+
+
+def test_training_and_runtime_code_alike_with_gain_maps() -> None:
+    random = np.random.default_rng(6)
+    torch.manual_seed(6)
+    model = SymbolModel(12, 6, 16).eval()
+    y = torch.from_numpy((6 * random.standard_normal((1, 12, 8, 8))).astype(np.float32))
+    levels = random.integers(-8, 9, (4, 4)).astype(np.int8)
+    places = torch.from_numpy(levels.repeat(2, 0).repeat(2, 1)).float()[None, None]
+    told: list[Parameters] = []
+    model.decoder.register_forward_hook(lambda *call: told.append(call[2][1]))
+    model.context.register_forward_hook(lambda *call: told.append(call[2]))
+    with torch.no_grad():
+        decoded, _, _, coded = model(y, torch.tensor([30]), eagerness=torch.zeros(1), levels=places)
+    assert len(told) == 2
+    scaling, symbols = GainMap(levels).positions(8, 8), np.zeros((12, 8, 8), np.int16)
+    runtime = np.zeros((12, 8, 8), np.float32)
+    for half, parameters in enumerate(told):
+        means = (16 * parameters.means[0]).numpy().astype(np.int16)
+        classes = scaling.classes(parameters.classes[0].numpy().astype(np.uint8))
+        checkerboard.quantise(scaling.values(y[0].numpy(), means), classes, np.zeros_like(means), half,
+                              margins=SymbolDecision().margins(True), symbols=symbols, decoded=runtime)
+        here = machine.first_half(12, 8, 8) == (half == 0)
+        runtime[here] = scaling.decoded(symbols, means)[here]
+    assert np.abs(symbols).max() > 3 and np.array_equal(coded[0].numpy(), symbols)
+    # The stream has sixteenths; training does without the rounding to them.
+    assert np.abs(16 * decoded[0].numpy() - runtime).max() < 0.51 + 2e-4 * np.abs(runtime).max()
 
 
 def test_a_decision_passes_the_gradient_on_where_the_class_codes_anything() -> None:
