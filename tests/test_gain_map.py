@@ -161,6 +161,7 @@ def test_ffmpegs_regions_raise_the_quality_where_they_say(frames: list[av.VideoF
     graph.configure()
     graph.push(frames[0])
     marked = graph.pull()
+    assert isinstance(marked, av.VideoFrame)
     plain, told = encode(frames[:1], NeuralSettings("off")), encode([marked], NeuralSettings("off"))
     before, after = errors(frames, plain), errors(frames, told)
     assert after[1] < 0.8 * before[1] and after[0] < 1.05 * before[0] and told[0].size > plain[0].size

@@ -152,7 +152,7 @@ def test_filters_code_and_show_texture(folder: Path) -> None:
     with av.open(str(folder / "in.mkv")) as source:
         shown = list(graph.process(source.decode(video=0)))
     assert len(shown) == 4
-    for wrong in ({"texture": "12"}, {"texture_b": 5}, {"texture": "2", "machine": "inner"}):
+    for wrong in ({"texture": "12"}, {"texture_b": 5}, {"texture": "2", "machine": "inner", "texture_frames": "all"}):
         with pytest.raises((duoview.LimitError, OptionError)):
             Encode(**wrong)
     with pytest.raises((duoview.LimitError, OptionError)):
