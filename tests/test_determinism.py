@@ -175,7 +175,7 @@ def test_elsewhere_the_human_view_is_the_same_up_to_rounding(profile: Profile, c
         return np.stack([decoder.decode(unit)[0].to_ndarray().astype(np.int16) for unit in units])
 
     here = shown(CpuBackend(1))
-    for other in (CpuBackend(2), CpuBackend(1, optimise=False)):
+    for other in (CpuBackend(2), CpuBackend(1, optimise="none")):
         assert np.abs(here - shown(other)).max() <= MOST_STEPS
 
 

@@ -112,7 +112,7 @@ def test_regions_alone_weigh_nothing_else_and_have_to_fit(profile: Profile) -> N
     wide = dataclasses.replace(SETTINGS, roi=(Region(0, 0, 9999, 8),))
     with pytest.raises(LimitError, match="inside of the picture"):
         TextureGuide(wide, profile, CpuBackend(1), threads=1, rate=25).look(frame())
-    with pytest.raises(LimitError, match="simplify='nobody'"):
+    with pytest.raises(LimitError, match="texture guide='nobody': expected one of auto"):
         TextureGuide(dataclasses.replace(SETTINGS, guide="nobody"), profile, CpuBackend(1), threads=1, rate=25)
 
 

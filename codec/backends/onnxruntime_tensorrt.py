@@ -20,7 +20,8 @@ from duoview.errors import BackendUnavailableError
 
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 #: Exact networks of a profile, those of the texture layer among them.
-EXACT = frozenset(("key_hyper", "key_context", "inter_hyper", "inter_context", "texture_features", "texture_prior"))
+EXACT = frozenset(("key_hyper", "key_context", "inter_hyper", "inter_context", "texture_features",
+                   "texture_means", "texture_prior"))
 #: The libraries that the provider opens, by the first of their names that there may be.
 LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
 

@@ -6,8 +6,10 @@ import av
 import numpy as np
 
 from duoview.backends import Backend
+from duoview.errors import LimitError
 from duoview.inner.guide import Guide
 from duoview.inner.importance import Importance, cells_of
+from duoview.inner.settings import GUIDES
 from duoview.profile import Profile
 from duoview.texture.settings import TextureSettings
 from duoview.texture.view import Floats
@@ -24,6 +26,8 @@ class TextureGuide:
 
     def __init__(self, settings: TextureSettings, profile: Profile, device: str | Backend, *, threads: int, rate: float
                  ) -> None:
+        if settings.guide not in GUIDES:
+            raise LimitError(f"texture guide={settings.guide!r}: expected one of {', '.join(GUIDES)}")
         self._regions, self._rate = settings.roi, rate
         self._guide: Guide | None = None
         if settings.guide != "off":
