@@ -99,6 +99,8 @@ class Decoder:
         if (caption != "auto" or detector is not None) and (view != "human" or start == "guided"):
             raise ValueError(f"caption={caption!r}, detector={detector!r}: belong to view='human' with start='slim' or "
                              f"'texture', not to {view!r} with {start!r}")
+        if detector is not None and caption != "auto":
+            raise ValueError(f"detector={detector!r}: belongs to caption='auto', not {str(caption)!r}")
         for name, value in (("noise", noise), ("tile", tile)):
             if value is not None and view != "human":
                 raise ValueError(f"{name}={value}: belongs to view='human', not {view!r}")
@@ -171,7 +173,8 @@ class Decoder:
                 self._read_hints(unit)
             assert self.sequence is not None
             if self.sequence.machine_codec == MachineCodec.INNER:
-                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=self._sent.caption))
+                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=self._sent.caption,
+                                                      seed=self._stream_seed))
                 self.stats.decoded += 1
                 return self._take_ready()
             latent = self._decode_unit(unit)
@@ -185,6 +188,8 @@ class Decoder:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
             self._latent, self._coded, self._picture = (latent, self._q), None, None
             self._remember(latent)
+        else:
+            self._retell()
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -210,9 +215,10 @@ class Decoder:
         if self.view == "human":
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
                               noise=self._noise, tile=self._tile)
-            if isinstance(self._caption, Caption) and not human.takes_captions:
-                raise ProfileError(f"caption '{self._caption}': the denoiser of profile {profile.name!r} takes none; "
-                                   "expected a profile that was trained with captions")
+            if (isinstance(self._caption, Caption) or self._found is not None) and not human.takes_captions:
+                given = f"caption '{self._caption}'" if self._found is None else "detector, to make captions of"
+                raise ProfileError(f"{given}: the denoiser of profile {profile.name!r} takes none; expected a profile "
+                                   "that was trained with captions")
         if self._textured:
             texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed or 0)
         if not inner:
@@ -252,7 +258,7 @@ class Decoder:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
         if self._texture is not None:
-            if self.view == "human" and sequence.palette == PaletteGeometry():
+            if self.view == "human" and (inner or sequence.palette == PaletteGeometry()):
                 raise LimitError("start='texture': this stream has no texture layer; expected one that was encoded "
                                  "with a texture of 1 or more, or start='guided' or 'slim'")
             self._texture.begin(sequence)
@@ -322,6 +328,15 @@ class Decoder:
                 depth[state.tile.area] = np.where(state.known, state.depth, 0)
             self._hints = replace(self._hints, texture=latent - self._z_m, depth=depth)
 
+    def _retell(self) -> None:
+        """A unit that repeats the frame before it may bring another caption: what is shown is then made anew."""
+        told = self._sent.caption
+        if self._human is None or self._caption != "auto" or told == self._hints.caption:
+            return
+        self._hints = replace(self._hints, caption=told, sent=told is not None)
+        if self._human.takes_captions:
+            self._picture = None
+
     def _hints_for(self, picture: NDArray[np.uint8]) -> Hints:
         """The hints of what is shown, its caption chosen. picture: the machine view."""
         hints = self._hints
@@ -379,7 +394,7 @@ class Decoder:
                 self._latent, self._coded, self._picture = None, one, None
                 self._picture_size = (self.sequence.width, self.sequence.height)
                 self._hints = Hints(caption=one.times.caption, sent=one.times.caption is not None,
-                                    seed=self._stream_seed, picture=self._picture_size)
+                                    seed=one.times.seed, picture=self._picture_size)
                 if self._restorer is not None:
                     self._restorer.see(one, self._picture_size)
             if not one.times.discard and (self._coded is not None or self._latent is not None):

@@ -210,14 +210,17 @@ class Encoder:
         Only for an encoder that is given up before its flush; one that was flushed holds nothing.
         """
         self._closed = True
+        self._waiting.clear()
         if self._inner is not None:
             self._inner.drop()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None
-        self._waiting[times.seconds] = self._captions.of(frame, float(times.seconds))
+        caption = self._captions.of(frame, float(times.seconds))
         coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
                              importance=self._guide.look(frame))
+        # Only now: a frame that was refused may have the time of one that waits.
+        self._waiting[times.seconds] = caption
         self._count += 1
         return self._inner_units(coded)
 

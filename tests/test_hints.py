@@ -1,0 +1,143 @@
+"""What a stream tells human views, captions and seeds, holds for the frames that it was sent for."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from skimage import data
+
+from duoview import Decoder, Detections, Encoder, Profile
+from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
+from duoview.captions import Caption
+from duoview.captions.section import read_caption
+from duoview.captions.told import FoundCaption
+from duoview.errors import LimitError, ProfileError
+from duoview.sequence import PaletteGeometry
+
+HERE = Path(__file__)
+FILES = SimpleNamespace(**runpy.run_path(str(HERE.with_name("human_profile.py"))))
+TEXTURE = SimpleNamespace(**runpy.run_path(str(HERE.with_name("texture_profile.py"))))
+SAID, OTHER = Caption.parse("1 person left"), Caption.parse("many car right moving left")
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """With texture, captions and all starts."""
+    folder = tmp_path_factory.mktemp("hints") / "profile"
+    TEXTURE.write_profile(folder)
+    found: Profile = FILES.add_human(folder, levels=(1.0, 0.9, 0.7, 0.5, 0.3))
+    return found
+
+
+def clip(count: int, *, speed: int = 3) -> list[av.VideoFrame]:
+    """A camera that pans over a photograph."""
+    frames = []
+    for n in range(count):
+        picture = np.ascontiguousarray(data.astronaut()[60:140, 150 + speed * n:246 + speed * n])
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = n, Fraction(1, 10)
+        frames.append(frame)
+    return frames
+
+
+def encoder(profile: Profile, **options: Any) -> Encoder:
+    return Encoder(96, 80, rate=10, profile=profile, threads=1, q=20, **options)
+
+
+def captions(packets: list[Any]) -> list[str | None]:
+    payloads = [parse(bytes(packet)).payload(SectionType.CAPTION) for packet in packets]
+    return [None if payload is None else str(read_caption(payload)) for payload in payloads]
+
+
+def changed(unit: AccessUnit, **values: Any) -> bytes:
+    return serialize(dataclasses.replace(unit, **values))
+
+
+def found(score: float) -> Detections:
+    return Detections(np.array([[0, 0, 20, 20]], np.float32), np.array([score], np.float32), np.zeros(1, np.int32),
+                      ("car",), "tests", 96, 80)
+
+
+def test_a_caption_of_a_frame_that_repeats_the_one_before_is_shown(profile: Profile) -> None:
+    coding, packets = encoder(profile, caption=SAID), []
+    for n, frame in enumerate(clip(3, speed=0)):
+        if n == 2:
+            coding._captions.caption = OTHER
+        packets += coding.encode(frame)
+    assert [parse(bytes(packet)).payload(SectionType.MACHINE) for packet in packets[1:]] == [b"", b""]
+    decoder = Decoder(profile=profile, threads=1, view="human", start="slim", steps=1, strict=True)
+    frames = [frame for packet in packets for frame in decoder.decode(packet)]
+    origins: list[Any] = [frame.opaque for frame in frames]
+    assert [origin.provenance.caption for origin in origins] == [str(SAID), str(SAID), str(OTHER)]
+    pictures = [frame.to_ndarray(format="rgb24") for frame in frames]
+    assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[1], pictures[2])
+
+
+def test_a_seed_holds_for_the_frames_of_its_own_key_unit_also_where_frames_are_reordered(profile: Profile) -> None:
+    coding = encoder(profile, machine="inner", gop=3)
+    packets = [packet for frame in [*clip(6), None] for packet in coding.encode(frame)]
+    seeds = iter((5, 9))
+    decoder = Decoder(profile=profile, threads=1, view="human", steps=1, strict=True)
+    frames: list[av.VideoFrame] = []
+    for packet in packets:
+        unit = parse(bytes(packet))
+        if unit.key:
+            told = Section(SectionType.SEED, None, bytes((next(seeds),)))
+            frames += decoder.decode(changed(unit, sections=(*unit.sections, told)))
+        else:
+            frames += decoder.decode(packet)
+    frames += decoder.decode(None)
+    origins: list[Any] = [frame.opaque for frame in frames]
+    assert [origin.provenance.seed for origin in origins] == [5, 5, 5, 9, 9, 9]
+
+
+def test_an_inner_stream_that_claims_texture_refuses_its_start(profile: Profile) -> None:
+    coding, tables = encoder(profile, machine="inner"), profile.texture()
+    packets = [packet for frame in [*clip(2), None] for packet in coding.encode(frame)]
+    unit = parse(bytes(packets[0]))
+    assert unit.sequence is not None
+    claimed = dataclasses.replace(unit.sequence, palette=PaletteGeometry(tables.groups, tables.depth, 6))
+    decoder = Decoder(profile=profile, threads=1, view="human", start="texture", steps=1)
+    with pytest.raises(LimitError, match="start='texture': this stream has no texture layer"):
+        decoder.decode(changed(unit, sequence=claimed))
+    assert decoder.decode(None) == []
+
+
+def test_a_frame_that_is_refused_leaves_the_captions_of_frames_that_wait(profile: Profile) -> None:
+    coding, packets = encoder(profile, machine="inner", gop=50, caption=SAID), []
+    for n, frame in enumerate(clip(5)):
+        packets += coding.encode(frame)
+        if n == 3:
+            coding._captions.caption = OTHER
+            with pytest.raises(LimitError, match="frames must come in ascending time"):
+                coding.encode(frame)
+            coding._captions.caption = SAID
+    packets += coding.encode(None)
+    assert len(packets) == 5 and captions(packets) == [str(SAID), None, None, None, None]
+
+
+@pytest.mark.parametrize("score", [0.2, 0.9])
+def test_all_that_a_decoders_detector_gives_is_told_of(score: float) -> None:
+    (frame,) = clip(1)
+    assert str(FoundCaption(lambda frames: [found(score)]).of(frame)) == "1 car top-left"
+
+
+@pytest.mark.parametrize("caption", ["none", SAID])
+def test_a_detector_beside_another_caption_is_refused(profile: Profile, caption: str | Caption) -> None:
+    with pytest.raises(ValueError, match=r"detector=.*: belongs to caption='auto'"):
+        Decoder(profile=profile, view="human", start="slim", caption=caption, detector=lambda frames: [found(0.9)])
+
+
+def test_a_detector_for_a_denoiser_without_captions_is_refused(tmp_path: Path) -> None:
+    TEXTURE.write_profile(tmp_path / "profile")
+    plain = FILES.add_human(tmp_path / "profile", captions=False)
+    with pytest.raises(ProfileError, match=r"detector, to make captions of: the denoiser .* takes none"):
+        Decoder(profile=plain, threads=1, view="human", start="slim", detector=lambda frames: [found(0.9)])
