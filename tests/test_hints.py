@@ -14,12 +14,17 @@ import numpy as np
 import pytest
 from skimage import data
 
+import duoview
 from duoview import Decoder, Detections, Encoder, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
 from duoview.captions import Caption
-from duoview.captions.section import read_caption
+from duoview.captions.section import read_caption, write_caption
 from duoview.captions.told import FoundCaption
 from duoview.errors import LimitError, ProfileError
+from duoview.pipelines.command import main
+from duoview.plugins.containers.packet import with_payload
+from duoview.plugins.errors import OptionError
+from duoview.plugins.filters.dv_human import Human
 from duoview.sequence import PaletteGeometry
 
 HERE = Path(__file__)
@@ -141,3 +146,58 @@ def test_a_detector_for_a_denoiser_without_captions_is_refused(tmp_path: Path) -
     plain = FILES.add_human(tmp_path / "profile", captions=False)
     with pytest.raises(ProfileError, match=r"detector, to make captions of: the denoiser .* takes none"):
         Decoder(profile=plain, threads=1, view="human", start="slim", detector=lambda frames: [found(0.9)])
+
+
+def damaged_caption(profile: Profile, path: Path) -> None:
+    """A file of one frame with texture, whose caption is damaged."""
+    (packet,) = encoder(profile, caption=OTHER, texture=4).encode(clip(1)[0])
+    payload, raw = write_caption(OTHER), bytearray(bytes(packet))
+    raw[raw.rindex(payload)] ^= 255
+    (damage,) = parse(bytes(raw)).damaged
+    assert damage.type == SectionType.CAPTION
+    with duoview.open(str(path), "w") as output:
+        output.add_stream(rate=Fraction(10), width=96, height=80, time_base=Fraction(1, 10))
+        output.mux(with_payload(packet, bytes(raw)))
+
+
+def test_a_damaged_caption_is_left_out_and_told_by_the_command(profile: Profile, tmp_path: Path,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    damaged_caption(profile, tmp_path / "in.nut")
+    words = ["-profile", str(profile.folder), "-i", str(tmp_path / "in.nut"), "-view", "human", "-steps", "1"]
+    assert main(["decode", "-loglevel", "warning", *words, str(tmp_path / "out.mkv")]) == 0
+    assert "1 captions or seeds left out; last: caption section: CRC-32C" in capsys.readouterr().err
+
+
+def test_a_damaged_caption_keeps_nothing_else_from_being_cut(profile: Profile, tmp_path: Path) -> None:
+    damaged_caption(profile, tmp_path / "in.nut")
+    assert main(["cut", "-loglevel", "error", "-layers", "machine", str(tmp_path / "in.nut"),
+                 str(tmp_path / "out.nut")]) == 0
+    (plain,) = encoder(profile).encode(clip(1)[0])
+    with duoview.open(str(tmp_path / "out.nut")) as source:
+        assert [bytes(packet) for packet in source.demux()] == [bytes(plain)]
+
+
+@pytest.mark.parametrize("options", [{"detector": "x.onnx", "caption": "none"}, {"confidence": 0.9}])
+def test_options_that_nothing_would_come_of_are_refused_by_the_filter(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="expected"):
+        Human(start="slim", **options)
+
+
+def test_a_detector_beside_another_caption_is_refused_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["-view", "human", "-start", "slim", "-detector", "x.onnx", "-caption", "1 car left"]
+    assert main(["decode", "-i", "a.nut", *words, "b.mkv"]) == 2
+    assert "expected -caption auto with it, not 1 car left" in capsys.readouterr().err
+
+
+def test_a_caption_costs_its_bytes_and_those_of_the_units_other_form(profile: Profile) -> None:
+    sizes: list[list[int]] = []
+    for told in (False, True):
+        coding, packets = encoder(profile, caption=SAID if told else "none"), []
+        for n, frame in enumerate(clip(3)):
+            if told and n == 2:
+                coding._captions.caption = OTHER
+            packets += coding.encode(frame)
+        sizes.append([len(bytes(packet)) for packet in packets])
+    key, same, other = (b - a for a, b in zip(*sizes, strict=True))
+    assert key - len(write_caption(SAID)) in (22, 23) and same == 0
+    assert 15 <= other - len(write_caption(OTHER)) <= 17
