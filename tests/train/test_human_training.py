@@ -273,7 +273,7 @@ def test_a_checkpoint_of_another_denoiser_is_refused(textured: Path, tmp_path: P
         go(texture=TextureStates(Profile(textured)))
     for other in ({"captions": True}, {"channels": (8, 16, 32)}):
         with pytest.raises(ValueError, match=r"human\.pt: other weights than those of"):
-            go(**other)  # type: ignore[arg-type]
+            go(**other)
 
 
 @pytest.mark.parametrize("start", ["guided", "slim", "texture"])
