@@ -92,14 +92,14 @@ def read_table(profile: Profile) -> ChoiceTable | None:
         raise ProfileError(f"{path}: no table of machine codecs ({type(error).__name__}: {error})") from None
 
 
-def decide(profile: str | Path, point: OperatingPoint, *, texture: str = "", inner: str = "") -> MachineChoice:
+def decide(profile: str | Path, point: OperatingPoint, *, neural: str = "", inner: str = "") -> MachineChoice:
     """What ``auto`` comes to: an option that only one codec has decides, else what was measured.
 
-    texture, inner: how such an option of neural, or of inner, was written; empty where none was given. Raises
+    neural, inner: how such an option of neural, or of inner, was written; empty where none was given. Raises
     ProfileError.
     """
-    if texture:
-        return MachineChoice("neural", f"{texture} belongs to it")
+    if neural:
+        return MachineChoice("neural", f"{neural} belongs to it")
     if inner:
         return MachineChoice("inner", f"{inner} belongs to it")
     return choose(Profile(profile), point)

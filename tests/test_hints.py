@@ -24,6 +24,7 @@ from duoview.errors import LimitError, ProfileError
 from duoview.pipelines.command import main
 from duoview.plugins.containers.packet import with_payload
 from duoview.plugins.errors import OptionError
+from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.filters.dv_human import Human
 from duoview.sequence import PaletteGeometry
 
@@ -201,3 +202,10 @@ def test_a_caption_costs_its_bytes_and_those_of_the_units_other_form(profile: Pr
     key, same, other = (b - a for a, b in zip(*sizes, strict=True))
     assert key - len(write_caption(SAID)) in (22, 23) and same == 0
     assert 15 <= other - len(write_caption(OTHER)) <= 17
+
+
+def test_seeds_take_neural_where_the_codec_is_left_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Encode(machine="auto", seeds=2).machine == "neural" and Encode(machine="auto").machine == "inner"
+    missing = str(tmp_path / "in.mkv")
+    assert main(["encode", "-i", missing, "-machine", "auto", "-seeds", "2", str(tmp_path / "out.nut")]) == 1
+    assert "machine codec neural, chosen by auto: -seeds belongs to it" in capsys.readouterr().err
