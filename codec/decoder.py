@@ -110,6 +110,8 @@ class Decoder:
         if (caption != "auto" or detector is not None) and (view != "human" or start == "guided"):
             raise ValueError(f"caption={caption!r}, detector={detector!r}: belong to view='human' with start='slim' or "
                              f"'texture', not to {view!r} with {start!r}")
+        if detector is not None and caption != "auto":
+            raise ValueError(f"detector={detector!r}: belongs to caption='auto', not {str(caption)!r}")
         for name, value in (("noise", noise), ("tile", tile), ("text", text or None)):
             if value is not None and view != "human":
                 raise ValueError(f"{name}={value!r}: belongs to view='human', not {view!r}")
@@ -185,7 +187,9 @@ class Decoder:
                 self._read_hints(unit)
             assert self.sequence is not None
             if self.sequence.machine_codec == MachineCodec.INNER:
-                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=self._hint_reader.sent))
+                hints = self._hint_reader
+                self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=hints.sent,
+                                                    seed=hints.seed))
                 self.stats.decoded += 1
                 return self._take_ready()
             latent, residual = self._decode_unit(unit)
@@ -199,8 +203,11 @@ class Decoder:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
             self._latent, self._residual, self._coded, self._picture = (latent, self._q), residual, None, None
             if self.view == "human":
-                self._hints = self._hint_reader.of(self._hint_reader.sent, (self.sequence.width, self.sequence.height))
+                self._hints = self._hint_reader.of(self._hint_reader.sent, self._hint_reader.seed,
+                                                   (self.sequence.width, self.sequence.height))
                 self._known_depths = self._texture.depths if self._texture is not None else None
+        else:
+            self._retell()
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
@@ -229,9 +236,8 @@ class Decoder:
         if self.view == "human":
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
                               noise=self._noise, tile=self._tile, text=self._text)
-            caption = self._hint_reader.caption
-            if isinstance(caption, Caption) and not human.takes_captions:
-                raise ProfileError(f"caption '{caption}': the denoiser of profile {profile.name!r} takes none; "
+            if self._hint_reader.wanted and not human.takes_captions:
+                raise ProfileError(f"{self._hint_reader.wanted}: the denoiser of profile {profile.name!r} takes none; "
                                    "expected a profile that was trained with captions")
         if self._textured:
             texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed or 0)
@@ -274,7 +280,7 @@ class Decoder:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
         if self._texture is not None:
-            if self.view == "human" and sequence.palette == PaletteGeometry():
+            if self.view == "human" and (inner or sequence.palette == PaletteGeometry()):
                 raise LimitError("start='texture': this stream has no texture layer; expected one that was encoded "
                                  "with a texture of 1 or more, or start='guided' or 'slim'")
             self._texture.begin(sequence)
@@ -324,6 +330,15 @@ class Decoder:
             self.stats.last_hint_fault = faults[-1]
             if self.strict:
                 raise BitstreamError(faults[0], offset=0)
+
+    def _retell(self) -> None:
+        """A unit that repeats the frame before it may bring another caption: what is shown is then made anew."""
+        told = self._hint_reader.sent
+        if self._human is None or self._hint_reader.caption != "auto" or told == self._hints.caption:
+            return
+        self._hints = replace(self._hints, caption=told, sent=told is not None)
+        if self._human.takes_captions:
+            self._picture = None
 
     def _decode_unit(self, unit: AccessUnit) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """z_m of a unit, and of a view with texture what the base lacks."""
@@ -378,7 +393,7 @@ class Decoder:
                 assert self.sequence is not None
                 self._latent, self._coded, self._picture = None, one, None
                 self._picture_size = (self.sequence.width, self.sequence.height)
-                self._hints = self._hint_reader.of(one.times.caption, self._picture_size)
+                self._hints = self._hint_reader.of(one.times.caption, one.times.seed, self._picture_size)
                 if self._restorer is not None:
                     self._restorer.see(one, self._picture_size)
                 if self._inner_texture is not None:

@@ -171,8 +171,9 @@ class Encoder:
         else:
             backend = open_backend(device, threads)
             given = neural or NeuralSettings()
-            self._guide = Guide(given.simplify, given.roi, self.profile, backend, threads=threads,
-                                rate=float(self.rate))
+            # What a key frame leaves out its P frames code again, so by itself only stills are guided.
+            simplify = "off" if given.simplify == "auto" and gop > 1 else given.simplify
+            self._guide = Guide(simplify, given.roi, self.profile, backend, threads=threads, rate=float(self.rate))
             if given.bit_rate:
                 self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)
             self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
@@ -228,14 +229,14 @@ class Encoder:
             self._q = self._control.quality(key=is_key)
         assert self._guide is not None
         told = told_regions(frame)
-        regions = region_gains(self._guide.look(frame), told, *size, self.q)
-        # What counts less is left as it is in P frames; a map of their own pays only for what is to be finer.
-        gains = regions if is_key or (regions is not None and regions.levels.max() > 0) else None
+        importance = self._guide.look(frame) if is_key or told else None
+        gains = region_gains(importance, told, *size, self.q)
+        if not is_key and (gains is None or gains.levels.max() <= 0):
+            gains = None  # in P frames a map costs more than what is coarser saves; for what is to be finer it is wanted
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
-        section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains,
-                                                                          regions=regions))
+        section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains))
         texture = self._texture_of(self._machine, frame, is_key)
         seed = None
         if self._seeds is not None and is_key:
@@ -269,6 +270,7 @@ class Encoder:
         Only for an encoder that is given up before its flush; one that was flushed holds nothing.
         """
         self._closed = True
+        self._waiting.clear()
         if self._inner is not None:
             self._inner.drop()
         if self._inner_texture is not None:
@@ -283,15 +285,15 @@ class Encoder:
         if self._inner_texture is not None:
             weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
             self._inner_texture.see(self._reader.read(frame), times.seconds, weights)
-        self._waiting[times.seconds] = caption
         try:
             coded = inner.encode(frame, self._sequence(frame, MachineCodec.INNER), times, q=self.q, key=key,
                                  importance=importance)
         except BaseException:
             if self._inner_texture is not None:
                 self._inner_texture.keep(inner.coming())
-            self._waiting.pop(times.seconds, None)
             raise
+        # Only now: a frame that was refused may have the time of one that waits.
+        self._waiting[times.seconds] = caption
         self._count += 1
         return self._inner_units(coded)
 

@@ -135,16 +135,11 @@ def _neighbours(rows: list[list[int]], y: int, x: int) -> tuple[int, int]:
 
 
 class Scaling:
-    """A gain map at the positions of symbols, (H, W) levels.
-
-    weight: of an error in a P frame there, (H, W): the square of that at which steps of that size are the best ones,
-    since a P frame codes with the quality index's own step what a key frame has just coded with a coarser one.
-    """
+    """A gain map at the positions of symbols, (H, W) levels."""
 
     def __init__(self, levels: NDArray[np.int64]) -> None:
         self._classes = (CLASSES * levels).astype(np.int16)
         self._gains, self._restored = GAINS[levels + LIMIT], RESTORED[levels + LIMIT]
-        self.weight: NDArray[np.float32] = self._gains**4
 
     def classes(self, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Table classes (C, H, W) of the scaled differences; class 0, always zero, stays."""

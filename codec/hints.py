@@ -54,9 +54,21 @@ class HintReader:
                               "byte, in a key unit")
         return faults
 
-    def of(self, sent: Caption | None, picture: tuple[int, int]) -> Hints:
-        """The hints of a picture of this size for which this caption was sent."""
-        return Hints(caption=sent, sent=sent is not None, seed=self._seed, picture=picture)
+    @property
+    def seed(self) -> int | None:
+        """The seed that was sent for the group of the last unit."""
+        return self._seed
+
+    @property
+    def wanted(self) -> str:
+        """What only a denoiser that takes captions can use, in words; empty where nothing was asked for."""
+        if isinstance(self.caption, Caption):
+            return f"caption '{self.caption}'"
+        return "detector, to make captions of" if self._found is not None else ""
+
+    def of(self, sent: Caption | None, seed: int | None, picture: tuple[int, int]) -> Hints:
+        """The hints of a picture of this size for which this caption and this seed were sent."""
+        return Hints(caption=sent, sent=sent is not None, seed=seed, picture=picture)
 
     def chosen(self, hints: Hints, frame: Callable[[], av.VideoFrame]) -> Hints:
         """Hints with the caption that counts. frame: makes that of the machine view, for the detector."""

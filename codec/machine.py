@@ -159,7 +159,6 @@ class MachineLayer:
         """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on.
 
         The section of a P frame in which nothing is coded is empty. gains: of this frame, which decoders need too.
-        regions: in P frames errors weigh as much as at gains like these, so that where little is lost nothing is coded.
         """
         if not key and self.z_m is None:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
@@ -173,7 +172,6 @@ class MachineLayer:
             y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
         first = self._first_parameters(hyper, key, level)
         scaling = gains.positions(*y.shape[2:]) if gains is not None else None
-        weight = regions.positions(*y.shape[2:]).weight if regions is not None else None
         chosen = self._choose(y, first, key, scaling)
         if not key and not chosen.symbols.any():
             return self._repeat()
@@ -182,15 +180,16 @@ class MachineLayer:
         if not key and self.decision.skip > 0:
             assert self.z_m is not None
             lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
-            before = picture_error(z - self.z_m, self.profile.latent_weight)
-            gain = self._gain(before, z - z_m, weight)
+            weight = self.profile.latent_weight
+            before = picture_error(z - self.z_m, weight)
+            gain = before - picture_error(z - z_m, weight)
             keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
             if chosen.symbols[:, ~keep].any():
                 chosen = self._choose(y, first, key, scaling, keep)
                 if not chosen.symbols.any():
                     return self._repeat()
                 z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-                gain = self._gain(before, z - z_m, weight)
+                gain = before - picture_error(z - z_m, weight)
             worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
         parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
@@ -203,14 +202,6 @@ class MachineLayer:
         self._count(key, hyper_symbols, chosen.symbols)
         self._move_on(z_m, chosen.decoded, chosen.symbols, key)
         return payload
-
-    def _gain(self, before: Floats, error: Floats, weight: Floats | None) -> Floats:
-        """The squared error (8-bit steps, mean) that a P frame takes away, weighted, by position (H, W).
-
-        before: of the z_m that is there. error: what the new one is off by. weight: None for all places alike.
-        """
-        gain: Floats = before - picture_error(error, self.profile.latent_weight)
-        return gain if weight is None else gain * weight
 
     def _choose(self, y: Floats, first: FirstParameters, key: bool, scaling: Scaling | None,
                 keep: NDArray[np.bool_] | None = None) -> Chosen:

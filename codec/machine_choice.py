@@ -92,13 +92,13 @@ def read_table(profile: Profile) -> ChoiceTable | None:
         raise ProfileError(f"{path}: no table of machine codecs ({type(error).__name__}: {error})") from None
 
 
-def decide(profile: str | Path, point: OperatingPoint, *, texture: str = "", inner: str = "") -> MachineChoice:
-    """What ``auto`` comes to: texture goes to neural, an option that only inner has to inner, else what was measured.
+def decide(profile: str | Path, point: OperatingPoint, *, neural: str = "", inner: str = "") -> MachineChoice:
+    """What ``auto`` comes to: texture and seeds go to neural, what only inner has to inner, else what was measured.
 
-    texture, inner: how such an option was written; empty where none was given. Raises ProfileError.
+    neural, inner: how such an option was written; empty where none was given. Raises ProfileError.
     """
-    if texture:
-        return MachineChoice("neural", f"{texture} is coded beside it where inner is not asked for")
+    if neural:
+        return MachineChoice("neural", f"{neural} is coded beside it where inner is not asked for")
     if inner:
         return MachineChoice("inner", f"{inner} belongs to it")
     return choose(Profile(profile), point)

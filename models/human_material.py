@@ -140,7 +140,7 @@ class CaptionedMaterial:
     def _crop(self, picture: Picture, seen: Sequence[tuple[Detections, float | None]]) -> tuple[Picture, Caption]:
         top, left = (int(self._random.integers(side - self._size + 1)) for side in picture.shape[:2])
         mirrored = bool(self._random.random() < 0.5)
-        captioner, caption = Captioner(patience=1), Caption()
+        captioner, caption = Captioner(confidence=0, patience=1), Caption()  # the detector's own confidence decides
         for found, seconds in seen:
             caption = captioner.look(cropped(found, left, top, self._size, mirrored=mirrored), seconds)
         crop = picture[top:top + self._size, left:left + self._size]

@@ -304,12 +304,23 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     return found
 
 
+def _kept_levels(checkpoint: Path, depth: int) -> tuple[float, ...]:
+    """Those that a checkpoint was begun with. Raises ValueError where they are not for texture of this depth."""
+    kept = torch.load(checkpoint, weights_only=True, map_location="cpu").get("levels")
+    if kept is None:
+        raise ValueError(f"{checkpoint}: has no levels; expected a checkpoint of this stage")
+    if len(kept) != depth + 1:
+        raise ValueError(f"{checkpoint}: was begun for texture of depth {len(kept) - 1}, the profile's is {depth} deep "
+                         "(0: none); expected that profile, or another folder")
+    return tuple(float(level) for level in kept)
+
+
 def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tensor, texture: TextureStates | None,
           find: Find | None, options: HumanTraining, folder: Path) -> HumanNetworks:
     """Train, or go on from ``folder/human.pt``; writes ``human.jsonl`` there. Returns the averaged weights.
 
     scale is (64, latent), of the profile's residuals. Without ``texture`` no start from texture is trained, without
-    ``find``, a detector, no captions.
+    ``find``, a detector, no captions. Raises ValueError for a checkpoint of another shape, captions or texture.
     """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
@@ -317,15 +328,20 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
     scale = scale.to(device)
     checkpoint = folder / "human.pt"
     if checkpoint.is_file():
-        kept = torch.load(checkpoint, weights_only=True, map_location="cpu").get("levels", [1.0])
-        levels = tuple(float(level) for level in kept)
+        levels = _kept_levels(checkpoint, 0 if texture is None else texture.depth)
     else:
         levels = (measure_levels(still, texture, material, scale, size=options.crop) if texture is not None
                   else (1.0,))
     shape = Generation(options.channels, options.blocks, options.caption if find is not None else 0, levels)
     networks = HumanNetworks(still.shape.latent, shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
-                                     rate=options.rate)
+    try:
+        loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
+                                         rate=options.rate)
+    except RuntimeError as error:
+        if not checkpoint.is_file():
+            raise
+        raise ValueError(f"{checkpoint}: other weights than those of {shape}; expected the channels, blocks and "
+                         "captions (a detector, or none) that it was begun with, or another folder") from error
     loop.kept["levels"] = list(levels)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, options,
                          options.seed + loop.step))

@@ -171,9 +171,11 @@ class _Cutting:
 
     def _cut(self, data: bytes) -> bytes:
         try:
-            unit = self.cutter.cut(parse(data))
-            kept = tuple(section for section in unit.sections if section.type not in self.dropped)
-            return serialize(dataclasses.replace(unit, sections=kept))
+            unit = parse(data)
+            # First: damage to what is dropped keeps nothing else from being cut.
+            sections = tuple(section for section in unit.sections if section.type not in self.dropped)
+            damaged = tuple(damage for damage in unit.damaged if damage.type not in self.dropped)
+            return serialize(self.cutter.cut(dataclasses.replace(unit, sections=sections, damaged=damaged)))
         except BitstreamError as error:
             self.console.warning(f"{self.name}: an access unit is damaged and stays as it is: {error}")
             return data

@@ -147,6 +147,7 @@ class DecodeResult:
     damaged: int
     skipped: int
     refused: int
+    hints_refused: int
     symbols_sha256: str
     interrupted: bool
 
@@ -185,6 +186,9 @@ def read_job(line: CommandLine) -> DecodeJob:
     for name, starts in (("noise", ("slim",)), ("caption", ("slim", "texture")), ("detector", ("slim", "texture"))):
         if either(name, None) is not None and start not in starts:
             raise UsageError(f"-{name}: belongs to start {' or '.join(starts)}; expected -start {starts[0]} with it")
+    if either("detector", None) is not None and either("caption", "auto") != "auto":
+        raise UsageError(f"-detector: makes captions where none was sent; expected -caption auto with it, not "
+                         f"{either('caption', '')}")
     for name in ("texture", "texture_fill"):
         if either(name, None) is not None and view != "texture" and not (
                 name == "texture" and (start == "texture" or not either(name, Depths(0)).most())):
@@ -263,6 +267,9 @@ def decode(
             )
         if result.refused:
             console.warning(f"{job.url}: {result.refused} depths of texture refused; last: {work.last_fault}")
+        if result.hints_refused:
+            console.warning(f"{job.url}: {result.hints_refused} captions or seeds left out; last: "
+                            f"{work.last_hint_fault}")
         if not result.frames and not interrupt.requested:
             because = work.last_damage or "no access unit in the part that was asked for"
             raise MediaError(f"{job.url}: not one frame could be decoded: {because}")
@@ -325,6 +332,11 @@ class _Decoding:
         """The last complaint about texture."""
         return self.stage.decoder.stats.last_texture_fault if self.stage.decoder is not None else ""
 
+    @property
+    def last_hint_fault(self) -> str:
+        """The last complaint about captions and seeds."""
+        return self.stage.decoder.stats.last_hint_fault if self.stage.decoder is not None else ""
+
     def run(self, interrupt: Interrupt) -> None:
         """Decode to the end, to what was asked for, or to an interrupt."""
         if self.job.seek:
@@ -366,6 +378,7 @@ class _Decoding:
             damaged=stats.damaged if stats is not None else 0,
             skipped=stats.skipped if stats is not None else 0,
             refused=stats.texture_refused if stats is not None else 0,
+            hints_refused=stats.hints_refused if stats is not None else 0,
             symbols_sha256=decoder.symbols_sha256() if decoder is not None else "",
             interrupted=interrupted,
         )

@@ -242,8 +242,8 @@ def _chosen(output: FileArguments) -> MachineChoice:
              and output.get(f"{option}:v", output.get(option)) is not None]
     stills = output.get("g", _GOP) == 1 or output.get("frames:v", output.get("frames")) == 1
     point = OperatingPoint(output.get("q:v", output.get("q", _Q)), output.get("latency", "full"), stills)
-    return decide(output.get("profile", "s"), point, inner=f"-{named[0]}" if named else "",
-                  texture="-texture" if output.get("texture", Depths(0)).most() else "")
+    neural = "-texture" if output.get("texture", Depths(0)).most() else "-seeds" if output.get("seeds") else ""
+    return decide(output.get("profile", "s"), point, inner=f"-{named[0]}" if named else "", neural=neural)
 
 
 def _texture_options(output: FileArguments, machine: str) -> dict[str, Any]:

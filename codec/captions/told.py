@@ -49,7 +49,10 @@ class SentCaption:
 
 
 class FoundCaption:
-    """Captions of what a detector finds in single frames: no motion, and no memory, so seeking changes nothing."""
+    """Captions of what a detector finds in single frames: no motion, and no memory, so seeking changes nothing.
+
+    All that the detector gives is told of: its own confidence decides.
+    """
 
     def __init__(self, find: Find) -> None:
         self._find = find
@@ -57,4 +60,4 @@ class FoundCaption:
     def of(self, frame: av.VideoFrame) -> Caption:
         """The caption of a frame."""
         (found,) = self._find([frame])
-        return Captioner(patience=1).look(found)
+        return Captioner(confidence=0, patience=1).look(found)

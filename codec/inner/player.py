@@ -33,8 +33,8 @@ _DEEPEST = 16
 class UnitTimes:
     """What a frame takes over from its access unit: times in ticks of the time base, whether it is to be shown, q.
 
-    ``group`` counts key units: frames of two groups are decoded independently of one another. ``caption``: what was
-    sent, None where nothing was.
+    ``group`` counts key units: frames of two groups are decoded independently of one another. ``caption``, ``seed``:
+    those that were sent, None where none was.
     """
 
     pts: int | None = None
@@ -44,15 +44,16 @@ class UnitTimes:
     q: int = 0
     group: int = 0
     caption: Caption | None = None
+    seed: int | None = None
 
     @classmethod
     def of(cls, packet: av.Packet[Any] | bytes, *, discard: bool = False, q: int = 0,
-           caption: Caption | None = None) -> UnitTimes:
+           caption: Caption | None = None, seed: int | None = None) -> UnitTimes:
         """The times of a packet; bytes have none."""
         if not isinstance(packet, av.Packet):
-            return cls(discard=discard, q=q, caption=caption)
+            return cls(discard=discard, q=q, caption=caption, seed=seed)
         base = Fraction(packet.time_base) if packet.time_base else None
-        return cls(packet.pts, packet.duration or None, base, discard, q, caption=caption)
+        return cls(packet.pts, packet.duration or None, base, discard, q, caption=caption, seed=seed)
 
     @property
     def seconds(self) -> Fraction | None:

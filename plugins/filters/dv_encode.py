@@ -120,8 +120,8 @@ class Encode(Stage):
         options = self.options
         inner = [name for name in _OF_INNER if name not in _OF_EITHER and self._is_given(name)]
         point = OperatingPoint(options.q, self._latency, options.gop == 1)
-        return decide(options.profile, point, texture="texture" if Depths.parse(options.texture).most() else "",
-                      inner=inner[0] if inner else "")
+        neural = "texture" if Depths.parse(options.texture).most() else "seeds" if options.seeds else ""
+        return decide(options.profile, point, neural=neural, inner=inner[0] if inner else "")
 
     def _is_given(self, name: str) -> bool:
         field = type(self.options).__dataclass_fields__[name]

@@ -59,6 +59,12 @@ class Human(Machine):
                 if value != type(options).__dataclass_fields__[name].default and options.start not in starts:
                     raise OptionError(f"dv_human: {name}={value}: belongs to start={' or '.join(starts)}, not "
                                       f"{options.start}")
+        if options.detector and options.caption != "auto":
+            raise OptionError(f"dv_human: detector={options.detector}: makes captions where none was sent; expected "
+                              f"caption=auto with it, not {options.caption}")
+        if options.confidence != type(options).__dataclass_fields__["confidence"].default and not options.detector:
+            raise OptionError(f"dv_human: confidence={options.confidence}: belongs to a detector; expected detector "
+                              "with it")
 
     def make_decoder(self) -> Decoder:
         """A decoder of the human view. Raises DetectorError for a detector that cannot be had."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -277,6 +278,14 @@ def test_captions_of_crops_tell_of_motion_in_clips_only() -> None:
     assert len(looked) <= 3 + 30
 
 
+def test_captions_of_crops_tell_of_all_that_the_detector_gives() -> None:
+    def unsure(pictures: Sequence[Picture]) -> list[Detections]:
+        return [dataclasses.replace(one, scores=np.full(1, 0.2, np.float32)) for one in find(pictures)]
+
+    captions = next(CaptionedMaterial(material(), unsure, size=64, seed=1).batches(8)).captions
+    assert any(caption.phrases for caption in captions)
+
+
 def test_training_takes_steps_and_goes_on_from_its_checkpoint(textured: Path, tmp_path: Path) -> None:
     still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
     for steps in (4, 6):
@@ -286,6 +295,21 @@ def test_training_takes_steps_and_goes_on_from_its_checkpoint(textured: Path, tm
     assert [line["step"] for line in lines if line.get("final")] == [4, 6]
     assert math.isfinite(lines[-1]["guided_4_psnr"]) and lines[-1]["machine_psnr"] > 0
     assert made.captions is not None and made.denoiser.shape.starts == ("guided", "slim")
+
+
+def test_a_checkpoint_of_another_denoiser_is_refused(textured: Path, tmp_path: Path) -> None:
+    still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
+
+    def go(texture: TextureStates | None = None, captions: bool = False, **options: Any) -> None:
+        train(material(), still, inter, torch.ones(64, 8), texture, find if captions else None,
+              dataclasses.replace(OPTIONS, steps=1, **options), tmp_path)
+
+    go()
+    with pytest.raises(ValueError, match="begun for texture of depth 0, the profile's is 4 deep"):
+        go(texture=TextureStates(Profile(textured)))
+    for other in ({"captions": True}, {"channels": (8, 16, 32)}):
+        with pytest.raises(ValueError, match=r"human\.pt: other weights than those of"):
+            go(**other)
 
 
 @pytest.mark.parametrize("start", ["guided", "slim", "texture"])
