@@ -231,8 +231,8 @@ class Encoder:
         told = told_regions(frame)
         importance = self._guide.look(frame) if is_key or told else None
         gains = region_gains(importance, told, *size, self.q)
-        if not is_key and (gains is None or gains.levels.max() <= 0):
-            gains = None  # in P frames a map costs more than what is coarser saves; for what is to be finer it is wanted
+        if not is_key and gains is not None and gains.levels.max() <= 0:
+            gains = None  # a map in a P frame costs more than what is coarser there saves
         picture = self._reader.read(frame)
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True

@@ -15,16 +15,13 @@ from hypothesis import strategies as st
 
 from duoview import BitstreamError, Decoder, Encoder, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
-from duoview.backends import open_backend
 from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.findings import FrameFindings
 from duoview.gain_map import CELL, GAINS, LIMIT, RESTORED, GainMap, Scaling, grid
 from duoview.inner.importance import Region
 from duoview.inner.regions import Rectangle
-from duoview.machine import MachineLayer
 from duoview.neural_settings import NeuralSettings
-from duoview.picture import PictureReader
 from duoview.pipelines.command import main
 from duoview.region_gains import COARSER, coarser_at, region_gains
 
