@@ -40,7 +40,9 @@ class Ours(Codec):
                 f"{options}")
 
     def _encode(self, clip: Clip, quality: int) -> bytes:
-        encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, gop=self.variant.gop(clip),
+        # A picture by itself is a still, which the neural codec by itself guides.
+        still = len(clip.frames) == 1 and "neural" in self._options
+        encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, gop=1 if still else self.variant.gop(clip),
                           profile=self.profile, threads=self._threads, **self._options)
         packets = [packet for number, frame in enumerate(clip.frames)
                    for packet in encoder.encode(fresh(frame, number, clip.rate))] + encoder.encode(None)
