@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.features import Features, FrozenFeatures, perceptual_distance
 from bench.pictures import RGB, Picture, planar_rgb, psnr, rgb_frame
 from bench.result import RESULTS, measured, write
 from bench.still_coders import StillCoder, SvtAv1Still, X265Still
-from bench.texture import PerceptualDistance, load
+from bench.texture import load
 from duoview import Decoder, Depths, Encoder, InnerSettings, Profile
 from duoview.access_unit import parse, serialize
 from duoview.texture.cutting import TextureCutter
@@ -164,18 +165,18 @@ def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
     return found
 
 
-def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, distance: PerceptualDistance) -> Curves:
+def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, features: FrozenFeatures) -> Curves:
     """All coders on all pictures."""
     curves: Curves = {}
     neural, inner = (TextureStill(profile, machine, settings.threads) for machine in ("neural", "inner"))
     others: tuple[StillCoder, ...] = (X265Still(qualities=(25, 29, 33, 37, 41, 45, 49)),
                                       SvtAv1Still(qualities=(30, 37, 44, 50, 55, 59, 63)))
     for picture in pictures:
-        source = distance.stages(picture.rgb)
+        source = features(picture.rgb)
 
-        def point(size: int, shown: RGB, picture: Picture = picture, source: object = source) -> Point:
+        def point(size: int, shown: RGB, picture: Picture = picture, source: Features = source) -> Point:
             return Point(8 * size / picture.pixels, psnr(picture.rgb, shown),
-                         distance.between(source, distance.stages(shown)))  # type: ignore[arg-type]
+                         perceptual_distance(source, features(shown)))
 
         def add(coder: str, setting: str, points: list[Point]) -> None:
             curves.setdefault((coder, setting), []).append(points)
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for one in load(options.images, held=options.held, limit=options.limit)]
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.texture), tuple(options.machine),
                         tuple(options.inner), options.threads)
-    curves = sweep(profile, pictures, settings, PerceptualDistance(options.weights))
+    curves = sweep(profile, pictures, settings, FrozenFeatures(options.weights))
     found = readings(curves)
     for one in found:
         print(f"{one.bpp:.2f} bpp  {one.coder:20s} {one.setting:6s} {one.pictures:3d} pictures  {one.psnr:.2f} dB  "
