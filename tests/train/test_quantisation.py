@@ -213,6 +213,14 @@ def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: 
     assert json.loads((tmp_path / "profile.json").read_text())["name"] == "s-int8"
 
 
+def test_nothing_is_exported_of_a_profile_that_is_at_another_precision_itself(own: Profile, clip: Clip, tmp_path: Path
+                                                                              ) -> None:
+    with pytest.raises(ValueError, match="is at another precision itself; export from the profile it was made of"):
+        write_int8(own, tmp_path / "out", [clip], [clip], Tolerance(), tmp_path)
+    with pytest.raises(ValueError, match="is at another precision itself; export from the profile it was made of"):
+        variant.write_fp32(own, tmp_path / "out")
+
+
 def test_state_belongs_to_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "-precision", "fp16", "-state", "out"]) == 2
     assert "-state: belongs to -precision int8" in capsys.readouterr().err
