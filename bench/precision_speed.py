@@ -5,8 +5,9 @@
 The first profile is the bundled one, with which the others are compared, taken in turns in one process. Processor time
 is of all threads together: it is what a frame costs, and hardly depends on what else the machine does; wall time is
 given beside it. Bits: change of the bytes at equal PSNR of the machine view, of bikes.mp4 and of ``--clips``, each with
-one key frame, through the profile's own decoder network: what that one loses in 8 bits counts too, and most of all at
-high rates. Cold start: a new process, ``duoview encode`` of one frame of 640x360, from its start to its end.
+one key frame: through the profile's own decoder network, whose loss in 8 bits counts too, and through the first
+profile's, which tells what the streams themselves lost. Cold start: a new process, ``duoview encode`` of one frame of
+640x360, from its start to its end.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.result import RESULTS, measured, write
 from duoview import Decoder, Encoder, Profile
 from duoview.backends import CpuBackend
 from duoview.export.calibration import Clip, pixels, read_clip
-from duoview.export.variant import curve, rate_change
+from duoview.export.variant import VIEW_NETWORK, Replaced, curve, rate_change
 
 NAME = "bikes.mp4"
 
@@ -63,11 +64,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Bits:
-    """Change of the bytes at equal PSNR against the first profile, by clip, as a share; mean: over the clips."""
+    """Change of the bytes at equal PSNR against the first profile, by clip, as a share; mean: over the clips.
+
+    clips: with views of the profile's own decoder network. streams: of the first profile's.
+    """
 
     profile: str
     clips: dict[str, float]
     mean: float
+    streams: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -135,9 +140,10 @@ def bits(profiles: Sequence[Profile], clips: Sequence[Clip]) -> list[Bits]:
     base = [curve(profiles[0], backend, backend, one) for one in clips]
     found = []
     for profile in profiles[1:]:
-        by_clip = {one.name: rate_change(first, curve(profile, backend, backend, one))
-                   for one, first in zip(clips, base, strict=True)}
-        found.append(Bits(profile.name, by_clip, statistics.mean(by_clip.values())))
+        same_view = Replaced(backend, {VIEW_NETWORK: profiles[0].path(VIEW_NETWORK)}, backend)
+        by_clip, streams = ({one.name: rate_change(first, curve(profile, backend, decoding, one))
+                             for one, first in zip(clips, base, strict=True)} for decoding in (backend, same_view))
+        found.append(Bits(profile.name, by_clip, statistics.mean(by_clip.values()), streams))
     return found
 
 
@@ -187,7 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
              *(read_clip(path, frames=settings.bits_frames, step=1, side=settings.bits_side) for path in given.clips)]
     change = bits(profiles, clips)
     for one in change:
-        print(f"{one.profile}: bits {one.mean:+.2%} ({', '.join(f'{n} {v:+.2%}' for n, v in one.clips.items())})")
+        print(f"{one.profile}: bits {one.mean:+.2%} ("
+              + ", ".join(f"{n} {v:+.2%}, streams alone {one.streams[n]:+.2%}" for n, v in one.clips.items()) + ")")
     wall, processor = (_summary([pair[n] for pair in starts]) for n in (0, 1))
     print(f"cold start to one frame: {wall[0]:.2f} s wall, {processor[0]:.2f} s of processor time")
     write(given.out, measured("profiles at another precision on a CPU: cost, bits, cold start", profiles[0], settings,

@@ -105,7 +105,7 @@ def picture_error(error: Floats, weight: Floats) -> Floats:
 
 
 def _form(error: Floats, weight: Floats) -> Floats:
-    """The quadratic form, symmetric, at every position: (latent, H, W), (latent, latent) -> (H, W).
+    """The quadratic form at every position: (latent, H, W), (latent, latent) -> (H, W).
 
     In pieces of 64 positions, which BLAS multiplies in the calling thread: its own threads and those of the networks
     would wait for each other, which made P frames two to four times slower.

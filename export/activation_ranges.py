@@ -20,6 +20,7 @@ SHARES = (1.0, 0.85, 0.7, 0.55, 0.45, 0.35, 0.25, 0.18, 0.12)
 VALUES = 4_000
 STEPS = 255
 
+
 def least_error_range(values: NDArray[np.float32], slope: float = 1.0) -> tuple[float, float]:
     """(low, high) of the 256 steps that make the least squared error of values (N,), 0 among them exactly.
 

@@ -9,6 +9,7 @@ weights, which have a range for each output channel, is as in SmoothQuant (Xiao 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,18 @@ class Pair:
     tensor: str
 
 
+def _scalable(model: onnx.ModelProto) -> frozenset[str]:
+    """Outputs of the convolutions whose weights and biases are constants that nothing else reads."""
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    own = {constant.name for constant in model.graph.initializer if uses[constant.name] == 1}
+    return frozenset(node.output[0] for node in model.graph.node
+                     if node.op_type == "Conv" and all(name in own for name in node.input[1:]))
+
+
+def _group(node: onnx.NodeProto) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
+
+
 def pairs(model: onnx.ModelProto) -> list[Pair]:
     """Pairs of convolutions whose channels in between may be scaled freely, in the order of the graph."""
     graph = model.graph
@@ -49,21 +62,19 @@ def pairs(model: onnx.ModelProto) -> list[Pair]:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     shown = {value.name for value in graph.output}
-    constants = {constant.name: constant for constant in graph.initializer}
+    constants, scalable = {constant.name: constant for constant in graph.initializer}, _scalable(model)
     found = []
     for node in graph.node:
-        if node.op_type != "Conv" or not all(name in constants for name in node.input[1:]):
+        if node.output[0] not in scalable:
             continue
         tensor, following = node.output[0], readers.get(node.output[0], [])
         if len(following) == 1 and following[0].op_type in _BETWEEN and tensor not in shown:
             tensor = following[0].output[0]
             following = readers.get(tensor, [])
-        if len(following) != 1 or tensor in shown or following[0].op_type != "Conv":
+        if len(following) != 1 or tensor in shown or following[0].output[0] not in scalable:
             continue
         second = following[0]
-        group = next((a.i for a in second.attribute if a.name == "group"), 1)
-        weight = constants.get(second.input[1])
-        if group == 1 and weight is not None and list(weight.dims[2:]) == [1, 1]:
+        if _group(second) == 1 and list(constants[second.input[1]].dims[2:]) == [1, 1]:
             found.append(Pair(node, second, tensor))
     return found
 
@@ -80,7 +91,7 @@ class Stream:
 def streams(model: onnx.ModelProto) -> list[Stream]:
     """Streams whose channels may be scaled freely: written and read by convolutions alone, added up in between."""
     graph = model.graph
-    constants = {constant.name for constant in graph.initializer}
+    constants, scalable = {constant.name: constant for constant in graph.initializer}, _scalable(model)
     writer = {name: node for node in graph.node for name in node.output}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -119,7 +130,10 @@ def streams(model: onnx.ModelProto) -> list[Stream]:
                 else:
                     free = False
         seen |= members
-        fixed = all(name in constants for node in (*writing, *reading) for name in node.input[1:])
+        fixed = all(node.output[0] in scalable for node in (*writing, *reading)) and all(
+            _group(node) == 1 or list(constants[node.input[1]].dims[:2]) == [_group(node), 1] for node in reading)
+        # A product of two of the stream's own values would be scaled twice.
+        fixed &= not any(node.op_type == "Mul" and members.issuperset(node.input) for node in graph.node)
         if free and fixed and writing and reading:
             tensors = dict.fromkeys([node.output[0] for node in writing] + [node.input[0] for node in reading])
             found.append(Stream(tuple(writing), tuple(reading), tuple(tensors)))
@@ -155,7 +169,7 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
     """A copy in which the channels between two convolutions have ranges as like as the weights allow.
 
     model: with float32 constants (``precision.folded``). samples: inputs of the network. The copy computes what the
-    model does but for float rounding. Raises ValueError without samples.
+    model does, to the bit: factors are powers of two. Raises ValueError without samples.
     """
     if not samples:
         raise ValueError(f"{model.graph.name}: no samples to calibrate with")
@@ -171,6 +185,11 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
     def change(name: str, factor: NDArray[Any]) -> None:
         constants[name].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(constants[name]) * factor, name))
 
+    def divide_outputs(node: onnx.NodeProto, factor: NDArray[Any]) -> None:
+        change(node.input[1], 1 / factor[:, None, None, None])
+        for bias in node.input[2:]:
+            change(bias, 1 / factor)
+
     for stream in through:
         # Nothing is moved to weights here: those that write have a range for each output channel, and so have the
         # depthwise ones that read.
@@ -179,17 +198,15 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
         for name in stream.tensors:
             ranges[name] = ranges[name] / factor
         for node in stream.writers:
-            change(node.input[1], 1 / factor[:, None, None, None])
-            change(node.input[2], 1 / factor)
+            divide_outputs(node, factor)
         for node in stream.readers:
-            depthwise = next((a.i for a in node.attribute if a.name == "group"), 1) > 1
+            depthwise = _group(node) > 1
             change(node.input[1], factor[:, None, None, None] if depthwise else factor[None, :, None, None])
     for pair in between:
         weight = numpy_helper.to_array(constants[pair.second.input[1]])
         seen, reading = ranges[pair.tensor], np.abs(weight).max((0, 2, 3))
         factor = _powers(seen ** share * np.maximum(reading, 1e-30) ** (share - 1))
-        change(pair.first.input[1], 1 / factor[:, None, None, None])
-        change(pair.first.input[2], 1 / factor)
+        divide_outputs(pair.first, factor)
         change(pair.second.input[1], factor[None, :, None, None])
     return copy
 

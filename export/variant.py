@@ -268,8 +268,8 @@ def has_convolutions(profile: Profile, network: str) -> bool:
 
 def check_output(profile: Profile, folder: Path) -> None:
     """What can be refused before anything was computed. Raises ValueError."""
-    if "base" in profile.manifest:
-        raise ValueError(f"{profile.folder}: is at another precision itself; export from its own base")
+    if "precision" in profile.manifest:  # one with streams of its own has no base, and its networks are changed too
+        raise ValueError(f"{profile.folder}: is at another precision itself; export from the profile it was made of")
     if profile.latent_diffusion is not None:
         raise ValueError(f"{profile.folder}: was made of a latent diffusion model, whose networks stay as they are; "
                          "expected a profile of this codec's own networks")

@@ -118,6 +118,15 @@ def test_a_network_file_with_other_inputs_is_named_with_both(swapped: Profile) -
         bound(picture=np.zeros((1, 3, 64, 64), np.uint8))
 
 
+def test_a_network_file_that_lacks_an_input_is_named_and_no_gpu_is_blamed(swapped: Profile) -> None:
+    z, path = np.zeros((1, 48, 8, 8), np.float32), swapped.path("decoder")
+    network = CpuBackend(1).load(path)
+    bound, captured = (kind(network.session, "cpu", 0, path) for kind in (BoundNetwork, CapturedNetwork))
+    for call in (network, bound, captured):
+        with pytest.raises(ProfileError, match=r"decoder\.onnx: takes z float .* and nothing else; .* q int64 \(1,\)"):
+            call(z=z, q=np.array([20]))
+
+
 def test_inputs_of_another_type_or_size_are_named(swapped: Profile) -> None:
     network = CpuBackend(1).load(swapped.path("decoder"))
     for z in (np.zeros((1, 48, 8, 8), np.float64), np.zeros((1, 47, 8, 8), np.float32)):

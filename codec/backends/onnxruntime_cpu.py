@@ -54,7 +54,6 @@ class CpuNetwork:
         except Exception as error:  # onnxruntime's errors have no nearer base class in common
             raise ProfileError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load this network ({error})"
                                ) from error
-
         self.path = path
 
     def __call__(self, **inputs: Array) -> list[Array]:
@@ -73,15 +72,22 @@ class CpuNetwork:
 
 
 def check_inputs(session: onnxruntime.InferenceSession, given: Mapping[str, Array], path: Path) -> None:
-    """Raises ProfileError unless a session's inputs have the names, types and ranks of what it is given."""
-    for spec in signature_of(session).inputs:
+    """Raises ProfileError unless a session's inputs have the names, types and ranks of what it is given, and no others.
+
+    Fixed lengths count as well.
+    """
+    signature = signature_of(session)
+    have = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in given.items()) or "nothing"
+    wrong = "not the network that its name says, or made for another profile"
+    if set(given) - {spec.name for spec in signature.inputs}:
+        takes = "; ".join(map(str, signature.inputs)) or "nothing"
+        raise ProfileError(f"{path}: takes {takes} and nothing else; it is given {have}: {wrong}")
+    for spec in signature.inputs:
         value = given.get(spec.name)
         kind = _KINDS.get(spec.dtype, spec.dtype)
         if value is None or value.dtype.name != kind or value.ndim != len(spec.shape) or any(
                 wanted not in (None, found) for wanted, found in zip(spec.shape, value.shape, strict=True)):
-            have = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in given.items())
-            raise ProfileError(f"{path}: takes {spec}; it is given {have or 'nothing'}: not the network that its name "
-                               "says, or made for another profile")
+            raise ProfileError(f"{path}: takes {spec}; it is given {have}: {wrong}")
 
 
 def signature_of(session: onnxruntime.InferenceSession) -> Signature:

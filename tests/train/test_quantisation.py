@@ -56,7 +56,7 @@ def test_an_equalised_network_computes_the_same_numbers(profile: Profile, calls:
                if a.raw_data != constant.raw_data}
     assert len(changed) > 10
     expected, found = (outputs(one, calls[network][-1], tmp_path / "one.onnx") for one in (model, made))
-    assert all(difference(a, b) < 1e-6 for a, b in zip(expected, found, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
 
 
 def test_equalised_channels_have_more_of_the_common_range(profile: Profile, calls: dict[str, list[Sample]]) -> None:
@@ -72,18 +72,60 @@ def test_equalised_channels_have_more_of_the_common_range(profile: Profile, call
     assert used(made) > 1.5 * used(model)
 
 
+def constant(name: str, *shape: int) -> onnx.TensorProto:
+    """Drawn, with a first row that is a hundred times as large: something to equalise."""
+    values = np.random.default_rng(len(name)).normal(size=shape).astype(np.float32)
+    values[0] *= 100
+    return numpy_helper.from_array(values, name)
+
+
+def graph(nodes: list[onnx.NodeProto], *shown: str) -> onnx.ModelProto:
+    """From x of 2 channels to what is shown; constants w, ww and www are pointwise weights, b and bb biases."""
+    weights = [constant(name, 2, 2, 1, 1) for name in ("w", "ww", "www")]
+    used = {name for node in nodes for name in node.input}
+    constants = [one for one in (*weights, constant("b", 2), constant("bb", 2)) if one.name in used]
+    value = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, 4, 4]) for name in ("x", *shown)}
+    made = helper.make_graph(nodes, "drawn", [value["x"]], [value[name] for name in shown], constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+X: Sample = {"x": np.random.default_rng(5).normal(size=(1, 2, 4, 4)).astype(np.float32)}
+
+
+def conv(*names: str, made: str) -> onnx.NodeProto:
+    return helper.make_node("Conv", list(names), [made])
+
+
 def test_what_somebody_else_reads_is_not_scaled() -> None:
-    weight = numpy_helper.from_array(np.ones((2, 2, 1, 1), np.float32), "w")
-    bias = numpy_helper.from_array(np.zeros(2, np.float32), "b")
-    value = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2, 4, 4]) for name in "xyz"}
+    nodes = [conv("x", "w", "b", made="y"), conv("y", "ww", "bb", made="z")]
+    assert [pair.tensor for pair in pairs(graph(nodes, "z"))] == ["y"]
+    assert pairs(graph(nodes, "y", "z")) == []
 
-    def chain(*shown: str) -> onnx.ModelProto:
-        nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"]), helper.make_node("Conv", ["y", "w", "b"], ["z"])]
-        return helper.make_model(helper.make_graph(nodes, "chain", [value["x"]], [value[n] for n in shown],
-                                                   [weight, bias]))
 
-    assert [pair.tensor for pair in pairs(chain("z"))] == ["y"]
-    assert pairs(chain("y", "z")) == []
+def test_convolutions_that_share_weights_are_left_alone(tmp_path: Path) -> None:
+    model = graph([conv("x", "w", "b", made="y"), conv("y", "w", "bb", made="z")], "z")
+    made = equalised(model, [X])
+    assert np.array_equal(outputs(model, X, tmp_path / "one.onnx")[0], outputs(made, X, tmp_path / "two.onnx")[0])
+
+
+def test_convolutions_without_a_bias_are_equalised(tmp_path: Path) -> None:
+    model = graph([conv("x", "w", made="y"), conv("y", "ww", made="z")], "z")
+    made = equalised(model, [X])
+    assert made.graph.initializer != model.graph.initializer
+    assert np.array_equal(outputs(model, X, tmp_path / "one.onnx")[0], outputs(made, X, tmp_path / "two.onnx")[0])
+
+
+def test_a_sum_that_is_multiplied_with_itself_is_left_alone(tmp_path: Path) -> None:
+    def added(*multiplied: str) -> onnx.ModelProto:
+        nodes = [conv("x", "w", "b", made="y"), conv("x", "ww", made="u"), helper.make_node("Add", ["y", "u"], ["v"]),
+                 helper.make_node("Mul", list(multiplied), ["p"]), conv("p", "www", made="z")]
+        return graph(nodes, "z")
+
+    assert len(streams(added("v", "b2"))) == 1
+    model = added("v", "v")
+    assert streams(model) == []
+    made = equalised(model, [X])
+    assert np.array_equal(outputs(model, X, tmp_path / "one.onnx")[0], outputs(made, X, tmp_path / "two.onnx")[0])
 
 
 def test_a_range_leaves_out_what_is_rare_and_far() -> None:
@@ -169,6 +211,14 @@ def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: 
     write_int8(profile, tmp_path, [clip], [clip], Tolerance(), tmp_path, state=True)
     assert not (tmp_path / "base.json").exists()
     assert json.loads((tmp_path / "profile.json").read_text())["name"] == "s-int8"
+
+
+def test_nothing_is_exported_of_a_profile_that_is_at_another_precision_itself(own: Profile, clip: Clip, tmp_path: Path
+                                                                              ) -> None:
+    with pytest.raises(ValueError, match="is at another precision itself; export from the profile it was made of"):
+        write_int8(own, tmp_path / "out", [clip], [clip], Tolerance(), tmp_path)
+    with pytest.raises(ValueError, match="is at another precision itself; export from the profile it was made of"):
+        variant.write_fp32(own, tmp_path / "out")
 
 
 def test_state_belongs_to_8_bits(capsys: pytest.CaptureFixture[str]) -> None:
