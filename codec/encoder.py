@@ -171,8 +171,8 @@ class Encoder:
         else:
             backend = open_backend(device, threads)
             given = neural or NeuralSettings()
-            # What a key frame leaves out its P frames code again, so by itself only stills are guided.
-            simplify = "off" if given.simplify == "auto" and gop > 1 else given.simplify
+            # Not measured to be better for a detector that the network did not learn from (docs/accuracy.md).
+            simplify = "off" if given.simplify == "auto" else given.simplify
             self._guide = Guide(simplify, given.roi, self.profile, backend, threads=threads, rate=float(self.rate))
             if given.bit_rate:
                 self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)

@@ -16,10 +16,9 @@ class NeuralSettings:
     """Settings of the neural encoder. Values that cannot be raise LimitError when it is made.
 
     simplify: what tells which parts of key frames detectors look at; the others are quantised coarser. ``detections``
-    that frames carry, ``saliency`` of the profile's network, ``off``, or ``auto``: in stills the first of them that is
-    there, in video none, since P frames code again what a key frame left out (``auto`` is the default of dv_encode and
-    of the command line). roi: regions that are told beforehand, whose weights raise or lower the importance of what
-    lies in them. bit_rate: bits per second on average in place of a constant quality, 0 for none.
+    that frames carry, ``saliency`` of the profile's network, ``off``, or ``auto``, which is ``off`` with this codec: no
+    guide was measured to be better by itself. roi: regions that are told beforehand, whose weights raise or lower the
+    importance of what lies in them. bit_rate: bits per second on average in place of a constant quality, 0 for none.
     """
 
     simplify: str = "off"

@@ -13,9 +13,9 @@ from duoview.neural_settings import NeuralSettings
 
 # Ours take no scale: what resolution a clip is coded at is a coder's own choice, which a user makes for the peers only.
 CODECS: dict[str, Callable[[Variant, Setup], Codec]] = {
-    # As it comes from the command line, and without guidance.
-    "neural": lambda variant, setup: _neural("neural", variant, setup, simplify="auto"),
-    "neural-plain": lambda variant, setup: _neural("neural-plain", variant, setup, simplify="off"),
+    # As it comes, and guided by the profile's network.
+    "neural": lambda variant, setup: _neural("neural", variant, setup, simplify="off"),
+    "neural-guided": lambda variant, setup: _neural("neural-guided", variant, setup, simplify="saliency"),
     # As it comes. "plain" is it without guidance, "alone" with key frames that refer to no background, "unscaled" never
     # smaller, "unrestored" without the restoration network; "bare" is neither guided nor with a background. Cuts of the
     # scene start no key frames, as with the peers.

@@ -40,10 +40,8 @@ class Ours(Codec):
                 f"{options}")
 
     def _encode(self, clip: Clip, quality: int) -> bytes:
-        # A picture by itself is a still, which the neural codec by itself guides.
-        still = len(clip.frames) == 1 and "neural" in self._options
-        encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, profile=self.profile,
-                          gop=1 if still else self.variant.gop(clip), threads=self._threads, **self._options)
+        encoder = Encoder(clip.width, clip.height, rate=clip.rate, q=quality, gop=self.variant.gop(clip),
+                          profile=self.profile, threads=self._threads, **self._options)
         packets = [packet for number, frame in enumerate(clip.frames)
                    for packet in encoder.encode(fresh(frame, number, clip.rate))] + encoder.encode(None)
         file = io.BytesIO()
