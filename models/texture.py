@@ -24,7 +24,7 @@ from duoview.texture.tables import FIRST_CLASS, LAST_CLASS, LOGITS
 #: Numbers that stand for one in the networks' fixed point.
 ONE = 2.0**UNSIGNED.fraction
 #: Logits of so much or more, in sixteenths, either way make a child certain: those that are clamped. Less takes more
-#: bits away, and more of what is rare and worth them: beyond the coder's last class training hardly tells odds apart.
+#: bits away, and more of what is rare and worth them.
 CERTAIN = LOGITS // 2 - 1
 
 

@@ -19,8 +19,9 @@ from duoview.models.texture_palettes import STEP, Palettes
 from duoview.models.texture_samples import TextureSamples
 from duoview.texture.chain import Mask
 
-#: Probabilities of the coder's classes end here.
-_EDGE = 1 / 256
+#: Probabilities end here. Those of the coder's classes do at 1/256, but the logits beyond, which make children certain,
+#: are to tell how rare the others are.
+_EDGE = 1 / 4096
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def logits_of(network: Texture, batch: Batch) -> Tensor:
 
 
 def bits_of(logits: Tensor, children: Tensor) -> Tensor:
-    """Bits of the decisions under probabilities that end where the coder's do, elementwise."""
+    """Bits of the decisions under probabilities of at least ``_EDGE``, elementwise."""
     likelihood = torch.sigmoid(torch.where(children > 0.5, logits, -logits))
     return -torch.log2(_EDGE + (1 - 2 * _EDGE) * likelihood)
 
