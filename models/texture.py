@@ -23,6 +23,9 @@ from duoview.texture.tables import FIRST_CLASS, LAST_CLASS, LOGITS
 
 #: Numbers that stand for one in the networks' fixed point.
 ONE = 2.0**UNSIGNED.fraction
+#: Logits of so much or more, in sixteenths, either way make a child certain: those that are clamped. Less takes more
+#: bits away, and more of what is rare and worth them.
+CERTAIN = LOGITS // 2 - 1
 
 
 @dataclass(frozen=True)
@@ -155,11 +158,17 @@ def pass_conditions(q: Tensor, depth: Tensor, half: int, key: Tensor) -> Tensor:
     return torch.stack([*levels, *places, *rest], 1)[:, :, None, None] / ONE
 
 
-def class_table() -> Tensor:
-    """The class of every integer logit -128..127: the one whose probability is nearest, (256,) uint8."""
+def class_table(certain: int | None = CERTAIN) -> Tensor:
+    """The class of every integer logit -128..127: the one whose probability is nearest, (256,) uint8.
+
+    certain: from which logits on, either way, the child is certain and the class 0; None for none.
+    """
     logits = torch.arange(-LOGITS // 2, LOGITS // 2).double() / ONE
     classes = torch.floor(torch.sigmoid(logits) * 128) + FIRST_CLASS
-    return classes.clamp(FIRST_CLASS, LAST_CLASS).to(torch.uint8)
+    classes = classes.clamp(FIRST_CLASS, LAST_CLASS)
+    if certain is not None:
+        classes[logits.abs() * ONE >= certain] = 0
+    return classes.to(torch.uint8)
 
 
 class _FloatConv(nn.Module):

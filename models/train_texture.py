@@ -19,8 +19,9 @@ from duoview.models.texture_palettes import STEP, Palettes
 from duoview.models.texture_samples import TextureSamples
 from duoview.texture.chain import Mask
 
-#: Probabilities of the coder's classes end here.
-_EDGE = 1 / 256
+#: Probabilities end here. Those of the coder's classes do at 1/256, but the logits beyond, which make children certain,
+#: are to tell how rare the others are.
+_EDGE = 1 / 4096
 
 
 @dataclass(frozen=True)
@@ -94,16 +95,23 @@ def logits_of(network: Texture, batch: Batch) -> Tensor:
 
 
 def bits_of(logits: Tensor, children: Tensor) -> Tensor:
-    """Bits of the decisions under probabilities that end where the coder's do, elementwise."""
+    """Bits of the decisions under probabilities of at least ``_EDGE``, elementwise."""
     likelihood = torch.sigmoid(torch.where(children > 0.5, logits, -logits))
     return -torch.log2(_EDGE + (1 - 2 * _EDGE) * likelihood)
 
 
 def class_bits(logits: Tensor, children: Tensor) -> Tensor:
-    """Bits of the decisions under the coder's classes, elementwise."""
+    """Bits of the decisions under the coder's classes, elementwise; none where the child is certain."""
     classes = class_table()[(logits * 16).round().long() + 128].float()
     one = (classes - 63.5) / 128
-    return -torch.log2(torch.where(children > 0.5, one, 1 - one))
+    likelihood = torch.where(children > 0.5, one, 1 - one)
+    return -torch.log2(torch.where(classes > 0, likelihood, 1))
+
+
+def overruled(logits: Tensor, children: Tensor) -> Tensor:
+    """Where a child is certain, and another one than these: an encoder has to take it. Elementwise."""
+    certain = class_table()[(logits * 16).round().long() + 128] == 0
+    return certain & ((logits >= 0) != (children > 0.5))
 
 
 def _blocks(random: np.random.Generator, height: int, width: int) -> Mask:
@@ -171,22 +179,28 @@ def static_bits(train: Nodes, held: Nodes, depth: int) -> list[float]:
 
 @torch.no_grad()
 def validate(network: Texture, train: Nodes, held: Nodes, palettes: Palettes, *, most: int = 48) -> dict[str, float]:
-    """Bits a decision on held pictures by depth: coder's classes, unquantised float teacher, static model."""
+    """Bits a decision on held pictures by depth: coder's classes, unquantised float teacher, static model.
+
+    overruled: share of the decisions that are certain to be other ones, and cost error in place of bits.
+    """
     if not len(held):
         return {}
     teacher = float_teacher(network)
     static = static_bits(train, held, palettes.depth)
     chosen = np.arange(min(most, len(held)))
     out: dict[str, float] = {}
-    sums = np.zeros(3)
+    sums, against = np.zeros(3), 0.0
     for d in range(palettes.depth):
         batch = make_batch(held, palettes, chosen, np.full(len(chosen), d), np.zeros(len(chosen), np.bool_),
                            np.random.default_rng(5), torch.device("cpu"))
-        coded = float(class_bits(logits_of(network, batch), batch.children).mean())
+        logits = logits_of(network, batch)
+        coded = float(class_bits(logits, batch.children).mean())
+        against += float(overruled(logits, batch.children).float().mean()) / palettes.depth
         ideal = float(F.binary_cross_entropy_with_logits(logits_of(teacher, batch), batch.children)) / np.log(2)
         out |= {f"bits_{d + 1}": round(coded, 4), f"static_{d + 1}": round(static[d], 4)}
         sums += (coded, ideal, static[d])
-    return out | {"bits": round(sums[0], 4), "teacher": round(sums[1], 4), "static": round(sums[2], 4)}
+    return out | {"bits": round(sums[0], 4), "teacher": round(sums[1], 4), "static": round(sums[2], 4),
+                  "overruled": round(against, 6)}
 
 
 def train(palettes: Palettes, shape: TextureShape, symbols: int, train_nodes: Nodes, held: Nodes,

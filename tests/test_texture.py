@@ -174,7 +174,7 @@ def test_a_leaf_is_chosen_by_error_and_rate() -> None:
 
 def code(prior: Prior, context: FrameContext, state: TileState, leaves: Nodes, refresh: bool = True) -> list[bytes]:
     return [write_section(prior, context, state, ancestors(leaves, DEPTH - depth + 1), ancestors(leaves, DEPTH - depth),
-                          depth, SectionHead(False, 0 if refresh else 1), None) for depth in range(1, DEPTH + 1)]
+                          depth, SectionHead(False, 0 if refresh else 1), None)[0] for depth in range(1, DEPTH + 1)]
 
 
 def test_nodes_of_every_depth_come_back(prior: Prior) -> None:
@@ -207,9 +207,9 @@ def test_threads_change_no_class(profile: Profile, prior: Prior) -> None:
     grid = Grid(256, 192)
     nodes = ancestors(leaves_of((GROUPS, *grid.shape)), 1)
     nothing = np.zeros(nodes.shape, np.int8)
-    one = prior.at(context_of(prior, grid), nodes, 3, nothing).classes(nothing, 0)
+    one = prior.at(context_of(prior, grid), nodes, 3, nothing).decisions(nothing, 0).classes
     many = Prior(profile, open_backend("cpu", 3))
-    assert (many.at(context_of(many, grid), nodes, 3, nothing).classes(nothing, 0) == one).all()
+    assert (many.at(context_of(many, grid), nodes, 3, nothing).decisions(nothing, 0).classes == one).all()
     assert len(np.unique(one)) > 20
 
 

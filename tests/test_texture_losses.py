@@ -188,8 +188,8 @@ def keeping(profile: Profile, block: tuple[int, int]) -> tuple[list[AccessUnit],
     # Nodes that nobody knows would be 0 for a decoder that let them be kept.
     nodes = np.where(held, np.where(state.known, state.ancestors(1), 0), 1 - state.ancestors(1)).astype(np.uint8)
     context = decoder.prior.frame(frames[1].seen, held.shape).of(state.tile.area)
-    payload = write_section(decoder.prior, context, state, np.zeros_like(nodes), nodes, 1,
-                            SectionHead(len(decoder.palettes) > 1, 1), held)
+    payload, _ = write_section(decoder.prior, context, state, np.zeros_like(nodes), nodes, 1,
+                               SectionHead(len(decoder.palettes) > 1, 1), held)
     section = Section(SectionType.TEXTURE, sub_index(1, 0), payload)
     unit = without_texture(units[1])
     return [units[0], dataclasses.replace(unit, sections=(*unit.sections, section))], frames, nodes

@@ -47,13 +47,19 @@ class Addressed:
         return found.reshape(shape)
 
 
-def tables(seed: int = 1) -> TextureTables:
-    """Palettes of random vectors, some of them much longer than others, as residuals are."""
+def tables(seed: int = 1, certain: int | None = None) -> TextureTables:
+    """Palettes of random vectors, some of them much longer than others, as residuals are.
+
+    certain: 1 to 128, logits of at least so much, in sixteenths, either way make a child certain.
+    """
     random = Addressed(seed)
     wide = LATENT // GROUPS
     trees = [palette.build_tree(random.normals((2000, wide)) * np.abs(random.normals((2000, 1))), DEPTH)
              for _ in range(GROUPS)]
-    classes = np.clip(np.arange(-128, 128) // 2 + 128, 64, 191).astype(np.uint8)
+    logits = np.arange(-128, 128)
+    classes = np.clip(logits // 2 + 128, 64, 191).astype(np.uint8)
+    if certain is not None:
+        classes[np.abs(logits) >= certain] = 0
     found = TextureTables(
         matrix=np.eye(LATENT, dtype=np.float32)[None].repeat(DEPTH, 0),
         inverse=np.full((64, DEPTH, LATENT), 0.25, np.float32),
@@ -123,8 +129,8 @@ def analysis_network() -> bytes:
     return bytes(g.model().SerializeToString())
 
 
-def write_profile(folder: Path, seed: int = 1) -> Profile:
-    """Write the profile into a new folder."""
+def write_profile(folder: Path, seed: int = 1, certain: int | None = None) -> Profile:
+    """Write the profile into a new folder. certain: see ``tables``."""
     shutil.copytree(BUNDLED / "s", folder)
     manifest = json.loads((folder / "profile.json").read_text())
     random = Addressed(seed + 1000)
@@ -141,7 +147,7 @@ def write_profile(folder: Path, seed: int = 1) -> Profile:
             manifest["golden"][name] = {
                 case.name: digest(session.run(None, exact_inputs(name, sizes, case.height, case.width, case.saturate)))
                 for case in GOLDEN_CASES}
-    arrays: dict[str, NDArray[np.generic]] = tables(seed).arrays()
+    arrays: dict[str, NDArray[np.generic]] = tables(seed, certain).arrays()
     np.savez(folder / "texture.npz", allow_pickle=False, **arrays)
     manifest["texture"] = {"file": "texture.npz", "groups": GROUPS, "depth": DEPTH, "embedding": EMBEDDING,
                            "features": FEATURES, "width": 8,

@@ -219,7 +219,7 @@ class Reference:
             previous = np.where(tile.known & (before >> 1 == nodes), before % 2 * 2 - 1, 0)
         bits, decided = np.zeros(nodes.shape, int), np.zeros(nodes.shape, int)
         for half in (0, 1):
-            classes = self._classes(nodes, depth, half, decided, previous, pass_)
+            classes, likely = self._decisions(nodes, depth, half, decided, previous, pass_)
             for g in range(groups):
                 for r in range(height):
                     for c in range(width):
@@ -227,6 +227,8 @@ class Reference:
                             continue
                         if held is not None and held[r, c]:
                             bits[g, r, c] = previous[g, r, c] > 0
+                        elif classes[g, r, c] == 0:
+                            bits[g, r, c] = likely[g, r, c]
                         else:
                             bits[g, r, c] = coder.symbol(int(classes[g, r, c]))
                         if half == 0:
@@ -234,8 +236,9 @@ class Reference:
         coder.finish()
         return nodes * 2 + bits, held
 
-    def _classes(self, nodes: Integers, depth: int, half: int, decided: Integers, previous: Integers, pass_: Pass
-                 ) -> Integers:
+    def _decisions(self, nodes: Integers, depth: int, half: int, decided: Integers, previous: Integers, pass_: Pass
+                   ) -> tuple[Integers, Mask]:
+        """Classes, and the child where the class is 0."""
         every = np.arange(len(nodes))[:, None, None]
         q = pass_.q
         conditions = [max(0, q - knot) for knot in (0, 16, 32, 48)] + [63 * (d == depth - 1) for d in range(8)]
@@ -246,5 +249,5 @@ class Reference:
             decided=decided[None] * 64, previous=previous[None] * 64,
             conditions=np.array(conditions).reshape(1, -1, 1, 1))[0]
         own = self.tables[f"logits_{depth - 1}"][every, nodes]
-        found: Integers = self.tables["classes"][np.clip(logits.astype(int) + own, -128, 127) + 128]
-        return found
+        summed = np.clip(logits.astype(int) + own, -128, 127)
+        return self.tables["classes"][summed + 128], summed >= 0

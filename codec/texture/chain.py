@@ -15,6 +15,7 @@ from duoview.kernels import palette
 from duoview.machine import first_half
 from duoview.texture.geometry import Tile
 from duoview.texture.prior import FrameContext, Nodes, Planes, Prior, ancestors
+from duoview.texture.tables import FIRST_CLASS
 
 #: Latent columns that are told apart in the addresses of random bits: 16384 pixels.
 ROW_POSITIONS = 2048
@@ -70,6 +71,7 @@ def step(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, choose: 
          held: Mask | None = None) -> Nodes:
     """Nodes (G, h, w) of ``depth`` to nodes of depth + 1, in two checkerboard halves.
 
+    Where the prior is certain, its child is taken, whatever ``choose`` says.
     held: (h, w), positions that keep their child of the frame before, which ``previous`` then must know.
     """
     first = first_half(*nodes.shape)
@@ -77,10 +79,15 @@ def step(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, choose: 
     decided = np.zeros(nodes.shape, np.int8)
     given = prior.at(context, nodes, depth, previous)
     for half, mine in enumerate((first, ~first)):
-        classes = given.classes(decided, half)
+        found = given.decisions(decided, half)
+        classes, likely = found.classes, found.likely
+        certain = classes == 0
         if held is not None:
             classes[:, held] = 0
-        bits = np.where(mine, choose(classes, mine), bits).astype(np.uint8)
+        chosen = choose(classes, mine)
+        if likely is not None:
+            chosen = np.where(certain, likely, chosen)
+        bits = np.where(mine, chosen, bits).astype(np.uint8)
         if held is not None:
             bits[:, held] = previous[:, held] > 0
         decided = np.where(first, bits.astype(np.int8) * 2 - 1, 0).astype(np.int8)
@@ -126,6 +133,8 @@ class Sampler:
     def __call__(self, classes: Nodes, mine: Mask) -> Nodes:
         """Draw for all positions; the half's own count."""
         groups, height, width = classes.shape
+        # Where the class is 0 nothing is to be decided: what is drawn there counts for nothing.
+        classes = np.maximum(classes, FIRST_CLASS)
         bits = np.empty(classes.shape, np.uint8)
         roots = np.zeros(width, np.uint8)
         for group in range(groups):

@@ -138,13 +138,31 @@ class TextureEncoder:
         flat = vectors.reshape(-1, *vectors.shape[2:])
         by_position = leaves.reshape(len(leaves), -1).T
         errors = [float(self._palettes.errors(flat, by_position, 0, context.q) @ counted)]
-        for depth in range(1, most + 1):
-            head = SectionHead(self._palettes.adapted >= depth, 0 if refresh else self._distance(state, depth))
+        # Leaves are what the next frame decides by: what is certain of them counts, however deep they are sent.
+        whole = self.tables.certain and self.settings.frames == "all"
+        nodes = ancestors(leaves, deepest)
+        for depth in range(1, (deepest if whole else most) + 1):
             up = deepest - depth
-            payloads.append(write_section(self.prior, part, state, ancestors(leaves, up + 1), ancestors(leaves, up),
-                                          depth, head, held))
-            errors.append(float(self._palettes.errors(flat, ancestors(by_position, up), depth, context.q) @ counted))
+            distance = 0 if refresh else self._distance(state, depth) if depth <= most else 1
+            head = SectionHead(self._palettes.adapted >= depth, distance)
+            payload, nodes = write_section(self.prior, part, state, nodes, ancestors(leaves, up), depth, head, held)
+            leaves = self._below(nodes, depth, leaves, vectors, context.q)
+            if depth <= most:
+                payloads.append(payload)
+                by_node = nodes.reshape(len(nodes), -1).T
+                errors.append(float(self._palettes.errors(flat, by_node, depth, context.q) @ counted))
         return _CodedTile(state, leaves, payloads, errors)
+
+    def _below(self, nodes: Nodes, depth: int, leaves: Nodes, vectors: Floats, q: int) -> Nodes:
+        """Leaves (G, h, w); where the prior was certain of another node of ``depth`` than theirs, the best below it."""
+        apart = ancestors(leaves, self.tables.depth - depth) != nodes
+        if not apart.any():
+            return leaves
+        places = apart.any(0)
+        found = leaves.copy()
+        below = self._palettes.leaves_below(np.ascontiguousarray(nodes[:, places].T), depth, vectors[places], q).T
+        found[:, places] = np.where(apart[:, places], below, leaves[:, places])
+        return found
 
     def _distance(self, state: TileState, depth: int) -> int:
         before = state.indices[depth]

@@ -16,6 +16,8 @@ MOST_CHANGE = 127
 #: Steps of a palette section: units of the tables, times a power of two up to this.
 MOST_SHIFT = 12
 _LAST_GAUSSIAN = 63
+#: Between nodes, in units of vectors' scales, when leaves are sought below one of them.
+_APART = np.float32(2.0**40)
 
 
 class Palettes:
@@ -52,6 +54,16 @@ class Palettes:
     def leaves_of(self, vectors: Floats, q: int) -> NDArray[np.uint8]:
         """The leaves to be coded for vectors (N, G, C / G): (N, G)."""
         return chosen_leaves(vectors, self.vectors[-1], self.tables.rate, self.tables.price[q])
+
+    def leaves_below(self, nodes: NDArray[np.uint8], depth: int, vectors: Floats, q: int) -> NDArray[np.uint8]:
+        """The leaves to be coded for vectors (N, G, C / G) among those below nodes (N, G) of ``depth``: (N, G)."""
+        tables = self.tables
+        # One coordinate more: the node, so far apart that no error is worth another one, and exactly 0 within it.
+        ends = np.arange(1 << tables.depth, dtype=np.float32) // (1 << tables.depth - depth) * _APART
+        below = np.broadcast_to(ends[None, :, None], (tables.groups, len(ends), 1))
+        mine = nodes[:, :, None].astype(np.float32) * _APART
+        return chosen_leaves(np.concatenate([vectors, mine], 2), np.concatenate([self.vectors[-1], below], 2),
+                             tables.rate, tables.price[q])
 
     def errors(self, vectors: Floats, nodes: NDArray[np.uint8], depth: int, q: int) -> Floats:
         """Squared error of the picture (8-bit steps, mean) by nodes (N, G) of one depth, (N,).

@@ -3,7 +3,7 @@
 ``texture_features`` sees the neural layer's symbols once a frame, ``texture_means`` the block means of an inner codec's
 picture; ``texture_prior`` runs for every depth of every
 tile, in two checkerboard halves, and gives the logit of each child decision, from which a table makes the coder's
-class.
+class, or no decision at all: the likely child is certain.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ class Prior:
             own[group] = tables.logits[depth][group][nodes[group]]
         return NodePrior(self, context, depth, planes.reshape(1, -1, height, width), _signs(previous), own)
 
-    def classes(self, given: NodePrior, decided: Planes, half: int) -> Nodes:
-        """See ``NodePrior.classes``."""
+    def decisions(self, given: NodePrior, decided: Planes, half: int) -> Decisions:
+        """See ``NodePrior.decisions``."""
         context = given.context
         (logits,) = self._prior(
             features=context.features, nodes=given.nodes, decided=_signs(decided), previous=given.previous,
@@ -105,8 +105,20 @@ class Prior:
         summed = logits[0] + given.own
         np.maximum(summed, -LOGITS // 2, out=summed)
         np.minimum(summed, LOGITS // 2 - 1, out=summed)
+        likely = (summed >= 0).astype(np.uint8) if self.tables.certain else None
         summed += LOGITS // 2
-        return self.tables.classes[summed]
+        return Decisions(self.tables.classes[summed], likely)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Bernoulli classes of child decisions, (G, H, W), 0 where the child is certain; then it is that of ``likely``.
+
+    likely: None where the tables make nothing certain.
+    """
+
+    classes: Nodes
+    likely: Nodes | None
 
 
 @dataclass(frozen=True)
@@ -120,12 +132,12 @@ class NodePrior:
     previous: Floats
     own: NDArray[np.int32]
 
-    def classes(self, decided: Planes, half: int) -> Nodes:
-        """Bernoulli classes of a half of the children: (G, H, W) uint8.
+    def decisions(self, decided: Planes, half: int) -> Decisions:
+        """How a half of the children is coded.
 
         decided: the children of the first half as -1 and 1, 0 elsewhere.
         """
-        return self.prior.classes(self, decided, half)
+        return self.prior.decisions(self, decided, half)
 
 
 def _signs(planes: Planes) -> Floats:

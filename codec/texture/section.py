@@ -69,10 +69,11 @@ def positions_of(blocks: Mask) -> Mask:
 
 
 def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: Nodes, children: Nodes, depth: int,
-                  head: SectionHead, held: Mask | None) -> bytes:
-    """Payload of ``children`` of depth ``depth`` of their parents ``nodes``, both (G, h, w).
+                  head: SectionHead, held: Mask | None) -> tuple[bytes, Nodes]:
+    """Payload of ``children`` of depth ``depth`` of their parents ``nodes``, both (G, h, w), and what they became.
 
-    held: (h, w), whole blocks that keep their nodes; None with ``head.refresh``.
+    That is another child than asked for where the prior is certain of it. held: (h, w), whole blocks that keep their
+    nodes; None with ``head.refresh``.
     """
     symbols: list[NDArray[np.int16]] = []
     classes: list[Nodes] = []
@@ -82,8 +83,8 @@ def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: 
         classes.append(np.full(coded.size, BLOCK_CLASS, np.uint8))
     previous = np.zeros(nodes.shape, np.int8) if head.refresh else state.previous(nodes, depth - 1)
     writer = Writer(children & np.uint8(1), symbols, classes)
-    step(prior, context, nodes, depth - 1, writer, previous=previous, held=held)
-    return head.write() + kernels.encode(np.concatenate(symbols), np.concatenate(classes))
+    became = step(prior, context, nodes, depth - 1, writer, previous=previous, held=held)
+    return head.write() + kernels.encode(np.concatenate(symbols), np.concatenate(classes)), became
 
 
 def read_section(prior: Prior, context: FrameContext, state: TileState, nodes: Nodes, depth: int, head: SectionHead,

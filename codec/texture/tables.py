@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ class TextureTables:
         nodes: for depth 0..D (G, 2^d, C / G) int16, the default palettes.
         embedding: for depth 0..D (G, 2^d, E) int8, what the prior sees of a node.
         logits: for depth 0..D - 1 (G, 2^d) int8, what is added to the prior's logits at a node, in sixteenths.
-        classes: (256,) uint8, the Bernoulli class of every logit.
+        classes: (256,) uint8, the Bernoulli class of every logit; 0 at either end, from a logit on where the likely
+            child is certain and nothing is coded.
         levels: (64,) uint8, the quality index at which texture goes beside an inner codec, by that codec's.
     """
 
@@ -52,6 +54,11 @@ class TextureTables:
     rate: NDArray[np.float32]
     price: NDArray[np.float32]
     levels: NDArray[np.uint8]
+
+    @cached_property
+    def certain(self) -> bool:
+        """Whether any logit makes a child certain."""
+        return bool((self.classes == 0).any())
 
     @property
     def groups(self) -> int:
@@ -123,9 +130,13 @@ def check_tables(tables: TextureTables, latent: int, where: str) -> None:
             raise ProfileError(f"{where}: {name} is {array.dtype} {array.shape}, expected {np.dtype(kind)} {shape}")
         if not np.isfinite(array).all():
             raise ProfileError(f"{where}: {name} has values that are not finite")
-    if not FIRST_CLASS <= tables.classes.min() <= tables.classes.max() <= LAST_CLASS:
-        raise ProfileError(f"{where}: classes {tables.classes.min()} to {tables.classes.max()}, expected "
-                           f"{FIRST_CLASS} to {LAST_CLASS}")
+    coded = np.flatnonzero(tables.classes)
+    # Logits of -1 and 0 say next to nothing; between them and where a child is certain, all are coded.
+    if not {LOGITS // 2 - 1, LOGITS // 2} <= set(coded) or len(coded) != coded[-1] - coded[0] + 1:
+        raise ProfileError(f"{where}: classes that are 0 in the middle, expected a run at either end at most")
+    least, most = tables.classes[coded].min(), tables.classes[coded].max()
+    if not FIRST_CLASS <= least <= most <= LAST_CLASS:
+        raise ProfileError(f"{where}: classes {least} to {most}, expected {FIRST_CLASS} to {LAST_CLASS}, or 0")
     if min(tables.scale.min(), tables.step.min(), tables.error.min(), tables.price.min()) <= 0:
         raise ProfileError(f"{where}: a scale, step, error or price is not positive")
     if tables.rate.min() < 0:

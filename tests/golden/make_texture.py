@@ -1,4 +1,4 @@
-"""Writes texture_*.dv, streams with every option of the texture layer, and texture.json: what stands in them.
+"""Writes texture_*.dv, streams with every option of the texture layer, and texture*.json: what stands in them.
 
     python tests/golden/make_texture.py
 
@@ -20,11 +20,11 @@ REFERENCE = SimpleNamespace(**runpy.run_path(str(HERE.parent / "texture_referenc
 
 
 def main() -> None:
-    """Write the files; what texture.json tells is what the reference decoder says."""
+    """Write the files; what texture*.json tell is what the reference decoder says."""
     content: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        profile = STREAM.FILES.write_profile(Path(folder) / "profile")
         for name in STREAM.NAMES:
+            profile = STREAM.write_profile(Path(folder) / name, name)
             units = STREAM.stream(profile, name)
             data = STREAM.write(units, STREAM.motion_of(name))
             (HERE / f"texture_{name}.dv").write_bytes(data)
@@ -37,9 +37,11 @@ def main() -> None:
                     "depths": depths, "map": reference.depth_map, "palettes": STREAM.digest(reference.palettes),
                     "nodes": STREAM.digest([tile.nodes for tile in reference.tiles], depths)})
             print(f"{name}: {len(data)} bytes")
-    lines = [f' "{name}": [\n' + ",\n".join(f"  {json.dumps(unit)}" for unit in units) + "\n ]"
-             for name, units in content.items()]
-    (HERE / "texture.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    # A file that is frozen takes no more streams.
+    for file in {STREAM.told_in(name) for name in STREAM.NAMES}:
+        lines = [f' "{name}": [\n' + ",\n".join(f"  {json.dumps(unit)}" for unit in units) + "\n ]"
+                 for name, units in content.items() if STREAM.told_in(name) == file]
+        (HERE / file).write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

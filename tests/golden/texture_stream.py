@@ -72,7 +72,10 @@ ENCODED = {
     # Two key units of an inner codec; what lies between them has no texture.
     "inner": (dataclasses.replace(_moving(22, 22, 22, 40), inner=True), TextureSettings(Depths(4), tile_log2=3)),
     "steady": (_STEADY, TextureSettings(Depths(3), frames="all", tile_log2=4)),
+    "certain": (_moving(22, 22, 22, 22), TextureSettings(Depths(4, ((1, 2), (3, 3))), frames="all", tile_log2=3)),
 }
+#: Streams of profiles whose tables make children certain, by the least logit that does.
+CERTAIN = {"certain": 40}
 #: Made of the stream "all".
 MADE = ("cut_depth", "cut_tiles", "lost", "damaged", "wrong", "short")
 NAMES = (*ENCODED, *MADE)
@@ -96,6 +99,17 @@ class MachineFrame:
         if self.means is not None:
             return Seen(self.key, None, self.means, self.moved, int(FILES.tables().levels[self.q]))
         return Seen(self.key, self.decoded, None, self.moved, self.q)
+
+
+def write_profile(folder: Path, name: str) -> Profile:
+    """The profile of a stream."""
+    found: Profile = FILES.write_profile(folder, certain=CERTAIN.get(name))
+    return found
+
+
+def told_in(name: str) -> str:
+    """The file of this folder that tells what stands in a stream."""
+    return "texture_certain.json" if name in CERTAIN else "texture.json"
 
 
 def motion_of(name: str) -> Motion:

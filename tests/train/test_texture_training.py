@@ -33,6 +33,7 @@ from duoview.models.train_texture import (
     log_odds,
     logits_of,
     make_batch,
+    overruled,
     static_bits,
     train,
     validate,
@@ -134,12 +135,12 @@ def test_a_profile_gives_the_classes_that_training_counted(palettes: Palettes, t
             previous = batch.previous[0].numpy().astype(np.int8)
             decided = np.where(first, children.astype(np.int8) * 2 - 1, 0).astype(np.int8)
             given = prior.at(context, parents, depth, previous)
-            early, late = given.classes(np.zeros_like(decided), 0), given.classes(decided, 1)
-            assert np.array_equal(np.where(first, early, late), expected)
+            early, late = given.decisions(np.zeros_like(decided), 0), given.decisions(decided, 1)
+            assert np.array_equal(np.where(first, early.classes, late.classes), expected)
 
 
 def test_the_class_table_holds_the_nearest_probabilities() -> None:
-    classes = class_table().numpy().astype(float)
+    classes = class_table(None).numpy().astype(float)
     wanted = 1 / (1 + np.exp(-np.arange(-128, 128) / 16))
     assert np.abs((classes - 63.5) / 128 - wanted).max() <= 0.5 / 128 + 1e-9
     assert (np.diff(classes) >= 0).all()
@@ -184,6 +185,15 @@ def test_training_learns_what_the_machine_layer_tells_and_goes_on(palettes: Pale
     assert abs(found["bits"] - found["teacher"]) < 0.02 * found["teacher"]
     again = train(palettes, SHAPE, SYMBOLS, nodes, held, options, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+def test_what_is_certain_costs_no_bits_and_overrules_other_children() -> None:
+    logits = torch.tensor([-128, -127, -126, 126, 127]) / 16
+    for child in (0.0, 1.0):
+        children = torch.full_like(logits, child)
+        assert (class_bits(logits, children) == 0).tolist() == [True, True, False, False, True]
+        assert overruled(logits, children).tolist() == [child == 1, child == 1, False, False, child == 0]
+    assert (class_table() == 0).sum() == 3 and class_table(90).count_nonzero() == 179
 
 
 def test_the_teacher_is_the_network_without_rounding(palettes: Palettes) -> None:
