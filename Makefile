@@ -28,7 +28,7 @@ PIP := $(PY) -m pip --disable-pip-version-check
 WHEELS := $(ROOT)/build/wheels
 BUILD_REQUIRES := "setuptools>=77" wheel "cmake>=3.25" ninja "nanobind>=2.4"
 # Only what is exported and trained with needs torch; the tests of those packages are a stage of their own.
-TORCH_REQUIRES := torch==2.13.0 onnx onnxscript
+TORCH_REQUIRES := torch==2.13.0 onnx onnxscript diffusers transformers
 
 # Tests see the installed wheel and nothing else: not the checkout, not the current folder.
 PYTEST := cd "$$(mktemp -d)" && PYTHONSAFEPATH=1 ORT_DISABLE_TELEMETRY=1 $(PY) -m pytest \

@@ -280,7 +280,7 @@ class Decoder:
                 self._show()  # a frame that repeats the last picture needs the networks that the picture was coded with
             self._load(profile, inner=inner)
         if self._texture is not None:
-            if self.view == "human" and (inner or sequence.palette == PaletteGeometry()):
+            if self.view == "human" and sequence.palette == PaletteGeometry():
                 raise LimitError("start='texture': this stream has no texture layer; expected one that was encoded "
                                  "with a texture of 1 or more, or start='guided' or 'slim'")
             self._texture.begin(sequence)

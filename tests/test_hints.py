@@ -105,16 +105,18 @@ def test_a_seed_holds_for_the_frames_of_its_own_key_unit_also_where_frames_are_r
     assert [origin.provenance.seed for origin in origins] == [5, 5, 5, 9, 9, 9]
 
 
-def test_an_inner_stream_that_claims_texture_refuses_its_start(profile: Profile) -> None:
+def test_an_inner_stream_that_claims_texture_and_brings_none_is_shown_from_noise(profile: Profile) -> None:
     coding, tables = encoder(profile, machine="inner"), profile.texture()
     packets = [packet for frame in [*clip(2), None] for packet in coding.encode(frame)]
     unit = parse(bytes(packets[0]))
     assert unit.sequence is not None
     claimed = dataclasses.replace(unit.sequence, palette=PaletteGeometry(tables.groups, tables.depth, 6))
-    decoder = Decoder(profile=profile, threads=1, view="human", start="texture", steps=1)
-    with pytest.raises(LimitError, match="start='texture': this stream has no texture layer"):
-        decoder.decode(changed(unit, sequence=claimed))
-    assert decoder.decode(None) == []
+    shown = []
+    for start in ("texture", "guided"):
+        decoder = Decoder(profile=profile, threads=1, view="human", start=start, steps=1, caption="auto")
+        frames = decoder.decode(changed(unit, sequence=claimed)) + decoder.decode(None)
+        shown.append([frame.to_ndarray() for frame in frames])
+    assert len(shown[0]) == 1 and np.array_equal(*shown)
 
 
 def test_a_frame_that_is_refused_leaves_the_captions_of_frames_that_wait(profile: Profile) -> None:
