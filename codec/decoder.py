@@ -154,6 +154,7 @@ class Decoder:
         self._coded: Shown | None = None
         self._picture: NDArray[np.uint8] | None = None
         self._generated_share: float | None = None  # of that picture
+        self._provenance: Provenance | None = None  # of it too: it may outlive the networks that made it
         self._picture_size = (0, 0)
         self._closed = False
 
@@ -430,7 +431,7 @@ class Decoder:
                 assert self._texture_view is not None
                 picture = self._texture_view.show(picture, self._residual)
             # Last: a machine view left behind by a failure must not be taken for the human one.
-            self._picture = picture
+            self._picture, self._provenance = picture, self._made_of()
         return self._picture
 
     def _generate(self, view: HumanView, machine: NDArray[np.uint8], z_m: NDArray[np.float32], q: int
@@ -483,11 +484,11 @@ class Decoder:
             frame.time_base = times.time_base
         if times.duration:
             frame.duration = times.duration
-        frame.opaque = FrameOrigin(concealed, self._provenance(), self._generated_share)
+        frame.opaque = FrameOrigin(concealed, self._provenance, self._generated_share)
         return frame
 
-    def _provenance(self) -> Provenance | None:
-        """What the frames of the view are made of, where anything of them is generated."""
+    def _made_of(self) -> Provenance | None:
+        """What the picture that was made last is made of, where anything of it is generated."""
         if self._human is not None:
             return self._human.provenance
         if self._texture is None or self._fill == "mean" or self._profile is None:

@@ -275,7 +275,6 @@ class Encoder:
             self._inner.drop()
         if self._inner_texture is not None:
             self._inner_texture.keep()
-        self._waiting.clear()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None

@@ -196,6 +196,9 @@ def read_job(line: CommandLine) -> DecodeJob:
     if view == "texture" and either("restore", None) is not None:
         raise UsageError("-restore: belongs to inner streams, whose machine or human view is restored; expected -view "
                          "machine or human with it")
+    if start == "texture" and either("restore", None) == "on":
+        raise UsageError("-restore on: start texture goes by the pictures as they were coded; expected -start guided "
+                         "or slim with it")
     for kind in ("a", "s", "d"):
         codec = output.get(f"c:{kind}", "copy")
         if codec != "copy":

@@ -15,7 +15,7 @@ import pytest
 from skimage import data
 
 import duoview
-from duoview import Decoder, Detections, Encoder, Profile
+from duoview import Decoder, Detections, Encoder, FrameOrigin, InnerSettings, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
 from duoview.captions import Caption
 from duoview.captions.section import read_caption, write_caption
@@ -116,7 +116,21 @@ def test_an_inner_stream_that_claims_texture_and_brings_none_is_shown_from_noise
         decoder = Decoder(profile=profile, threads=1, view="human", start=start, steps=1, caption="auto")
         frames = decoder.decode(changed(unit, sequence=claimed)) + decoder.decode(None)
         shown.append([frame.to_ndarray() for frame in frames])
-    assert len(shown[0]) == 1 and np.array_equal(*shown)
+    assert len(shown[0]) == 1 and np.array_equal(shown[0], shown[1])
+
+
+@pytest.mark.parametrize("start", ["slim", "texture"])
+def test_a_picture_repeated_after_a_change_of_codec_says_how_it_was_made(profile: Profile, start: str) -> None:
+    neural = encoder(profile, caption=SAID, seeds=2, texture=2)
+    (packet,) = neural.encode(clip(1)[0])
+    inner = encoder(profile, machine="inner", inner=InnerSettings(latency="zero", background=0, threads=1), texture=2)
+    unit = parse(bytes(inner.encode(clip(1)[0])[0]))
+    lost = tuple(section for section in unit.sections if section.type != SectionType.INNER)
+    decoder = Decoder(profile=profile, view="human", start=start, steps=1, threads=1)
+    (shown,), (repeated,) = decoder.decode(packet), decoder.decode(changed(unit, sections=lost))
+    before, after = shown.opaque, repeated.opaque
+    assert isinstance(before, FrameOrigin) and before.provenance is not None
+    assert after == dataclasses.replace(before, concealed=True) and "caption" in before.provenance.coded_layers
 
 
 def test_a_frame_that_is_refused_leaves_the_captions_of_frames_that_wait(profile: Profile) -> None:

@@ -170,6 +170,7 @@ def test_probe_counts_the_bytes_of_captions_and_seeds(folder: Path, capsys: pyte
     (["decode", "-i", "a", "-view", "human", "-start", "slim", "-noise", "0", "b"], "a share above 0 to 1"),
     (["decode", "-i", "a", "-view", "human", "-tile", "4", "b"], "16 to 2048, or 0"),
     (["decode", "-i", "a", "-tile", "16", "b"], "-tile: belongs to the human view"),
+    (["decode", "-i", "a", "-view", "human", "-start", "texture", "-restore", "on", "b"], "as they were coded"),
 ])
 def test_what_cannot_be_is_told(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
@@ -185,7 +186,8 @@ def test_the_bundled_profile_says_what_it_cannot_do(folder: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("options", [{"noise": 0.5}, {"caption": "none"}, {"texture": "2"}, {"detector": "x.onnx"},
-                                     {"start": "texture", "noise": 0.5}, {"tile": 5000}, {"caption": "nobody"}])
+                                     {"start": "texture", "noise": 0.5}, {"tile": 5000}, {"caption": "nobody"},
+                                     {"start": "texture", "restore": "on"}])
 def test_options_of_the_filter_that_do_not_go_together_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises((OptionError, LimitError)):
         Human(**options)

@@ -62,6 +62,9 @@ class Human(Machine):
         if options.detector and options.caption != "auto":
             raise OptionError(f"dv_human: detector={options.detector}: makes captions where none was sent; expected "
                               f"caption=auto with it, not {options.caption}")
+        if options.start == "texture" and RESTORE[options.restore]:
+            raise OptionError(f"dv_human: restore={options.restore}: start=texture goes by the pictures as they were "
+                              "coded; expected restore=auto or off with it")
         if options.confidence != type(options).__dataclass_fields__["confidence"].default and not options.detector:
             raise OptionError(f"dv_human: confidence={options.confidence}: belongs to a detector; expected detector "
                               "with it")
