@@ -229,7 +229,11 @@ class Encoder:
             self._q = self._control.quality(key=is_key)
         assert self._guide is not None
         told = told_regions(frame)
-        importance = self._guide.look(frame) if is_key or told else None
+        importance = None
+        if is_key or told:
+            importance = self._guide.look(frame)
+        else:
+            self._guide.skip()
         gains = region_gains(importance, told, *size, self.q)
         if not is_key and gains is not None and gains.levels.max() <= 0:
             gains = None  # a map in a P frame costs more than what is coarser there saves

@@ -174,15 +174,28 @@ def test_ffmpegs_regions_raise_the_quality_where_they_say(frames: list[av.VideoF
     assert after[1] < 0.8 * before[1] and after[0] < 1.05 * before[0] and told[0].size > plain[0].size
 
 
-def test_detections_in_frames_are_coded_finer_than_what_is_around(frames: list[av.VideoFrame]) -> None:
-    marked = av.VideoFrame.from_ndarray(frames[0].to_ndarray(), frames[0].format.name)
-    marked.pts, marked.time_base = 0, Fraction(1, 25)
-    found = Detections(np.array([[200, 40, 300, 160]], np.float32), np.array([0.9], np.float32),
-                       np.zeros(1, np.int32), ("person",), "test", WIDTH, HEIGHT)
+def with_objects(frame: av.VideoFrame, pts: int, *boxes: tuple[float, float, float, float]) -> av.VideoFrame:
+    marked = av.VideoFrame.from_ndarray(frame.to_ndarray(), frame.format.name)
+    marked.pts, marked.time_base = pts, Fraction(1, 25)
+    found = Detections(np.array(boxes, np.float32).reshape(-1, 4), np.full(len(boxes), 0.9, np.float32),
+                       np.zeros(len(boxes), np.int32), ("person",), "test", WIDTH, HEIGHT)
     marked.opaque = FrameFindings.over(None, found)
+    return marked
+
+
+def test_detections_in_frames_are_coded_finer_than_what_is_around(frames: list[av.VideoFrame]) -> None:
+    marked = with_objects(frames[0], 0, (200, 40, 300, 160))
     packet = encode([marked], NeuralSettings("detections"))[0]
     values = GainMap.read(quality_section(packet)[1:], WIDTH, HEIGHT).levels
     assert values[3, 7] == 0 and values[3, 0] == -round(COARSER)
+
+
+def test_an_object_that_left_long_before_a_key_frame_counts_no_more_in_it(frames: list[av.VideoFrame]) -> None:
+    encoder = Encoder(WIDTH, HEIGHT, rate=4, q=34, gop=4, threads=1, neural=NeuralSettings("detections"))
+    shown = [with_objects(frames[0], n, *([(200, 40, 300, 160)] if n == 0 else [])) for n in range(5)]
+    packets = [packet for frame in shown for packet in encoder.encode(frame)]
+    first, second = (GainMap.read(quality_section(packets[n])[1:], WIDTH, HEIGHT).levels for n in (0, 4))
+    assert first[3, 7] == 0 and (second == -round(COARSER)).all()
 
 
 def test_p_frames_have_a_map_only_where_something_is_finer(frames: list[av.VideoFrame]) -> None:

@@ -68,6 +68,10 @@ class Guide:
         self._since, self._held, self._looked = 0, importance if looked else None, at
         return importance
 
+    def skip(self) -> None:
+        """A frame whose map nobody asks for: what was found before grows older by it."""
+        self._since += 1
+
     def _cells(self, frame: av.VideoFrame, found: Detections | None) -> Map | None:
         if found is not None:
             return of_detections(found, frame.width, frame.height)
