@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoi
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
-from duoview.models.network import StillCodec, lagrangian
+from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
 from duoview.models.saliency import Saliency
@@ -195,8 +195,12 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
     """
     manifest = Profile(folder).manifest
     shape = networks.still.shape
-    if manifest["shape"] != shape.as_dict():
-        raise ValueError(f"{folder}: a profile of {manifest['shape']}, networks of {shape.as_dict()}")
+    there = Shape(**manifest["shape"])
+    if "inter_synthesis" in names:  # the only network whose sizes nothing else depends on
+        there = replace(there, inter_blocks=shape.inter_blocks, inter_fine=shape.inter_fine)
+    if there != shape:
+        raise ValueError(f"{folder}: a profile of {there.as_dict()}, networks of {shape.as_dict()}")
+    manifest["shape"] = shape.as_dict()
     made = graphs(networks)
     for name in names:
         if name not in made:

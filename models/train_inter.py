@@ -49,7 +49,8 @@ class InterTraining:
 
 def new_inter_codec(shape: Shape) -> InterCodec:
     """A fresh P-frame codec of this profile's sizes."""
-    return InterCodec(shape.latent, shape.symbols, shape.transform, shape.hyper, shape.parameters)
+    return InterCodec(shape.latent, shape.symbols, shape.transform, shape.hyper, shape.parameters,
+                      synthesis_blocks=shape.inter_blocks, fine=shape.inter_fine)
 
 
 def pixels_of(picture: Tensor) -> int:

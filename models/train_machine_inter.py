@@ -132,6 +132,7 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
         move_quality(inter, options.lagrangian, options.worth)
     loop: Loop[InterCodec] = Loop("inter", inter, folder / "machine_inter.pt", minutes=options.minutes,
                                   rate=options.rate, steps=options.steps, report_seconds=report_seconds)
+    loop.kept["shape"] = still.shape.as_dict()
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     random = np.random.default_rng([options.seed, loop.step])
     tracker = RegionTracker(options.regions, labels)
