@@ -17,6 +17,7 @@ from duoview.backends import Backend, CpuBackend, Network
 from duoview.errors import ProfileError
 from duoview.generation import Generation
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.motion_compensation import ShiftOperators
 from duoview.precision_base import base_sha256
 from duoview.sequence import PROFILE_HASH_BYTES
 from duoview.texture.tables import TextureTables, read_tables
@@ -133,6 +134,8 @@ class Profile:
                 entry = self.manifest["texture"]
                 self._files["texture"] = (str(entry["file"]), str(entry["sha256"]))
                 self._texture_sizes = {name: int(entry[name]) for name in ("groups", "embedding", "features")}
+            if "motion" in self.manifest:
+                self._files["motion"] = (str(self.manifest["motion"]["file"]), str(self.manifest["motion"]["sha256"]))
             #: What the denoiser can be given; None for one of the first generation.
             self.generation = Generation.read(self.manifest["human"]) if "human" in self.manifest else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -241,6 +244,8 @@ class Profile:
         if self.latent_diffusion is not None:
             self.path("tokenizer")
         exact: tuple[str, ...] = EXACT
+        if self.has_motion:
+            self.motion()
         if self.has_texture:
             self.texture()
             self.path(TEXTURE_ANALYSIS)
@@ -259,3 +264,15 @@ class Profile:
                                "python -m duoview.models.texture_command --profile FOLDER, or give the folder of a "
                                "profile that has one")
         return read_tables(self._checked("texture"), self.sizes.latent)
+
+    @property
+    def has_motion(self) -> bool:
+        """True when P frames of the profile have motion compensation."""
+        return "motion" in self.manifest
+
+    def motion(self) -> ShiftOperators:
+        """The shift operators of motion compensation, their hash checked. Raises ProfileError where there are none."""
+        if not self.has_motion:
+            raise ProfileError(f"profile {self.name!r} has no shift operators; fit them with "
+                               "python -m duoview.models.motion_command --profile FOLDER")
+        return ShiftOperators.read(self._checked("motion"), self.sizes.latent)

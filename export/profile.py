@@ -38,6 +38,7 @@ from duoview.models.texture import Texture
 from duoview.models.texture_analysis import TextureAnalysis
 from duoview.models.texture_palettes import Palettes
 from duoview.models.texture_synthesis import DepthSynthesis
+from duoview.motion_compensation import ShiftOperators
 from duoview.profile import EXACT, FORMAT, TEXTURE_ANALYSIS, Profile
 from duoview.texture.tables import check_tables
 
@@ -237,6 +238,23 @@ def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSyn
     np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())
     manifest["texture"] = {"file": "texture.npz", **shape,
                            "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}
+    return _write_manifest(manifest, folder)
+
+
+def add_motion(weights: NDArray[np.int16], folder: Path) -> str:
+    """Put shift operators into a profile that is there, in place of its old ones; everything else stays.
+
+    weights: as of ``duoview.motion_compensation.ShiftOperators``. Returns the profile's new sha256. Raises ProfileError
+    when there is no profile in ``folder``, ValueError for operators of another latent.
+    """
+    profile = Profile(folder)
+    found = ShiftOperators(weights)
+    if found.latent != profile.sizes.latent:
+        raise ValueError(f"shift operators of {found.latent} channels for a profile of {profile.sizes.latent}")
+    np.savez_compressed(folder / "motion.npz", allow_pickle=False, weights=weights)
+    manifest = profile.manifest
+    manifest["motion"] = {"file": "motion.npz",
+                          "sha256": hashlib.sha256((folder / "motion.npz").read_bytes()).hexdigest()}
     return _write_manifest(manifest, folder)
 
 

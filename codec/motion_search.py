@@ -1,0 +1,133 @@
+"""Which motion field an encoder takes: vectors that source pictures suggest, where the latent gains what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview import kernels
+from duoview.decision import BLOCK_PIXELS
+from duoview.motion_compensation import Floats, ShiftOperators
+from duoview.motion_field import CELL, LIMIT, MotionField
+
+#: Bits of a cell that stays among others that move, of a predicted vector, of one near its prediction, of one without.
+_STAY, _SAME, _NEAR, _FAR = 1.0, 1.6, 9.0, 13.0
+#: Positions of the latent in a cell.
+_POSITIONS = 4
+_PIECE = 64
+
+Plane = NDArray[np.uint8]
+
+
+def luma(picture: NDArray[np.uint8]) -> Plane:
+    """A plane (H, W) to look for motion in, of a picture (1, 3, H, W) in RGB: (R + 2 G + B + 2) / 4."""
+    red, green, blue = picture[0].astype(np.uint16)
+    found: Plane = (red + 2 * green + blue + 2 >> 2).astype(np.uint8)
+    return found
+
+
+class Reference:
+    """The source as it was when z_m was last changed, place by place: what z_m shows, as well as an encoder knows."""
+
+    def __init__(self) -> None:
+        self.plane: Plane | None = None
+
+    def update(self, plane: Plane, changed: NDArray[np.bool_]) -> None:
+        """Take in a frame where it changed z_m, (H / 8, W / 8)."""
+        if self.plane is None or self.plane.shape != plane.shape or changed.all():
+            self.plane = plane
+            return
+        wide = changed.repeat(8, 0).repeat(8, 1)
+        self.plane = np.where(wide, plane, self.plane)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Vectors (k, n, 2) for n cells, and the error that each leaves, (k, n)."""
+
+    vectors: NDArray[np.int8]
+    errors: Floats
+
+
+class MotionSearch:
+    """The encoder's side of motion compensation. weight: as ``Profile.latent_weight``."""
+
+    def __init__(self, operators: ShiftOperators, weight: Floats, threads: int = 1) -> None:
+        self._operators, self._weight, self._threads = operators, weight, threads
+
+    def field(self, reference: Plane, plane: Plane, z: Floats, z_m: Floats, before: MotionField, worth: float
+              ) -> MotionField:
+        """The field for a frame with latent z (1, latent, h, w) after z_m.
+
+        reference, plane: luma (H, W) of what z_m shows, and of the frame. before: the field of the frame before.
+        worth: bits that a squared error of one 8-bit step is worth in a pixel.
+        """
+        found, _ = kernels.block_motion(reference, plane, cell=CELL, reach=LIMIT // 2, threads=self._threads)
+        candidates = self._candidates(found, before)
+        cells = np.argwhere(candidates.any((0, 3)))
+        if not len(cells):
+            return MotionField.still(*before.vectors.shape[:2])
+        vectors = candidates[:, cells[:, 0], cells[:, 1]]
+        return self._choose(cells, _Candidates(vectors, self._errors(z, z_m, cells, vectors)), before, worth)
+
+    @staticmethod
+    def _candidates(found: NDArray[np.int8], before: MotionField) -> NDArray[np.int8]:
+        """(5, rows, columns, 2): none, the one found, those of the cells to the left and above, that of before."""
+        left, above = np.zeros_like(found), np.zeros_like(found)
+        left[:, 1:], above[1:] = found[:, :-1], found[:-1]
+        return np.stack([np.zeros_like(found), found, left, above, before.vectors])
+
+    def _errors(self, z: Floats, z_m: Floats, cells: NDArray[np.int64], vectors: NDArray[np.int8]) -> Floats:
+        """What squared error of the picture each candidate leaves in its cell, mean over its pixels: (k, n)."""
+        wanted = _cut(z, cells)
+        errors = np.empty(vectors.shape[:2], np.float32)
+        errors[0] = self._error(wanted - _cut(z_m, cells))
+        for number in range(1, len(vectors)):
+            new = vectors[number].any(1)
+            for earlier in range(1, number):
+                new &= (vectors[number] != vectors[earlier]).any(1)
+            errors[number] = np.inf
+            if new.any():
+                moved = self._operators.cells(z_m, cells[new], vectors[number][new])
+                errors[number][new] = self._error(wanted[new] - moved)
+        return errors
+
+    def _error(self, error: Floats) -> Floats:
+        """As ``decision.picture_error``, the neighbourhood being the cell: (n, latent, 2, 2) -> (n,)."""
+        places = error.reshape(*error.shape[:2], _POSITIONS).transpose(0, 2, 1)
+        flat = places.mean(1, keepdims=True)
+        return _form(places - flat, self._weight[0]).mean(1) + _form(flat, self._weight[1])[:, 0]
+
+    def _choose(self, cells: NDArray[np.int64], candidates: _Candidates, before: MotionField, worth: float
+                ) -> MotionField:
+        """Cell by cell, in the order of coding: least bits and error, given what was chosen to the left and above."""
+        vectors = np.zeros_like(before.vectors)
+        costs = candidates.errors * np.float32(worth * BLOCK_PIXELS)
+        old = before.vectors
+        for number, (y, x) in enumerate(cells):
+            guess = next((one for one in (vectors[y, x - 1] if x else None, vectors[y - 1, x] if y else None, old[y, x])
+                          if one is not None and one.any()), None)
+            of, cost = candidates.vectors[:, number], costs[:, number].copy()
+            cost[0] += _STAY
+            for at in range(1, len(of)):
+                if np.isfinite(cost[at]):
+                    cost[at] += _FAR if guess is None else _SAME if (of[at] == guess).all() else _NEAR
+            vectors[y, x] = of[int(cost.argmin())]
+        return MotionField(vectors)
+
+
+def _cut(z: Floats, cells: NDArray[np.int64]) -> Floats:
+    """The latent (1, C, h, w) in cells (n, 2) of 2x2 positions: (n, C, 2, 2)."""
+    _, channels, height, width = z.shape
+    return z[0].reshape(channels, height // 2, 2, width // 2, 2)[:, cells[:, 0], :, cells[:, 1]]
+
+
+def _form(error: Floats, weight: Floats) -> Floats:
+    """The quadratic form of (n, m, C) by (C, C): (n, m). In pieces that BLAS multiplies in the calling thread."""
+    rows = error.reshape(-1, error.shape[2])
+    filled = np.zeros((-(-len(rows) // _PIECE) * _PIECE, rows.shape[1]), np.float32)
+    filled[:len(rows)] = rows
+    weighted = (filled.reshape(-1, _PIECE, rows.shape[1]) @ weight).reshape(len(filled), -1)
+    return (weighted * filled).sum(1)[:len(rows)].reshape(error.shape[:2])
