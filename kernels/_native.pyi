@@ -86,6 +86,9 @@ def checkerboard_dequantise(
     symbols: NDArray[np.int16],
     decoded: NDArray[np.float32],
 ) -> None: ...
+def block_motion(
+    previous: NDArray[np.uint8], current: NDArray[np.uint8], cell: int, reach: int, threads: int
+) -> tuple[NDArray[np.int8], NDArray[np.uint32]]: ...
 def rans_encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],
