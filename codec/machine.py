@@ -137,7 +137,7 @@ class MachineLayer:
         return classes[0], means[0]
 
     def _synthesise(self, decoded: Floats, symbols: Symbols, start: Floats | None, level: NDArray[np.int64]) -> Floats:
-        """z_m of a frame; the state stays. start: z_m of the frame before as motion compensation has it, None for key."""
+        """z_m of a frame; the state stays. start: z_m of the frame before, moved; None for a key frame."""
         if start is None:
             (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=level)
         else:
@@ -246,7 +246,7 @@ class MachineLayer:
         return self._search.field(self._reference.plane, plane, z, self.z_m, self.field, self._lagrangian(q))
 
     def _payload(self, hyper: Symbols, chosen: Chosen, field: MotionField | None, q: int) -> bytes:
-        """The section of a frame: its motion where the profile has motion compensation, then hyper symbols and symbols."""
+        """The section of a frame: its motion in profiles with motion compensation, then hyper symbols and symbols."""
         parts: list[tuple[NDArray[np.int16], NDArray[np.uint8]]] = []
         coded = chosen.symbols.any() or field is None
         if field is not None and self._operators is not None:

@@ -1,7 +1,7 @@
 """Motion compensation of the latent z_m, by shift operators: what E would give for the picture, moved.
 
-E of a picture that is moved by a few pixels is, to within 2 % of its energy, a linear function of 3x3 neighbours of E of
-the picture. So there is one matrix for every shift within half a latent position; whole positions are a matter of
+E of a picture that is moved by a few pixels is, to within 2 % of its energy, a linear function of 3x3 neighbours of E
+of the picture. So there is one matrix for every shift within half a latent position; whole positions are a matter of
 indices, half pixels the mean of the two or four around. Weights are integers of 1/512 and z_m is in 1/64: the result is
 a sum of integers, rounded once, and the same on every machine.
 """
@@ -33,7 +33,10 @@ Floats = NDArray[np.float32]
 
 
 class ShiftOperators:
-    """The operators of a profile. weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), inputs by channel, then place."""
+    """The operators of a profile.
+
+    weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical and horizontal shift; inputs by channel, then place.
+    """
 
     def __init__(self, weights: NDArray[np.int16]) -> None:
         latent = weights.shape[-1]

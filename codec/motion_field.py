@@ -21,7 +21,7 @@ CELL, BLOCK_CELLS, LIMIT = 16, 4, 64
 #: that a cell in it moves, where it did not and where it did; that its vector is the predicted one.
 _ANY, _BLOCK, _CELL, _SAME = 80, (70, 110), (80, 140), 130
 #: Classes of a component's difference from its prediction, where there is one and where there is none.
-_NEAR, _FAR = 38, 50
+NEAR, FAR = 38, 50
 
 Vectors = NDArray[np.int8]
 Flags = NDArray[np.bool_]
@@ -41,11 +41,11 @@ class MotionField:
         shape = self.vectors.shape
         if self.vectors.dtype != np.int8 or len(shape) != 3 or shape[2] != 2 or shape[0] % BLOCK_CELLS or (
                 shape[1] % BLOCK_CELLS):
-            raise ValueError(f"vectors {self.vectors.dtype} {shape}: expected int8 (rows, columns, 2), rows and columns "
-                             f"multiples of {BLOCK_CELLS}")
+            raise ValueError(f"vectors {self.vectors.dtype} {shape}: expected int8 (rows, columns, 2), rows and "
+                             f"columns multiples of {BLOCK_CELLS}")
         if self.vectors.size and int(np.abs(self.vectors.astype(np.int16)).max()) > LIMIT:
-            raise LimitError(f"vectors of {self.vectors.min()} to {self.vectors.max()} half pixels: expected -{LIMIT} to "
-                             f"{LIMIT}")
+            raise LimitError(f"vectors of {self.vectors.min()} to {self.vectors.max()} half pixels: expected -{LIMIT} "
+                             f"to {LIMIT}")
 
     @classmethod
     def still(cls, rows: int, columns: int) -> MotionField:
@@ -81,7 +81,7 @@ class MotionField:
         parts.append(_decisions(np.array(predicted)[there], np.full(int(there.sum()), _SAME)))
         rest = ~np.array(predicted)
         if differences:
-            classes = np.where(there[rest], _NEAR, _FAR).repeat(2)
+            classes = np.where(there[rest], NEAR, FAR).repeat(2)
             parts.append((np.concatenate(differences).astype(np.int16), classes.astype(np.uint8)))
         return parts
 
@@ -102,7 +102,7 @@ class MotionField:
         there = known[moving]
         same = np.zeros(len(there), np.bool_)
         same[there] = _read(decoder, np.full(int(there.sum()), _SAME))
-        differences = decoder.decode(np.where(there[~same], _NEAR, _FAR).repeat(2).astype(np.uint8)).reshape(-1, 2)
+        differences = decoder.decode(np.where(there[~same], NEAR, FAR).repeat(2).astype(np.uint8)).reshape(-1, 2)
         vectors, old = np.zeros(before.vectors.shape, np.int16), before.vectors.astype(np.int16)
         following = iter(differences.astype(np.int32))
         for (y, x), is_same in zip(np.argwhere(moving), same, strict=True):
@@ -110,8 +110,8 @@ class MotionField:
             found = guess.astype(np.int32) if is_same else guess + next(following)
             if np.abs(found).max() > LIMIT or not found.any() or (
                     not is_same and known[y, x] and (found == guess).all()):
-                raise BitstreamError(f"motion field: vector {found.tolist()} at row {y}, column {x}: expected one other "
-                                     f"than 0 and the predicted, within +-{LIMIT}", offset=0)
+                raise BitstreamError(f"motion field: vector {found.tolist()} at row {y}, column {x}: expected one "
+                                     f"other than 0 and the predicted, within +-{LIMIT}", offset=0)
             vectors[y, x] = found
         return cls(vectors.astype(np.int8))
 

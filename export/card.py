@@ -243,8 +243,8 @@ pixels. Whole latent positions and half pixels come from these.
 {rows}
 """
     return f"""{MOTION_TITLE}
-Least squares on {crops} crops of {side} pixels: E of the picture moved by up to {REACH} pixels, from {SIDE}x{SIDE} neighbours
-of E of the picture. Weights are integers of 1/{1 << WEIGHT_BITS}.
+Least squares on {crops} crops of {side} pixels: E of the picture moved by up to {REACH} pixels, from {SIDE}x{SIDE}
+neighbours of E of the picture. Weights are integers of 1/{1 << WEIGHT_BITS}.
 {told}{measured}"""
 
 

@@ -20,6 +20,7 @@ from duoview.models.data import Material, crops
 from duoview.models.data import load as load_material
 from duoview.models.inter_from_key import inter_from_key
 from duoview.models.machine_setup import DETECTORS, Setup, add_options, know
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.train_denoiser import residual_scale
 from duoview.models.train_machine import MachineTraining, machine_lagrangian, train
 from duoview.models.train_machine_inter import MachineInterTraining
@@ -85,7 +86,8 @@ def _run(given: argparse.Namespace) -> None:
         inter = train_machine_inter.train(material, networks.still, networks.inter, setup.eyes[0],
                                           setup.labellers[0].label, options, given.out,
                                           judges=setup.detectors.opened(setup.threads),
-                                          report_seconds=given.report).eval().cpu()
+                                          report_seconds=given.report,
+                                          motion=MotionTracker(start) if start.has_motion else None).eval().cpu()
         worth = machine_lagrangian(torch.arange(64), options.lagrangian)
         # On this scale from now on, which is that of squared error times what the distances are worth.
         networks = replace(networks, inter=inter, lagrangian=worth * (given.worth or MachineInterTraining.worth))

@@ -1,7 +1,7 @@
 """Motion compensation for a profile: ``python -m duoview.models.motion_command -i pictures --profile FOLDER``.
 
-Fits the shift operators of the profile's encoder E to pictures and puts them into the profile, whose P frames have motion
-compensation then. Everything else of it stays, but its hash.
+Fits the shift operators of the profile's encoder E to pictures and puts them into the profile, whose P frames have
+motion compensation then. Everything else of it stays, but its hash.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ _RIDGE = 1e-4
 class Fit:
     """What was fitted.
 
-    weights: as `ShiftOperators` takes them. left: (SHIFTS, SHIFTS), share of the latent's energy that a shift by so many
-    pixels leaves unexplained on pictures that were not fitted to; None where there were none.
+    weights: as `ShiftOperators` takes them. left: (SHIFTS, SHIFTS), share of the latent's energy that a shift by so
+    many pixels leaves unexplained on pictures that were not fitted to; None where there were none.
     """
 
     weights: NDArray[np.int16]

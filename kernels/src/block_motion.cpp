@@ -29,7 +29,8 @@ int median(int a, int b, int c) { return std::max(std::min(a, b), std::min(std::
 struct Neighbours {
     std::array<BlockVector, 4> vectors;
     std::size_t count = 0;
-    BlockVector middle{0, 0};  // what the vector is expected to be
+    BlockVector middle{0, 0};    // of three, to be tried
+    BlockVector expected{0, 0};  // what it costs least to say
 };
 
 template <int Cell>
@@ -42,7 +43,7 @@ public:
     BlockVector search(std::size_t row, std::size_t column, std::uint32_t zero, const Neighbours& neighbours,
                        std::uint32_t& difference) {
         enter(row, column);
-        middle_ = neighbours.middle;
+        expected_ = neighbours.expected;
         best_ = {{0, 0}, zero, zero + penalty({0, 0})};
         for (std::size_t i = 0; i < neighbours.count; ++i) {
             try_half(neighbours.vectors[i]);
@@ -61,6 +62,7 @@ public:
     }
 
 private:
+    static constexpr std::uint32_t kPrice = 24;  // grey levels of 256 pixels for a bit: as encoders have it at low rates
     static constexpr std::uint32_t kGain = Cell * Cell / 2;  // half a grey level a pixel: less is not worth a vector
 
     struct Found {
@@ -69,8 +71,21 @@ private:
     };
 
     std::uint32_t penalty(const BlockVector& vector) const {
-        const int distance = std::abs(vector.dy - middle_.dy) + std::abs(vector.dx - middle_.dx);
-        return static_cast<std::uint32_t>(distance) * 2 * (Cell * Cell) / 256;
+        return static_cast<std::uint32_t>(bits(vector)) * kPrice * (Cell * Cell) / 256;
+    }
+
+    // About what a motion field spends on it (codec/motion_field.py).
+    int bits(const BlockVector& vector) const {
+        const BlockVector still{0, 0};
+        if (vector == still) return expected_ == still ? 0 : 1;
+        if (vector == expected_) return 2;
+        return 4 + length(vector.dy - expected_.dy) + length(vector.dx - expected_.dx);
+    }
+
+    static int length(int difference) {
+        int count = 1;
+        for (int rest = std::abs(difference); rest > 0; rest >>= 1) count += 2;
+        return count;
     }
 
     // Points the views at the cell. Near an edge of the plane the samples within reach are copied, edges repeated.
@@ -176,7 +191,7 @@ private:
     const ShrunkPlane& shrunk_previous_;
     const ShrunkPlane& shrunk_current_;
     BlockView current_{nullptr, 0}, previous_{nullptr, 0};
-    BlockVector middle_{0, 0};
+    BlockVector expected_{0, 0};
     Found best_{{0, 0}, 0, 0};
     std::array<std::uint8_t, kPatchSide * kPatchSide> patch_;
 };
@@ -242,6 +257,7 @@ private:
         const BlockVector a = left ? vector(row, column - 1) : BlockVector{0, 0};
         const BlockVector b = above ? vector(row - 1, column) : BlockVector{0, 0};
         const BlockVector c = right ? vector(row - 1, column + 1) : above && left ? vector(row - 1, column - 1) : BlockVector{0, 0};
+        found.expected = a == BlockVector{0, 0} ? b : a;
         found.middle = above ? BlockVector{median(a.dy, b.dy, c.dy), median(a.dx, b.dx, c.dx)} : a;
         const auto add = [&](const BlockVector& candidate) {
             if (candidate == BlockVector{0, 0}) return;
