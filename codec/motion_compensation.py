@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 class ShiftOperators:
     """The operators of a profile.
 
-    weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical and horizontal shift; inputs by channel, then place.
+    weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical, horizontal shift; inputs by channel, then place.
     """
 
     def __init__(self, weights: NDArray[np.int16]) -> None:
