@@ -21,6 +21,7 @@ from duoview.detectors import load as load_detector
 from duoview.errors import Error
 from duoview.models.data import load
 from duoview.models.human_material import TextureStates
+from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
 from duoview.models.train_human import HumanTraining, train
 from duoview.profile import Profile
 
@@ -45,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--blocks", default="3,3,4", metavar="A,B,C", help="residual blocks there (default: 3,3,4)")
     p.add_argument("--spectral", type=float, default=default.spectral, help="weight of the distance of Fourier "
                    "magnitudes (default: 60)")
+    p.add_argument("--features", type=float, default=default.features, help="weight of what networks see of whole "
+                   "samplings, where --yolox or --shufflenet gives any to look (default: 6)")
+    p.add_argument("--spread", type=float, default=default.spread, help="how much samples are to differ from each "
+                   "other, 0 to 1: 1 as truths do, less for nearer to what is likely (default: 1)")
+    p.add_argument("--yolox", type=Path, metavar="FILE", help="YOLOX network to look at samplings through")
+    p.add_argument("--shufflenet", type=Path, metavar="FILE", help="weights of a ShuffleNetV2 backbone, likewise")
     p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
     p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")
     p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
@@ -84,7 +91,12 @@ def options_of(given: argparse.Namespace) -> HumanTraining:
         raise ValueError(f"--batch {given.batch}: expected 1 or more")
     if not 0 <= given.spectral < math.inf:
         raise ValueError(f"--spectral {given.spectral}: expected 0 or more")
+    if not 0 <= given.features < math.inf:
+        raise ValueError(f"--features {given.features}: expected 0 or more")
+    if not 0 <= given.spread <= 1:
+        raise ValueError(f"--spread {given.spread}: expected 0 to 1")
     return HumanTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, spectral=given.spectral,
+                         features=given.features, spread=given.spread,
                          channels=_three("channels", given.channels), blocks=_three("blocks", given.blocks),
                          device=given.device)
 
@@ -101,10 +113,13 @@ def _run(given: argparse.Namespace) -> None:
     profile = Profile(given.profile)
     find = (load_detector(given.detector, threads=given.threads, confidence=given.confidence)
             if given.detector is not None else None)
+    device = torch.device(given.device)
+    eyes: list[Eye] = [DetectorLayers(given.yolox, device)] if given.yolox is not None else []
+    eyes += [ClassifierLayers(given.shufflenet, device)] if given.shufflenet is not None else []
     texture = TextureStates(profile) if profile.has_texture else None
     made = restore(given.profile)
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)
-    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out)
+    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out, eyes)
     networks = networks.eval().cpu()
     digest = add_human(networks.denoiser, networks.captions, given.profile)
     card = given.profile / "MODEL_CARD.md"
