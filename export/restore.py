@@ -28,6 +28,7 @@ from duoview.models.layers import QualityTable
 from duoview.models.network import Shape, StillCodec
 from duoview.models.rate import sigma_of_class
 from duoview.models.train_inter import new_inter_codec
+from duoview.motion_compensation import ShiftOperators
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -111,4 +112,7 @@ def restore(folder: Path) -> Networks:
     for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions)
+    motion = None
+    if "motion" in manifest:
+        motion = ShiftOperators.read(folder / manifest["motion"]["file"], shape.latent).weights
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions, motion)

@@ -21,6 +21,7 @@ from duoview.detectors import load as load_detector
 from duoview.errors import Error
 from duoview.models.data import load
 from duoview.models.human_material import TextureStates
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
 from duoview.models.train_human import HumanTraining, train
 from duoview.profile import Profile
@@ -119,7 +120,8 @@ def _run(given: argparse.Namespace) -> None:
     texture = TextureStates(profile) if profile.has_texture else None
     made = restore(given.profile)
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)
-    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out, eyes)
+    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out, eyes,
+                     MotionTracker.of(profile))
     networks = networks.eval().cpu()
     digest = add_human(networks.denoiser, networks.captions, given.profile)
     card = given.profile / "MODEL_CARD.md"

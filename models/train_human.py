@@ -28,6 +28,7 @@ from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.human_material import CaptionedMaterial, Find, TextureStates
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
 from duoview.models.perceptual import Eye, layer_distance, layers_of
 from duoview.models.train_denoiser import DenoiserTraining, Rollouts
@@ -162,13 +163,13 @@ class Source:
     """Samples of three kinds in turn: crops, crops with captions where there is a detector, and P frames."""
 
     def __init__(self, material: Material, still: StillCodec, inter: InterCodec, find: Find | None,
-                 options: HumanTraining, seed: int) -> None:
+                 options: HumanTraining, seed: int, motion: MotionTracker | None = None) -> None:
         self.still, self.options, self.device = still, options, torch.device(options.device)
         self._crops = batches(material, options.batch, options.crop, seed, self.device, options.workers, 0.2)
         self._captioned = (CaptionedMaterial(material, find, size=options.crop, seed=seed).batches(options.batch)
                            if find is not None else None)
         played = DenoiserTraining(batch=options.batch, crop=options.crop, device=options.device)
-        self._rollouts = Rollouts(material, still, inter, played, seed)
+        self._rollouts = Rollouts(material, still, inter, played, seed, motion)
 
     def __iter__(self) -> Iterator[Samples]:
         nothing: tuple[Caption | None, ...] = (None,) * self.options.batch
@@ -327,10 +328,12 @@ def _kept_levels(checkpoint: Path, depth: int) -> tuple[float, ...]:
 
 
 def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tensor, texture: TextureStates | None,
-          find: Find | None, options: HumanTraining, folder: Path, eyes: Sequence[Eye] = ()) -> HumanNetworks:
+          find: Find | None, options: HumanTraining, folder: Path, eyes: Sequence[Eye] = (),
+          motion: MotionTracker | None = None) -> HumanNetworks:
     """Train, or go on from ``folder/human.pt``; writes ``human.jsonl`` there. Returns the averaged weights.
 
     scale is (64, latent), of the profile's residuals. eyes: networks through which whole samplings are looked at, too.
+    motion: of the profile's P frames.
     Without ``texture`` no start from texture is trained, without
     ``find``, a detector, no captions. Raises ValueError for a checkpoint of another shape, captions or texture.
     """
@@ -356,7 +359,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
                          "captions (a detector, or none) that it was begun with, or another folder") from error
     loop.kept["levels"] = list(levels)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, options,
-                         options.seed + loop.step))
+                         options.seed + loop.step, motion))
     for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures)):
         samples = next(source)
         size = scale[samples.q][:, :, None, None]

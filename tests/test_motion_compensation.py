@@ -19,7 +19,7 @@ LATENT = 3
 
 @pytest.fixture(scope="module")
 def operators() -> ShiftOperators:
-    """Some that are like those of an encoder: weights around the place that a shift looks at, and a little of others."""
+    """Some that are like those of an encoder: the place that a shift looks at, and a little of others."""
     random = np.random.default_rng(4)
     weights = random.integers(-20, 21, (SHIFTS, SHIFTS, LATENT * 9, LATENT))
     places = np.arange(LATENT)
@@ -103,7 +103,7 @@ def test_the_bundled_operators_move_a_picture_nearly_as_well_as_moving_its_pixel
 
 @pytest.fixture(scope="module")
 def moved_pictures() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A photograph moved by (3, -5) pixels: by operators in the latent, as pixels before E, and the photograph itself."""
+    """A photograph moved by (3, -5) pixels: by operators in the latent, as pixels before E, and itself."""
     data = pytest.importorskip("skimage.data")
     from duoview.backends import CpuBackend
 
