@@ -70,7 +70,7 @@ public:
             halves();
         }
         difference = best_.difference;
-        if (zero - std::min(zero, difference) < kGain) {
+        if (without_motion(zero, best_.vector) < difference + kGain) {
             difference = zero;
             return {0, 0};
         }
@@ -84,6 +84,20 @@ private:
         BlockVector vector;
         std::uint32_t difference, cost;
     };
+
+    // What a vector has to be better than. Samples between pixels are means, in which there is less noise: in front of a still
+    // and noisy wall any of them is nearer than the pixels themselves. So a vector that is odd somewhere is compared with all
+    // that are next to zero and are means of as many: of true motion, by half a pixel even, one of them points away from it.
+    std::uint32_t without_motion(std::uint32_t zero, const BlockVector& vector) const {
+        const int y = vector.dy & 1, x = vector.dx & 1;
+        if (y == 0 && x == 0) return zero;
+        std::uint32_t most = std::max(half_difference<Cell>(current_, previous_, {y, x}),
+                                      half_difference<Cell>(current_, previous_, {-y, -x}));
+        if (y != 0 && x != 0)
+            most = std::max({most, half_difference<Cell>(current_, previous_, {y, -x}),
+                             half_difference<Cell>(current_, previous_, {-y, x})});
+        return std::min(zero, most);
+    }
 
     std::uint32_t penalty(const BlockVector& vector) const {
         const std::uint32_t bits = std::uint32_t{kGolombBits[static_cast<std::size_t>(std::abs(vector.dy - middle_.dy))]} +
