@@ -8,26 +8,23 @@ a sum of integers, rounded once, and the same on every machine.
 
 from __future__ import annotations
 
-import functools
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from duoview import kernels
 from duoview.errors import ProfileError
-from duoview.motion_field import CELL, LIMIT, MotionField
+from duoview.motion_field import CELL, MotionField
 
 #: Pixels of a latent position; shifts go from -REACH to REACH pixels, vertical first; neighbours that are looked at.
 PIXELS, REACH, SIDE = 8, 4, 3
 SHIFTS = 2 * REACH + 1
 #: Fraction bits of weights and of z_m, and the magnitude that z_m is kept within.
 WEIGHT_BITS, STATE_BITS, STATE_LIMIT = 9, 6, 16
-#: Latent positions on the side of a cell, and how far beyond its edges a picture is looked at.
-_POSITIONS = CELL // PIXELS
-_MARGIN = -(-LIMIT // (2 * PIXELS)) + 2
-#: Rows that are multiplied at once: few enough that BLAS does so in the calling thread, see ``decision._form``.
-_PIECE = 8
+#: Latent positions on the side of a cell, and what z_m is multiplied by to be whole numbers.
+_POSITIONS, _STATE_SCALE = CELL // PIXELS, 1 << STATE_BITS
 
 Floats = NDArray[np.float32]
 
@@ -36,15 +33,12 @@ class ShiftOperators:
     """The operators of a profile.
 
     weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical, horizontal shift; inputs by channel, then place.
+    Raises TypeError or ValueError for weights of another kind, and for those whose sums of products could overflow.
     """
 
     def __init__(self, weights: NDArray[np.int16]) -> None:
-        latent = weights.shape[-1]
-        expected = (SHIFTS, SHIFTS, latent * SIDE * SIDE, latent)
-        if weights.dtype != np.int16 or weights.shape != expected or not latent:
-            raise ValueError(f"shift operators {weights.dtype} {weights.shape}: expected int16 {expected}")
-        self.weights, self.latent = weights, latent
-        self._matrix = functools.lru_cache(maxsize=64)(self._matrix_of)
+        self._kernel = kernels.ShiftOperators(weights)
+        self.latent = self._kernel.channels
 
     @classmethod
     def read(cls, path: Path, latent: int) -> ShiftOperators:
@@ -52,19 +46,11 @@ class ShiftOperators:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 found = cls(arrays["weights"])
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ProfileError(f"{path}: not the shift operators of a profile ({error})") from None
         if found.latent != latent:
             raise ProfileError(f"{path}: shift operators of {found.latent} channels, the latent has {latent}")
         return found
-
-    def _matrix_of(self, dy: int, dx: int) -> NDArray[np.float64]:
-        """The operator of a shift within a position, in half pixels from -2 REACH on: four times its weights."""
-        total = np.zeros(self.weights.shape[2:], np.float64)
-        for y in (dy >> 1, dy + 1 >> 1):
-            for x in (dx >> 1, dx + 1 >> 1):
-                total += self.weights[y + REACH, x + REACH]
-        return total
 
     def compensate(self, z_m: Floats, field: MotionField) -> Floats:
         """z_m (1, latent, h, w) as the field (h / 2, w / 2 cells) moves it; where that is zero, as it was to the bit.
@@ -84,31 +70,9 @@ class ShiftOperators:
 
     def cells(self, z_m: Floats, cells: NDArray[np.int64], vectors: NDArray[np.int8]) -> Floats:
         """What comes to cells (n, 2) of row and column by vectors (n, 2): (n, latent, 2, 2)."""
-        offsets = np.argwhere(np.ones((_POSITIONS, _POSITIONS)))
-        places = (cells[:, None] * _POSITIONS + offsets).reshape(-1, 2)
-        wanted = vectors.astype(np.int64).repeat(len(offsets), 0)
-        whole = wanted + 2 * REACH >> 4  # positions: 16 half pixels each
-        inside = wanted - 16 * whole
-        state = np.pad(np.rint(z_m[0].astype(np.float64) * (1 << STATE_BITS)), ((0, 0), (_MARGIN,) * 2, (_MARGIN,) * 2),
-                       mode="edge")
-        around = np.lib.stride_tricks.sliding_window_view(state, (SIDE, SIDE), axis=(1, 2))
-        top = places + whole + _MARGIN - SIDE // 2
-        found = np.empty((len(places), self.latent), np.float32)
-        kinds = (inside[:, 0] + 2 * REACH) * 4 * REACH + inside[:, 1] + 2 * REACH
-        for kind in np.unique(kinds):
-            of = np.flatnonzero(kinds == kind)
-            dy, dx = (int(one) for one in inside[of[0]])
-            taken = around[:, top[of, 0], top[of, 1]].transpose(1, 0, 2, 3).reshape(len(of), -1)
-            values = _multiply(taken, self._matrix(dy, dx))
-            # Four times the weights: the mean of the four around, which are two twice or one four times.
-            values = np.floor(values / (1 << WEIGHT_BITS + 2) + 0.5) / (1 << STATE_BITS)
-            found[of] = np.clip(values, -STATE_LIMIT, STATE_LIMIT)
-        return found.reshape(len(cells), _POSITIONS, _POSITIONS, self.latent).transpose(0, 3, 1, 2)
-
-
-def _multiply(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Products of (n, k) and (k, m), whole numbers below 2^53 and so exact in any order."""
-    filled = np.zeros((-(-len(rows) // _PIECE) * _PIECE, rows.shape[1]))
-    filled[:len(rows)] = rows
-    product: NDArray[np.float64] = (filled.reshape(-1, _PIECE, rows.shape[1]) @ matrix).reshape(len(filled), -1)
-    return product[:len(rows)]
+        # Synthesis networks bound z_m and round it to this grid: scaling is exact, and nothing is cut off.
+        scaled = np.clip(np.rint(z_m[0] * np.float32(_STATE_SCALE)), -STATE_LIMIT * _STATE_SCALE,
+                         STATE_LIMIT * _STATE_SCALE)
+        found = self._kernel.shift(np.ascontiguousarray(scaled, np.int16), np.ascontiguousarray(cells),
+                                   np.ascontiguousarray(vectors))
+        return found * np.float32(1 / _STATE_SCALE)

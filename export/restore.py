@@ -28,7 +28,6 @@ from duoview.models.layers import QualityTable
 from duoview.models.network import Shape, StillCodec
 from duoview.models.rate import sigma_of_class
 from duoview.models.train_inter import new_inter_codec
-from duoview.motion_compensation import ShiftOperators
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -114,5 +113,6 @@ def restore(folder: Path) -> Networks:
             _assign(layer, f"{prefix}.{name}", weights)
     motion = None
     if "motion" in manifest:
-        motion = ShiftOperators.read(folder / manifest["motion"]["file"], shape.latent).weights
+        with np.load(folder / manifest["motion"]["file"], allow_pickle=False) as arrays:
+            motion = arrays["weights"]
     return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions, motion)

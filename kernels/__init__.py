@@ -11,12 +11,14 @@ from duoview.kernels.errors import BitstreamError, DeviceError, Error
 from duoview.kernels.motion import block_motion
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
+from duoview.kernels.shift import ShiftOperators
 
 __all__ = [
     "BitstreamError",
     "Decoder",
     "DeviceError",
     "Error",
+    "ShiftOperators",
     "block_motion",
     "checkerboard",
     "crc32c",

@@ -18,7 +18,7 @@ LATENT = 3
 
 
 @pytest.fixture(scope="module")
-def operators() -> ShiftOperators:
+def weights() -> np.ndarray:
     """Some that are like those of an encoder: the place that a shift looks at, and a little of others."""
     random = np.random.default_rng(4)
     weights = random.integers(-20, 21, (SHIFTS, SHIFTS, LATENT * 9, LATENT))
@@ -26,7 +26,12 @@ def operators() -> ShiftOperators:
     weights[:, :, places * 9 + 4, places] += 400
     weights[REACH, REACH] = 0
     weights[REACH, REACH, places * 9 + 4, places] = 512  # no shift is the identity
-    return ShiftOperators(weights.astype(np.int16))
+    return weights.astype(np.int16)
+
+
+@pytest.fixture(scope="module")
+def operators(weights: np.ndarray) -> ShiftOperators:
+    return ShiftOperators(weights)
 
 
 def state(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -35,12 +40,12 @@ def state(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     return (values / 64).astype(np.float32)
 
 
-def by_definition(operators: ShiftOperators, z_m: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def by_definition(weights: np.ndarray, z_m: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Position by position, in Python's integers."""
     whole = np.rint(z_m[0] * 64).astype(int)
     out = whole.copy()
     _, height, width = whole.shape
-    weights = operators.weights.astype(int)
+    weights = weights.astype(int)
     for y, x in np.ndindex(height, width):
         v = vectors[y // 2, x // 2].astype(int)
         if not v.any():
@@ -60,13 +65,13 @@ def by_definition(operators: ShiftOperators, z_m: np.ndarray, vectors: np.ndarra
 
 @given(st.integers(0, 10**6), st.integers(1, 2), st.integers(1, 2))
 @settings(max_examples=30, deadline=None)
-def test_compensation_is_what_the_format_says(operators: ShiftOperators, seed: int, rows: int, columns: int) -> None:
+def test_compensation_is_what_the_format_says(weights: np.ndarray, seed: int, rows: int, columns: int) -> None:
     random = np.random.default_rng(seed)
     vectors = random.integers(-LIMIT, LIMIT + 1, (4 * rows, 4 * columns, 2)).astype(np.int8)
     vectors[random.random(vectors.shape[:2]) < 0.4] = 0
     z_m = state(8 * rows, 8 * columns, seed)
-    found = operators.compensate(z_m, MotionField(vectors))
-    assert np.array_equal(found, by_definition(operators, z_m, vectors))
+    found = ShiftOperators(weights).compensate(z_m, MotionField(vectors))
+    assert np.array_equal(found, by_definition(weights, z_m, vectors))
 
 
 def test_cells_that_do_not_move_are_kept_and_the_state_before_too(operators: ShiftOperators) -> None:
@@ -135,12 +140,12 @@ def test_arrays_that_are_no_operators_are_refused(weights: np.ndarray, told: str
         ShiftOperators(weights)
 
 
-def test_files_that_hold_no_operators_are_refused_by_name(operators: ShiftOperators, tmp_path: Path) -> None:
-    np.savez(tmp_path / "right.npz", weights=operators.weights)
-    assert np.array_equal(ShiftOperators.read(tmp_path / "right.npz", LATENT).weights, operators.weights)
+def test_files_that_hold_no_operators_are_refused_by_name(weights: np.ndarray, tmp_path: Path) -> None:
+    np.savez(tmp_path / "right.npz", weights=weights)
+    assert ShiftOperators.read(tmp_path / "right.npz", LATENT).latent == LATENT
     with pytest.raises(ProfileError, match="of 3 channels, the latent has 48"):
         ShiftOperators.read(tmp_path / "right.npz", 48)
-    np.savez(tmp_path / "wrong.npz", other=operators.weights)
+    np.savez(tmp_path / "wrong.npz", other=weights)
     (tmp_path / "text.npz").write_bytes(b"no archive at all")
     for name in ("wrong.npz", "text.npz", "absent.npz"):
         with pytest.raises(ProfileError, match=f"{name}: not the shift operators"):

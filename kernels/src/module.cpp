@@ -30,5 +30,6 @@ NB_MODULE(_native, m) {
     duoview::bind_noise(m);
     duoview::bind_palette(m);
     duoview::bind_rans(m);
+    duoview::bind_shift(m);
     duoview::bind_warp(m);
 }
