@@ -26,7 +26,7 @@ constexpr int kCoarseReach = kMaxReach / ShrunkPlane::kFactor;
 constexpr int kCoarseSide = 2 * kCoarseReach + 1;
 constexpr std::size_t kCoarseBest = 4;  // minima of the coarse search that are looked at
 constexpr int kRefine = 3;              // whole pixels around each of them: half a sample of the shrunk planes, and one more
-constexpr std::uint32_t kBitPrice = 8;  // what a bit of a vector costs, in grey levels of a cell of 16 x 16
+constexpr std::uint32_t kBitPrice = 20;  // what a bit of a vector costs, in grey levels of a cell of 16 x 16
 
 // Bits of a number of this magnitude in signed exponential Golomb code: about what a coder will need for the difference of a
 // vector from the one that is expected.
