@@ -363,8 +363,8 @@ def show(result: Result) -> None:
         factors = times if isinstance(times, dict) else asdict(times)
         print(f"times {name}: " + ", ".join(f"{key} {value:.1f}" for key, value in factors.items()))
     print(f"noise: {result.noise.mnormals_s:.1f} M normals/s")
-    print(f"motion search at 640x368: {result.motion.still_ms:.3f} ms where nothing moves, {result.motion.fifth_ms:.2f} ms "
-          f"where a fifth does, {result.motion.all_ms:.2f} ms where all do")
+    print(f"motion search at 640x368: {result.motion.still_ms:.3f} ms where nothing moves, "
+          f"{result.motion.fifth_ms:.2f} ms where a fifth does, {result.motion.all_ms:.2f} ms where all do")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

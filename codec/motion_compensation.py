@@ -32,8 +32,8 @@ Floats = NDArray[np.float32]
 class ShiftOperators:
     """The operators of a profile.
 
-    weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical, horizontal shift; inputs by channel, then place.
-    Raises TypeError or ValueError for weights of another kind, and for those whose sums of products could overflow.
+    weights: int16 (SHIFTS, SHIFTS, latent * 9, latent), by vertical and horizontal shift; inputs by channel, then
+    place. Raises TypeError or ValueError for weights of another kind, and where sums of products could overflow.
     """
 
     def __init__(self, weights: NDArray[np.int16]) -> None:
