@@ -46,7 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, command: str, *words: str) -> int:
     """A command whose file names lie in the folder."""
     return main([command, "-loglevel", "error", *(
-        str(folder / word) if word.partition(".")[2] in ("nut", "mkv", "ts", "dv") or word == "profile" else word
+        str(folder / word) if word.partition(".")[2] in ("nut", "mkv", "ts", "dv") or word in ("profile", "plain")
+        else word
         for word in words)])
 
 
@@ -144,7 +145,8 @@ def test_what_cannot_be_is_told(words: list[str], told: str, capsys: pytest.Capt
 
 
 def test_without_texture_in_the_profile_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "encode", "-i", "in.mkv", "-texture", "2", "-profile", "s", "none.nut") == 1
+    FILES.without_texture(folder / "plain")
+    assert run(folder, "encode", "-i", "in.mkv", "-texture", "2", "-profile", "plain", "none.nut") == 1
     assert "has no texture layer; train one with" in capsys.readouterr().err
     assert not (folder / "none.nut").exists()
 
@@ -173,4 +175,4 @@ def test_filters_code_and_show_texture(folder: Path) -> None:
 
 
 def test_the_profile_of_the_folder_has_texture(folder: Path) -> None:
-    assert Profile(folder / "profile").has_texture and not Profile("s").has_texture
+    assert Profile(folder / "profile").has_texture

@@ -430,11 +430,12 @@ def test_a_stream_without_texture_has_no_texture_view(profile: Profile) -> None:
         Decoder(profile=profile, threads=1, view="texture").decode(packet)
 
 
-def test_a_profile_without_texture_cannot_code_or_show_it() -> None:
+def test_a_profile_without_texture_cannot_code_or_show_it(tmp_path: Path) -> None:
+    plain = FILES.without_texture(tmp_path / "plain")
     with pytest.raises(ProfileError, match="no texture layer"):
-        Encoder(64, 64, profile="s", threads=1, texture=1)
+        Encoder(64, 64, profile=plain, threads=1, texture=1)
     with pytest.raises(ProfileError, match="no texture layer"):
-        Decoder(profile="s", threads=1, view="texture")
+        Decoder(profile=plain, threads=1, view="texture")
 
 
 def test_arguments_that_do_not_belong_together_are_refused(profile: Profile) -> None:
