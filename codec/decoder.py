@@ -10,12 +10,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network, open_backend
 from duoview.captions import Caption
 from duoview.captions.told import Find
 from duoview.errors import BitstreamError, LimitError, ProfileError
+from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import GainMap
 from duoview.generated import generated_share
 from duoview.hints import HintReader
@@ -23,9 +23,10 @@ from duoview.human import Hints, HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
-from duoview.machine import MAX_Q, MachineLayer
+from duoview.machine import MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
+from duoview.quality import check_machine_sections, read_quality
 from duoview.sequence import MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
@@ -34,21 +35,6 @@ from duoview.texture.view import Seen, TextureView
 from duoview.unit_origin import is_discarded
 
 VIEWS = ("machine", "human", "texture")
-
-
-@dataclass(frozen=True)
-class FrameOrigin:
-    """In ``frame.opaque``: where a picture came from.
-
-    ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
-    generated view was made, None for the machine view and for a texture view of which nothing was sampled.
-    ``generated_share``: of a human view, the share of this picture's detail that was generated, as
-    `duoview.generated.generated_share` counts it; None for other views.
-    """
-
-    concealed: bool
-    provenance: Provenance | None = None
-    generated_share: float | None = None
 
 
 @dataclass
@@ -313,30 +299,12 @@ class Decoder:
 
     def _read_quality(self, unit: AccessUnit) -> None:
         """Take over the unit's quality; refuse a unit in which that, or what is coded with it, is damaged."""
-        for damage in unit.damaged:
-            # The quality counts as well: at another one than the encoder's the machine section cannot be read.
-            if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY, SectionType.BACKGROUND):
-                raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
-        level = unit.payload(SectionType.QUALITY)
-        self._gains = None
-        if level is not None:
-            self._q, end = varint.read(level, 0)
-            if self._q > MAX_Q:
-                raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
-            if end != len(level):
-                assert self.sequence is not None
-                if self.sequence.machine_codec != MachineCodec.NEURAL:
-                    raise BitstreamError(f"quality section of {len(level)} bytes: gain maps belong to the neural codec",
-                                         offset=end)
-                try:
-                    self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
-                except BitstreamError as error:
-                    raise BitstreamError(f"gain map: {error.message}", offset=end + (error.offset or 0)) from error
-                if not unit.payload(SectionType.MACHINE):
-                    raise BitstreamError("gain map in an access unit without anything that it is for: expected a "
-                                         "machine section that is not empty", offset=end)
-        elif unit.key:
-            raise BitstreamError("key access unit without its quality section", offset=0)
+        assert self.sequence is not None
+        check_machine_sections(unit)
+        quality = read_quality(unit, self.sequence)
+        self._gains = quality.gains if quality is not None else None
+        if quality is not None:
+            self._q = quality.q
 
     def _read_hints(self, unit: AccessUnit) -> None:
         """Take over what the unit tells a human view; a caption or seed that is damaged is told and left out."""
@@ -509,6 +477,3 @@ class Decoder:
         return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
                           generated="texture of depths that were not sent", steps=0, seed=self._seed or 0,
                           profile=self._profile.name, profile_sha256=self._profile.sha256.hex())
-
-
-__all__ = ["Decoder", "DecoderStats", "FrameOrigin"]

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import duoview
-from duoview.decoder import FrameOrigin
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.human import Provenance
 
 from .destination import is_pipe

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from duoview.decoder import FrameOrigin
 from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFoundError, LimitError
 from duoview.events import Event
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.plugins.analytics import (
     JsonLinesSink,
     OnvifSink,

@@ -13,9 +13,9 @@ from typing import Any
 import av
 import pytest
 
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detection
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.human import Provenance
 from duoview.pipelines import provenance
 from duoview.pipelines.console import Console
