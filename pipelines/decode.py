@@ -44,6 +44,7 @@ from .options import (
     one_of,
     positive_duration,
     split,
+    stats_wanted,
     texture_depths,
     window_side,
 )
@@ -165,8 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     job = read_job(line)
     claim(job.output.url, job.url, line.globals, console)
-    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
-    result = decode(job, console, progress_url=line.globals.get("progress"), stats=stats)
+    result = decode(job, console, progress_url=line.globals.get("progress"), stats=stats_wanted(line))
     console.info(f"{job.output.url}: {result.frames} frames of the {job.view} view, symbols {result.symbols_sha256}")
     return EXIT_CODE if result.interrupted else 0
 

@@ -49,6 +49,7 @@ from .options import (
     share,
     size,
     split,
+    stats_wanted,
     texture_depths,
 )
 from .progress import Progress
@@ -169,10 +170,8 @@ def main(arguments: Sequence[str]) -> int:
     claim(job.output, job.source.url, line.globals, console)
     if job.chosen is not None:
         console.info(f"{job.output}: machine codec {job.machine}, chosen by auto: {job.chosen.reason}")
-    progress_url = line.globals.get("progress")
-    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
     work = carry if job.machine == "copy" else encode
-    result = work(job, console, progress_url=progress_url, stats=stats)
+    result = work(job, console, progress_url=line.globals.get("progress"), stats=stats_wanted(line))
     console.info(f"{job.output}: {result.frames} frames, {result.bytes} bytes of access units")
     return EXIT_CODE if result.interrupted else 0
 

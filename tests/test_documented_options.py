@@ -52,7 +52,8 @@ def of_file(path: Path) -> set[str]:
                     found.add(str(given.value))
                 elif isinstance(given, ast.JoinedStr):
                     found |= {f"--{one.value}" for one in ast.walk(tree)
-                              if isinstance(one, ast.Constant) and re.fullmatch(r"[a-z]\w*", str(one.value))}
+                              if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                              and re.fullmatch(r"[a-z]\w*", one.value)}
     return found
 
 
