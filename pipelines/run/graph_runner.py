@@ -17,7 +17,7 @@ import av
 from duoview.events import Event
 from duoview.findings import events_of
 from duoview.pipelines.errors import SourceLostError
-from duoview.pipelines.live_packet import Capture
+from duoview.pipelines.live_packet import Capture, capture_of
 from duoview.pipelines.live_source import LiveSource
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import Link, LinkType
@@ -209,7 +209,7 @@ class GraphRunner(Runner):
                 feed.ended = True
                 self._end(feed)
             return
-        capture = frame.opaque if isinstance(frame.opaque, Capture) else None
+        capture = capture_of(frame)
         if len(self._feeds) > 1 and not self._is_file(feed):
             self._align(feed, frame, capture)
         at, now = seconds_of(frame), time.monotonic()
