@@ -26,7 +26,7 @@ from .finishing import run_and_finish
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
     ANYWHERE,
-    FILES,
+    FORMAT_OPTION,
     GLOBAL_OPTIONS,
     CommandLine,
     CommandOption,
@@ -46,7 +46,7 @@ TABLE = (
     CommandOption("layers", "layers", "machine: nothing else is kept", ANYWHERE, one_of("machine")),
     CommandOption("texture", "depth", "texture of at most this depth, and TILE=DEPTH where tiles differ, as in 2,0=6",
                   ANYWHERE, texture_depths),
-    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+    FORMAT_OPTION,
 )
 
 
