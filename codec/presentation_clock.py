@@ -37,11 +37,11 @@ class PresentationClock:
         """Take the next frame's presentation time, None where it has none.
 
         Returns the seconds since the frame before: 0 for the first one, and those of a usual frame where times are
-        missing or do not rise. A gap counts for no more than 4 s or 8 usual frames, whichever is longer.
+        missing or start again. A gap counts for no more than 4 s or 8 usual frames, whichever is longer.
         """
         passed = self.interval if self._began else 0.0
         self._began = True
-        if seconds is None:
+        if seconds is None or seconds == self._last:  # a coarse time base tells several frames one time
             self._untold += 1
             self._counted += passed
             return passed

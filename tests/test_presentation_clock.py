@@ -29,6 +29,12 @@ def test_a_frame_whose_time_is_missing_counts_once() -> None:
     assert sum(passed([0.0, 0.1, 0.2, None, None, 0.5, 0.6])) == pytest.approx(0.6)
 
 
+def test_frames_that_share_a_time_in_a_coarse_time_base_count_no_more_than_passes() -> None:
+    times = [float(number // 10) for number in range(101)]
+    assert sum(passed(times, rate=10)) == pytest.approx(10)
+    assert sum(passed(times, rate=5)[20:]) == pytest.approx(8, rel=0.15)
+
+
 def test_times_that_start_again_count_as_one_usual_frame() -> None:
     assert passed([9.0, 9.1, 9.2, 9.3, 0.0, 0.1])[4:] == pytest.approx([0.1, 0.1])
 
