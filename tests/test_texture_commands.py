@@ -59,6 +59,15 @@ def decoded(folder: Path, stream: str, *words: str) -> list[NDArray[Any]]:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
+def test_cutting_tells_how_far_it_is(folder: Path) -> None:
+    words = ["-progress", str(folder / "told"), "-texture", "1", "-i", "full.nut", "told.nut"]
+    assert run(folder, "cut", "-y", *words) == 0
+    told = dict(line.split("=", 1) for line in (folder / "told").read_text().splitlines())
+    size = sum(packet.size for packet in duoview.open(folder / "told.nut").demux())
+    assert (told["frame"], told["total_size"], told["progress"]) == ("4", str(size), "end")
+    assert told["out_time"].startswith("00:00:00.4")
+
+
 def test_a_cut_decodes_as_less_texture_and_is_smaller(folder: Path) -> None:
     sizes = [(folder / "full.nut").stat().st_size]
     for depth in ("3", "2,0=1"):
