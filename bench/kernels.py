@@ -1,5 +1,4 @@
-"""The kernels against what else there is, in one run: entropy coding, one palette step of a discrete diffusion, noise,
-motion search.
+"""The kernels against what else there is: entropy coding, one palette step of a discrete diffusion, noise; and motion.
 
     python -m bench.kernels [--json bench/results/kernels.json] [--quick] [--without PEER]
 
@@ -363,8 +362,8 @@ def show(result: Result) -> None:
         factors = times if isinstance(times, dict) else asdict(times)
         print(f"times {name}: " + ", ".join(f"{key} {value:.1f}" for key, value in factors.items()))
     print(f"noise: {result.noise.mnormals_s:.1f} M normals/s")
-    print(f"motion search at 640x368: {result.motion.still_ms:.3f} ms where nothing moves, {result.motion.fifth_ms:.2f} ms "
-          f"where a fifth does, {result.motion.all_ms:.2f} ms where all do")
+    print(f"motion search at 640x368: {result.motion.still_ms:.3f} ms where nothing moves, "
+          f"{result.motion.fifth_ms:.2f} ms where a fifth does, {result.motion.all_ms:.2f} ms where all do")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
