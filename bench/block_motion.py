@@ -134,8 +134,8 @@ def full_search(previous: Plane, current: Plane, cell: int, reach: int) -> tuple
                 if max(abs(y), abs(x)) > 2 * reach:
                     continue
                 top, left = row * cell + pad + (y >> 1), column * cell + pad + (x >> 1)
-                there = phases[int(y & 1), int(x & 1)][top:top + cell, left:left + cell]
-                with_halves[row, column] = min(with_halves[row, column], np.abs(there - block).sum())
+                predicted = phases[int(y & 1), int(x & 1)][top:top + cell, left:left + cell]
+                with_halves[row, column] = min(with_halves[row, column], np.abs(predicted - block).sum())
     return least, with_halves
 
 
