@@ -51,7 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const int rows = 1 + input.number<std::uint8_t>() % 4, columns = 1 + input.number<std::uint8_t>() % 4;
     const int reach = 1 + input.number<std::uint8_t>() % duoview::kMaxReach;
     const std::uint8_t mode = input.number<std::uint8_t>();
-    const int dy = input.number<std::int8_t>(), dx = input.number<std::int8_t>();
+    const int dy = static_cast<std::int8_t>(input.number<std::uint8_t>());
+    const int dx = static_cast<std::int8_t>(input.number<std::uint8_t>());
     std::vector<std::uint8_t> samples = input.rest();
     if (samples.empty()) samples.push_back(0);
     Planes planes(rows * cell, columns * cell);
