@@ -227,7 +227,7 @@ def test_fuzzed_content_makes_the_same_tree_in_any_order(path: Path) -> None:
 def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads(path: Path) -> None:
     fields = Fields(path.read_bytes())
     cell = 8 << fields.number(1) % 3
-    rows, columns, reach = fields.number(1) % 6 + 1, fields.number(1) % 6 + 1, fields.number(1) % 32 + 1
+    rows, columns, reach = fields.number(1) % 4 + 1, fields.number(1) % 4 + 1, fields.number(1) % 32 + 1
     mode, dy, dx = fields.number(1), *np.frombuffer(fields.bytes(2).ljust(2, b"\0"), np.int8).astype(int)
     samples = np.frombuffer(fields.left or b"\0", np.uint8)
     shape = rows * cell, columns * cell

@@ -110,7 +110,7 @@ def checkerboard() -> Iterator[tuple[str, bytes]]:
 def block_motion() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(7)
     texture = rng.integers(0, 256, 337).astype(np.uint8).tobytes()  # a prime: rows differ
-    grids = (1, 3, 4, 31), (0, 5, 5, 3), (2, 1, 2, 20), (1, 0, 0, 0), (1, 5, 1, 7)
+    grids = (1, 3, 2, 31), (0, 3, 3, 3), (2, 1, 2, 20), (1, 0, 0, 0), (1, 3, 1, 7)
     for number, (cell, rows, columns, reach) in enumerate(grids):
         mode, dy, dx = ((1, 5, 249), (1, 0, 2), (3, 250, 9), (1, 1, 0), (0, 0, 0))[number]
         yield f"{8 << cell}_{rows + 1}x{columns + 1}", bytes([cell, rows, columns, reach, mode, dy, dx]) + texture
