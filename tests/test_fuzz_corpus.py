@@ -225,7 +225,7 @@ def test_fuzzed_content_makes_the_same_tree_in_any_order(path: Path) -> None:
 
 def sized(numbers: NDArray[np.int16], limit: int) -> NDArray[np.int16]:
     """The remainder as C++ has it, with the sign of the number."""
-    return np.fmod(numbers, np.int16(limit + 1))
+    return np.fmod(numbers, np.int16(limit + 1)).astype(np.int16)
 
 
 @pytest.mark.parametrize("path", inputs("shift_operators"), ids=name)
@@ -238,7 +238,7 @@ def test_fuzzed_cells_are_shifted_the_same_on_every_path(path: Path) -> None:
     cells, vectors = given[:, :2].copy(), given[:, 2:].astype(np.int8)
     if not mode & 4:
         cells = np.abs(cells) % (max(rows, 1), max(columns, 1))
-        vectors = np.fmod(vectors, np.int8(65))
+        vectors = np.fmod(vectors, np.int8(65)).astype(np.int8)
     size = 2 * (1 + fields.number(1))
     pattern = np.frombuffer(fields.bytes(size).ljust(size, b"\0"), "<i2").astype(np.int16)
     weights = np.resize(pattern if mode & 1 else sized(pattern, 2000), (9, 9, 9 * channels, channels))
