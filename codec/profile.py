@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,10 @@ OPTIONAL = ("restoration", "saliency", "text_encoder", "caption")
 #: layer.
 TEXTURE = ("texture_features", "texture_means", "texture_prior")
 TEXTURE_ANALYSIS = "texture_analysis"
+
+
+#: Shift operators in use, by their files' hash: 7 MB that all streams of a process share.
+_MOTION: weakref.WeakValueDictionary[str, ShiftOperators] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -275,4 +280,8 @@ class Profile:
         if not self.has_motion:
             raise ProfileError(f"profile {self.name!r} has no shift operators; fit them with "
                                "python -m duoview.models.motion_command --profile FOLDER")
-        return ShiftOperators.read(self._checked("motion"), self.sizes.latent)
+        path, digest = self._checked("motion"), self._files["motion"][1]
+        found = _MOTION.get(digest)
+        if found is None:
+            found = _MOTION[digest] = ShiftOperators.read(path, self.sizes.latent)
+        return found

@@ -49,7 +49,8 @@ class Networks:
 
     captions: beside a conditional denoiser that takes captions. restoration, saliency: for inner streams, None for a
     profile without them. lagrangian: (64,), what a squared error
-    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2.
+    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2. motion:
+    weights of shift operators, None for P frames without motion compensation.
     """
 
     still: StillCodec
@@ -61,6 +62,7 @@ class Networks:
     saliency: Saliency | None = None
     lagrangian: torch.Tensor | None = None
     captions: CaptionEncoder | None = None
+    motion: NDArray[np.int16] | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -145,6 +147,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         manifest["restoration"] = restoration_network.stored_shape(networks.restoration)
     if networks.saliency is not None:
         manifest["saliency"] = saliency_network.stored_shape(networks.saliency)
+    if networks.motion is not None:
+        manifest["motion"] = _write_motion(networks.motion, shape.latent, folder)
     (folder / "MODEL_CARD.md").write_text(card)
     return _write_manifest(manifest, folder)
 
@@ -248,14 +252,16 @@ def add_motion(weights: NDArray[np.int16], folder: Path) -> str:
     when there is no profile in ``folder``, ValueError for operators of another latent.
     """
     profile = Profile(folder)
+    profile.manifest["motion"] = _write_motion(weights, profile.sizes.latent, folder)
+    return _write_manifest(profile.manifest, folder)
+
+
+def _write_motion(weights: NDArray[np.int16], latent: int, folder: Path) -> dict[str, str]:
     found = ShiftOperators(weights)
-    if found.latent != profile.sizes.latent:
-        raise ValueError(f"shift operators of {found.latent} channels for a profile of {profile.sizes.latent}")
+    if found.latent != latent:
+        raise ValueError(f"shift operators of {found.latent} channels for a profile of {latent}")
     np.savez_compressed(folder / "motion.npz", allow_pickle=False, weights=weights)
-    manifest = profile.manifest
-    manifest["motion"] = {"file": "motion.npz",
-                          "sha256": hashlib.sha256((folder / "motion.npz").read_bytes()).hexdigest()}
-    return _write_manifest(manifest, folder)
+    return {"file": "motion.npz", "sha256": hashlib.sha256((folder / "motion.npz").read_bytes()).hexdigest()}
 
 
 def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: Path) -> str:

@@ -40,12 +40,15 @@ def block_motion(
     its nearest pixel is repeated. Half pixels are bilinear, rounded as in H.264: ``(a + b + 1) >> 1`` between two
     neighbours in a row or a column, ``(a + b + c + d + 2) >> 2`` between four.
 
-    Cells that differ by less than 2 grey levels a pixel where they are, and those that no vector brings nearer by half
-    a grey level a pixel, have the vector zero: noise does not move. The others get the vector of the least sum of
-    absolute differences among those tried, plus a penalty for the distance from the vectors beside it: a smooth field
-    costs less to code. Tried are the lowest minima of a full search on planes a quarter as high and wide, and the
-    vectors of cells beside it, refined to whole and then to half pixels: a hierarchical search as in Nam et al., "A
-    Fast Hierarchical Motion Vector Estimation Algorithm Using Mean Pyramid" (IEEE TCSVT 1995), with H.264's predictors.
+    A vector has to bring a cell nearer by half a grey level a pixel, or it is zero: noise does not move. (Means have
+    less noise than pixels: a vector between pixels has to be that much better than those next to zero that are, too.)
+    Cells that differ by less than 2 grey levels a pixel where they are have no search of their own: from 1 on they may
+    take the vector of a cell beside them, below that they stay. The others get the vector of the least sum of absolute
+    differences plus a penalty for bits, since what is coded is the difference from the median of the vectors to the
+    left, above and above to the right. Tried are the lowest minima of a full search on planes a quarter as high and
+    wide, refined to whole and then to half pixels, and the vectors beside the cell: a hierarchical search as in Nam et
+    al., "A Fast Hierarchical Motion Vector Estimation Algorithm Using Mean Pyramid" (IEEE TCSVT 1995), with H.264's
+    predictors.
 
     Args:
         previous: (H, W) uint8, contiguous: luma of the picture before. H and W: multiples of ``cell``, at most 16384.

@@ -87,7 +87,7 @@ def _run(given: argparse.Namespace) -> None:
                                           setup.labellers[0].label, options, given.out,
                                           judges=setup.detectors.opened(setup.threads),
                                           report_seconds=given.report,
-                                          motion=MotionTracker(start) if start.has_motion else None).eval().cpu()
+                                          motion=MotionTracker.of(start)).eval().cpu()
         worth = machine_lagrangian(torch.arange(64), options.lagrangian)
         # On this scale from now on, which is that of squared error times what the distances are worth.
         networks = replace(networks, inter=inter, lagrangian=worth * (given.worth or MachineInterTraining.worth))

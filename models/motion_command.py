@@ -10,15 +10,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from duoview.errors import Error
-from duoview.models.data import Material, crops, load
-from duoview.models.motion_operators import PIXELS, fit
+from duoview.models.data import load
+from duoview.models.motion_operators import PIXELS, fit_to
 from duoview.profile import Profile
 
 
@@ -51,21 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     if given.crop % 64 or given.crop < 64:
         raise ValueError(f"--crop {given.crop}: expected a multiple of 64")
-    if given.crops < 8:
-        raise ValueError(f"--crops {given.crops}: expected 8 or more")
     from duoview.export.card import motion_section, put_section
     from duoview.export.profile import add_motion
     from duoview.export.restore import restore
 
     torch.set_num_threads(given.threads or len(os.sched_getaffinity(0)))
     told = given.sources.read_text() if given.sources else ""
-    side = given.crop + PIXELS
     Profile(given.profile)  # whole, before hours are spent
     encoder = restore(given.profile).still.encoder.eval().to(given.device)
-    material = load(given.folders, crop=side)
-    held_pictures = [one for one in material.held_pictures if min(one.shape[:2]) >= side]
-    held = next(crops(Material(held_pictures), 24, side, seed=91)) if held_pictures else None
-    found = fit(encoder, islice(crops(material, 8, side, seed=90), given.crops // 8), given.crops // 8, held)
+    found = fit_to(encoder, load(given.folders, crop=given.crop + PIXELS), given.crops, given.crop)
     digest = add_motion(found.weights, given.profile)
     card = given.profile / "MODEL_CARD.md"
     card.write_text(put_section(card.read_text() if card.is_file() else "",

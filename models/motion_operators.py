@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duoview.models.autoencoder import LatentEncoder
+from duoview.models.data import Material, crops
 from duoview.motion_compensation import PIXELS, REACH, SHIFTS, SIDE, WEIGHT_BITS
 
 #: Latent positions that are left out at the edges of crops, where E sees padding.
 _EDGE = 3
 #: Of the mean energy of an input, added to that of all: keeps weights small where inputs say the same.
 _RIDGE = 1e-4
+#: Side of crops, and how many are taken at once.
+CROP, _BATCH = 128, 8
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,19 @@ def fit(encoder: LatentEncoder, batches: Iterator[Tensor], count: int, held: Ten
     weights = torch.round(solved * 2.0**WEIGHT_BITS).clamp(-32768, 32767)
     left = _left(encoder, held.to(device), weights) if held is not None else None
     return Fit(weights.to(torch.int16).reshape(SHIFTS, SHIFTS, wide, latent).cpu().numpy(), left)
+
+
+def fit_to(encoder: LatentEncoder, material: Material, count: int, side: int = CROP) -> Fit:
+    """Operators from so many crops of material, eight a batch; measured on some of its held-back pictures.
+
+    Raises ValueError for fewer than eight.
+    """
+    if count < _BATCH:
+        raise ValueError(f"{count} crops: expected {_BATCH} or more")
+    wide = side + PIXELS
+    held = [one for one in material.held_pictures if min(one.shape[:2]) >= wide]
+    measured = next(crops(Material(held), 3 * _BATCH, wide, seed=91)) if held else None
+    return fit(encoder, crops(material, _BATCH, wide, seed=90), count // _BATCH, measured)
 
 
 def _left(encoder: LatentEncoder, pictures: Tensor, weights: Tensor) -> NDArray[np.float64]:

@@ -101,13 +101,13 @@ def validate(still: StillCodec, inter: InterCodec, clips: Mapping[str, NDArray[n
                 with torch.autocast(device.type, torch.bfloat16):
                     z = still.encoder(x)
                     if n and motion is not None:
-                        z_m = motion.compensate(-1, frame, z[0], z_m[0], level)[None]
+                        z_m = motion.compensate([-1], [frame], z, z_m, q)
                     coded = inter(z, z_m, decoded, q, counted=True) if n else still.key(z, q, counted=True)
                     picture = still.decoder(coded.z)
                 if motion is not None and n:
-                    motion.finish(-1, coded.symbols[0])
+                    motion.finish([-1], coded.symbols)
                 elif motion is not None:
-                    motion.start(-1, frame)
+                    motion.start([-1], [frame])
                 z_m = coded.z if n else bound_state(coded.z.float())
                 decoded = coded.decoded if n else torch.zeros_like(coded.decoded)
                 if n:
@@ -171,8 +171,8 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
                 eagerness[fresh] = torch.rand(int(fresh.sum()), device=device) * options.eagerness
                 z_m[fresh] = bound_state(still.key(still.encoder(noisy[fresh]), q[fresh]).z.float())
                 decoded[fresh] = 0
-                for number in np.flatnonzero(started) if motion is not None else ():
-                    motion.start(int(number), noisy_array[number])
+                if motion is not None:
+                    motion.start(np.flatnonzero(started).tolist(), noisy_array[started])
             live = ~fresh
             if int(live.sum()) < 2:  # features are relative to their variance over the batch
                 continue
@@ -180,8 +180,7 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
             before = z_m[live]
             numbers = np.flatnonzero(~started).tolist()
             if motion is not None:
-                before = torch.stack([motion.compensate(number, noisy_array[number], z[at], before[at], int(q[number]))
-                                      for at, number in enumerate(numbers)])
+                before = motion.compensate(numbers, noisy_array[~started], z, before, q[live])
         with torch.autocast(device.type, torch.bfloat16):
             coded = inter(z, before, decoded[live], q[live], eagerness[live], counted=True)
             picture = still.decoder(coded.z)
@@ -194,6 +193,6 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
         if loop.update(loss, **shown, bpp=bits.mean(), log_cost=cost.log().mean()):
             z_m[live] = coded.z.detach().float()
             decoded[live] = coded.decoded.detach().float()
-            for at, number in enumerate(numbers) if motion is not None else ():
-                motion.finish(number, coded.symbols[at])
+            if motion is not None:
+                motion.finish(numbers, coded.symbols)
     return loop.average

@@ -1,8 +1,7 @@
 // Sums of absolute differences of square blocks of 8-bit samples, at whole and at half pixels.
 //
 // Half-pixel samples are bilinear, rounded as H.264 rounds: (a + b + 1) >> 1 between two, (a + b + c + d + 2) >> 2 between
-// four. Loops are of a fixed width and written so that compilers make bytes of them: differences as maximum minus minimum,
-// which fits 8 bits, and sums of columns in 16 bits.
+// four.
 #pragma once
 
 #include <algorithm>
@@ -29,42 +28,41 @@ struct BlockVector {
     bool operator==(const BlockVector& other) const { return dy == other.dy && dx == other.dx; }
 };
 
-// A row of a block, its samples made by `sample(column)`, beside one of the current plane.
+// The sum over the rows of a block of the current plane beside those that `row(number, room)` points at: samples of the other
+// plane, or what it made of them in `room`.
 template <int Size, typename Row>
 std::uint32_t block_difference(const BlockView& current, const Row& row) {
+    static_assert(Size == 8 || Size == 16 || Size == 32, "loops are written for these");
 #ifdef __SSE2__
-    // Every x86-64 CPU has this instruction; compilers find it in a row, but not that sums of rows can stay in a register.
-    if constexpr (Size % 16 == 0) {
-        alignas(16) std::uint8_t samples[Size];
-        __m128i sums = _mm_setzero_si128();
-        for (int y = 0; y < Size; ++y) {
-            const std::uint8_t* const theirs = row(y, samples);
-            const std::uint8_t* const ours = current.at(y, 0);
+    // Every x86-64 CPU has this instruction. Compilers find it for one row, but not that sums of rows can stay in a register.
+    alignas(16) std::uint8_t room[Size];
+    __m128i sums = _mm_setzero_si128();
+    for (int y = 0; y < Size; ++y) {
+        const std::uint8_t* const theirs = row(y, room);
+        const std::uint8_t* const ours = current.at(y, 0);
+        if constexpr (Size == 8) {
+            sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(ours)),
+                                                    _mm_loadl_epi64(reinterpret_cast<const __m128i*>(theirs))));
+        } else {
             for (int x = 0; x < Size; x += 16)
                 sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(ours + x)),
                                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(theirs + x))));
         }
-        return static_cast<std::uint32_t>(_mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 8)));
-    } else {
-        static_assert(Size == 8, "blocks are of 8, 16 or 32");
-        alignas(16) std::uint8_t samples[Size];
-        __m128i sums = _mm_setzero_si128();
-        for (int y = 0; y < Size; ++y)
-            sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(current.at(y, 0))),
-                                                    _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row(y, samples)))));
-        return static_cast<std::uint32_t>(_mm_cvtsi128_si32(sums));
     }
+    return static_cast<std::uint32_t>(_mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 8)));
 #else
-    std::uint8_t samples[Size];
-    std::uint16_t sums[Size] = {};
+    std::uint8_t room[Size];
+    std::uint16_t sums[Size] = {};  // 32 rows of 255 at most
     for (int y = 0; y < Size; ++y) {
-        const std::uint8_t* const theirs = row(y, samples);
+        const std::uint8_t* const theirs = row(y, room);
         const std::uint8_t* const ours = current.at(y, 0);
-        for (int x = 0; x < Size; ++x)
-            sums[x] = static_cast<std::uint16_t>(sums[x] + static_cast<std::uint8_t>(std::max(ours[x], theirs[x]) - std::min(ours[x], theirs[x])));
+        for (int x = 0; x < Size; ++x) {
+            const int difference = std::max(ours[x], theirs[x]) - std::min(ours[x], theirs[x]);
+            sums[x] = static_cast<std::uint16_t>(sums[x] + difference);
+        }
     }
     std::uint32_t total = 0;
-    for (int x = 0; x < Size; ++x) total += sums[x];
+    for (const std::uint16_t sum : sums) total += sum;
     return total;
 #endif
 }
@@ -84,20 +82,20 @@ std::uint32_t half_difference(const BlockView& current, const BlockView& previou
     const bool between_rows = (vector.dy & 1) != 0, between_columns = (vector.dx & 1) != 0;
     if (!between_rows && !between_columns) return whole_difference<Size>(current, previous, vector.dy >> 1, vector.dx >> 1);
     if (between_rows && between_columns) {
-        return block_difference<Size>(current, [&](int y, std::uint8_t* samples) -> const std::uint8_t* {
+        return block_difference<Size>(current, [&](int y, std::uint8_t* room) {
             const std::uint8_t* const a = first + y * stride;
             const std::uint8_t* const b = a + stride;
             for (int x = 0; x < Size; ++x)
-                samples[x] = static_cast<std::uint8_t>(static_cast<std::uint16_t>(a[x] + a[x + 1] + b[x] + b[x + 1] + 2) >> 2);
-            return samples;
+                room[x] = static_cast<std::uint8_t>(static_cast<std::uint16_t>(a[x] + a[x + 1] + b[x] + b[x + 1] + 2) >> 2);
+            return room;
         });
     }
     const std::ptrdiff_t step = between_rows ? stride : 1;
-    return block_difference<Size>(current, [&](int y, std::uint8_t* samples) -> const std::uint8_t* {
+    return block_difference<Size>(current, [&](int y, std::uint8_t* room) {
         const std::uint8_t* const a = first + y * stride;
         const std::uint8_t* const b = a + step;
-        for (int x = 0; x < Size; ++x) samples[x] = static_cast<std::uint8_t>((a[x] + b[x] + 1) >> 1);
-        return samples;
+        for (int x = 0; x < Size; ++x) room[x] = static_cast<std::uint8_t>((a[x] + b[x] + 1) >> 1);
+        return room;
     });
 }
 

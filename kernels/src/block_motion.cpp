@@ -16,21 +16,39 @@ namespace duoview {
 namespace {
 
 constexpr std::size_t kBandRows = 4;    // rows of cells that know of each other's vectors: one job of a thread
-constexpr std::uint32_t kStill = 2;     // grey levels a pixel below which a cell is not searched
+// In grey levels a pixel. A cell that differs less where it is stays there; one below kSearched takes a neighbour's vector or
+// none: smooth parts of what moves differ little, and there is nothing in them to search for.
+constexpr std::uint32_t kStill = 1;
+constexpr std::uint32_t kSearched = 2;
+
 constexpr int kCoarseSize = 8;          // samples of the shrunk planes that are compared: 32 x 32 of the planes
 constexpr int kCoarseReach = kMaxReach / ShrunkPlane::kFactor;
 constexpr int kCoarseSide = 2 * kCoarseReach + 1;
 constexpr std::size_t kCoarseBest = 4;  // minima of the coarse search that are looked at
-constexpr int kRefine = 2;              // whole pixels around each of them: half a sample of the shrunk planes
+constexpr int kRefine = 3;              // whole pixels around each of them: half a sample of the shrunk planes, and one more
+constexpr std::uint32_t kBitPrice = 20;  // what a bit of a vector costs, in grey levels of a cell of 16 x 16
+
+// Bits of a number of this magnitude in signed exponential Golomb code: about what a coder will need for the difference of a
+// vector from the one that is expected.
+constexpr int kMostDistance = 4 * kMaxReach;
+constexpr std::array<std::uint8_t, kMostDistance + 1> make_golomb_bits() {
+    std::array<std::uint8_t, kMostDistance + 1> bits{};
+    for (int magnitude = 0; magnitude <= kMostDistance; ++magnitude) {
+        std::uint8_t octaves = 0;
+        while ((2 * magnitude + 1) >> (octaves + 1) != 0) ++octaves;
+        bits[static_cast<std::size_t>(magnitude)] = static_cast<std::uint8_t>(2 * octaves + 1);
+    }
+    return bits;
+}
+constexpr auto kGolombBits = make_golomb_bits();
 
 int median(int a, int b, int c) { return std::max(std::min(a, b), std::min(std::max(a, b), c)); }
 
 // What is known around a cell before it is searched. All vectors are of the band that the cell is in.
 struct Neighbours {
-    std::array<BlockVector, 4> vectors;
+    std::array<BlockVector, 4> vectors;  // the first `count`: those that are not zero, each once
     std::size_t count = 0;
-    BlockVector middle{0, 0};    // of three, to be tried
-    BlockVector expected{0, 0};  // what it costs least to say
+    BlockVector middle{0, 0};  // what the vector is expected to be
 };
 
 template <int Cell>
@@ -39,22 +57,20 @@ public:
     CellSearch(const BlockMotionJob& job, const ShrunkPlane& shrunk_previous, const ShrunkPlane& shrunk_current)
         : job_(job), shrunk_previous_(shrunk_previous), shrunk_current_(shrunk_current) {}
 
-    // The vector of the cell at (row, column) of cells; `zero` is its difference at vector zero. Sets `difference`.
-    BlockVector search(std::size_t row, std::size_t column, std::uint32_t zero, const Neighbours& neighbours,
-                       std::uint32_t& difference) {
+    // The vector of the cell at (row, column) of cells and, in `difference`, what it leaves; `zero` is what vector zero leaves.
+    BlockVector find(std::size_t row, std::size_t column, std::uint32_t zero, const Neighbours& neighbours,
+                     std::uint32_t& difference) {
         enter(row, column);
-        expected_ = neighbours.expected;
+        middle_ = neighbours.middle;
         best_ = {{0, 0}, zero, zero + penalty({0, 0})};
-        for (std::size_t i = 0; i < neighbours.count; ++i) {
-            try_half(neighbours.vectors[i]);
+        for (std::size_t i = 0; i < neighbours.count; ++i) try_half(neighbours.vectors[i]);
+        if (zero >= kSearched * Cell * Cell) {
+            coarse(row, column);
+            descend();
+            halves();
         }
-        for (std::size_t i = 0; i < neighbours.count; ++i)
-            try_whole((neighbours.vectors[i].dy + 1) >> 1, (neighbours.vectors[i].dx + 1) >> 1);
-        coarse(row, column);
-        descend();
-        halves();
         difference = best_.difference;
-        if (zero - std::min(zero, difference) < kGain) {
+        if (without_motion(zero, best_.vector) < difference + kGain) {
             difference = zero;
             return {0, 0};
         }
@@ -62,7 +78,6 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t kPrice = 24;  // grey levels of 256 pixels for a bit: as encoders have it at low rates
     static constexpr std::uint32_t kGain = Cell * Cell / 2;  // half a grey level a pixel: less is not worth a vector
 
     struct Found {
@@ -70,28 +85,30 @@ private:
         std::uint32_t difference, cost;
     };
 
+    // What a vector has to be better than. Samples between pixels are means, in which there is less noise: in front of a still
+    // and noisy wall any of them is nearer than the pixels themselves. So a vector that is odd somewhere is compared with all
+    // that are next to zero and are means of as many: of true motion, by half a pixel even, one of them points away from it.
+    std::uint32_t without_motion(std::uint32_t zero, const BlockVector& vector) const {
+        const int y = vector.dy & 1, x = vector.dx & 1;
+        if (y == 0 && x == 0) return zero;
+        std::uint32_t most = std::max(half_difference<Cell>(current_, previous_, {y, x}),
+                                      half_difference<Cell>(current_, previous_, {-y, -x}));
+        if (y != 0 && x != 0)
+            most = std::max({most, half_difference<Cell>(current_, previous_, {y, -x}),
+                             half_difference<Cell>(current_, previous_, {-y, x})});
+        return std::min(zero, most);
+    }
+
     std::uint32_t penalty(const BlockVector& vector) const {
-        return static_cast<std::uint32_t>(bits(vector)) * kPrice * (Cell * Cell) / 256;
-    }
-
-    // About what a motion field spends on it (codec/motion_field.py).
-    int bits(const BlockVector& vector) const {
-        const BlockVector still{0, 0};
-        if (vector == still) return expected_ == still ? 0 : 1;
-        if (vector == expected_) return 2;
-        return 4 + length(vector.dy - expected_.dy) + length(vector.dx - expected_.dx);
-    }
-
-    static int length(int difference) {
-        int count = 1;
-        for (int rest = std::abs(difference); rest > 0; rest >>= 1) count += 2;
-        return count;
+        const std::uint32_t bits = std::uint32_t{kGolombBits[static_cast<std::size_t>(std::abs(vector.dy - middle_.dy))]} +
+                                   kGolombBits[static_cast<std::size_t>(std::abs(vector.dx - middle_.dx))];
+        return bits * kBitPrice * (Cell * Cell) / 256;
     }
 
     // Points the views at the cell. Near an edge of the plane the samples within reach are copied, edges repeated.
     void enter(std::size_t row, std::size_t column) {
-        const std::ptrdiff_t y = static_cast<std::ptrdiff_t>(row) * Cell, x = static_cast<std::ptrdiff_t>(column) * Cell;
-        const std::ptrdiff_t height = static_cast<std::ptrdiff_t>(job_.height), width = static_cast<std::ptrdiff_t>(job_.width);
+        const auto y = static_cast<std::ptrdiff_t>(row) * Cell, x = static_cast<std::ptrdiff_t>(column) * Cell;
+        const auto height = static_cast<std::ptrdiff_t>(job_.height), width = static_cast<std::ptrdiff_t>(job_.width);
         const std::ptrdiff_t reach = job_.reach;
         current_ = {job_.current + y * width + x, width};
         if (y >= reach && x >= reach && y + Cell + reach <= height && x + Cell + reach <= width) {
@@ -102,7 +119,8 @@ private:
         const std::ptrdiff_t left = std::max<std::ptrdiff_t>(0, reach - x);
         const std::ptrdiff_t right = std::max<std::ptrdiff_t>(0, x + Cell + reach - width);
         for (std::ptrdiff_t i = 0; i < side; ++i) {
-            const std::uint8_t* const source = job_.previous + std::clamp<std::ptrdiff_t>(y - reach + i, 0, height - 1) * width;
+            const std::ptrdiff_t line = std::clamp<std::ptrdiff_t>(y - reach + i, 0, height - 1);
+            const std::uint8_t* const source = job_.previous + line * width;
             std::uint8_t* const target = patch_.data() + i * kPatchSide;
             std::memset(target, source[0], static_cast<std::size_t>(left));
             std::memcpy(target + left, source + x - reach + left, static_cast<std::size_t>(side - left - right));
@@ -136,7 +154,9 @@ private:
         // With a rim that is never the lower one, so that minima need no test for edges.
         constexpr std::uint32_t kRim = 0xFFFFFFFFu;
         std::array<std::uint32_t, (kCoarseSide + 2) * (kCoarseSide + 2)> surface;
-        const auto place = [&](int dy, int dx) { return static_cast<std::size_t>((dy + reach + 1) * (side + 2) + dx + reach + 1); };
+        const auto place = [&](int dy, int dx) {
+            return static_cast<std::size_t>((dy + reach + 1) * (side + 2) + dx + reach + 1);
+        };
         std::fill_n(surface.begin(), (side + 2) * (side + 2), kRim);
         for (int dy = -reach; dy <= reach; ++dy)
             for (int dx = -reach; dx <= reach; ++dx)
@@ -191,7 +211,7 @@ private:
     const ShrunkPlane& shrunk_previous_;
     const ShrunkPlane& shrunk_current_;
     BlockView current_{nullptr, 0}, previous_{nullptr, 0};
-    BlockVector expected_{0, 0};
+    BlockVector middle_{0, 0};
     Found best_{{0, 0}, 0, 0};
     std::array<std::uint8_t, kPatchSide * kPatchSide> patch_;
 };
@@ -226,6 +246,7 @@ public:
 
 private:
     static constexpr std::uint32_t kStillDifference = kStill * Cell * Cell;
+    static constexpr std::uint32_t kSearchedDifference = kSearched * Cell * Cell;
 
     std::size_t end_of(std::size_t band) const { return std::min((band + 1) * kBandRows, rows_); }
 
@@ -235,10 +256,11 @@ private:
         for (std::size_t row = band * kBandRows; row < end_of(band); ++row)
             for (std::size_t column = 0; column < columns_; ++column) {
                 const std::size_t start = row * Cell * job_.width + column * Cell;
-                const std::ptrdiff_t stride = static_cast<std::ptrdiff_t>(job_.width);
-                const std::uint32_t zero = whole_difference<Cell>({job_.current + start, stride}, {job_.previous + start, stride}, 0, 0);
+                const auto stride = static_cast<std::ptrdiff_t>(job_.width);
+                const BlockView current{job_.current + start, stride}, previous{job_.previous + start, stride};
+                const std::uint32_t zero = whole_difference<Cell>(current, previous, 0, 0);
                 set(row, column, {0, 0}, zero, zero);
-                moves = moves || zero >= kStillDifference;
+                moves = moves || zero >= kSearchedDifference;
             }
         return moves;
     }
@@ -246,8 +268,10 @@ private:
     void find_cell(CellSearch<Cell>& search, std::size_t band, std::size_t row, std::size_t column) {
         const std::uint32_t zero = job_.sums[2 * (row * columns_ + column)];
         if (zero < kStillDifference) return;
+        const Neighbours neighbours = around(band, row, column);
+        if (zero < kSearchedDifference && neighbours.count == 0) return;
         std::uint32_t difference = zero;
-        const BlockVector vector = search.search(row, column, zero, around(band, row, column), difference);
+        const BlockVector vector = search.find(row, column, zero, neighbours, difference);
         set(row, column, vector, zero, difference);
     }
 
@@ -256,8 +280,9 @@ private:
         const bool left = column > 0, above = row > band * kBandRows, right = above && column + 1 < columns_;
         const BlockVector a = left ? vector(row, column - 1) : BlockVector{0, 0};
         const BlockVector b = above ? vector(row - 1, column) : BlockVector{0, 0};
-        const BlockVector c = right ? vector(row - 1, column + 1) : above && left ? vector(row - 1, column - 1) : BlockVector{0, 0};
-        found.expected = a == BlockVector{0, 0} ? b : a;
+        const BlockVector c = right           ? vector(row - 1, column + 1)
+                              : above && left ? vector(row - 1, column - 1)
+                                              : BlockVector{0, 0};
         found.middle = above ? BlockVector{median(a.dy, b.dy, c.dy), median(a.dx, b.dx, c.dx)} : a;
         const auto add = [&](const BlockVector& candidate) {
             if (candidate == BlockVector{0, 0}) return;
@@ -282,8 +307,8 @@ private:
         job_.sums[at + 1] = difference;
     }
 
-    const BlockMotionJob& job_;
-    std::size_t rows_, columns_, bands_;
+    const BlockMotionJob job_;
+    const std::size_t rows_, columns_, bands_;
 };
 
 }  // namespace
