@@ -247,7 +247,7 @@ def test_fuzzed_cells_are_shifted_the_same_on_every_path(path: Path) -> None:
     given = np.frombuffer(fields.bytes(4 * count).ljust(4 * count, b"\0"), np.int8).reshape(count, 4).astype(np.int64)
     cells, vectors = given[:, :2].copy(), given[:, 2:].astype(np.int8)
     if not mode & 4:
-        cells = np.abs(cells) % (max(rows, 1), max(columns, 1))
+        cells = np.abs(cells) % np.array([max(rows, 1), max(columns, 1)])
         vectors = np.fmod(vectors, np.int8(65)).astype(np.int8)
     size = 2 * (1 + fields.number(1))
     pattern = np.frombuffer(fields.bytes(size).ljust(size, b"\0"), "<i2").astype(np.int16)
