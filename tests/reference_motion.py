@@ -97,7 +97,7 @@ def _expected(field: Field, moves: list[list[bool]], before: Field, y: int, x: i
 def _median(field: Field, moves: list[list[bool]], y: int, x: int) -> Vector | None:
     """Of left, above, and above to the right, where all three move."""
     around = [(y, x - 1), (y - 1, x), (y - 1, x + 1)]
-    if not all(0 <= v and 0 <= u < len(field[0]) and moves[v][u] for v, u in around):
+    if not all(v >= 0 and 0 <= u < len(field[0]) and moves[v][u] for v, u in around):
         return None
     three = [field[v][u] for v, u in around]
     return sorted(one[0] for one in three)[1], sorted(one[1] for one in three)[1]
