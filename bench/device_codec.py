@@ -1,7 +1,8 @@
 """The neural machine layer with only coded bytes on the host: torch's networks and our kernels on one device.
 
 What a GPU can reach is measured with it; sections decode like all others. It rounds as the encoder does, but takes no
-decision on what is worth its bits, which needs the picture's error on the way. In a dry run the kernels run on the CPU.
+decision on what is worth its bits, which needs the picture's error on the way, and nothing moves in its P frames, where
+the profile has motion compensation. In a dry run the kernels run on the CPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from duoview import Profile
 from duoview.decision import SymbolDecision
+from duoview.errors import BitstreamError
 from duoview.export.torch_backend import TorchBackend, TorchNetwork
 from duoview.kernels import checkerboard
 from duoview.kernels.cuda import Device
@@ -21,6 +23,8 @@ from duoview.kernels.cuda import Device
 NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
             "inter_hyper", "inter_context", "inter_synthesis")
 CHUNK, LANES = 8192, 32
+#: What P frames of a profile with motion compensation begin with: nothing moves, and symbols follow; and the classes.
+NO_MOTION, NO_MOTION_CLASSES = (0, 1), (178, 170)
 
 
 class DeviceNetworks:
@@ -47,7 +51,8 @@ class DeviceCodec:
         self.hyper_shape = hyper
         self.hyper_count = hyper[1] * hyper[2] * hyper[3]
         self.halves = [checkerboard.size(self.planes, half) for half in (0, 1)]
-        count = self.hyper_count + sum(self.halves)
+        self.head = len(NO_MOTION) if networks.profile.has_motion else 0
+        count = self.head + self.hyper_count + sum(self.halves)
         self.q = torch.tensor([q], dtype=torch.int64, device=device)
         tables = {True: networks.profile.key_hyper_classes, False: networks.profile.inter_hyper_classes}
         self.hyper_classes = {key: torch.from_numpy(np.repeat(table[q], hyper[2] * hyper[3])).to(device)
@@ -56,6 +61,8 @@ class DeviceCodec:
                         for key in (True, False)}
         self.symbols_row = torch.empty(count, dtype=torch.int16, device=device)
         self.classes_row = torch.empty(count, dtype=torch.uint8, device=device)
+        self.no_motion = torch.tensor(NO_MOTION[:self.head], dtype=torch.int16, device=device)
+        self.no_motion_classes = torch.tensor(NO_MOTION_CLASSES[:self.head], dtype=torch.uint8, device=device)
         chunks = -(-count // CHUNK)
         self.output = self._memory(kernels.encode_output_bytes(count, CHUNK))
         self.encode_scratch = self._memory(kernels.encode_scratch_bytes(count, CHUNK))
@@ -77,7 +84,7 @@ class DeviceCodec:
         return tensor if tensor.is_cuda else tensor.numpy()
 
     def _row_part(self, row: Tensor, part: int) -> Tensor:
-        begin = (0, self.hyper_count, self.hyper_count + self.halves[0])[part]
+        begin = self.head + (0, self.hyper_count, self.hyper_count + self.halves[0])[part]
         return row[begin:begin + (self.hyper_count, *self.halves)[part]]
 
     def _first(self, hyper: Tensor, key: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,17 +140,25 @@ class DeviceCodec:
                                      cuda_stream=stream)
             self.kernels.gather_half(a(symbols), a(self._row_part(self.symbols_row, 1 + half)), half,
                                      cuda_stream=stream)
-        self.kernels.encode(a(self.symbols_row), a(self.classes_row), a(self.output), a(self.result),
+        begin = self.head if key else 0
+        self.symbols_row[:self.head], self.classes_row[:self.head] = self.no_motion, self.no_motion_classes
+        self.kernels.encode(a(self.symbols_row[begin:]), a(self.classes_row[begin:]), a(self.output), a(self.result),
                             a(self.encode_scratch), chunk=CHUNK, lanes=LANES, cuda_stream=stream)
         self._move_on(decoded, symbols, key)
         size = self.kernels.check_encode(a(self.result), cuda_stream=stream)
         return self.output[:size].cpu().numpy().tobytes()
 
     def decode(self, section: bytes, *, key: bool) -> Tensor:
-        """The machine view, uint8 (1, 3, H, W) on the device. Raises BitstreamError. The state moves on."""
+        """The machine view, uint8 (1, 3, H, W) on the device. The state moves on.
+
+        Raises BitstreamError, also for a P frame in which something moves.
+        """
         a, stream = self._array, self._stream
         data = torch.from_numpy(np.frombuffer(section, np.uint8).copy()).to(self.networks.device)
         decoder = self.kernels.decoder(a(data), a(self.state), cuda_stream=stream)
+        head = self.symbols_row[:0 if key else self.head]
+        if len(head):
+            decoder.decode(a(self.no_motion_classes), a(head), a(self.decode_scratch), cuda_stream=stream)
         row = self._row_part(self.symbols_row, 0)
         decoder.decode(a(self.hyper_classes[key]), a(row), a(self.decode_scratch), cuda_stream=stream)
         features, classes, means = self._first(row.float().reshape(self.hyper_shape), key)
@@ -158,5 +173,8 @@ class DeviceCodec:
                                          cuda_stream=stream)
         decoder.finish(cuda_stream=stream)
         (view,) = self.networks.of["decoder"].tensors(z=self._move_on(decoded, symbols, key))
+        if len(head) and not torch.equal(head, self.no_motion):
+            raise BitstreamError("motion in a P frame: expected one in which nothing moves and symbols follow",
+                                 offset=0)
         decoder.check(cuda_stream=stream)
         return view

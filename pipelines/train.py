@@ -87,13 +87,13 @@ def main(arguments: list[str]) -> int:
     from duoview.export.card import model_card, motion_section, put_section
     from duoview.export.profile import Networks, write
     from duoview.models import data, train_denoiser, train_inter, train_still
-    from duoview.models.motion_operators import CROP, fit_to
+    from duoview.models.motion_operators import CROP, fit_material, fit_to
     from duoview.models.motion_tracker import MotionTracker
     from duoview.models.network import Shape, lagrangian
     from duoview.models.normalise import latent_weight, normalise_latent
     from duoview.motion_compensation import ShiftOperators
 
-    # What can fail for want of a file fails now, not after hours.
+    # What can fail for want of a file or of large enough pictures fails now, not after hours.
     options.output.mkdir(parents=True, exist_ok=True)
     sources = (
         options.sources.read_text()
@@ -103,6 +103,8 @@ def main(arguments: list[str]) -> int:
     threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     material = data.load(options.folders, hold_clips=tuple(h for h in options.hold.split(",") if h))
+    if options.motion_crops:
+        fit_material(material, options.motion_crops)
     still_options = train_still.StillTraining(minutes=minutes[0], device=options.device, workers=options.workers)
     inter_options = train_inter.InterTraining(minutes=minutes[1], device=options.device)
     denoiser_options = train_denoiser.DenoiserTraining(minutes=minutes[2], device=options.device,

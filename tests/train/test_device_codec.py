@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from duoview import Profile
 from duoview.backends import CpuBackend
+from duoview.errors import BitstreamError
 from duoview.kernels.cuda import Device
 from duoview.machine import MachineLayer
 
@@ -32,6 +34,21 @@ def test_sections_of_the_device_decode_there_and_on_the_cpu() -> None:
         assert view.shape == (1, 3, 64, 128) and torch.equal(encoder.z_m, decoder.z_m)
         z_m = layer.decode(section, key=number == 0, q=30, width=128, height=64)
         assert np.abs(z_m - decoder.z_m.numpy()).max() < 0.1
+
+
+def test_a_section_with_motion_is_refused_where_nothing_can_be_moved() -> None:
+    profile = Profile("s")
+    if not profile.has_motion:
+        pytest.skip("the bundled profile has no shift operators")
+    layer = MachineLayer(profile, CpuBackend(1), encode=True)
+    decoder = BENCH.DeviceCodec(BENCH.DeviceNetworks(profile, "cpu"), Device.on_cpu(), 128, 64, 30)
+    picture = np.random.default_rng(1).integers(0, 256, (1, 3, 8, 16), dtype=np.uint8).repeat(8, 2).repeat(8, 3)
+    sections = [layer.encode(np.ascontiguousarray(np.roll(picture, 6 * number, 3)), key=number == 0, q=30)
+                for number in range(2)]
+    assert layer.field.moving.any()
+    decoder.decode(sections[0], key=True)
+    with pytest.raises(BitstreamError, match="motion in a P frame: expected one in which nothing moves"):
+        decoder.decode(sections[1], key=False)
 
 
 def test_limits_name_what_holds_an_operator_back() -> None:

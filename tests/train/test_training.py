@@ -37,13 +37,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "profile"
     code = main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-minutes", "0.06,0.06,0.06", "-hold", "yard",
-                 "-name", "tiny", "-threads", "2", str(output)])
+                 "-motion_crops", "8", "-name", "tiny", "-threads", "2", str(output)])
     assert code == 0
     profile = duoview.Profile(output)
     assert profile.name == "tiny"
     assert all(r.passed for r in profile.verify())
     card = (output / "MODEL_CARD.md").read_text()
     assert "clips yard." in " ".join(card.split())
+    assert profile.has_motion and "## Motion compensation" in card
     encoder = duoview.Encoder(128, 64, rate=10, profile=profile, q=63)
     decoder = duoview.Decoder(profile=profile, view="human", steps=1, strict=True)
     for n in range(2):
@@ -56,7 +57,8 @@ def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tm
 
 
 def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
-    arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2"]
+    arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2",
+                 "-motion_crops", "0"]
 
     def finals(stage: str) -> list[int]:
         lines = [json.loads(line) for line in (tmp_path / "runs" / f"{stage}.jsonl").read_text().splitlines()]
@@ -65,6 +67,7 @@ def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> N
     main([*arguments, "-minutes", "0.04,0.04,0.04", str(tmp_path / "first")])
     main([*arguments, "-minutes", "0.15,0.04,0.04", str(tmp_path / "second")])
     first, second = finals("still")
+    assert not duoview.Profile(tmp_path / "second").has_motion
     assert second > first > 0
     for stage in ("inter", "denoiser"):
         # Their minutes are spent, so they take no step more; begun anew they would have had the time for as many again.
@@ -90,4 +93,12 @@ def test_a_missing_text_on_the_sources_is_an_error_before_training(folder: Path,
     with pytest.raises(FileNotFoundError, match="licences"):
         main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-sources", str(tmp_path / "licences.txt"),
               str(tmp_path / "out")])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_material_that_no_shift_operators_can_be_fitted_to_is_an_error_before_training(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((130, 200, 3), np.uint8)).save(tmp_path / "in" / "low.png")
+    with pytest.raises(ValueError, match="of 136x136 pixels or more to fit shift operators to"):
+        main(["-i", str(tmp_path / "in"), "-work", str(tmp_path / "runs"), str(tmp_path / "out")])
     assert not (tmp_path / "runs").exists()
