@@ -51,6 +51,11 @@ class Operator:
     of_floor: float
 
 
+def _kind(function: Any) -> str:
+    """What an operator of a network is called in its graph."""
+    return _NAMES.get(function, "Cast")  # the only one that is made anew for each node
+
+
 def _size(tensors: list[Any]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
 
@@ -61,6 +66,20 @@ def _macs(kind: str, given: list[Any], made: list[Tensor]) -> int:
     if kind == "Gemm":
         return made[0].numel() * given[0].shape[1]
     return sum(one.numel() for one in made)
+
+
+@torch.no_grad()
+def macs_of_network(network: torch_backend.TorchNetwork, inputs: dict[str, Tensor]) -> int:
+    """Multiply-adds of a network for inputs of these shapes; an element of what is no product counts as one."""
+    values: dict[str, Any] = {**network.constants, **inputs}
+    total = 0
+    for function, attributes, sources, targets in network.nodes:
+        given: list[Any] = [values[source] if source else None for source in sources]
+        result = function(attributes, *given)
+        made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
+        values.update(zip(targets, made, strict=True))
+        total += _macs(_kind(function), given, made)
+    return total
 
 
 def _operator(kind: str, count: int, taken: float, macs: int, moved: int, floors: Floors) -> Operator:
@@ -91,10 +110,10 @@ def limits(networks: DeviceNetworks, seconds: Seconds, floors: Floors, width: in
             made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
             values.update(zip(targets, made, strict=True))
             taken = seconds(lambda f=function, a=attributes, g=given: f(a, *g))  # type: ignore[misc]
-            kind = _NAMES[function]
+            kind = _kind(function)
             if kind == "Conv":
                 kind = "Conv depthwise" if given[1].shape[1] == 1 else f"Conv {given[1].shape[2]}x{given[1].shape[3]}"
-            macs, moved = _macs(_NAMES[function], given, made), _size(given) + _size(made)
+            macs, moved = _macs(_kind(function), given, made), _size(given) + _size(made)
             row = totals.setdefault(kind, [0, 0.0, 0, 0])
             for place, number in enumerate((1, taken, macs, moved)):
                 row[place] += number

@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import platform
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 #: Data sets whose clips are held back for validation by default when they are among the folders.
@@ -55,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         help="clips held back: never trained on, measured for the log and the model card; parts of their file names, "
         "by commas. Of the pictures every tenth is held back, by a hash of its name (default: %(default)s)",
     )
+    p.add_argument(
+        "-shape",
+        default="",
+        metavar="NAME=CHANNELS,...",
+        help="sizes of the networks other than those of profile s: latent, encoder, encoder_blocks, decoder, "
+        "decoder_blocks, symbols, transform, hyper, parameters",
+    )
     p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
     p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("-device", default="cpu", help="torch device: cpu or cuda (default: cpu)")
@@ -73,6 +82,19 @@ def _minutes(text: str) -> list[float]:
     return minutes
 
 
+def _sizes(text: str, known: Sequence[str]) -> dict[str, int]:
+    """The sizes that ``-shape`` names."""
+    sizes: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.partition("=")
+        if name not in known:
+            parser().error(f"-shape {part}: expected one of {', '.join(known)}")
+        if not number.isdecimal() or not int(number):
+            parser().error(f"-shape {part}: expected {name}=NUMBER, a whole number of 1 or more")
+        sizes[name] = int(number)
+    return sizes
+
+
 def main(arguments: list[str]) -> int:
     """Run the three stages and write the profile. Returns the exit code."""
     options = parser().parse_args(arguments)
@@ -88,6 +110,7 @@ def main(arguments: list[str]) -> int:
     from duoview.models.normalise import latent_weight, normalise_latent
 
     # What can fail for want of a file fails now, not after hours.
+    shape = Shape(**_sizes(options.shape, [field.name for field in fields(Shape)]))
     options.output.mkdir(parents=True, exist_ok=True)
     sources = (
         options.sources.read_text()
@@ -101,7 +124,6 @@ def main(arguments: list[str]) -> int:
     inter_options = train_inter.InterTraining(minutes=minutes[1], device=options.device)
     denoiser_options = train_denoiser.DenoiserTraining(minutes=minutes[2], device=options.device,
                                                        workers=options.workers)
-    shape = Shape()
     still = train_still.train(material, shape, still_options, options.work).eval().cpu()
     normalise_latent(still, material)
     inter = train_inter.train(material, still, inter_options, options.work).eval().cpu()
