@@ -4,10 +4,11 @@ The stages are the calls that `bench.device_codec` makes: a network, or a kernel
 recorded on the stream before and after each; a stage's time is the sum of what lies between over a frame, the median of
 the frames. On a CPU the clock takes the place of events.
 
-The floor of a stage is the greater of two: multiply-adds over those that a product of float32 matrices reaches a second
-here (networks alone), and bytes over those that a copy on the device moves a second. A network's bytes are its weights,
-inputs and outputs, each once, as if nothing in between left the chip; a kernel's are the arrays that it is given, scratch and
-room for what is coded left out. A stage at 1 of its floor cannot be faster; the limiting stage is the one that takes longest.
+The floor of a stage is the greater of two: multiply-adds over those that a product of float32 matrices reaches a
+second here (networks alone), and bytes over those that a copy on the device moves a second. A network's bytes are its
+weights, inputs and outputs, each once, as if nothing in between left the chip; a kernel's are the arrays that it is
+given, scratch and room for what is coded left out. A stage at 1 of its floor cannot be faster; the limiting stage is
+the one that takes longest.
 """
 
 from __future__ import annotations

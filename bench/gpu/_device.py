@@ -1,4 +1,4 @@
-"""The machine a result is of: GPU, driver and versions, as a program in the environment of the measurement sees them."""
+"""The machine a result is of: GPU, driver and versions, as a program in the measurement's environment sees them."""
 
 from __future__ import annotations
 
@@ -53,8 +53,9 @@ def seen() -> dict[str, Any]:
         return found
     properties = torch.cuda.get_device_properties(0)
     found |= {"gpu": properties.name, "capability": f"{properties.major}.{properties.minor}",
-              "multiprocessors": properties.multi_processor_count, "memory_gib": round(properties.total_memory / 2**30, 1),
-              "cuda_of_torch": torch.version.cuda, "cudnn_of_torch": torch.backends.cudnn.version()}
+              "multiprocessors": properties.multi_processor_count,
+              "memory_gib": round(properties.total_memory / 2**30, 1), "cuda_of_torch": torch.version.cuda,
+              "cudnn_of_torch": torch.backends.cudnn.version()}
     return found
 
 

@@ -28,10 +28,10 @@ class Part:
     """One subprocess.
 
     words: after the interpreter; ``{out}`` is the part's own folder, ``{minutes}`` a training's time over all calls.
-    results: the JSON file in that folder that it writes. seconds: at most; of a training beside its minutes, for reading,
-    labelling, measuring and writing. least: with less time left it is not begun. minutes: a training's goal over all
-    calls; split: shares of it where the script takes several. after: parts that must have trained, since it reads what they
-    wrote. needs: (file or folder, what it is) that must be there. sections: what the results have to hold.
+    results: the JSON file in that folder that it writes. seconds: at most; of a training beside its minutes, for
+    reading, labelling, measuring and writing. least: with less time left it is not begun. minutes: a training's goal
+    over all calls; split: shares of it where the script takes several. after: parts that must have trained, since it
+    reads what they wrote. needs: (file or folder, what it is) that must be there. sections: what the results hold.
     """
 
     name: str
@@ -48,8 +48,8 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or (self.kind == "training") != (self.minutes > 0):
-            raise ValueError(f"{self.name}: a {self.kind} of {self.minutes} minutes; expected one of {', '.join(KINDS)}, "
-                             "and minutes for trainings alone")
+            raise ValueError(f"{self.name}: a {self.kind} of {self.minutes} minutes; expected one of "
+                             f"{', '.join(KINDS)}, and minutes for trainings alone")
 
     def command(self, out: Path, minutes: float) -> list[str]:
         """The program's words, the interpreter first; minutes: of a training, those of earlier calls included."""
@@ -87,10 +87,11 @@ def _checks(given: argparse.Namespace) -> list[Part]:
         return Part(name, "check", _script("backends.py", *dry, "--parts", name, "--seconds", f"{seconds:.0f}"),
                     "backends.json", seconds + 30, least, sections=(name,))
 
+    slow = 600 if given.dry else 240
     return [backends("doctor", 90, 15),
-            Part("kernels", "check", _script("kernels.py", *dry, "--parts", equal), "kernels.json", 600 if given.dry else 240, 60,
+            Part("kernels", "check", _script("kernels.py", *dry, "--parts", equal), "kernels.json", slow, 60,
                  sections=tuple(equal.split(","))),
-            backends("tests", 240 if not given.dry else 600, 60), backends("matrix", 200 if not given.dry else 600, 60),
+            backends("tests", slow, 60), backends("matrix", slow, 60),
             Part("sanitizer", "check", _script("kernels.py", *dry, "--parts", "sanitizer"), "kernels.json", 380, 60,
                  sections=("sanitizer",))]
 
@@ -99,11 +100,10 @@ def _benchmarks(given: argparse.Namespace) -> list[Part]:
     dry = ("--dry-run",) if given.dry else ("--through", given.through)
     slow = 600 if given.dry else 150
     speed = ("--symbols", "3000") if given.dry else ()
-    rows = [Part("speed", "benchmark", _script("kernels.py", *dry, *speed, "--parts", "speed"), "kernels.json", slow, 40,
-                 sections=("speed",))]
-    return rows + [Part(name, "benchmark", _script("backends.py", *dry, "--parts", name), "backends.json", slow, 40,
-                        sections=(name,))
-                   for name in ("frames", "streams", "stages", "limits")]
+    kernels = Part("speed", "benchmark", _script("kernels.py", *dry, *speed, "--parts", "speed"), "kernels.json", slow,
+                   40, sections=("speed",))
+    return [kernels, *(Part(name, "benchmark", _script("backends.py", *dry, "--parts", name), "backends.json", slow, 40,
+                            sections=(name,)) for name in ("frames", "streams", "stages", "limits"))]
 
 
 def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
@@ -121,12 +121,13 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
             "texture": ("--samples", "12", "--check", "4", "--crop", "64", "--groups", "2", "--depth", "2"),
             "human": ("--batch", "2", "--crop", "64", "--channels", "16,24,32", "--blocks", "1,1,1"),
             "machine": ("--check", "1"), "restoration": ("--batch", "2", "--crop", "96")}
-    sizes = tiny if dry else {"profile-m": ("--shape", "M"), "texture": (), "human": (), "machine": (), "restoration": ()}
+    sizes = tiny if dry else {**dict.fromkeys(tiny, ()), "profile-m": ("--shape", "M")}
 
     def training(name: str, script: str, words: Sequence[str], results: str, *, split: tuple[float, ...] = (1.0,),
                  after: tuple[str, ...] = (), needs: tuple[tuple[Path | None, str], ...] = ()) -> Part:
         return Part(name, "training", _script(script, *device, "--minutes", "{minutes}", *words), results,
-                    900 if dry else BESIDE[name], least, minutes=given.training_minutes * SHARES[name], after=after, needs=needs, split=split)
+                    900 if dry else BESIDE[name], least, minutes=given.training_minutes * SHARES[name], after=after,
+                    needs=needs, split=split)
 
     def machine(frames: str, *words: str) -> tuple[str, ...]:
         return ("--frames", frames, *both, "--weights", str(given.weights), "--photographs",
@@ -134,8 +135,8 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
 
     begin = ("--", "--begin", given.begin) if given.begin else ()
     return [
-        training("profile-m", "train_profile.py", ("--data", str(given.photographs), "--data", str(given.clips), "--name",
-                                                   "m", *sizes["profile-m"]),
+        training("profile-m", "train_profile.py",
+                 ("--data", str(given.photographs), "--data", str(given.clips), "--name", "m", *sizes["profile-m"]),
                  "train_profile.json", split=STAGES, needs=(photographs, clips)),
         training("machine-key", "train_machine.py", machine("key"), "train_machine.json", after=("profile-m",),
                  needs=machine_needs),

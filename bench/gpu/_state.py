@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 STATE = "everything.json"
-#: passed: all that the part asks for ran and was right. partly: what ran was right, something did not run, or a training
-#: has minutes to go. unfinished: ended at its time limit. In all of the others nothing counts as passed.
+#: passed: all that the part asks for ran and was right. partly: what ran was right, and something did not run, or a
+#: training has minutes to go. unfinished: ended at its time limit. Nothing of the last three counts as passed.
 STATUSES = ("passed", "partly", "failed", "unfinished", "not run")
 
 
@@ -46,10 +46,10 @@ def write_whole(path: Path, content: Any) -> None:
 
 
 def read(folder: Path) -> tuple[dict[str, Found], list[dict[str, Any]], bool]:
-    """Parts by name, earlier calls, and whether they were dry. Raises FileNotFoundError or ValueError naming the file."""
+    """Parts by name, earlier calls, whether they were dry. Raises FileNotFoundError or ValueError naming the file."""
     path = folder / STATE
     if not path.is_file():
-        raise FileNotFoundError(f"--resume {folder}: no {STATE} in it; expected the --out, or --pack, of an earlier call")
+        raise FileNotFoundError(f"--resume {folder}: no {STATE} in it; expected --out, or --pack, of an earlier call")
     try:
         content = json.loads(path.read_text())
         return {one["name"]: Found(**one) for one in content["parts"]}, content["calls"], content["dry"]

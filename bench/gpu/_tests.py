@@ -34,7 +34,7 @@ def absent() -> list[str]:
 
 
 def counted(report: Path) -> dict[str, Any]:
-    """What a JUnit report says: numbers of tests passed, failed and not run, and the latter two by name with the reason.
+    """What a JUnit report says: how many tests passed, failed and were not run, the latter two by name with the reason.
 
     Raises ValueError where there is no report, as after a run that was ended.
     """

@@ -13,9 +13,8 @@ it is. What the machine lacks (onnxruntime's CUDA provider, TensorRT) is listed 
 doctor: its report for every device. tests: those of the repository that touch CUDA. kernels: bench/gpu/kernels.py.
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through torch's networks and our kernels. streams: 64 of 1280x720
-at once. stages: milliseconds of each stage of a P frame of the path on the device, and which of them limits it, beside
-the least that arithmetic and memory allow. limits: time of each network and operator beside the least that arithmetic and memory of this device allow,
-both measured.
+at once. stages: milliseconds of each stage of a P frame on the device, and which limits it, beside the least that
+arithmetic and memory allow. limits: the same for each network and operator. What the device can do is measured.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """GPU backlog: what a machine with a GPU and without a network has to be brought, in loads; put together there.
 
     python bench/gpu/carry.py --out build/carry --python python3.12 --data photographs=FOLDER --data weights=FOLDER
-    python bench/gpu/carry.py --join build/carry/load_1 --to /tmp/carried      # there, in the call that load 1 comes with
+    python bench/gpu/carry.py --join build/carry/load_1 --to /tmp/carried   # there, in the call that load 1 comes with
 
-The first builds duoview's and pycuda's wheels for the Python of that machine, has pip download PyAV, onnxruntime-gpu and
-what the tests need, packs the folders of data, and cuts all of it into loads that fit beside the checkout into what may
-travel at once. What could not be had is listed with the reason, and the exit code is then 1. Wheels that lie in
-``OUT/wheels`` already are not made again; duoview's is, where the checkout has changed. ``python bench/gpu/everything.py
---carried /tmp/carried`` finds wheels, data and the commit there. The second line tells what still has to come: exit code
-3 until all is there.
+The first builds duoview's and pycuda's wheels for the Python of that machine, has pip download PyAV, onnxruntime-gpu
+and what the tests need, packs the folders of data, and cuts all of it, the smallest first, into loads that fit beside
+the checkout into what may travel at once. What could not be had is listed with the reason, and the exit code is then 1.
+Wheels that lie in ``OUT/wheels`` already are not made again; duoview's is, where the checkout has changed. The second
+line tells what still has to come: exit code 3 until all is there. ``python bench/gpu/everything.py --carried
+/tmp/carried`` then finds wheels, data and the commit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--travels-mib", type=float, default=64.0, help="most that travels at once, the checkout included")
     p.add_argument("--piece-mb", type=float, default=60.0, help="largest piece of a file")
     p.add_argument("--join", nargs="+", type=Path, metavar="LOAD", help="folders of loads to put together")
-    p.add_argument("--to", type=Path, default=Path(tempfile.gettempdir(), "carried"), help="where they are put together")
+    p.add_argument("--to", type=Path, default=Path(tempfile.gettempdir(), "carried"), help="where they are joined")
     return p
 
 
@@ -92,7 +92,8 @@ class Builder:
         """Build one wheel; returns why not, empty where it is there now."""
         path = os.pathsep.join((str(self.folder / "bin"), environment.get("PATH", os.environ["PATH"])))
         done = call([str(self.python), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps",
-                     "--no-build-isolation", "-w", str(self.wheels), what], env=os.environ | environment | {"PATH": path})
+                     "--no-build-isolation", "-w", str(self.wheels), what],
+                    env=os.environ | environment | {"PATH": path})
         return said(done) if done.returncode else ""
 
     def duoview(self) -> str:
@@ -108,8 +109,8 @@ class Builder:
         # A copy: setuptools builds in the checkout's own build folder, which another Python may be using.
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, "duoview")
-            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "build", "out", ".venv", "*.so", "*.fatbin",
-                                                                      "__pycache__", "shared", "*.egg-info"))
+            shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(
+                ".git", "build", "out", ".venv", "*.so", "*.fatbin", "__pycache__", "shared", "*.egg-info"))
             problem = self.wheel(str(copy), {"DUOVIEW_CMAKE_ARGS": "-DDUOVIEW_CUDA=ON"})
         if not problem:
             stamp.write_text(tree())
@@ -177,7 +178,7 @@ def gather(given: argparse.Namespace) -> int:
         if problem:
             missing[_name(requirement)] = problem
         print(_name(requirement), problem or "is there", flush=True)
-    files = [(f"wheels/{path.name}", path) for path in sorted(wheels.glob("*.whl"), key=lambda path: path.stat().st_size)]
+    files = [(f"wheels/{path.name}", path) for path in wheels.glob("*.whl")]
     for word in given.data:
         name, _, folder = word.partition("=")
         if not folder or not name.isidentifier() or not Path(folder).is_dir():
@@ -190,6 +191,7 @@ def gather(given: argparse.Namespace) -> int:
         raise SystemExit(f"--travels-mib {given.travels_mib}: the checkout alone has {travelling() / MIB:.1f} MiB")
     for old in out.glob("load_*"):
         shutil.rmtree(old)
+    files.sort(key=lambda one: one[1].stat().st_size)  # the largest are the ones that one may leave at home
     entries = cut(files, out, piece=min(room, int(given.piece_mb * 1e6)), load=room)
     loads = max((piece.load for one in entries for piece in one.pieces), default=0)
     for folder in (out, *(load_folder(out, number + 1) for number in range(loads))):
@@ -198,7 +200,8 @@ def gather(given: argparse.Namespace) -> int:
         pieces = [(one.name, piece.size) for one in entries for piece in one.pieces if piece.load == number]
         print(f"load {number}: {sum(size for _, size in pieces) / MIB:.1f} MiB: "
               + ", ".join(f"{name} ({size / MIB:.1f})" for name, size in pieces))
-    print(f"{loads} loads of at most {room / MIB:.1f} MiB beside the checkout; missing: {', '.join(missing) or 'nothing'}")
+    print(f"{loads} loads of at most {room / MIB:.1f} MiB beside the checkout; missing: "
+          + (", ".join(missing) or "nothing"))
     return 1 if missing else 0
 
 
@@ -208,10 +211,14 @@ def put_together(given: argparse.Namespace) -> int:
         if (folder / MANIFEST).read_bytes() != (given.join[0] / MANIFEST).read_bytes():
             raise SystemExit(f"{folder} and {given.join[0]} are of two calls of carry.py: bring loads of one")
     there, lacking = join(entries, given.join, given.to)
-    for name in there:
-        if name.endswith(".tar") and not (given.to / name.removesuffix(".tar")).is_dir():
-            with tarfile.open(given.to / name) as packed:
+    for one in entries:
+        unpacked = given.to / f".{one.name}.unpacked"  # so that data of an earlier carrying is not taken for this one's
+        if one.name in there and one.name.endswith(".tar") and not (
+                unpacked.is_file() and unpacked.read_text() == one.sha256):
+            shutil.rmtree(given.to / one.name.removesuffix(".tar"), ignore_errors=True)
+            with tarfile.open(given.to / one.name) as packed:
                 packed.extractall(given.to, filter="data")
+            unpacked.write_text(one.sha256)
     (given.to / INFO).write_text(json.dumps({**beside, "lacking": lacking}, indent=1) + "\n")
     print(f"{given.to}: {len(there)} files are there" + (f"; still to come: {', '.join(lacking)}" if lacking else ""))
     return 3 if lacking else 0

@@ -5,11 +5,11 @@
     python bench/gpu/everything.py --out /tmp/dry --dry [--weights FOLDER]       # on the CPU with tiny sizes
     python bench/gpu/everything.py --out /tmp/found --list                       # the parts, what they need, their time
 
-``--carried`` is what bench/gpu/carry.py put together: wheels of what the machine lacks, folders of photographs, clips and
-weights. Parts run in order, as long as their time fits into what is left of ``--minutes``; one that fails does not stop
-the others. ``--resume`` takes the --out or the --pack of an earlier call: what has passed with the same sources is not
-run again, what was not run or ended at its time is, what failed only with ``--retry``, and trainings go on from their
-checkpoints until each has had its share of ``--training-minutes``.
+``--carried`` is what bench/gpu/carry.py put together: wheels of what the machine lacks, folders of photographs, clips
+and weights. Parts run in order, as long as their time fits into what is left of ``--minutes``; one that fails does not
+stop the others. ``--resume`` takes the --out or the --pack of an earlier call: what has passed with the same sources is
+not run again, what was not run or ended at its time is, what failed only with ``--retry``, and trainings go on from
+their checkpoints until each has had its share of ``--training-minutes``.
 
 Every part has a folder in ``--out`` with a log and ``part.json``: status, device, driver, versions, commit, seconds and
 what it found. ``everything.json`` lists all of them as passed, partly, failed, unfinished or not run, with the reason;
@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dry", action="store_true", help="on the CPU with tiny sizes: the script works")
     p.add_argument("--installed", action="store_true", help="use the installed duoview; build nothing")
     p.add_argument("--prebuilt", action="store_true", help="install duoview's wheel among --wheels in place of a build")
-    p.add_argument("--site", type=Path, help="folder to install into, used again by the next call (default: one of this "
-                                             "checkout's own in the folder for temporary files)")
+    p.add_argument("--site", type=Path, help="folder to install into, used again by the next call (default: one of "
+                                             "this checkout's own in the folder for temporary files)")
     p.add_argument("--carried", type=Path, help="folder of carry.py --join: wheels, " + ", ".join(DATA))
     p.add_argument("--wheels", type=Path, help="folder of wheels to install first")
     p.add_argument("--photographs", type=Path, help="folder of images to train on")
@@ -77,8 +78,9 @@ def parser() -> argparse.ArgumentParser:
 
 def completed(given: argparse.Namespace) -> argparse.Namespace:
     """Defaults that depend on others. Raises ValueError for what cannot be."""
-    given.minutes = given.minutes if given.minutes is not None else 120.0 if given.dry else 9.0
-    given.training_minutes = given.training_minutes if given.training_minutes is not None else 0.5 if given.dry else 12.0
+    for name, real, dry in (("minutes", 9.0, 120.0), ("training_minutes", 12.0, 0.5)):
+        if getattr(given, name) is None:
+            setattr(given, name, dry if given.dry else real)
     for name in ("minutes", "training_minutes"):
         if not 0 < getattr(given, name) < 1e4:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(given, name)}: expected more than 0")
@@ -90,7 +92,8 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
             # Without history here; where the sources differ from those that were carried, the commit says so.
             os.environ[COMMIT] = info["commit"] + ("" if info["tree"] == tree() else "+")
         if given.prebuilt and info["tree"] != tree():
-            raise ValueError(f"--prebuilt: the wheel in {given.carried} is of other sources than this checkout; carry anew")
+            raise ValueError(f"--prebuilt: the wheel in {given.carried} is of other sources than this checkout; carry "
+                             "it anew")
         for name in ("wheels", *DATA):
             if getattr(given, name) is None and (given.carried / name).is_dir():
                 setattr(given, name, given.carried / name)
@@ -117,8 +120,8 @@ class Runner:
         if given.resume is not None:
             self.take_over(given.resume)
         elif (self.out / STATE).exists():
-            raise ValueError(f"--out {self.out}: an earlier call's {STATE} is there; go on with --resume {self.out}, or "
-                             "give another folder")
+            raise ValueError(f"--out {self.out}: an earlier call's {STATE} is there; go on with --resume {self.out}, "
+                             "or give another folder")
         self.call: dict[str, Any] = {"began": datetime.now(UTC).isoformat(timespec="seconds"), "minutes": given.minutes,
                                      "commit": commit(), "ran": []}
         self.calls.append(self.call)
@@ -156,7 +159,7 @@ class Runner:
         print(f"{name}: {status}{': ' + why if why else ''}", flush=True)
 
     def program(self, name: str, command: Sequence[str], seconds: float) -> tuple[int | None, float, str]:
-        """Run it with what it says in a log; returns its exit code, None where it was ended, seconds, and last lines."""
+        """Run it with what it says in a log; its exit code, None where it was ended, its seconds and its last lines."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -190,8 +193,9 @@ class Runner:
             if known.get("tree") != self.tree or not Path(site, "duoview").is_dir():
                 built.unlink(missing_ok=True)
                 words = ["--wheels", str(given.wheels)] if given.wheels is not None else []
-                command = [sys.executable, str(HERE / "_build.py"), "--out", str(built.parent), "--site", str(site), *words,
-                           *(["--prebuilt"] if given.prebuilt else [])]
+                words += ["--prebuilt"] if given.prebuilt else []
+                command = [sys.executable, str(HERE / "_build.py"), "--out", str(built.parent), "--site", str(site),
+                           *words]
                 code, seconds, said = self.program(BUILD, command, self.left())
                 known = json.loads(built.read_text()) if code == 0 and built.is_file() else {}
                 status = "passed" if known else "unfinished" if code is None else "failed"
@@ -232,7 +236,8 @@ class Runner:
         if self.due(part):
             print(f"{part.name}: {one.status}, as found before", flush=True)
             return
-        waits = [f"needs {name}, which is {self.found[name].status}" for name in part.after if not self.found[name].minutes]
+        waits = [f"needs {name}, which is {self.found[name].status}" for name in part.after
+                 if not self.found[name].minutes]
         missing = "; ".join(filter(None, (*waits, part.missing())))
         if missing:
             self.note(part.name, "not run", missing)
@@ -241,8 +246,8 @@ class Runner:
         if part.minutes:
             goes = min(part.minutes - one.minutes, (left - part.seconds) / 60)
             if goes <= 0 or goes < min(part.least / 60, part.minutes - one.minutes):
-                self.late(part, f"{left:.0f} s are left of {self.given.minutes:g} minutes; it needs {part.seconds:.0f} s "
-                          f"beside its training, and {part.least:.0f} s for that")
+                self.late(part, f"{left:.0f} s are left of {self.given.minutes:g} minutes; it needs {part.seconds:.0f} "
+                          f"s beside its training, and {part.least:.0f} s for that")
                 return
             minutes = one.minutes + goes
             seconds = 60 * goes + part.seconds
@@ -277,8 +282,8 @@ class Runner:
             reached = minutes
             if minutes < part.minutes - 1e-6 and status == "passed":
                 status, why = "partly", f"{minutes:.2g} of {part.minutes:.2g} minutes; goes on with --resume"
-        self.note(part.name, status, why, seconds=taken, minutes=reached, tree=self.tree, commit=commit(), not_run=missing,
-                  results=f"{part.name}/part.json")
+        self.note(part.name, status, why, seconds=taken, minutes=reached, tree=self.tree, commit=commit(),
+                  not_run=missing, results=f"{part.name}/part.json")
         self.call["ran"].append(part.name)
         shown = [self.plain(word) for word in command]
         write_whole(folder / "part.json", {
@@ -308,7 +313,7 @@ def dry_material(given: argparse.Namespace) -> None:
                "cellauto=size=320x288:rate=12")
     for number, source in enumerate(sources):
         with av.open(source, format="lavfi") as drawn:
-            frames = [frame.to_ndarray(format="rgb24") for _, frame in zip(range(24), drawn.decode(video=0), strict=False)]
+            frames = [frame.to_ndarray(format="rgb24") for frame in islice(drawn.decode(video=0), 24)]
         if "clips" in folders:
             with av.open(str(folders["clips"] / f"clip_{number}.mp4"), "w") as out:
                 stream = out.add_stream("libx264", rate=12, options={"crf": "20", "preset": "ultrafast"})

@@ -7,8 +7,8 @@ One call: builds the project from this checkout into a temporary folder, trains,
         --wheels WHEELS --out "$OUT/key" --minutes 8
     python bench/gpu/train_machine.py --frames p -i FOLDER --weights FOLDER --profile profile.tar.gz \
         --over "$OUT/key/profile" --out "$OUT/p" --minutes 8
-    python bench/gpu/train_machine.py --frames key -i FOLDER --weights FOLDER --out /tmp/dry --minutes 0.05 --device cpu \
-        --check 1
+    python bench/gpu/train_machine.py --frames key -i FOLDER --weights FOLDER --out /tmp/dry --minutes 0.05 \
+        --device cpu --check 1
 
 ``--weights`` holds yolox_nano_416.onnx, FastestDet_352.onnx and shufflenetv2_0.35x_imagenet.pth. Pictures are labelled
 on the CPU first; the labels lie in ``OUT/run`` too. What follows ``--`` goes to the command as it is
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--frames", choices=("key", "p"), required=True, help="which frames' codec")
     p.add_argument("-i", dest="folders", action="append", type=Path, required=True, help="folder of images and videos")
-    p.add_argument("--photographs", default="", metavar="NAME", help="folder of photographs that classes are measured on")
+    p.add_argument("--photographs", default="", metavar="NAME", help="of the folder that classes are measured on")
     p.add_argument("--weights", type=Path, required=True, help="folder of the networks to learn from")
     p.add_argument("--held-detector", choices=("yolox", "fastestdet"), help="measured and not learned from")
     p.add_argument("--minutes", type=float, default=8.0, help="with --resume those of that run included")
@@ -46,7 +46,8 @@ def main() -> int:
         held = ["--held-detector", given.held_detector] if given.held_detector else []
         return ["--frames", given.frames, "--folders", *(one.resolve() for one in given.folders), "--photographs",
                 given.photographs, "--yolox", yolox, "--fastestdet", fastestdet, "--shufflenet", shufflenet, *held,
-                "--start", profile, "--profile", profile, "--minutes", given.minutes, "--check", given.check, *given.more]
+                "--start", profile, "--profile", profile, "--minutes", given.minutes, "--check", given.check,
+                *given.more]
 
     return train("train_machine", given, "duoview.models.machine_command", words)
 

@@ -7,8 +7,8 @@ and curves (``OUT/run``), the profile (``OUT/profile.tar.gz``) and a result file
     python bench/gpu/train_profile.py --data FOLDER --out "$OUT" --minutes 6,2,1.5 --name m --shape M
     python bench/gpu/train_profile.py --data FOLDER --out /tmp/dry --minutes 0.05,0.05,0.05 --device cpu   # dry run
 
-``--shape`` is that of ``duoview train``; ``M`` is a larger one, for cameras with an accelerator and for servers. What the
-machine lacks (av) is installed from ``--wheels FOLDER`` (no network needed).
+``--shape`` is that of ``duoview train``; ``M`` is a larger one, for cameras with an accelerator and for servers. What
+the machine lacks (av) is installed from ``--wheels FOLDER`` (no network needed).
 """
 
 from __future__ import annotations

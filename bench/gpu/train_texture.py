@@ -1,4 +1,4 @@
-"""GPU backlog: train the texture layer of a profile (components, palettes, prior) on a CUDA device, from a checkpoint on.
+"""GPU backlog: train the texture layer of a profile (components, palettes, prior) on a CUDA device, and go on with it.
 
 One call: builds the project from this checkout into a temporary folder, trains, and writes checkpoints and logs
 (``OUT/run``), what the layer adds to the profile (``OUT/profile``) and a result file to the output folder.
