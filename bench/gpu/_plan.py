@@ -107,7 +107,7 @@ def _benchmarks(given: argparse.Namespace) -> list[Part]:
 
 
 def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
-    dry, device = given.dry, ("--device", "cpu" if given.dry else "cuda")
+    dry, device = given.dry, ("--device", "cpu" if given.dry else "cuda", "--hold", *given.hold)
     least = 0.0 if dry else 30.0
     photographs: tuple[Path | None, str] = (given.photographs, "--photographs FOLDER")
     clips: tuple[Path | None, str] = (given.clips, "--clips FOLDER")

@@ -43,6 +43,7 @@ from _pack import pack, unpack
 from _pieces import MANIFEST
 from _plan import DATA, KINDS, Part, plan
 from _state import STATE, Found, read, verdict, write, write_whole
+from _training import HELD
 from carry import INFO
 
 HERE = Path(__file__).resolve().parent
@@ -70,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--photographs", type=Path, help="folder of images to train on")
     p.add_argument("--clips", type=Path, help="folder of videos to train on")
     p.add_argument("--weights", type=Path, help="folder of the networks to learn from")
+    p.add_argument("--hold", nargs="+", metavar="NAME", help="clips held back from training: parts of their names "
+                                                             f"(default: {' '.join(HELD)})")
     p.add_argument("--training-minutes", type=float, help="of all trainings over all calls (default: 12, dry: 0.5)")
     p.add_argument("--begin", default="", help="what P frames' transforms begin with, as machine_command --begin")
     p.add_argument("--through", choices=["pycuda", "torch"], default="pycuda", help="who makes the context current")
@@ -103,6 +106,7 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
             if not folder.is_dir():
                 raise ValueError(f"--{name} {folder}: no such folder")
             setattr(given, name, folder.resolve())
+    given.hold = given.hold or list(HELD)
     given.out = given.out.resolve()
     return given
 
@@ -305,6 +309,8 @@ def dry_material(given: argparse.Namespace) -> None:
     """Pictures and clips for a dry run, drawn by FFmpeg's own sources, where none were given."""
     import av
 
+    if given.clips is None:
+        given.hold = ["clip_3"]
     folders = {name: given.out / "material" / name for name in ("photographs", "clips") if getattr(given, name) is None}
     for name, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
