@@ -123,7 +123,8 @@ def test_what_was_skipped_is_not_passed(bench: Bench) -> None:
 
 
 def test_a_part_is_ended_at_its_time_with_its_children(bench: Bench) -> None:
-    bench.script.write_text("import subprocess, sys, pathlib\nchild = subprocess.Popen(['sleep', '600'])\n"
+    bench.script.write_text("import subprocess, sys, pathlib\n"
+                            "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
                             "pathlib.Path(sys.argv[1], 'child').write_text(str(child.pid))\nchild.wait()\n")
     bench.add("endless", seconds=1.5)
     found = bench.call(code=3)
@@ -153,7 +154,8 @@ def test_the_next_call_runs_what_has_not_passed(bench: Bench) -> None:
     bench.call("--minutes", "1", code=1)
     found = bench.call("--resume", str(bench.out), code=1)
     assert [len(bench.ran(name)) for name in ("passes", "fails", "late")] == [1, 1, 1]
-    assert status(found)["late"] == "passed" and [call["ran"] for call in found["calls"]] == [["passes", "fails"], ["late"]]
+    assert status(found)["late"] == "passed"
+    assert [call["ran"] for call in found["calls"]] == [["passes", "fails"], ["late"]]
     bench.call("--resume", str(bench.out), "--retry", code=1)
     assert [len(bench.ran(name)) for name in ("passes", "fails", "late")] == [1, 2, 1]
 
@@ -215,6 +217,17 @@ def test_a_call_goes_on_from_what_was_brought_back(bench: Bench, tmp_path: Path)
     found = bench.call("--resume", str(tmp_path / "brought"))
     assert (bench.out / "train" / "some.pt").read_bytes() == kept
     assert bench.ran("train") == ["0.4"] and status(found)["more"] == "passed" and len(found["calls"]) == 2
+
+
+def test_a_training_whose_checkpoint_was_too_large_to_come_back_begins_anew(bench: Bench, tmp_path: Path) -> None:
+    bench.add("train", {}, kind="training", minutes=2.0, seconds=30.0, least=6.0)
+    checkpoint = bench.out / "train" / "run" / "large.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(bytes(2_000_000))
+    bench.call("--minutes", "1.5", "--pack", str(tmp_path / "brought"), "--pack-mib", "1", "--piece-mib", "1", code=3)
+    bench.out = tmp_path / "elsewhere"
+    found = bench.call("--resume", str(tmp_path / "brought"), "--minutes", "1.5", code=3)
+    assert float(bench.ran("train")[-1]) <= 1.0 and status(found)["train"] == "partly"
 
 
 @pytest.mark.parametrize(("words", "said"), [

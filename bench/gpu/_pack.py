@@ -47,12 +47,13 @@ def pack(out: Path, folder: Path, *, most: float, piece: float) -> list[dict[str
     return behind
 
 
-def unpack(folder: Path, out: Path) -> None:
-    """The reverse. Raises ValueError for pieces that are missing or damaged."""
-    entries, _ = read_manifest(folder)
+def unpack(folder: Path, out: Path) -> list[dict[str, Any]]:
+    """The reverse; returns what did not fit then. Raises ValueError for pieces that are missing or damaged."""
+    entries, beside = read_manifest(folder)
     with tempfile.TemporaryDirectory() as work:
         _, lacking = join(entries, [load_folder(folder, 1)], Path(work))
         if lacking:
             raise ValueError(f"{folder}: pieces of {', '.join(lacking)} are missing; {MANIFEST} lists them")
         with tarfile.open(Path(work, TAR)) as packed:
             packed.extractall(out, filter="data")
+    return list(beside["left_behind"])

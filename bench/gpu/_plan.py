@@ -91,7 +91,7 @@ def _checks(given: argparse.Namespace) -> list[Part]:
     return [backends("doctor", 90, 15),
             Part("kernels", "check", _script("kernels.py", *dry, "--parts", equal), "kernels.json", slow, 60,
                  sections=tuple(equal.split(","))),
-            backends("tests", slow, 60), backends("matrix", slow, 60),
+            backends("tests", 600 if given.dry else 360, 60), backends("matrix", slow, 60),
             Part("sanitizer", "check", _script("kernels.py", *dry, "--parts", "sanitizer"), "kernels.json", 380, 60,
                  sections=("sanitizer",))]
 

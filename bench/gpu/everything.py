@@ -74,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--hold", nargs="+", metavar="NAME", help="clips held back from training: parts of their names "
                                                              f"(default: {' '.join(HELD)})")
     p.add_argument("--training-minutes", type=float, help="of all trainings over all calls (default: 12, dry: 0.5)")
-    p.add_argument("--begin", default="", help="what P frames' transforms begin with, as machine_command --begin")
+    p.add_argument("--begin", default="key", help="what P frames' transforms begin with, as machine_command --begin "
+                                                  "(default: key)")
     p.add_argument("--through", choices=["pycuda", "torch"], default="pycuda", help="who makes the context current")
     return p
 
@@ -111,6 +112,36 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
     return given
 
 
+def children(pid: int) -> list[int]:
+    """All processes below one, also those in sessions of their own."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The name before it may hold anything, brackets too.
+            parent = int(entry.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:  # ended meanwhile
+            continue
+        parents.setdefault(parent, []).append(int(entry.parent.name))
+    found, waiting = [], [pid]
+    while waiting:
+        below = parents.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def end(run: subprocess.Popen[bytes]) -> None:
+    """Kill a program that was started in a session of its own, and whatever it has started."""
+    below = children(run.pid)
+    os.killpg(run.pid, signal.SIGKILL)
+    for pid in below:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:  # was in the group
+            continue
+    run.wait()
+
+
 class Runner:
     """A call: what is left of its time, what was found so far, and the environment that parts run in."""
 
@@ -132,8 +163,9 @@ class Runner:
 
     def take_over(self, folder: Path) -> None:
         """What an earlier call found and left to go on from."""
+        behind: list[dict[str, Any]] = []
         if (folder / MANIFEST).is_file():
-            unpack(folder, self.out)
+            behind = unpack(folder, self.out)
         elif folder.resolve() != self.out:
             read(folder)  # before anything is copied
             shutil.copytree(folder, self.out, dirs_exist_ok=True)
@@ -142,6 +174,10 @@ class Runner:
             raise ValueError(f"--resume {folder}: of a {'dry' if dry else 'real'} run, and this one is "
                              f"{'dry' if self.given.dry else 'real'}")
         self.found |= {name: one for name, one in earlier.items() if name in self.found and name != BUILD}
+        for part in self.parts:
+            if part.minutes > self.found[part.name].minutes > 0 and any(
+                    one["file"].startswith(f"{part.name}/run/") for one in behind):
+                self.note(part.name, "not run", "what it would go on from was too large to come back", minutes=0.0)
 
     def left(self) -> float:
         """Seconds of this call."""
@@ -175,9 +211,8 @@ class Runner:
             except subprocess.TimeoutExpired:
                 code = None
             finally:
-                if run.poll() is None:  # also where this program is interrupted: nothing of ours stays behind
-                    os.killpg(run.pid, signal.SIGKILL)
-                    run.wait()
+                if run.poll() is None:  # also where this program is ended: nothing of ours stays behind
+                    end(run)
         said = (folder / "log.txt").read_text(errors="replace")[-600:].strip()
         return code, round(time.monotonic() - began, 1), said
 
@@ -376,6 +411,8 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"everything: {error}", file=sys.stderr)
         return 2
+    # What is running is ended, and what was found is written, also where somebody's own time limit comes first.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         if runner.build():
             for part in asked:
