@@ -8,7 +8,8 @@ The floor of a stage is the greater of two: multiply-adds over those that a prod
 second here (networks alone), and bytes over those that a copy on the device moves a second. A network's bytes are its
 weights, inputs and outputs, each once, as if nothing in between left the chip; a kernel's are the arrays that it is
 given, scratch and room for what is coded left out. A stage at 1 of its floor cannot be faster; the limiting stage is
-the one that takes longest.
+the one that takes longest. It is launches that hold a stage back where it takes about as long as so many operators
+without work do, and more than twice its floor.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from bench.device_codec import DeviceCodec, DeviceNetworks
 from bench.limits import Floors, macs_of_network
 from duoview.kernels.cuda import Device
 
-#: A launch takes about so many seconds: a stage that does less work than that is held up by launching.
-LAUNCH = 6e-6
-
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a frame: calls, milliseconds, the two floors in milliseconds, what holds it back, floor over time."""
+    """A stage of a frame: calls, milliseconds, the two floors in milliseconds, what holds it back, floor over time.
+
+    launches: operators that are launched, in all calls.
+    """
 
     name: str
     calls: float
+    launches: float
     milliseconds: float
     arithmetic_ms: float
     memory_ms: float
@@ -50,6 +52,7 @@ class _Taken:
     marks: defaultdict[int, list[tuple[Any, Any]]] = field(default_factory=lambda: defaultdict(list))
     macs: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     bytes: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
+    launches: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 
 
 def _size(value: Any) -> int:
@@ -79,7 +82,7 @@ class Recorder:
         return begin.elapsed_time(end) if self.cuda else 1e3 * (end - begin)
 
     def around(self, name: str, call: Any, given: tuple[Any, ...], named: dict[str, Any], *, macs: int = 0,
-               moved: int = 0) -> Any:
+               moved: int = 0, launches: int = 1) -> Any:
         """Call, with marks; ``moved`` bytes are read or written beside what comes back."""
         begin = self.mark()
         made = call(*given, **named)
@@ -87,6 +90,7 @@ class Recorder:
         one = self.taken[name]
         one.marks[self.frame].append((begin, end))
         one.macs[self.frame] += macs
+        one.launches[self.frame] += launches
         one.bytes[self.frame] += moved + _size(made)
         return made
 
@@ -102,7 +106,8 @@ class _Network:
         if shapes not in self.macs:
             self.macs[shapes] = macs_of_network(self.network, inputs)
         return self.recorder.around(self.name, self.network.tensors, (), inputs, macs=self.macs[shapes],
-                                    moved=self.weights + _size(list(inputs.values())))
+                                    moved=self.weights + _size(list(inputs.values())),
+                                    launches=len(self.network.nodes))
 
 
 class _Kernels:
@@ -141,10 +146,11 @@ def _stages(recorder: Recorder, whole: str, floors: Floors) -> list[Stage]:
         calls = statistics.median(len(one.marks[n]) for n in frames)
         arithmetic = 1e3 * statistics.median(one.macs[n] for n in frames) / floors.macs_a_second
         memory = 1e3 * statistics.median(one.bytes[n] for n in frames) / floors.bytes_a_second
+        launches = statistics.median(one.launches[n] for n in frames)
         least = max(arithmetic, memory)
-        limit = "launches" if taken / calls < 1e3 * LAUNCH and least < taken / 2 else (
+        limit = "launches" if floors.launches(taken / 1e3, launches, least / 1e3) else (
             "arithmetic" if arithmetic > memory else "memory")
-        rows.append(Stage(name, calls, taken, arithmetic, memory, limit, least / taken if taken else 1.0))
+        rows.append(Stage(name, calls, launches, taken, arithmetic, memory, limit, least / taken if taken else 1.0))
     return sorted(rows, key=lambda row: -row.milliseconds)
 
 

@@ -6,8 +6,10 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,31 @@ def test_a_part_is_ended_at_its_time_with_its_children(bench: Bench) -> None:
         time.sleep(0.05)
     else:
         pytest.fail(f"process {child} outlived the part that started it")
+
+
+def test_a_call_that_is_ended_leaves_what_it_found_and_nothing_that_runs(bench: Bench) -> None:
+    bench.add("before", GOOD)
+    bench.add("during")
+    bench.add("after", GOOD)
+    before, during, after = bench.parts
+    stopper = bench.script.with_name("stopper.py")
+    stopper.write_text("import os, pathlib, signal, sys, time\n"
+                       "pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid()))\n"
+                       "os.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)\n")
+    bench.parts = [before, replace(during, words=(str(stopper), "{out}")), after]
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            bench.call()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert not Path("/proc", (bench.out / "during" / "pid").read_text()).exists()
+    found = json.loads((bench.out / "everything.json").read_text())
+    assert [status(found)[name] for name in ("before", "during", "after")] == ["passed", "unfinished", "not run"]
+    bench.parts = [before, during, after]
+    assert status(bench.call("--resume", str(bench.out), code=1))["after"] == "passed"
+    assert len(bench.ran("before")) == 1 and len(bench.ran("during")) == 1
 
 
 def test_a_part_that_would_not_fit_is_not_begun(bench: Bench) -> None:

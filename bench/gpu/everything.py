@@ -308,6 +308,8 @@ class Runner:
         path.unlink(missing_ok=True)  # of an earlier call: it says nothing of this one
         command = part.command(folder, minutes)
         print(f"{part.name}: begins, at most {seconds:.0f} s", flush=True)
+        one = self.found[part.name]
+        one.status, one.why = "unfinished", "the call was ended while it ran"
         code, taken, said = self.program(part.name, command, seconds)
         result = json.loads(path.read_text()) if path.is_file() else None
         if code is None:
