@@ -102,8 +102,17 @@ def test_what_cannot_be_had_is_listed_and_the_rest_is_there(pieces: Any, tmp_pat
     carry = importlib.import_module("carry")
     monkeypatch.setattr(carry, "travelling", lambda: 0)
     monkeypatch.setattr(carry, "DOWNLOADED", ())
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "duoview-0.1.0-of-other-sources.whl").write_bytes(b"a wheel")
+    (tmp_path / "wheels" / "onnxruntime_gpu-1.0.whl").write_bytes(b"another")
+    monkeypatch.setattr(sys, "argv", ["carry.py", "--out", str(tmp_path), "--without", "duoview", "pycuda"])
+    assert carry.main() == 0
+    assert [one["name"] for one in json.loads((tmp_path / "pieces.json").read_text())["files"]] == [
+        "wheels/onnxruntime_gpu-1.0.whl"]
     monkeypatch.setattr(sys, "argv", ["carry.py", "--out", str(tmp_path), "--python", "python9.9"])
     assert carry.main() == 1
-    missing = json.loads((tmp_path / "pieces.json").read_text())["missing"]
+    made = json.loads((tmp_path / "pieces.json").read_text())
+    missing = made["missing"]
+    assert [one["name"] for one in made["files"]] == ["wheels/onnxruntime_gpu-1.0.whl"]
     assert set(missing) == {"duoview", "pycuda"} and "python9.9: no such interpreter" in missing["pycuda"]
     assert "missing: duoview, pycuda" in capsys.readouterr().out

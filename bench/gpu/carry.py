@@ -178,7 +178,10 @@ def gather(given: argparse.Namespace) -> int:
         if problem:
             missing[_name(requirement)] = problem
         print(_name(requirement), problem or "is there", flush=True)
-    files = [(f"wheels/{path.name}", path) for path in wheels.glob("*.whl")]
+    # Not what an earlier call left: a wheel of ours that was not made now may be of other sources.
+    left_out = tuple(f"{name.replace('-', '_').lower()}-" for name in (*given.without, *missing))
+    files = [(f"wheels/{path.name}", path) for path in wheels.glob("*.whl")
+             if not path.name.lower().startswith(left_out)]
     for word in given.data:
         name, _, folder = word.partition("=")
         if not folder or not name.isidentifier() or not Path(folder).is_dir():
