@@ -296,7 +296,7 @@ def test_the_words_of_every_part_are_those_of_its_script(gpu: Any, tmp_path: Pat
     weights.mkdir()
     for name in ("yolox_nano_416.onnx", "FastestDet_352.onnx", "shufflenetv2_0.35x_imagenet.pth"):
         (weights / name).write_bytes(b"")
-    given = argparse.Namespace(dry=dry, photographs=tmp_path, clips=tmp_path, weights=weights, begin="key",
+    given = argparse.Namespace(dry=dry, photographs=tmp_path, clips=tmp_path, weights=weights, begin="key", classes="",
                                hold=["one", "two"], training_minutes=12.0, through="torch")
     parts = gpu.plan(given, tmp_path / "out")
     assert len({part.name for part in parts}) == len(parts)

@@ -130,8 +130,10 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
                     needs=needs, split=split)
 
     def machine(frames: str, *words: str) -> tuple[str, ...]:
-        return ("--frames", frames, *both, "--weights", str(given.weights), "--photographs",
-                given.photographs.name if given.photographs else "", "--profile", str(m), *sizes["machine"], *words)
+        # Classes are found in hundreds of photographs, which a dry run does not have.
+        named = () if dry else ("--photographs", given.classes)
+        return ("--frames", frames, *both, "--weights", str(given.weights), *named, "--profile", str(m),
+                *sizes["machine"], *words)
 
     begin = ("--", "--begin", given.begin) if given.begin else ()
     return [

@@ -69,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--carried", type=Path, help="folder of carry.py --join: wheels, " + ", ".join(DATA))
     p.add_argument("--wheels", type=Path, help="folder of wheels to install first")
     p.add_argument("--photographs", type=Path, help="folder of images to train on")
+    p.add_argument("--classes", default="", metavar="NAME", help="folder below --photographs, or that itself, whose "
+                   "pictures classes are measured on in the machine stage (default: none)")
     p.add_argument("--clips", type=Path, help="folder of videos to train on")
     p.add_argument("--weights", type=Path, help="folder of the networks to learn from")
     p.add_argument("--hold", nargs="+", metavar="NAME", help="clips held back from training: parts of their names "
