@@ -206,6 +206,7 @@ class Runner:
         folder.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with (folder / "log.txt").open("a") as log:
+            before = log.tell()
             run = subprocess.Popen(list(command), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env=self.environment, cwd=folder, start_new_session=True)
             try:
@@ -215,7 +216,7 @@ class Runner:
             finally:
                 if run.poll() is None:  # also where this program is ended: nothing of ours stays behind
                     end(run)
-        said = (folder / "log.txt").read_text(errors="replace")[-600:].strip()
+        said = (folder / "log.txt").read_bytes()[before:].decode(errors="replace")[-600:].strip()
         return code, round(time.monotonic() - began, 1), said
 
     def build(self) -> bool:
