@@ -192,6 +192,8 @@ def test_other_sources_are_checked_anew_and_trainings_go_on(bench: Bench) -> Non
     bench.add("train", {}, kind="training", minutes=0.5)
     bench.call()
     bench.monkeypatch.setattr(bench.gpu, "tree", lambda: "other sources")
+    found = bench.call("--resume", str(bench.out), "--parts", "training")
+    assert found["of_other_sources"] == ["check", "train"] and len(bench.ran("check")) == 1
     bench.call("--resume", str(bench.out))
     assert len(bench.ran("check")) == 2 and bench.ran("train") == ["0.5"]
 

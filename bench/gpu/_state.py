@@ -14,6 +14,10 @@ STATE = "everything.json"
 STATUSES = ("passed", "partly", "failed", "unfinished", "not run")
 
 
+#: Why a part did not run that no call has come to yet.
+WAITING = "its turn has not come"
+
+
 @dataclass
 class Found:
     """One part. why: of every status but passed. not_run: {"what", "why"} of what did not run within it.
@@ -24,7 +28,7 @@ class Found:
     name: str
     kind: str
     status: str = "not run"
-    why: str = "its turn has not come"
+    why: str = WAITING
     seconds: float = 0.0
     minutes: float = 0.0
     tree: str = ""
@@ -58,10 +62,11 @@ def read(folder: Path) -> tuple[dict[str, Found], list[dict[str, Any]], bool]:
 
 
 def write(folder: Path, parts: Sequence[Found], calls: Sequence[dict[str, Any]], **beside: Any) -> None:
-    """The state of all parts, with how many have which status."""
+    """The state of all parts, which have which status, and which of them are of other sources than ``tree`` beside."""
+    others = [one.name for one in parts if one.tree and one.tree != beside.get("tree")]
     counts = {status: [one.name for one in parts if one.status == status] for status in STATUSES}
     write_whole(folder / STATE, {"script": "everything", **beside, **{status.replace(" ", "_"): names for status, names
-                                                                     in counts.items()},
+                                                                     in counts.items()}, "of_other_sources": others,
                                  "parts": [asdict(one) for one in parts], "calls": list(calls)})
 
 

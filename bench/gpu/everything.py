@@ -42,7 +42,7 @@ from _device import describe
 from _pack import pack, unpack
 from _pieces import MANIFEST
 from _plan import DATA, KINDS, Part, plan
-from _state import STATE, Found, read, verdict, write, write_whole
+from _state import STATE, WAITING, Found, read, verdict, write, write_whole
 from _training import HELD
 from carry import INFO
 
@@ -423,7 +423,7 @@ def main() -> int:
             for part in asked:
                 runner.run(part)
         for part in parts:
-            if part not in asked and runner.found[part.name].status == "not run":
+            if part not in asked and runner.found[part.name].why == WAITING:
                 runner.note(part.name, "not run", f"not among --parts {given.parts}")
     finally:
         runner.write()
