@@ -299,7 +299,7 @@ def test_the_words_of_every_part_are_those_of_its_script(gpu: Any, tmp_path: Pat
     for name in ("yolox_nano_416.onnx", "FastestDet_352.onnx", "shufflenetv2_0.35x_imagenet.pth"):
         (weights / name).write_bytes(b"")
     given = argparse.Namespace(dry=dry, photographs=tmp_path, clips=tmp_path, weights=weights, begin="key", classes="",
-                               hold=["one", "two"], training_minutes=12.0, through="torch")
+                               objects=True, hold=["one", "two"], training_minutes=12.0, through="torch")
     parts = gpu.plan(given, tmp_path / "out")
     assert len({part.name for part in parts}) == len(parts)
     kinds = [part.kind for part in parts]
@@ -336,3 +336,16 @@ def test_a_build_names_what_the_machine_lacks(gpu: Any, tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"cannot be built here:(\n|.)*cmake: (\n|.)*C\+\+ compiler: (\n|.)*nvcc: "):
         checkout.install(tmp_path / "site", None, cuda=True)
+
+
+def test_a_dry_run_draws_its_pictures_and_clips(gpu: Any, tmp_path: Path) -> None:
+    from duoview.models.data import load  # what trains has to be able to read them
+
+    given = argparse.Namespace(out=tmp_path, photographs=None, clips=None, hold=["other"], objects=True)
+    importlib.import_module("_dry_material").material(given)
+    found = load([given.photographs, given.clips], hold_clips=tuple(given.hold), crop=128)
+    assert given.objects and set(found.held_clips) == {"filmed_held"} and len(found.clips) >= 3
+    assert len(found.pictures) >= 20 and all(clip.shape == (24, 288, 320, 3) for clip in found.clips.values())
+    given = argparse.Namespace(out=tmp_path / "none", photographs=tmp_path, clips=tmp_path, hold=["mine"], objects=True)
+    importlib.import_module("_dry_material").material(given)
+    assert given.photographs == tmp_path and given.hold == ["mine"] and not (tmp_path / "none").exists()

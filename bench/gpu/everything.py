@@ -32,13 +32,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from _build import BUILT
 from _checkout import COMMIT, ROOT, commit, library_path, tree
 from _device import describe
+from _dry_material import material
 from _pack import pack, unpack
 from _pieces import MANIFEST
 from _plan import DATA, KINDS, Part, plan
@@ -109,7 +109,7 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
             if not folder.is_dir():
                 raise ValueError(f"--{name} {folder}: no such folder")
             setattr(given, name, folder.resolve())
-    given.hold = given.hold or list(HELD)
+    given.hold, given.objects = given.hold or list(HELD), True
     given.out = given.out.resolve()
     return given
 
@@ -345,38 +345,6 @@ class Runner:
         return word
 
 
-def dry_material(given: argparse.Namespace) -> None:
-    """Pictures and clips for a dry run, drawn by FFmpeg's own sources, where none were given."""
-    import av
-
-    if given.clips is None:
-        given.hold = ["clip_3"]
-    folders = {name: given.out / "material" / name for name in ("photographs", "clips") if getattr(given, name) is None}
-    for name, folder in folders.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        setattr(given, name, folder)
-    sources = ("testsrc2=size=320x288:rate=12", "mandelbrot=size=320x288:rate=12", "life=size=320x288:rate=12:mold=9",
-               "cellauto=size=320x288:rate=12")
-    for number, source in enumerate(sources):
-        with av.open(source, format="lavfi") as drawn:
-            frames = [frame.to_ndarray(format="rgb24") for frame in islice(drawn.decode(video=0), 24)]
-        if "clips" in folders:
-            with av.open(str(folders["clips"] / f"clip_{number}.mp4"), "w") as out:
-                stream = out.add_stream("libx264", rate=12, options={"crf": "20", "preset": "ultrafast"})
-                stream.width, stream.height, stream.pix_fmt = 320, 288, "yuv420p"
-                for picture in frames:
-                    out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-                out.mux(stream.encode(None))
-        if "photographs" in folders:
-            for at in range(0, 24, 4):
-                with av.open(str(folders["photographs"] / f"picture_{number}_{at}.png"), "w", format="image2",
-                             options={"update": "1"}) as out:
-                    still = out.add_stream("png", rate=1)
-                    still.width, still.height, still.pix_fmt = 320, 288, "rgb24"
-                    out.mux(still.encode(av.VideoFrame.from_ndarray(frames[at], format="rgb24")))
-                    out.mux(still.encode(None))
-
-
 def chosen(parts: Sequence[Part], text: str) -> list[Part]:
     """The parts that were asked for. Raises ValueError for a name that is none."""
     names = [word for word in text.split(",") if word]
@@ -409,7 +377,7 @@ def main() -> int:
             show(chosen(plan(given, given.out), given.parts))
             return 0
         if given.dry:
-            dry_material(given)
+            material(given)
         parts = plan(given, given.out)
         asked = chosen(parts, given.parts)
         runner = Runner(given, parts)
