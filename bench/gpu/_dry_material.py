@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 #: Drawn clips, the size of all, their frames, and every how manieth frame is a photograph as well.
 SOURCES = ("testsrc2", "mandelbrot", "cellauto")
 WIDTH, HEIGHT, FRAMES, STEP = 320, 288, 24, 4
-#: People on bicycles: a clip that is held back, and others that are trained on.
-FILMED = {"bikes.mp4": "filmed_held", "bigbuckbunny.mp4": "filmed"}
+#: People, in every frame of the clip that is held back.
+FILMED = {"carphone_pristine.mp4": "filmed_held", "bikes.mp4": "filmed"}
 HELD = "filmed_held"
 
 
