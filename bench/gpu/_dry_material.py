@@ -40,7 +40,8 @@ def material(given: argparse.Namespace) -> None:
     given.objects = bool(filmed) or "clips" not in wanted
     if "clips" in wanted:
         given.hold = [HELD if filmed else f"drawn_{SOURCES[0]}"]
-    sources = {f"drawn_{name}": (f"{name}=size={WIDTH}x{HEIGHT}:rate=12", "lavfi") for name in SOURCES}
+    sources: dict[str, tuple[str, str | None]] = {
+        f"drawn_{name}": (f"{name}=size={WIDTH}x{HEIGHT}:rate=12", "lavfi") for name in SOURCES}
     sources |= {name: (str(path), None) for name, path in filmed.items()}
     for name, (source, kind) in sources.items():
         with av.open(source, format=kind) as opened:
@@ -63,6 +64,7 @@ def _write(path: Path, codec: str, pixels: str, frames: Sequence[av.VideoFrame])
     options = {"update": "1"} if codec == "png" else {}
     with av.open(str(path), "w", format="image2" if codec == "png" else None, options=options) as out:
         stream = out.add_stream(codec, rate=12)
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
         for frame in frames:
             out.mux(stream.encode(frame.reformat(format=pixels)))

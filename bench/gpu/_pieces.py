@@ -49,7 +49,8 @@ def cut(files: Iterable[tuple[str, Path]], folder: Path, *, piece: int, load: in
         raise ValueError(f"pieces of {piece} bytes in loads of {load}: expected 1 or more, and pieces no larger")
     wholes, number, filled = [], 1, 0
     for at, (name, path) in enumerate(files):
-        pieces, whole = [], hashlib.sha256()
+        pieces: list[Piece] = []
+        whole = hashlib.sha256()
         with path.open("rb") as source:
             left = path.stat().st_size
             while left or not pieces:

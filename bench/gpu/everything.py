@@ -315,8 +315,9 @@ class Runner:
         one.status, one.why = "unfinished", "the call was ended while it ran"
         code, taken, said = self.program(part.name, command, seconds)
         result = json.loads(path.read_text()) if path.is_file() else None
+        missing: list[dict[str, str]] = []
         if code is None:
-            status, why, missing = "unfinished", f"ended after {taken:.0f} s", []
+            status, why = "unfinished", f"ended after {taken:.0f} s"
         else:
             status, why, missing = verdict(code, result, part.sections)
             if status == "failed":
