@@ -223,6 +223,34 @@ def test_a_training_waits_for_what_it_reads(bench: Bench) -> None:
     assert why(found, "fourth").startswith("needs a profile: ") and bench.ran("second") == []
 
 
+def test_a_build_is_kept_while_sources_and_wheels_are_the_same(bench: Bench, tmp_path: Path) -> None:
+    site, wheels, counted = tmp_path / "site", tmp_path / "wheels", tmp_path / "counted"
+    wheels.mkdir()
+    builder = tmp_path / "_build.py"
+    builder.write_text(f"import json, pathlib, sys\nsys.path.insert(0, {str(FOLDER)!r})\nimport _build, _checkout\n"
+                       f"pathlib.Path({str(site)!r}, 'duoview').mkdir(parents=True, exist_ok=True)\n"
+                       f"print('built', file=open({str(counted)!r}, 'a'))\n"
+                       "out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
+                       f"(out / 'build.json').write_text(json.dumps(dict(tree=_checkout.tree(), environment=dict("
+                       f"BUILT='yes'), wheels=_build.wheels_in(pathlib.Path({str(wheels)!r})))))\n")
+    bench.monkeypatch.setattr(bench.gpu, "HERE", tmp_path)
+    bench.add("one", GOOD)
+    bench.monkeypatch.setattr(bench.gpu, "plan", lambda given, out: bench.parts)
+    for count, more in ((1, []), (1, ["--resume", str(bench.out)]), (2, ["--resume", str(bench.out)])):
+        if count == 2:
+            (wheels / "another-1-py3-none-any.whl").write_bytes(b"")
+        bench.monkeypatch.setattr(sys, "argv", [
+            "everything.py", "--out", str(bench.out), "--dry", "--photographs", str(tmp_path), "--clips", str(tmp_path),
+            "--wheels", str(wheels), "--site", str(site), *more])
+        assert bench.gpu.main() == 0
+        assert counted.read_text().split() == ["built"] * count
+    builder.write_text("print('nvcc: not there'); raise SystemExit(1)")
+    (wheels / "third-1-py3-none-any.whl").write_bytes(b"")
+    assert bench.gpu.main() == 1
+    found = json.loads((bench.out / "everything.json").read_text())
+    assert status(found)["build"] == "failed" and "nvcc: not there" in why(found, "build")
+
+
 def test_only_the_parts_that_were_asked_for_count(bench: Bench) -> None:
     bench.add("check", code=1)
     bench.add("measure", GOOD, kind="benchmark")

@@ -15,6 +15,11 @@ from _state import write_whole
 BUILT = "build.json"
 
 
+def wheels_in(folder: Path | None) -> list[str]:
+    """The wheels that are installed beside: with more of them than before, another environment."""
+    return sorted(path.name for path in folder.glob("*.whl")) if folder is not None else []
+
+
 def main() -> int:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--out", type=Path, required=True)
@@ -37,7 +42,8 @@ def main() -> int:
     write_whole(given.out / BUILT, {
         "build": {"good": True, "fatbin_bytes": fatbin.stat().st_size, "paths": asked.stdout.strip().split(","),
                   "seconds": round(time.time() - began, 1)},
-        "tree": tree(), "prebuilt": given.prebuilt, "environment": {name: environment[name] for name in handed}})
+        "tree": tree(), "wheels": wheels_in(given.wheels), "prebuilt": given.prebuilt,
+        "environment": {name: environment[name] for name in handed}})
     return 0
 
 

@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from _build import BUILT
+from _build import BUILT, wheels_in
 from _checkout import COMMIT, ROOT, commit, library_path, tree
 from _device import describe
 from _dry_material import material
@@ -232,7 +232,8 @@ class Runner:
             site = given.site or Path(tempfile.gettempdir(), f"duoview-site-{self.tree[:12]}")
             built = self.out / BUILD / BUILT
             known = json.loads(built.read_text()) if built.is_file() else {}
-            if known.get("tree") != self.tree or not Path(site, "duoview").is_dir():
+            of_now = (known.get("tree"), known.get("wheels")) == (self.tree, wheels_in(given.wheels))
+            if not of_now or not Path(site, "duoview").is_dir():
                 built.unlink(missing_ok=True)
                 words = ["--wheels", str(given.wheels)] if given.wheels is not None else []
                 words += ["--prebuilt"] if given.prebuilt else []
