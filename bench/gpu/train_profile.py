@@ -26,7 +26,7 @@ from _checkout import commit, install
 from _device import describe
 from _training import HELD, add_options, last_lines
 
-#: Twice to three times the arithmetic of profile s, the same latent space in size.
+#: E, key frames both ways and D take 10, 14 and 26 kMAC a pixel; of profile s 3.6, 5.6 and 4.6. The latent is as wide.
 M = "encoder=192,encoder_blocks=4,decoder=256,decoder_blocks=6,symbols=192,transform=320,hyper=48,parameters=224"
 
 
