@@ -62,6 +62,18 @@ def test_a_file_of_an_earlier_call_that_changed_is_put_together_anew(pieces: Any
     assert (tmp_path / "there" / "c").read_bytes() == files[3][1].read_bytes()
 
 
+def test_pieces_that_were_kept_and_are_of_another_size_now_come_again(pieces: Any, files: list[tuple[str, Path]],
+                                                                      tmp_path: Path) -> None:
+    first = pieces.cut(files, tmp_path / "first", piece=400, load=900)
+    pieces.join(first, [tmp_path / "first" / "load_1"], tmp_path / "there")
+    assert any((tmp_path / "there" / ".pieces").iterdir())
+    second = pieces.cut(files, tmp_path / "second", piece=300, load=10_000)
+    _, lacking = pieces.join(second, [tmp_path / "second" / "load_1"], tmp_path / "there")
+    assert lacking == []
+    for name, path in files:
+        assert (tmp_path / "there" / name).read_bytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("name", ["../out", "/etc/passwd"])
 def test_a_manifest_whose_names_lead_out_of_the_folder_is_refused(pieces: Any, name: str, tmp_path: Path) -> None:
     pieces.write_manifest([pieces.Whole(name, 0, "", ())], tmp_path)

@@ -106,6 +106,10 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
+def _same(path: Path, piece: Piece) -> bool:
+    return path.stat().st_size == piece.size and _digest(path) == piece.sha256
+
+
 def join(wholes: Sequence[Whole], sources: Sequence[Path], target: Path) -> tuple[list[str], list[str]]:
     """Put together, in ``target``, the files whose pieces are all in ``sources`` or came with an earlier call.
 
@@ -122,12 +126,18 @@ def join(wholes: Sequence[Whole], sources: Sequence[Path], target: Path) -> tupl
             continue
         found = []
         for piece in whole.pieces:
-            # A piece of equal name may be of an earlier folder of loads.
-            at = next((one for one in (kept / f"{whole.sha256[:16]}.{piece.file}",
-                                       *(source / piece.file for source in sources)) if one.is_file()), None)
+            # A piece of equal name may be of an earlier folder of loads, and what was kept of a call that was ended, or
+            # of pieces of another size, is no error: it comes again.
+            own = kept / f"{whole.sha256[:16]}.{piece.file}"
+            if own.is_file():
+                if _same(own, piece):
+                    found.append(own)
+                    continue
+                own.unlink()
+            at = next((one for one in (source / piece.file for source in sources) if one.is_file()), None)
             if at is None:
                 continue
-            if at.stat().st_size != piece.size or _digest(at) != piece.sha256:
+            if not _same(at, piece):
                 raise ValueError(f"{at}: differs from piece {piece.file} of {whole.name} in the manifest "
                                  f"({piece.size} bytes, SHA-256 {piece.sha256[:16]}...); carry it again")
             found.append(at)
