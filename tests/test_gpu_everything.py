@@ -112,6 +112,18 @@ def test_a_part_that_fails_does_not_stop_the_others(bench: Bench) -> None:
     assert "no result of what" in why(found, "empty")
 
 
+@pytest.mark.parametrize(("written", "said"), [('{"what": {"go', "result.json is no JSON"), ("[1]", "no JSON object")])
+def test_a_part_that_is_ended_while_it_writes_does_not_stop_the_others(bench: Bench, written: str, said: str) -> None:
+    bench.add("torn")
+    bench.add("works", GOOD)
+    torn, works = bench.parts
+    writer = bench.script.with_name("writer.py")
+    writer.write_text(f"import pathlib, sys\npathlib.Path(sys.argv[1], 'result.json').write_text({written!r})\n")
+    bench.parts = [replace(torn, words=(str(writer), "{out}")), works]
+    found = bench.call(code=1)
+    assert said in why(found, "torn") and status(found)["works"] == "passed"
+
+
 def test_what_was_skipped_is_not_passed(bench: Bench) -> None:
     bench.add("idle", {"sanitizer": {"skipped": "no compute-sanitizer"}}, sections=("sanitizer",))
     bench.add("partly", {"tests": {"good": True, "passed": 3, "not_run": {"a::b": "no GPU"}},
@@ -128,6 +140,7 @@ def test_what_was_skipped_is_not_passed(bench: Bench) -> None:
 def test_a_part_is_ended_at_its_time_with_its_children(bench: Bench) -> None:
     bench.script.write_text("import subprocess, sys, pathlib\n"
                             "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+                            "import ctypes\nctypes.CDLL(None).prctl(15, b'\\xff) (', 0, 0, 0)\n"  # its name
                             "pathlib.Path(sys.argv[1], 'child').write_text(str(child.pid))\nchild.wait()\n")
     bench.add("endless", seconds=1.5)
     found = bench.call(code=3)

@@ -70,6 +70,17 @@ def write(folder: Path, parts: Sequence[Found], calls: Sequence[dict[str, Any]],
                                  "parts": [asdict(one) for one in parts], "calls": list(calls)})
 
 
+def read_result(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """What a part wrote; None, and why, where it wrote nothing, or was ended while it wrote."""
+    if not path.is_file():
+        return None, "no result was written"
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        return None, f"{path.name} is no JSON: {error}"
+    return (found, "") if isinstance(found, dict) else (None, f"{path.name} holds no JSON object")
+
+
 def left_out(result: Any, place: str = "") -> Iterator[dict[str, str]]:
     """What a result of this folder's scripts says did not run: its ``skipped`` and ``not_run``, wherever they stand."""
     if isinstance(result, list):
@@ -101,14 +112,15 @@ def broken(result: Any, place: str = "") -> Iterator[str]:
         yield from broken(value, f"{place}.{name}" if place else name)
 
 
-def verdict(exit_code: int, result: dict[str, Any] | None, sections: Sequence[str] = ()
-            ) -> tuple[str, str, list[dict[str, str]]]:
+def verdict(exit_code: int, result: dict[str, Any] | None, sections: Sequence[str] = (),
+            absent: str = "no result was written") -> tuple[str, str, list[dict[str, str]]]:
     """Status, why, and what did not run, of a part that came to its end.
 
     sections: names in the result that have to be there, each a dictionary; where none of them ran, the part did not.
+    absent: why there is no result.
     """
     if result is None:
-        return "failed", f"exit {exit_code}, and no result was written", []
+        return "failed", f"exit {exit_code}, and {absent}", []
     lacking = [name for name in sections if not isinstance(result.get(name), dict)]
     missing = list(left_out(result))
     if lacking:

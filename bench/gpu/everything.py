@@ -42,7 +42,7 @@ from _dry_material import material
 from _pack import pack, unpack
 from _pieces import MANIFEST
 from _plan import DATA, KINDS, Part, plan
-from _state import STATE, WAITING, Found, read, verdict, write, write_whole
+from _state import STATE, WAITING, Found, read, read_result, verdict, write, write_whole
 from _training import HELD
 from carry import INFO
 
@@ -119,8 +119,8 @@ def children(pid: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name before it may hold anything, brackets too.
-            parent = int(entry.read_text().rsplit(")", 1)[1].split()[1])
+            # The name before it may hold anything: brackets, bytes that are no text.
+            parent = int(entry.read_text(errors="replace").rsplit(")", 1)[1].split()[1])
         except OSError:  # ended meanwhile
             continue
         parents.setdefault(parent, []).append(int(entry.parent.name))
@@ -315,12 +315,12 @@ class Runner:
         one = self.found[part.name]
         one.status, one.why = "unfinished", "the call was ended while it ran"
         code, taken, said = self.program(part.name, command, seconds)
-        result = json.loads(path.read_text()) if path.is_file() else None
+        result, absent = read_result(path)
         missing: list[dict[str, str]] = []
         if code is None:
             status, why = "unfinished", f"ended after {taken:.0f} s"
         else:
-            status, why, missing = verdict(code, result, part.sections)
+            status, why, missing = verdict(code, result, part.sections, absent)
             if status == "failed":
                 why = f"{why}; it said: {said}" if said else why
         reached = self.found[part.name].minutes
