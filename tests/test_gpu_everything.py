@@ -244,10 +244,12 @@ def test_a_build_is_kept_while_sources_and_wheels_are_the_same(bench: Bench, tmp
                        f"pathlib.Path({str(site)!r}, 'duoview').mkdir(parents=True, exist_ok=True)\n"
                        f"print('built', file=open({str(counted)!r}, 'a'))\n"
                        "out = pathlib.Path(sys.argv[sys.argv.index('--out') + 1])\n"
-                       f"(out / 'build.json').write_text(json.dumps(dict(tree=_checkout.tree(), environment=dict("
+                       f"(out / 'build.json').write_text(json.dumps(dict(tree=_checkout.tree(), "
+                       f"root=str(_checkout.ROOT), environment=dict("
                        f"BUILT='yes'), wheels=_build.wheels_in(pathlib.Path({str(wheels)!r})))))\n")
     bench.monkeypatch.setattr(bench.gpu, "HERE", tmp_path)
     bench.add("one", GOOD)
+    bench.add("two", GOOD | {"matrix": {"not_run": {"onnxruntime-cuda": "absent"}}})
     bench.monkeypatch.setattr(bench.gpu, "plan", lambda given, out: bench.parts)
     for count, more in ((1, []), (1, ["--resume", str(bench.out)]), (2, ["--resume", str(bench.out)])):
         if count == 2:
@@ -255,8 +257,10 @@ def test_a_build_is_kept_while_sources_and_wheels_are_the_same(bench: Bench, tmp
         bench.monkeypatch.setattr(sys, "argv", [
             "everything.py", "--out", str(bench.out), "--dry", "--photographs", str(tmp_path), "--clips", str(tmp_path),
             "--wheels", str(wheels), "--site", str(site), *more])
-        assert bench.gpu.main() == 0
+        assert bench.gpu.main() == 3
         assert counted.read_text().split() == ["built"] * count
+        # What lacked something is tried again with more wheels; what passed is not.
+        assert (len(bench.ran("one")), len(bench.ran("two"))) == (1, count)
     builder.write_text("print('nvcc: not there'); raise SystemExit(1)")
     (wheels / "third-1-py3-none-any.whl").write_bytes(b"")
     assert bench.gpu.main() == 1
@@ -295,7 +299,7 @@ def test_a_training_whose_checkpoint_was_too_large_to_come_back_begins_anew(benc
     checkpoint = bench.out / "train" / "run" / "large.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(bytes(2_000_000))
-    bench.call("--minutes", "1.5", "--pack", str(tmp_path / "brought"), "--pack-mib", "1", "--piece-mib", "1", code=3)
+    bench.call("--minutes", "1.5", "--pack", str(tmp_path / "brought"), "--pack-mib", "1", code=3)
     bench.out = tmp_path / "elsewhere"
     found = bench.call("--resume", str(tmp_path / "brought"), "--minutes", "1.5", code=3)
     assert float(bench.ran("train")[-1]) <= 1.0 and status(found)["train"] == "partly"
@@ -307,10 +311,15 @@ def test_a_training_whose_checkpoint_was_too_large_to_come_back_begins_anew(benc
     (["--resume", "nowhere"], "--resume nowhere: no everything.json in it"),
     (["--weights", "nowhere"], "--weights nowhere: no such folder"),
     (["--carried", "nowhere"], "--carried nowhere: no carried.json in it"),
+    (["--carried", "{tmp}"], "carried.json: not of carry.py (KeyError: 'commit'); join the loads again"),
+    (["--pack", "{tmp}/out/pack"], "lies in --out, all of which is packed"),
+    (["--pack-mib", "0"], "--pack-mib 0: expected 1 or more"),
 ])
-def test_what_cannot_be_used_is_said(bench: Bench, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-                                     ) -> None:
+def test_what_cannot_be_used_is_said(bench: Bench, words: list[str], said: str, capsys: pytest.CaptureFixture[str],
+                                     tmp_path: Path) -> None:
     bench.add("one", GOOD)
+    (tmp_path / "carried.json").write_text("{}")
+    words = [word.replace("{tmp}", str(tmp_path)) for word in words]
     with pytest.raises(FileNotFoundError):
         bench.call(*words, code=2)  # nothing is written
     assert said in capsys.readouterr().err

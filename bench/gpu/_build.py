@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from _checkout import install, tree
+from _checkout import ROOT, install, tree
 from _state import write_whole
 
 BUILT = "build.json"
@@ -42,7 +42,7 @@ def main() -> int:
     write_whole(given.out / BUILT, {
         "build": {"good": True, "fatbin_bytes": fatbin.stat().st_size, "paths": asked.stdout.strip().split(","),
                   "seconds": round(time.time() - began, 1)},
-        "tree": tree(), "wheels": wheels_in(given.wheels), "prebuilt": given.prebuilt,
+        "tree": tree(), "root": str(ROOT), "wheels": wheels_in(given.wheels), "prebuilt": given.prebuilt,
         "environment": {name: environment[name] for name in handed}})
     return 0
 

@@ -22,7 +22,8 @@ WAITING = "its turn has not come"
 class Found:
     """One part. why: of every status but passed. not_run: {"what", "why"} of what did not run within it.
 
-    tree: state of the checkout it is of. minutes: that a training was given over all calls. seconds: of the last run.
+    tree: state of the checkout it is of. wheels: that were installed beside. minutes: that a training was given over
+    all calls. seconds: of the last run.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Found:
     tree: str = ""
     commit: str = ""
     results: str = ""
+    wheels: list[str] = field(default_factory=list)
     not_run: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -8,8 +8,9 @@
 ``--carried`` is what bench/gpu/carry.py put together: wheels of what the machine lacks, folders of photographs, clips
 and weights. Parts run in order, as long as their time fits into what is left of ``--minutes``; one that fails does not
 stop the others. ``--resume`` takes the --out or the --pack of an earlier call: what has passed with the same sources is
-not run again, what was not run or ended at its time is, what failed only with ``--retry``, and trainings go on from
-their checkpoints until each has had its share of ``--training-minutes``.
+not run again, what was not run or ended at its time is, what failed only with ``--retry``. With other wheels than
+before, what failed or could not run within a part is tried again. Trainings go on from their checkpoints until each has
+had its share of ``--training-minutes``.
 
 Every part has a folder in ``--out`` with a log and ``part.json``: status, device, driver, versions, commit, seconds and
 what it found. ``everything.json`` lists all of them as passed, partly, failed, unfinished or not run, with the reason;
@@ -90,10 +91,15 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
     for name in ("minutes", "training_minutes"):
         if not 0 < getattr(given, name) < 1e4:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(given, name)}: expected more than 0")
+    for name, least in (("pack_mib", 1.0), ("piece_mib", 0.1)):
+        if not getattr(given, name) >= least:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(given, name):g}: expected {least:g} or more")
+    given.piece_mib = min(given.piece_mib, given.pack_mib)
+    given.out = given.out.resolve()
+    if given.pack is not None and (given.pack.resolve() == given.out or given.out in given.pack.resolve().parents):
+        raise ValueError(f"--pack {given.pack}: lies in --out, all of which is packed; give a folder beside it")
     if given.carried is not None:
-        if not (given.carried / INFO).is_file():
-            raise ValueError(f"--carried {given.carried}: no {INFO} in it; expected what carry.py --join put together")
-        info = json.loads((given.carried / INFO).read_text())
+        info = carried(given.carried)
         if not commit():
             # Without history here; where the sources differ from those that were carried, the commit says so.
             os.environ[COMMIT] = info["commit"] + ("" if info["tree"] == tree() else "+")
@@ -110,8 +116,19 @@ def completed(given: argparse.Namespace) -> argparse.Namespace:
                 raise ValueError(f"--{name} {folder}: no such folder")
             setattr(given, name, folder.resolve())
     given.hold, given.objects = given.hold or list(HELD), True
-    given.out = given.out.resolve()
     return given
+
+
+def carried(folder: Path) -> dict[str, Any]:
+    """What carry.py tells of what it put together. Raises ValueError where it did not."""
+    path = folder / INFO
+    if not path.is_file():
+        raise ValueError(f"--carried {folder}: no {INFO} in it; expected what carry.py --join put together")
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return {"commit": str(found["commit"]), "tree": str(found["tree"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not of carry.py ({type(error).__name__}: {error}); join the loads again") from None
 
 
 def children(pid: int) -> list[int]:
@@ -151,6 +168,7 @@ class Runner:
         self.given, self.parts, self.out = given, parts, given.out
         self.began, self.tree = time.monotonic(), tree()
         self.found = {BUILD: Found(BUILD, "check")} | {part.name: Found(part.name, part.kind) for part in parts}
+        self.wheels = [] if given.installed else wheels_in(given.wheels)
         self.calls: list[dict[str, Any]] = []
         self.environment: dict[str, str] | None = None
         self.device: dict[str, Any] = {}
@@ -232,7 +250,7 @@ class Runner:
             site = given.site or Path(tempfile.gettempdir(), f"duoview-site-{self.tree[:12]}")
             built = self.out / BUILD / BUILT
             known = json.loads(built.read_text()) if built.is_file() else {}
-            of_now = (known.get("tree"), known.get("wheels")) == (self.tree, wheels_in(given.wheels))
+            of_now = [known.get(name) for name in ("tree", "wheels", "root")] == [self.tree, self.wheels, str(ROOT)]
             if not of_now or not Path(site, "duoview").is_dir():
                 built.unlink(missing_ok=True)
                 words = ["--wheels", str(given.wheels)] if given.wheels is not None else []
@@ -267,9 +285,11 @@ class Runner:
         """Why a part is not run in this call; empty where it is to be."""
         one = self.found[part.name]
         of_now = one.tree == self.tree or part.kind == "training"
-        if one.status == "failed" and of_now and not self.given.retry:
+        # A wheel that came with a later load may be what it lacked.
+        lacked = one.wheels != self.wheels and (one.status == "failed" or bool(one.not_run))
+        if one.status == "failed" and of_now and not lacked and not self.given.retry:
             return one.why
-        if one.status in ("passed", "partly") and of_now and one.minutes >= part.minutes - 1e-6:
+        if one.status in ("passed", "partly") and of_now and not lacked and one.minutes >= part.minutes - 1e-6:
             return one.why or "passed"
         return ""
 
@@ -329,7 +349,7 @@ class Runner:
             if minutes < part.minutes - 1e-6 and status == "passed":
                 status, why = "partly", f"{minutes:.2g} of {part.minutes:.2g} minutes; goes on with --resume"
         self.note(part.name, status, why, seconds=taken, minutes=reached, tree=self.tree, commit=commit(),
-                  not_run=missing, results=f"{part.name}/part.json")
+                  wheels=self.wheels, not_run=missing, results=f"{part.name}/part.json")
         self.call["ran"].append(part.name)
         shown = [self.plain(word) for word in command]
         write_whole(folder / "part.json", {
