@@ -389,6 +389,19 @@ def test_a_build_names_what_the_machine_lacks(gpu: Any, tmp_path: Path, monkeypa
         checkout.install(tmp_path / "site", None, cuda=True)
 
 
+def test_a_folder_to_install_into_is_made_anew_only_where_it_was_made_for_that(gpu: Any, tmp_path: Path) -> None:
+    build = importlib.import_module("_build")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letters.txt").write_text("keep")
+    with pytest.raises(SystemExit, match="mine: there is something in it that is not of an earlier call"):
+        build.clear(tmp_path / "mine")
+    assert (tmp_path / "mine" / "letters.txt").read_text() == "keep"
+    for _ in range(2):
+        build.clear(tmp_path / "site")
+        assert not (tmp_path / "site" / "duoview").exists()
+        (tmp_path / "site" / "duoview").mkdir()
+
+
 def test_a_dry_run_draws_its_pictures_and_clips(gpu: Any, tmp_path: Path) -> None:
     given = argparse.Namespace(out=tmp_path, photographs=None, clips=None, hold=["other"], objects=True)
     importlib.import_module("_dry_material").material(given)

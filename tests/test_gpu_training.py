@@ -68,6 +68,13 @@ def test_what_training_changed_comes_back_and_the_profile_stays_as_it_was(traini
     assert (profile / "profile.json").read_text() == "as it was" and not (profile / "new.onnx").exists()
 
 
+def test_what_only_an_earlier_training_changed_does_not_come_back(training: Any, profile: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "profile").mkdir(parents=True)
+    (tmp_path / "out" / "profile" / "same.onnx").write_text("of an earlier call")
+    assert train(training, tmp_path / "out", profile) == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "profile").iterdir()) == ["new.onnx", "profile.json"]
+
+
 def test_training_goes_on_where_it_lies_and_from_what_is_brought(training: Any, profile: Path, tmp_path: Path) -> None:
     for _ in range(2):
         train(training, tmp_path / "out", profile)

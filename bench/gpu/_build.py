@@ -13,11 +13,24 @@ from _checkout import ROOT, install, tree
 from _state import write_whole
 
 BUILT = "build.json"
+#: In a folder that was made to install into.
+MARK = ".duoview-site"
 
 
 def wheels_in(folder: Path | None) -> list[str]:
     """The wheels that are installed beside: with more of them than before, another environment."""
     return sorted(path.name for path in folder.glob("*.whl")) if folder is not None else []
+
+
+def clear(site: Path) -> None:
+    """An empty folder to install into. Raises SystemExit for one that is not empty and was not made by this script."""
+    mark = site / MARK
+    if site.exists() and not mark.is_file() and not (site.is_dir() and not any(site.iterdir())):
+        raise SystemExit(f"--site {site}: there is something in it that is not of an earlier call; it would be removed")
+    if site.exists():
+        shutil.rmtree(site)
+    site.mkdir(parents=True)
+    mark.touch()  # before anything is installed: a call may be ended
 
 
 def main() -> int:
@@ -28,7 +41,7 @@ def main() -> int:
     p.add_argument("--prebuilt", action="store_true")
     given = p.parse_args()
     began = time.time()
-    shutil.rmtree(given.site, ignore_errors=True)
+    clear(given.site)
     # nvcc or an error, on a CPU too: what is built there is what would be measured.
     environment = install(given.site, given.wheels, cuda=True, bench=True, prebuilt=given.prebuilt)
     fatbin = given.site / "duoview" / "kernels" / "duoview.fatbin"

@@ -68,11 +68,13 @@ def lay(profile: Path, over: Sequence[Path], target: Path) -> None:
 
 
 def keep_changed(before: Path, after: Path, target: Path) -> list[str]:
-    """Copy the files of a profile that training wrote or altered; returns their names."""
+    """Copy the files of a profile that training wrote or altered, and those alone; returns their names."""
     changed = [path for path in sorted(after.iterdir()) if path.is_file() and path.suffix not in _BESIDE
                and not ((before / path.name).is_file() and filecmp.cmp(before / path.name, path, shallow=False))]
+    if target.exists():
+        shutil.rmtree(target)  # what an earlier call changed and this one did not
     if changed:
-        target.mkdir(exist_ok=True)
+        target.mkdir()
     for path in changed:
         shutil.copy(path, target)
     return [path.name for path in changed]
