@@ -37,10 +37,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "profile"
     code = main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-minutes", "0.06,0.06,0.06", "-hold", "yard",
-                 "-motion_crops", "8", "-name", "tiny", "-threads", "2", str(output)])
+                 "-motion_crops", "8", "-name", "tiny", "-threads", "2",
+                 "-shape", "encoder=64,decoder=80,hyper=16", str(output)])
     assert code == 0
     profile = duoview.Profile(output)
-    assert profile.name == "tiny"
+    assert profile.name == "tiny" and profile.sizes.hyper == 16
+    assert (profile.manifest["shape"]["encoder"], profile.manifest["shape"]["decoder"]) == (64, 80)
     assert all(r.passed for r in profile.verify())
     card = (output / "MODEL_CARD.md").read_text()
     assert "clips yard." in " ".join(card.split())
@@ -87,6 +89,18 @@ def test_minutes_that_are_not_three_numbers_are_a_usage_error(
         main(["-i", str(folder), "-minutes", minutes, str(tmp_path / "out")])
     assert raised.value.code == 2
     assert f"-minutes {minutes}: expected three numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("shape", "said"), [
+    ("width=3", "-shape width=3: expected one of latent, encoder"), ("encoder=0", "expected encoder=NUMBER"),
+    ("hyper", "-shape hyper: expected hyper=NUMBER, a whole number of 1 or more"),
+])
+def test_sizes_that_are_none_are_a_usage_error(folder: Path, tmp_path: Path, shape: str, said: str,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["-i", str(folder), "-shape", shape, str(tmp_path / "out")])
+    assert raised.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_missing_text_on_the_sources_is_an_error_before_training(folder: Path, tmp_path: Path) -> None:
