@@ -92,7 +92,7 @@ def _sizes(text: str, known: Sequence[str]) -> dict[str, int]:
         name, _, number = part.partition("=")
         if name not in known:
             parser().error(f"-shape {part}: expected one of {', '.join(known)}")
-        if not number.isdecimal() or not int(number):
+        if not number.isdecimal() or not (int(number) or name == "inter_fine"):
             parser().error(f"-shape {part}: expected {name}=NUMBER, a whole number of 1 or more")
         sizes[name] = int(number)
     return sizes
