@@ -55,7 +55,7 @@ class Case:
 
     loaded_mib: what encoders added to the process before their first frame; working_mib: after their last one.
     networks: shared ones in the process. opened_seconds: until all encoders are there. frames_per_second: of all
-    streams together. mean_batch: calls of one run of a network; 0 where there are no batches.
+    streams together. cpu_milliseconds: of the process, for each frame. mean_batch: calls of one run of a network; 0 where there are no batches.
     """
 
     way: str
@@ -65,6 +65,7 @@ class Case:
     networks: int
     opened_seconds: float
     frames_per_second: float
+    cpu_milliseconds: float
     mean_batch: float
     packets_sha256: str
 
@@ -105,15 +106,15 @@ def run(settings: Settings, way: str, streams: int) -> Case:
     for thread in threads:
         thread.start()
     start.wait()
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     for thread in threads:
         thread.join()
-    taken = time.perf_counter() - began
+    taken, worked = time.perf_counter() - began, time.process_time() - worked
     if any(len(one) != settings.frames for one in packets):
         raise RuntimeError(f"{way}: {[len(one) for one in packets]} packets of {settings.frames} frames each")
     digest = hashlib.sha256(b"".join(packet for one in packets for packet in one)).hexdigest()
     return Case(way, streams, loaded, resident_mib() - before, len(LOADED), opened, streams * settings.frames / taken,
-                _mean_batch(encoders[0]), digest)
+                1000 * worked / (streams * settings.frames), _mean_batch(encoders[0]), digest)
 
 
 def _pictures(settings: Settings, first: int) -> list[av.VideoFrame]:
@@ -163,7 +164,8 @@ def median(cases: list[Case]) -> Case:
     if len({case.packets_sha256 for case in cases}) != 1:
         raise RuntimeError(f"{cases[0].way} of {cases[0].streams} streams: other packets at another time")
     middle = {name: statistics.median(getattr(case, name) for case in cases)
-              for name in ("loaded_mib", "working_mib", "opened_seconds", "frames_per_second", "mean_batch")}
+              for name in ("loaded_mib", "working_mib", "opened_seconds", "frames_per_second", "cpu_milliseconds",
+                           "mean_batch")}
     return replace(cases[0], **middle)
 
 
