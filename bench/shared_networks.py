@@ -55,7 +55,8 @@ class Case:
 
     loaded_mib: what encoders added to the process before their first frame; working_mib: after their last one.
     networks: shared ones in the process. opened_seconds: until all encoders are there. frames_per_second: of all
-    streams together. cpu_milliseconds: of the process, for each frame. mean_batch: calls of one run of a network; 0 where there are no batches.
+    streams together. cpu_milliseconds: of the process, for each frame. mean_batch: calls of one run of a network; 0
+    where there are no batches.
     """
 
     way: str

@@ -26,8 +26,8 @@ def launch_pad(driver: Driver, picture: object, padded: object, stream: int) -> 
     target = typed(driver, "padded", padded, np.uint8, ndim=3, writable=True)
     (planes, height, width), (count, rows, columns) = source.shape, target.shape
     if not planes == count or not 0 < height <= rows or not 0 < width <= columns:
-        raise ValueError(f"padded has shape {target.shape}; as many planes as picture, {source.shape}, and at least its "
-                         "rows and columns are needed")
+        raise ValueError(f"padded has shape {target.shape}; as many planes as picture, {source.shape}, and at least "
+                         "its rows and columns are needed")
     if count:
         driver.launch("pad_picture", count * rows,
                       [source.pointer, height, width, target.pointer, rows, columns], stream)

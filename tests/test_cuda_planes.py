@@ -71,7 +71,7 @@ def test_memory_is_written_read_and_freed_with_its_last_array() -> None:
     array: Any = driver.at(memory.pointer + 8, (2, 2), np.int16, memory)
     driver.wait(0)
     assert array.tobytes() == bytes(range(8, 16)) == driver.read(memory.pointer + 8, 8, 0)
-    gone = weakref.ref(memory.owner)  # type: ignore[call-overload]
+    gone = weakref.ref(memory.owner)
     del memory
     gc.collect()
     assert gone() is not None and array.tobytes() == bytes(range(8, 16))

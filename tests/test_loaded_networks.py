@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_streams_that_are_encoded_in_batches_give_the_packets_they_give_alone(
         pictures: list[av.VideoFrame], alone: list[list[bytes]]) -> None:
     made = [encoder(batch=STREAMS, window=2.0) for _ in range(STREAMS)]
     frames = [copies(pictures[n:n + 5]) for n in range(STREAMS)]
-    assert together([lambda n=n: encode(made[n], frames[n]) for n in range(STREAMS)]) == alone
+    assert together([partial(encode, made[n], frames[n]) for n in range(STREAMS)]) == alone
     batcher = made[0]._machine.networks["encoder"].batcher  # type: ignore[union-attr]
     assert batcher.largest == STREAMS and batcher.batches < 5 * STREAMS
 
@@ -176,7 +177,7 @@ def test_streams_that_are_encoded_in_batches_give_the_packets_they_give_alone(
 def test_streams_that_are_decoded_in_batches_give_the_pictures_they_give_alone(alone: list[list[bytes]]) -> None:
     expected = [decode(Decoder(threads=1, strict=True), packets) for packets in alone]
     made = [Decoder(threads=1, strict=True, batch=STREAMS, window=2.0) for _ in range(STREAMS)]
-    found = together([lambda n=n: decode(made[n], alone[n]) for n in range(STREAMS)])
+    found = together([partial(decode, made[n], alone[n]) for n in range(STREAMS)])
     for one, other in zip(found, expected, strict=True):
         assert len(one) == 5 and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert made[0]._machine.networks["key_hyper"].batcher.largest > 1  # type: ignore[union-attr]
@@ -188,14 +189,14 @@ def test_streams_of_other_sizes_qualities_and_lengths_go_on_beside_each_other(pi
         (24, pictures[:5]), (24, pictures[1:3]), (40, pictures[:4]), (24, small))]
     expected = [encode(encoder(q=q), frames) for q, frames in asked]
     made = [encoder(q=q, batch=3, window=0.05) for q, _ in asked]
-    assert together([lambda n=n: encode(made[n], asked[n][1]) for n in range(len(asked))]) == expected
+    assert together([partial(encode, made[n], asked[n][1]) for n in range(len(asked))]) == expected
 
 
 def test_a_damaged_stream_fails_by_itself_beside_those_it_shares_batches_with(alone: list[list[bytes]]) -> None:
     damaged = [bytes(packet) for packet in alone[1]]
     damaged[1] = damaged[1][:-6] + bytes(6)
     made = [Decoder(threads=1, batch=2, window=0.1) for _ in range(2)]
-    found = together([lambda: decode(made[0], alone[0]), lambda: decode(made[1], damaged)])
+    found = together([partial(decode, made[0], alone[0]), partial(decode, made[1], damaged)])
     expected = decode(Decoder(threads=1), alone[0])
     assert all(np.array_equal(a, b) for a, b in zip(found[0], expected, strict=True))
     assert made[0].stats.damaged == 0 and made[1].stats.damaged >= 1 and made[1].stats.decoded >= 1

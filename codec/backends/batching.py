@@ -104,8 +104,6 @@ class BatchedNetwork:
     def __call__(self, **inputs: Array) -> list[Array]:
         """Raises what the network raises for these inputs."""
         seat = self._seat()
-        if seat is not None:
-            self.batcher.join(seat)  # again, where its stream had ended
         request = Request[Inputs, list[Array]](
             [inputs], kind=self.batcher.kind(inputs), patience=seat.patience if seat is not None else 0.0)
         try:
@@ -150,17 +148,23 @@ class BatchingBackend:
         #: Seconds that this stream may still wait in the present frame.
         self.patience = window
         self._networks: dict[Hashable, BatchedNetwork] = {}
+        self._left = False
 
     def load(self, path: Path) -> Network:
         """The network of a file, by itself: only those of profiles have a hash to know them by."""
         return self.inner.load(path)
 
     def begin(self) -> None:
-        """A frame begins, which may wait for others again."""
+        """A frame begins, which may wait for others again, and others for it where its stream had ended."""
         self.patience = self.window
+        if self._left:
+            self._left = False
+            for network in self._networks.values():
+                network.batcher.join(self)
 
     def leave(self) -> None:
-        """The stream has ended: the others wait for it no more. Its next call takes part again."""
+        """The stream has ended: the others wait for it no more, until it begins again."""
+        self._left = True
         for network in self._networks.values():
             network.batcher.leave(self)
 

@@ -1,0 +1,249 @@
+"""The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
+
+Sections are those of any encoder. There is no decision on what is worth its bits, no gain map and no empty section.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from duoview.decision import SymbolDecision
+from duoview.device.networks import DeviceNetworks
+from duoview.errors import BackendUnavailableError, BitstreamError
+from duoview.gain_map import GainMap
+from duoview.kernels import checkerboard
+from duoview.kernels.cuda_rans import MAX_CHUNKS
+from duoview.picture import padded
+
+#: Symbols that a warp codes; 32 lanes cost 3 bytes each a chunk.
+CHUNK, LANES = 8192, 32
+#: Hyper symbols are at most this in magnitude.
+HYPER_LIMIT = 127
+#: Least symbols of a chunk, of any encoder.
+_LEAST_CHUNK = 32
+
+
+class Planes:
+    """Device memory for pictures of one size (multiples of 64), used again for every frame."""
+
+    def __init__(self, networks: DeviceNetworks, width: int, height: int) -> None:
+        sizes, kernels, empty = networks.profile.sizes, networks.kernels, networks.empty
+        self.size = width, height
+        self.shape = (sizes.symbols, height // 16, width // 16)
+        self.hyper = (1, sizes.hyper, height // 64, width // 64)
+        halves = [checkerboard.size(self.shape, half) for half in (0, 1)]
+        counts = [int(np.prod(self.hyper)), *halves]
+        #: All symbols and classes in coding order, and their parts: hyper symbols, first half, second half.
+        self.symbols_row, self.classes_row = empty((sum(counts),), np.int16), empty((sum(counts),), np.uint8)
+        begins = np.cumsum([0, *counts])[:3].tolist()
+        self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
+                           for begin, count in zip(begins, counts, strict=True)]
+        self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
+                           for begin, count in zip(begins, counts, strict=True)]
+        self.hyper_values = empty(self.hyper, np.float32)
+        self.hyper_again = empty((counts[0],), np.int16)
+        self.symbols = empty(self.shape, np.int16)
+        self.symbol_values = empty((1, *self.shape), np.float32)
+        #: y of a frame and of the one before it, in turn; and what stands for it after a key frame.
+        self.decoded = [empty((1, *self.shape), np.float32) for _ in range(2)]
+        self.zeros = empty((1, *self.shape), np.float32)
+        kernels.clear(self.zeros, cuda_stream=networks.stream)
+        self.picture = empty((1, 3, height, width), np.uint8)
+        self.output = empty((kernels.encode_output_bytes(sum(counts), CHUNK),), np.uint8)
+        self.encode_scratch = empty((kernels.encode_scratch_bytes(sum(counts), CHUNK),), np.uint8)
+        self.result = empty((2,), np.int64)
+        #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
+        self.statuses = [empty((1,), np.uint64) for _ in range(3)]
+        chunks = min(MAX_CHUNKS, -(-sum(counts) // _LEAST_CHUNK))
+        self.state = empty((kernels.decode_state_bytes(chunks),), np.uint8)
+        self.decode_scratch = empty((kernels.decode_scratch_bytes(max(counts)),), np.uint8)
+
+
+class DeviceMachineLayer:
+    """The machine codec of one stream on a device; an encoder's and a decoder's side share its state.
+
+    Args:
+        decision: how symbols are rounded; its ``skip`` has to be 0.
+        digest: count the symbols for ``symbols_sha256``, for which they are copied to the host.
+    """
+
+    def __init__(self, networks: DeviceNetworks, decision: SymbolDecision | None = None, *, digest: bool = False
+                 ) -> None:
+        self.networks, self.kernels, self.stream = networks, networks.kernels, networks.stream
+        self.decision = decision or SymbolDecision(skip=0.0)
+        if self.decision.skip:
+            raise BackendUnavailableError(f"decision: skip={self.decision.skip:g}: what is worth its bits is not "
+                                          "decided on a device; expected skip=0, or duoview.Encoder")
+        self.digest, self.counted = hashlib.sha256(), digest
+        self.z_m: Any = None
+        self.previous: Any = None
+        self._planes: Planes | None = None
+        self._hyper_level: tuple[bool, int] | None = None
+        self._q: int | None = None
+        self._level = networks.empty((1,), np.int64)
+        self._margins = {}
+        for key in (True, False):
+            self._margins[key] = networks.empty((64,), np.float32)
+            networks.put(np.asarray(self.decision.margins(key), np.float32), self._margins[key])
+
+    def reset(self) -> None:
+        """Forget the state: the next frame must be a key frame."""
+        self.z_m = self.previous = None
+
+    def _sized(self, width: int, height: int) -> Planes:
+        """Memory for this size; at another one than the last frame's the state is forgotten."""
+        size = padded(width), padded(height)
+        if self._planes is None or self._planes.size != size:
+            self._planes, self._hyper_level = Planes(self.networks, *size), None
+            self.reset()
+        return self._planes
+
+    def _prepare(self, key: bool, q: int, width: int, height: int) -> Planes:
+        """Memory for this size, with the hyper symbols' classes and the quality in it."""
+        planes = self._sized(width, height)
+        if self._hyper_level != (key, q):
+            table = self.networks.profile.key_hyper_classes if key else self.networks.profile.inter_hyper_classes
+            self.networks.put(np.repeat(table[q], planes.hyper[2] * planes.hyper[3]), planes.classes_of[0])
+            self._hyper_level = key, q
+        if self._q != q:
+            self.networks.put(np.array([q], np.int64), self._level)
+            self._q = q
+        return planes
+
+    def _cleared(self, planes: Planes) -> Any:
+        """Zeros for the y of a frame, in memory that does not hold the one before."""
+        decoded = planes.decoded[self.previous is planes.decoded[0]]
+        self.kernels.clear(decoded, cuda_stream=self.stream)
+        return decoded
+
+    def _plane(self, array: Any, dtype: type[np.generic]) -> Any:
+        """(1, C, H, W) of a network as (C, H, W) for a kernel."""
+        return self.networks.view(array, self.networks.driver.array("array", array).shape[1:], dtype)
+
+    def _first(self, hyper: Any, key: bool) -> tuple[Any, Any, Any]:
+        inputs = {"hyper": hyper, "q": self._level} | ({} if key else {"previous": self.previous})
+        features, classes, means = self.networks["key_hyper" if key else "inter_hyper"](**inputs)
+        return features, self._plane(classes, np.uint8), self._plane(means, np.int16)
+
+    def _second(self, features: Any, decoded: Any, key: bool) -> tuple[Any, Any]:
+        classes, means = self.networks["key_context" if key else "inter_context"](features=features, decoded=decoded)
+        return self._plane(classes, np.uint8), self._plane(means, np.int16)
+
+    def _move_on(self, planes: Planes, decoded: Any, key: bool) -> Any:
+        if key:
+            (self.z_m,) = self.networks["key_synthesis"](decoded=decoded, q=self._level)
+        else:
+            count = planes.symbols.size
+            self.kernels.widen_symbols(self.networks.view(planes.symbols, (count,), np.int16),
+                                       self.networks.view(planes.symbol_values, (count,), np.float32),
+                                       cuda_stream=self.stream)
+            (self.z_m,) = self.networks["inter_synthesis"](decoded=decoded, symbols=planes.symbol_values,
+                                                           previous=self.z_m, q=self._level)
+        self.previous = planes.zeros if key else decoded
+        return self.z_m
+
+    def _count(self, planes: Planes, key: bool) -> None:
+        if self.counted:
+            self.digest.update(b"K" if key else b"P")
+            for symbols in (planes.symbols_of[0], planes.symbols):
+                self.digest.update(self.networks.get(symbols).astype("<i2").tobytes())
+
+    def pad(self, picture: Any, width: int, height: int) -> Any:
+        """A picture (3, H, W) or (1, 3, H, W) uint8 as networks take it: padded, in memory that the next one gets too.
+
+        Raises TypeError or ValueError for any other array, or one that is not on this device.
+        """
+        found = self.networks.driver.array("picture", picture)
+        if found.dtype != np.uint8 or found.shape not in ((3, height, width), (1, 3, height, width)):
+            raise ValueError(f"picture is {found.dtype} {found.shape}; uint8 (3, {height}, {width}) is needed")
+        target = self._sized(width, height).picture
+        self.kernels.pad_picture(self.networks.view(found, (3, height, width), np.uint8),
+                                 self._plane(target, np.uint8), cuda_stream=self.stream)
+        return target
+
+    def encode(self, picture: Any, *, key: bool, q: int, width: int, height: int) -> bytes:
+        """The machine section of a picture (3, H, W) uint8 on the device. The state moves on.
+
+        Raises ValueError where a network gives what cannot be coded, DeviceError where the device fails: the state is
+        then unusable until a key frame.
+        """
+        given = self.pad(picture, width, height)
+        planes = self._prepare(key, q, width, height)
+        if not key and self.z_m is None:
+            raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
+        (z,) = self.networks["encoder"](picture=given)
+        if key:
+            y, hyper = self.networks["key_analysis"](z=z, q=self._level)
+        else:
+            y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=self._level)
+        run, stream = self.kernels, self.stream
+        run.narrow_values(self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
+                          limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
+        features, classes, means = self._first(hyper, key)
+        decoded = self._cleared(planes)
+        for half in (0, 1):
+            if half:
+                classes, means = self._second(features, decoded, key)
+            run.quantise_half(self._plane(y, np.float32), classes, means, half, margins=self._margins[key],
+                              symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
+                              status=planes.statuses[1 + half], cuda_stream=stream)
+            run.gather_half(classes, planes.classes_of[1 + half], half, cuda_stream=stream)
+            run.gather_half(planes.symbols, planes.symbols_of[1 + half], half, cuda_stream=stream)
+        run.encode(planes.symbols_row, planes.classes_row, planes.output, planes.result, planes.encode_scratch,
+                   chunk=CHUNK, lanes=LANES, cuda_stream=stream)
+        size = run.check_encode(planes.result, cuda_stream=stream)
+        for status in planes.statuses:
+            run.check(status, cuda_stream=stream)
+        section = self.networks.driver.read(self.networks.driver.array("output", planes.output).pointer, size, stream)
+        self._count(planes, key)
+        self._move_on(planes, decoded, key)
+        return section
+
+    def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
+               ) -> Any:
+        """z_m (1, latent, H/8, W/8) of a machine section, on the device.
+
+        Raises BitstreamError, after which the state is unusable; BackendUnavailableError for a gain map.
+        """
+        if gains is not None:
+            raise BackendUnavailableError("a frame with a gain map is not decoded on a device; expected a stream that "
+                                          "was encoded with simplify=off and without regions, or duoview.Decoder")
+        if not key and self.z_m is None:
+            raise BitstreamError("P frame without a frame before it", offset=0)
+        planes = self._prepare(key, q, width, height)
+        if not key and self.z_m is None:
+            raise BitstreamError("P frame of another size than the frame before it", offset=0)
+        if not key and not payload:
+            self.previous = planes.zeros
+            self.digest.update(b"R" if self.counted else b"")
+            return self.z_m
+        run, stream, networks = self.kernels, self.stream, self.networks
+        data = networks.empty((len(payload),), np.uint8)
+        networks.put(np.frombuffer(payload, np.uint8), data)
+        decoder = run.decoder(data, planes.state, cuda_stream=stream)
+        decoder.decode(planes.classes_of[0], planes.symbols_of[0], planes.decode_scratch, cuda_stream=stream)
+        flat = networks.view(planes.hyper_values, (planes.hyper_again.size,), np.float32)
+        run.widen_symbols(planes.symbols_of[0], flat, cuda_stream=stream)
+        run.narrow_values(flat, planes.hyper_again, limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
+        decoder.check(cuda_stream=stream)
+        try:
+            run.check(planes.statuses[0], cuda_stream=stream)
+        except ValueError:
+            raise BitstreamError(f"hyper symbol beyond +-{HYPER_LIMIT}", offset=0) from None
+        features, classes, means = self._first(planes.hyper_values, key)
+        decoded = self._cleared(planes)
+        for half in (0, 1):
+            if half:
+                classes, means = self._second(features, decoded, key)
+            ordered, part = planes.classes_of[1 + half], planes.symbols_of[1 + half]
+            run.gather_half(classes, ordered, half, cuda_stream=stream)
+            decoder.decode(ordered, part, planes.decode_scratch, cuda_stream=stream)
+            run.dequantise_half(part, means, half, symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
+                                cuda_stream=stream)
+        decoder.finish(cuda_stream=stream)
+        decoder.check(cuda_stream=stream)
+        self._count(planes, key)
+        return self._move_on(planes, decoded, key)
