@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
 
-from duoview.backends import CpuBackend
+from duoview.backends import Backend, CpuBackend
 from duoview.backends.cuda_graph import failure
 from duoview.backends.engine import KINDS
 from duoview.backends.onnxruntime_cpu import CpuNetwork
@@ -21,6 +22,8 @@ from duoview.kernels.errors import DeviceError
 from duoview.profile import Profile
 
 DEVICES = ("cuda", "cpu")
+#: Named arrays of the device in, a list of them out, in the order of the graph's outputs.
+ArrayNetwork: TypeAlias = Callable[..., list[Any]]
 
 
 class DeviceNetwork:
@@ -80,23 +83,27 @@ class DeviceNetworks:
                  stream: int = 0) -> None:
         if device not in DEVICES:
             raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
-        self.profile = profile if isinstance(profile, Profile) else Profile(profile)
-        self.device, self.index, self.stream = device, index, stream
-        self.backend = CudaBackend(index) if device == "cuda" else CpuBackend(threads)
+        backend = CudaBackend(index) if device == "cuda" else CpuBackend(threads)
         try:
-            self.kernels = Device(index) if device == "cuda" else Device.on_cpu()
+            kernels = Device(index) if device == "cuda" else Device.on_cpu()
         except DeviceError as error:
             raise BackendUnavailableError(f"device '{device}': {error}") from error
-        self.driver = self.kernels.driver
-        self._networks: dict[str, DeviceNetwork] = {}
+        self._start(profile, backend, kernels, device, index, stream)
 
-    def __getitem__(self, name: str) -> DeviceNetwork:
+    def _start(self, profile: str | Path | Profile, backend: Backend, kernels: Device, device: str, index: int = 0,
+               stream: int = 0) -> None:
+        self.profile = profile if isinstance(profile, Profile) else Profile(profile)
+        self.backend, self.kernels, self.driver = backend, kernels, kernels.driver
+        self.device, self.index, self.stream = device, index, stream
+        self._networks: dict[str, ArrayNetwork] = {}
+
+    def __getitem__(self, name: str) -> ArrayNetwork:
         """A network of the profile, loaded when it is first asked for. Raises ProfileError."""
         if name not in self._networks:
             self._networks[name] = self._load(name)
         return self._networks[name]
 
-    def _load(self, name: str) -> DeviceNetwork:
+    def _load(self, name: str) -> ArrayNetwork:
         network = self.profile.load(name, self.backend)
         if not isinstance(network, CpuNetwork | BoundNetwork):
             raise ProfileError(f"{name}: backend {self.backend.name!r} gives a {type(network).__name__}; expected a "

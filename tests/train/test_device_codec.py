@@ -1,4 +1,4 @@
-"""bench.device_codec: sections that a device makes are sections, and it decodes them to the state of the encoder."""
+"""Pictures on a device by torch: units that every decoder reads; and what holds an operator back."""
 
 from __future__ import annotations
 
@@ -8,30 +8,51 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from duoview import Profile
-from duoview.backends import CpuBackend
-from duoview.kernels.cuda import Device
-from duoview.machine import MachineLayer
+from duoview import BackendUnavailableError, Decoder
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.export.torch_device import TorchDeviceNetworks
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
-BENCH: Any = ACCURACY.module("bench.device_codec")
 LIMITS: Any = ACCURACY.module("bench.limits")
 
 
-def test_sections_of_the_device_decode_there_and_on_the_cpu() -> None:
-    profile, kernels = Profile("s"), Device.on_cpu()
-    networks = BENCH.DeviceNetworks(profile, "cpu")
-    encoder, decoder = (BENCH.DeviceCodec(networks, kernels, 128, 64, 30) for _ in range(2))
-    layer = MachineLayer(profile, CpuBackend(1), encode=False)
-    picture = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 128), dtype=np.uint8)
+@pytest.fixture(scope="module")
+def networks() -> TorchDeviceNetworks:
+    return TorchDeviceNetworks("s", "cpu")
+
+
+def test_units_by_torch_decode_there_and_elsewhere_to_the_same_symbols(networks: TorchDeviceNetworks) -> None:
+    encoder, decoder = DeviceEncoder(networks, 120, 64, q=30, digest=True), DeviceDecoder(networks, digest=True)
+    bound, host = DeviceDecoder(DeviceNetworks("s", "cpu", threads=1), digest=True), Decoder(threads=1, strict=True)
+    picture = np.random.default_rng(0).integers(0, 256, (3, 8, 15), np.uint8).repeat(8, 1).repeat(8, 2)
     for number in range(3):
-        section = encoder.encode(torch.from_numpy(np.roll(picture, 3 * number, 3).copy()), key=number == 0)
-        view = decoder.decode(section, key=number == 0)
-        assert view.shape == (1, 3, 64, 128) and torch.equal(encoder.z_m, decoder.z_m)
-        z_m = layer.decode(section, key=number == 0, q=30, width=128, height=64)
-        assert np.abs(z_m - decoder.z_m.numpy()).max() < 0.1
+        packet = encoder.encode(np.ascontiguousarray(np.roll(picture, 3 * number, 2)))
+        (one,), (other,), (frame,) = decoder.decode(packet), bound.decode(packet), host.decode(packet)
+        assert one.array.shape == (1, 3, 64, 128)
+        shown = frame.to_ndarray(format="rgb24").transpose(2, 0, 1).astype(int)
+        for view in (one, other):
+            # float networks of two libraries: the pictures differ by rounding
+            assert np.abs(view.array[0, :, :64, :120] - shown).max() <= 2
+    assert encoder.symbols_sha256() == decoder.symbols_sha256() == bound.symbols_sha256() == host.symbols_sha256()
+
+
+def test_a_failure_of_torch_is_one_line_and_the_next_frame_a_key_frame(
+        networks: TorchDeviceNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, picture = DeviceEncoder(networks, 64, 64), np.zeros((3, 64, 64), np.uint8)
+    encoder.encode(picture)
+    network: Any = networks["inter_synthesis"]
+
+    def fail(**inputs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\n Tried to allocate")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network.network, "tensors", fail)
+        with pytest.raises(BackendUnavailableError, match=r"torch failed \(CUDA out of memory. Tried to allocate"):
+            encoder.encode(picture)
+    assert encoder.encode(picture).is_keyframe
 
 
 def test_limits_name_what_holds_an_operator_back() -> None:

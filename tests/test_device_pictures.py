@@ -173,9 +173,9 @@ def test_after_a_failure_the_next_frame_is_a_key_frame(networks: DeviceNetworks,
                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, decoder = DeviceEncoder(networks, 100, 70), DeviceDecoder(networks, strict=True)
     decoder.decode(encoder.encode(pictures[0]))
-    session = networks["inter_synthesis"].session
+    network: Any = networks["inter_synthesis"]
     with monkeypatch.context() as patch:
-        patch.setattr(networks["inter_synthesis"], "session", _Failing(session))
+        patch.setattr(network, "session", _Failing(network.session))
         with pytest.raises(BackendUnavailableError, match=r"inter_synthesis failed \(out of") as raised:
             encoder.encode(pictures[1])
         assert str(raised.value).startswith("device 'cpu': ") and "\n" not in str(raised.value)
