@@ -17,6 +17,7 @@ from duoview.access_unit import SectionType, parse
 from duoview.backends.onnxruntime_cuda import PROVIDER
 from duoview.decision import SymbolDecision
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.device.machine import ONE_LANE_BYTES
 from duoview.errors import ProfileError
 from duoview.inner.importance import Region
 from duoview.neural_settings import NeuralSettings
@@ -79,14 +80,28 @@ def test_a_device_decodes_what_the_encoder_made(networks: DeviceNetworks, pictur
     assert device.symbols_sha256() == encoder.symbols_sha256()
 
 
-def test_without_decisions_a_device_codes_the_bytes_of_the_encoder(networks: DeviceNetworks,
-                                                                    pictures: list[Picture]) -> None:
-    decision = SymbolDecision(skip=0.0)
-    device, host = DeviceEncoder(networks, 100, 70, digest=True), Encoder(100, 70, threads=1, decision=decision)
-    for picture in pictures:
-        device.encode(picture)
-        host.encode(host_frame(picture))
+@pytest.mark.parametrize("decision", [SymbolDecision(skip=0.0), SymbolDecision(), SymbolDecision(0.5, 1.0, 4.0)])
+def test_a_device_codes_the_sections_of_the_encoder(networks: DeviceNetworks, pictures: list[Picture],
+                                                    decision: SymbolDecision) -> None:
+    device = DeviceEncoder(networks, 100, 70, digest=True, decision=decision)
+    host = Encoder(100, 70, threads=1, decision=decision)
+    empty = 0
+    for picture in (pictures[0], pictures[0], *pictures[1:]):
+        (expected,), found = host.encode(host_frame(picture)), device.encode(picture)
+        section = parse(bytes(expected)).payload(SectionType.MACHINE)
+        assert parse(bytes(found)).payload(SectionType.MACHINE) == section
+        empty += section == b""
     assert device.symbols_sha256() == host.symbols_sha256()
+    assert empty >= (decision.skip > 0)
+
+
+def test_large_sections_are_cut_into_chunks_for_many_warps(networks: DeviceNetworks) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 256, 320), np.uint8)
+    packet = DeviceEncoder(networks, 320, 256, q=63).encode(noise)
+    section = parse(bytes(packet)).payload(SectionType.MACHINE)
+    assert section is not None and len(section) > ONE_LANE_BYTES
+    decoder, host = DeviceDecoder(networks, strict=True), Decoder(threads=1, strict=True)
+    np.testing.assert_array_equal(shown(decoder.decode(packet)[0]), rgb(host.decode(packet)[0]))
 
 
 def test_times_are_counted_or_those_that_are_given(networks: DeviceNetworks, pictures: list[Picture]) -> None:
@@ -211,11 +226,6 @@ def test_other_arrays_are_refused_with_what_is_needed(networks: DeviceNetworks, 
 def test_what_is_no_array_of_the_device_is_refused(networks: DeviceNetworks) -> None:
     with pytest.raises(TypeError, match="picture is a list"):
         DeviceEncoder(networks, 100, 70).encode([1])
-
-
-def test_decisions_that_are_not_made_on_a_device_are_an_error(networks: DeviceNetworks) -> None:
-    with pytest.raises(BackendUnavailableError, match=r"skip=1.*expected skip=0"):
-        DeviceEncoder(networks, 100, 70, decision=SymbolDecision())
 
 
 def test_streams_that_a_device_does_not_decode_are_an_error(networks: DeviceNetworks, pictures: list[Picture]) -> None:

@@ -25,14 +25,15 @@ _RGB = Colour(matrix=0, range=2)
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer alone: no texture, captions, seeds, gain maps or decisions on what is worth its bits, so
-    that units of still scenes are larger than those of ``duoview.Encoder``.
+    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control.
 
     Args:
         networks: of the device, shared with others. width, height: of the first pictures; one of another size begins a
             new sequence. rate: frames per second; times count frames where none are given.
         q: quality index 0..63, may be set later too. gop: frames from one key frame to the next.
-        decision: how symbols are rounded; its ``skip`` has to be 0. digest: for ``symbols_sha256``; copies symbols.
+        decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
+            ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
+            though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
 
     Raises LimitError for values out of range, ProfileError for a profile whose networks do not load.
     """

@@ -1,29 +1,45 @@
 """The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
 
-Sections are those of any encoder. There is no decision on what is worth its bits, no gain map and no empty section.
+Sections are those of any encoder, without gain maps.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from duoview.decision import SymbolDecision
+from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_error, worth_coding
 from duoview.device.networks import DeviceNetworks
 from duoview.errors import BackendUnavailableError, BitstreamError
 from duoview.gain_map import GainMap
 from duoview.kernels import checkerboard
 from duoview.kernels.cuda_rans import MAX_CHUNKS
+from duoview.kernels.rans import MAX_CHUNK
+from duoview.machine import first_half
 from duoview.picture import padded
 
 #: Symbols that a warp codes; 32 lanes cost 3 bytes each a chunk.
 CHUNK, LANES = 8192, 32
+#: Sections below this are coded in one lane, as the CPU's encoder does it: of few bytes those of lanes are many.
+ONE_LANE_BYTES = 8192
+#: In P frames below this it is looked whether there is any symbol but hyper symbols, which alone are worth no section.
+STILL_BYTES = 64
 #: Hyper symbols are at most this in magnitude.
 HYPER_LIMIT = 127
 #: Least symbols of a chunk, of any encoder.
 _LEAST_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Of the symbols in the planes: decoded y (1, C, H, W) in sixteenths, and the classes of each half (C, H, W)."""
+
+    decoded: Any
+    classes: tuple[Any, Any]
 
 
 class Planes:
@@ -53,7 +69,10 @@ class Planes:
         kernels.clear(self.zeros, cuda_stream=networks.stream)
         self.picture = empty((1, 3, height, width), np.uint8)
         self.output = empty((kernels.encode_output_bytes(sum(counts), CHUNK),), np.uint8)
-        self.encode_scratch = empty((kernels.encode_scratch_bytes(sum(counts), CHUNK),), np.uint8)
+        self.one_chunk = min(MAX_CHUNK, -(-sum(counts) // _LEAST_CHUNK) * _LEAST_CHUNK)
+        scratch = max(kernels.encode_scratch_bytes(sum(counts), chunk) for chunk in (CHUNK, self.one_chunk))
+        self.encode_scratch = empty((scratch,), np.uint8)
+        self.keep = empty(self.shape[1:], np.bool_)
         self.result = empty((2,), np.int64)
         #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
         self.statuses = [empty((1,), np.uint64) for _ in range(3)]
@@ -66,7 +85,8 @@ class DeviceMachineLayer:
     """The machine codec of one stream on a device; an encoder's and a decoder's side share its state.
 
     Args:
-        decision: how symbols are rounded; its ``skip`` has to be 0.
+        decision: how symbols are rounded; None for the default with ``skip=0``. With more, latents and symbols of P
+            frames, though no pixels, are copied to the host, where it is decided what is worth its bits.
         digest: count the symbols for ``symbols_sha256``, for which they are copied to the host.
     """
 
@@ -74,9 +94,6 @@ class DeviceMachineLayer:
                  ) -> None:
         self.networks, self.kernels, self.stream = networks, networks.kernels, networks.stream
         self.decision = decision or SymbolDecision(skip=0.0)
-        if self.decision.skip:
-            raise BackendUnavailableError(f"decision: skip={self.decision.skip:g}: what is worth its bits is not "
-                                          "decided on a device; expected skip=0, or duoview.Encoder")
         self.digest, self.counted = hashlib.sha256(), digest
         self.z_m: Any = None
         self.previous: Any = None
@@ -132,18 +149,29 @@ class DeviceMachineLayer:
         classes, means = self.networks["key_context" if key else "inter_context"](features=features, decoded=decoded)
         return self._plane(classes, np.uint8), self._plane(means, np.int16)
 
-    def _move_on(self, planes: Planes, decoded: Any, key: bool) -> Any:
+    def _synthesise(self, planes: Planes, decoded: Any, key: bool) -> Any:
+        """z_m of the frame whose symbols are in the planes; the state stays."""
         if key:
-            (self.z_m,) = self.networks["key_synthesis"](decoded=decoded, q=self._level)
+            (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=self._level)
         else:
             count = planes.symbols.size
             self.kernels.widen_symbols(self.networks.view(planes.symbols, (count,), np.int16),
                                        self.networks.view(planes.symbol_values, (count,), np.float32),
                                        cuda_stream=self.stream)
-            (self.z_m,) = self.networks["inter_synthesis"](decoded=decoded, symbols=planes.symbol_values,
-                                                           previous=self.z_m, q=self._level)
-        self.previous = planes.zeros if key else decoded
-        return self.z_m
+            (z_m,) = self.networks["inter_synthesis"](decoded=decoded, symbols=planes.symbol_values,
+                                                      previous=self.z_m, q=self._level)
+        return z_m
+
+    def _repeat(self, planes: Planes) -> bytes:
+        """A P frame in which nothing is coded, an empty section: z_m stays."""
+        self.previous = planes.zeros
+        if self.counted:
+            self.digest.update(b"R")
+        return b""
+
+    def _move_on(self, planes: Planes, decoded: Any, z_m: Any, key: bool) -> Any:
+        self.z_m, self.previous = z_m, planes.zeros if key else decoded
+        return z_m
 
     def _count(self, planes: Planes, key: bool) -> None:
         if self.counted:
@@ -179,27 +207,80 @@ class DeviceMachineLayer:
             y, hyper = self.networks["key_analysis"](z=z, q=self._level)
         else:
             y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=self._level)
+        self.kernels.narrow_values(
+            self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
+            limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=self.stream)
+        first = self._first(hyper, key)
+        chosen = self._choose(planes, y, first, key)
+        z_m = self._synthesise(planes, chosen.decoded, key)
+        worth = math.inf
+        if not key and self.decision.skip:
+            decided = self._decide(planes, z, y, first, chosen, z_m, q)
+            if decided is None:
+                return self._repeat(planes)
+            chosen, z_m, worth = decided
+        section = self._code(planes)
+        still = not key and len(section) < STILL_BYTES and not self.networks.get(planes.symbols).any()
+        if still or 8 * len(section) >= worth:
+            return self._repeat(planes)
+        self._count(planes, key)
+        self._move_on(planes, chosen.decoded, z_m, key)
+        return section
+
+    def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool, keep: Any = None) -> Chosen:
+        """The symbols of y, none where ``keep`` (H, W) is False, in coding order too."""
         run, stream = self.kernels, self.stream
-        run.narrow_values(self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
-                          limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
-        features, classes, means = self._first(hyper, key)
-        decoded = self._cleared(planes)
+        features, classes, means = first
+        decoded, used = self._cleared(planes), [classes]
         for half in (0, 1):
             if half:
                 classes, means = self._second(features, decoded, key)
-            run.quantise_half(self._plane(y, np.float32), classes, means, half, margins=self._margins[key],
+                used.append(classes)
+            run.quantise_half(self._plane(y, np.float32), classes, means, half, margins=self._margins[key], keep=keep,
                               symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
                               status=planes.statuses[1 + half], cuda_stream=stream)
             run.gather_half(classes, planes.classes_of[1 + half], half, cuda_stream=stream)
             run.gather_half(planes.symbols, planes.symbols_of[1 + half], half, cuda_stream=stream)
-        run.encode(planes.symbols_row, planes.classes_row, planes.output, planes.result, planes.encode_scratch,
-                   chunk=CHUNK, lanes=LANES, cuda_stream=stream)
-        size = run.check_encode(planes.result, cuda_stream=stream)
-        for status in planes.statuses:
-            run.check(status, cuda_stream=stream)
-        section = self.networks.driver.read(self.networks.driver.array("output", planes.output).pointer, size, stream)
-        self._count(planes, key)
-        self._move_on(planes, decoded, key)
+        return Chosen(decoded, (used[0], used[1]))
+
+    def _decide(self, planes: Planes, z: Any, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, q: int
+                ) -> tuple[Chosen, Any, float] | None:
+        """What of a P frame is worth its bits, as ``duoview.machine`` decides it, on copies of latents and symbols.
+
+        The choice, its z_m, and the bits that it is worth in all; None where nothing is.
+        """
+        get, profile = self.networks.get, self.networks.profile
+        symbols = get(planes.symbols)
+        if not symbols.any():
+            return None
+        lagrangian = float(profile.lagrangian[q]) / self.decision.skip
+        target, before = get(z), picture_error(get(z) - get(self.z_m), profile.latent_weight)
+        gain = before - picture_error(target - get(z_m), profile.latent_weight)
+        classes = np.where(first_half(*symbols.shape), get(chosen.classes[0]), get(chosen.classes[1]))
+        keep = worth_coding(gain, extra_bits(symbols, classes).sum(0), lagrangian)
+        if symbols[:, ~keep].any():
+            self.networks.put(keep, planes.keep)
+            chosen = self._choose(planes, y, first, False, planes.keep)
+            if not get(planes.symbols).any():
+                return None
+            z_m = self._synthesise(planes, chosen.decoded, False)
+            gain = before - picture_error(target - get(z_m), profile.latent_weight)
+        return chosen, z_m, lagrangian * BLOCK_PIXELS * float(gain.sum())
+
+    def _code(self, planes: Planes) -> bytes:
+        """The section of what is in coding order, checked; one that is small in one lane."""
+        section = b""
+        for lanes, chunk in ((LANES, CHUNK), (1, planes.one_chunk)):
+            self.kernels.encode(planes.symbols_row, planes.classes_row, planes.output, planes.result,
+                                planes.encode_scratch, chunk=chunk, lanes=lanes, cuda_stream=self.stream)
+            size = self.kernels.check_encode(planes.result, cuda_stream=self.stream)
+            if lanes == LANES:
+                for status in planes.statuses:
+                    self.kernels.check(status, cuda_stream=self.stream)
+            pointer = self.networks.driver.array("output", planes.output).pointer
+            section = self.networks.driver.read(pointer, size, self.stream) if size else b""
+            if size >= ONE_LANE_BYTES:
+                break
         return section
 
     def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
@@ -217,8 +298,7 @@ class DeviceMachineLayer:
         if not key and self.z_m is None:
             raise BitstreamError("P frame of another size than the frame before it", offset=0)
         if not key and not payload:
-            self.previous = planes.zeros
-            self.digest.update(b"R" if self.counted else b"")
+            self._repeat(planes)
             return self.z_m
         run, stream, networks = self.kernels, self.stream, self.networks
         data = networks.empty((len(payload),), np.uint8)
@@ -246,4 +326,4 @@ class DeviceMachineLayer:
         decoder.finish(cuda_stream=stream)
         decoder.check(cuda_stream=stream)
         self._count(planes, key)
-        return self._move_on(planes, decoded, key)
+        return self._move_on(planes, decoded, self._synthesise(planes, decoded, key), key)
