@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -21,6 +22,11 @@ Seconds = Callable[[Callable[[], object]], float]
 NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
             "inter_hyper", "inter_context", "inter_synthesis")
 _NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """ONNX's name of an operator of the torch backend; casts are bound to their type there."""
+    return "Cast" if isinstance(function, partial) else _NAMES[function]
 
 
 @dataclass(frozen=True)
@@ -97,10 +103,10 @@ def limits(profile: Profile, device: str, seconds: Seconds, floors: Floors, widt
             made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
             values.update(zip(targets, made, strict=True))
             taken = seconds(lambda f=function, a=attributes, g=given: f(a, *g))  # type: ignore[misc]
-            kind = _NAMES[function]
+            kind = name_of(function)
             if kind == "Conv":
                 kind = "Conv depthwise" if given[1].shape[1] == 1 else f"Conv {given[1].shape[2]}x{given[1].shape[3]}"
-            macs, moved = _macs(_NAMES[function], given, made), _size(given) + _size(made)
+            macs, moved = _macs(name_of(function), given, made), _size(given) + _size(made)
             row = totals.setdefault(kind, [0, 0.0, 0, 0])
             for place, number in enumerate((1, taken, macs, moved)):
                 row[place] += number
