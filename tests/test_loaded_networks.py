@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import runpy
 import shutil
 import threading
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -21,7 +23,9 @@ from duoview import Decoder, Encoder, Profile, ProfileError
 from duoview.backends import CpuBackend, Network
 from duoview.backends.loaded import LOADED, LoadedNetworks
 from duoview.machine import MachineLayer
+from duoview.texture import Depths, TextureSettings
 
+TEXTURE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
 GOP = 3
 STREAMS = 4
 
@@ -200,6 +204,26 @@ def test_a_damaged_stream_fails_by_itself_beside_those_it_shares_batches_with(al
     expected = decode(Decoder(threads=1), alone[0])
     assert all(np.array_equal(a, b) for a, b in zip(found[0], expected, strict=True))
     assert made[0].stats.damaged == 0 and made[1].stats.damaged >= 1 and made[1].stats.decoded >= 1
+
+
+def test_texture_and_views_of_batches_are_those_of_single_streams(tmp_path: Path, pictures: list[av.VideoFrame]
+                                                                  ) -> None:
+    profile = TEXTURE.write_profile(tmp_path / "profile")
+    texture = TextureSettings(Depths(TEXTURE.DEPTH), frames="all", tile_log2=3)
+    shared: dict[str, Any] = {"batch": 2, "window": 0.5}
+    views: list[dict[str, Any]] = [{"view": "texture", "fill": "sample", "seed": 3}, {"view": "human", "steps": 1}]
+    expected = [encode(encoder(profile=profile, texture=texture), copies(pictures[n:n + 3])) for n in range(2)]
+    made = [encoder(profile=profile, texture=texture, **shared) for _ in range(2)]
+    frames = [copies(pictures[n:n + 3]) for n in range(2)]
+    assert together([partial(encode, made[n], frames[n]) for n in range(2)]) == expected
+    for view in views:
+        single = [decode(Decoder(profile=profile, threads=1, **view), packets) for packets in expected]
+        several = [Decoder(profile=profile, threads=1, **shared, **view) for _ in range(2)]
+        found = together([partial(decode, several[n], expected[n]) for n in range(2)])
+        assert all(np.array_equal(a, b) for one, other in zip(found, single, strict=True)
+                   for a, b in zip(one, other, strict=True))
+        seat = several[0]._seat
+        assert seat is not None and any(batcher.largest > 1 for batcher in seat.batchers)
 
 
 def test_a_decoder_takes_part_again_after_its_flush_and_a_reset(alone: list[list[bytes]]) -> None:
