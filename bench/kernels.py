@@ -1,4 +1,5 @@
-"""The kernels against what else there is, in one run: entropy coding, one palette step of a discrete diffusion, noise.
+"""The kernels against what else there is, in one run: entropy coding, one palette step of a discrete diffusion, noise,
+motion search.
 
     python -m bench.kernels [--json bench/results/kernels.json] [--quick] [--without PEER]
 
@@ -26,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import native_library, peers
+from bench import block_motion, native_library, peers
 from bench.clock import Times, take_turns
 from bench.machine import Machine, this_machine
 from bench.peers import Coder
@@ -145,6 +146,15 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """CPU milliseconds of a motion search at 640x368, one thread: nothing moves, a fifth of the cells, all."""
+
+    still_ms: float
+    fifth_ms: float
+    all_ms: float
+
+
+@dataclass(frozen=True)
 class Ratio:
     """How many times a peer's throughput ``python_call`` has, by CPU time, which other load changes least."""
 
@@ -167,6 +177,7 @@ class Result:
     peers: dict[str, Measured | Steps | NotRun]
     palette: Palette
     noise: Noise
+    motion: Motion
     ratios: dict[str, Ratio | dict[str, float]] = field(default_factory=dict)
 
 
@@ -285,6 +296,12 @@ def noise(settings: Settings, times: Times) -> Noise:
     return Noise(settings.normals / times.median_wall() / 1e6, times.median_cpu() / settings.normals * 1e9)
 
 
+def motion(times: dict[str, Times]) -> Motion:
+    """Milliseconds of the motion search."""
+    still, fifth, everything = (times[f"motion {name}"].median_cpu() * 1e3 for name in ("still", "fifth", "all"))
+    return Motion(still, fifth, everything)
+
+
 def run(settings: Settings, left_out: Sequence[str]) -> Result:
     """All measurements. Raises SystemExit for a peer that is not installed and not left out."""
     wanted = tuple(name for name in peers.NAMES if name not in left_out)
@@ -303,6 +320,7 @@ def run(settings: Settings, left_out: Sequence[str]) -> Result:
             calls[f"diffusers {categories}"] = peers.vq_diffusion_step(
                 categories, settings.positions, settings.threads_palette)
     calls["noise"] = lambda: normals(1, stream=2, offset=3, count=settings.normals, path=settings.path)
+    calls |= {f"motion {name}": call for name, call in block_motion.calls().items()}
     times = take_turns(calls, settings.rounds)
     speed = {name: settings.positions / spent.median_wall() / 1e6 for name, spent in times.items()}
     for name, (package, _) in peers.CODERS.items():
@@ -319,7 +337,7 @@ def run(settings: Settings, left_out: Sequence[str]) -> Result:
     return Result(
         "kernels and their peers", datetime.now(UTC).isoformat(timespec="seconds"), machine, settings,
         Rans(ours.what, ours.codec, ours.uniform, small(settings)), called, found,
-        steps, noise(settings, times["noise"]), ratios)
+        steps, noise(settings, times["noise"]), motion(times), ratios)
 
 
 def show(result: Result) -> None:
@@ -345,6 +363,8 @@ def show(result: Result) -> None:
         factors = times if isinstance(times, dict) else asdict(times)
         print(f"times {name}: " + ", ".join(f"{key} {value:.1f}" for key, value in factors.items()))
     print(f"noise: {result.noise.mnormals_s:.1f} M normals/s")
+    print(f"motion search at 640x368: {result.motion.still_ms:.3f} ms where nothing moves, "
+          f"{result.motion.fifth_ms:.2f} ms where a fifth does, {result.motion.all_ms:.2f} ms where all do")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

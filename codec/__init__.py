@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from duoview.captions import Caption
-from duoview.decoder import Decoder, DecoderStats, FrameOrigin
+from duoview.decoder import Decoder, DecoderStats
 from duoview.detections import Detection, Detections
 from duoview.encoder import Encoder
 from duoview.errors import (
@@ -25,6 +25,7 @@ from duoview.errors import (
 )
 from duoview.events import Event
 from duoview.findings import FrameFindings, detections_of, events_of
+from duoview.frame_origin import FrameOrigin
 from duoview.inner import InnerSettings
 from duoview.profile import Profile
 from duoview.texture import Depths, TextureSettings

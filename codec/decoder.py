@@ -10,13 +10,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
 from duoview.backends import Backend, Network
 from duoview.backends.batching import DEFAULT_WINDOW, BatchingBackend, open_stream_backend
 from duoview.captions import Caption
 from duoview.captions.told import Find
 from duoview.errors import BitstreamError, LimitError, ProfileError
+from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import GainMap
 from duoview.generated import generated_share
 from duoview.hints import HintReader
@@ -24,9 +24,10 @@ from duoview.human import Hints, HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
-from duoview.machine import MAX_Q, MachineLayer
+from duoview.machine import MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
 from duoview.profile import Profile
+from duoview.quality import check_machine_sections, read_quality
 from duoview.sequence import MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture.decoder import FILLS, TextureDecoder
 from duoview.texture.depths import Depths
@@ -35,21 +36,6 @@ from duoview.texture.view import Seen, TextureView
 from duoview.unit_origin import is_discarded
 
 VIEWS = ("machine", "human", "texture")
-
-
-@dataclass(frozen=True)
-class FrameOrigin:
-    """In ``frame.opaque``: where a picture came from.
-
-    ``concealed``: it repeats an earlier picture, because its own data was damaged or lost. ``provenance``: how a
-    generated view was made, None for the machine view and for a texture view of which nothing was sampled.
-    ``generated_share``: of a human view, the share of this picture's detail that was generated, as
-    `duoview.generated.generated_share` counts it; None for other views.
-    """
-
-    concealed: bool
-    provenance: Provenance | None = None
-    generated_share: float | None = None
 
 
 @dataclass
@@ -91,7 +77,8 @@ class Decoder:
         restore: run the profile's restoration network on the pictures of inner streams, before every view but those
             with texture, which is coded beside what was decoded; None where the profile has one, True needs one
             (ProfileError).
-        strict: raise BitstreamError on damage instead of concealing.
+        strict: raise BitstreamError on damage instead of concealing. Where what is damaged is no more than texture, a
+            caption or a seed, no picture is lost: what that call would have given comes with the next one.
         max_pixels: larger pictures are refused before memory is taken for them.
     """
 
@@ -146,6 +133,8 @@ class Decoder:
         self._reader = PictureReader()
         self._player = InnerPlayer(threads=threads)
         self._ready: list[av.VideoFrame] = []
+        #: In strict decoders, the first fault of this call that costs no picture.
+        self._fault = ""
         if self._given is not None:
             self._load(self._given, inner=False)
         self.sequence: SequenceHeader | None = None
@@ -170,20 +159,29 @@ class Decoder:
         for packets marked ``is_discard`` too, by themselves or by a UnitOrigin.
 
         Raises ProfileError when the stream needs another profile, LimitError when its pictures are too large or a
-        texture view finds no texture layer; damage is concealed (see FrameOrigin) unless ``strict``.
+        texture view finds no texture layer; damage is concealed (see FrameOrigin) unless ``strict``. A flush that
+        raises is not over: the next one gives what is left.
         """
         if self._closed:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")
         if self._seat is not None:
             self._seat.begin()
         if packet is None:
-            self._closed = True
             try:
                 self._show_inner(self._player.flush())
             finally:
                 self._leave()
-            return self._take_ready()
-        discard = discard or (isinstance(packet, av.Packet) and is_discarded(packet))
+        else:
+            self._take(packet, discard or (isinstance(packet, av.Packet) and is_discarded(packet)))
+        if self._fault:
+            fault, self._fault = self._fault, ""
+            raise BitstreamError(fault, offset=0)
+        self._closed = packet is None
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _take(self, packet: av.Packet | bytes, discard: bool) -> None:
+        """Decode one access unit, and make the frames that it makes ready."""
         try:
             unit = parse(bytes(packet))
             if unit.key:
@@ -191,7 +189,8 @@ class Decoder:
                 self._waiting = True
                 self._begin(unit)
             if self._waiting and not unit.key:
-                return self._without_key(packet, discard)
+                self._without_key(packet, discard)
+                return
             self._check_order(unit)
             self._read_quality(unit)
             if self.view == "human":
@@ -202,13 +201,15 @@ class Decoder:
                 self._feed_inner(unit, UnitTimes.of(packet, discard=discard, q=self._q, caption=hints.sent,
                                                     seed=hints.seed))
                 self.stats.decoded += 1
-                return self._take_ready()
+                return
             latent, residual = self._decode_unit(unit)
         except BitstreamError as error:
             self._lose(error)
             if self.strict:
+                self._fault = ""  # the graver one is told
                 raise
-            return self._without_key(packet, discard)
+            self._without_key(packet, discard)
+            return
         self.stats.decoded += 1
         if self._latent is None or latent is not self._latent[0] or residual is not self._residual:
             # Else the unit repeats the frame before it: the picture stays, and the quality that a human view goes by.
@@ -222,7 +223,6 @@ class Decoder:
         self._picture_size = (self.sequence.width, self.sequence.height)
         if not discard:
             self._ready.append(self._frame(UnitTimes.of(packet), concealed=False))
-        return self._take_ready()
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""
@@ -233,6 +233,7 @@ class Decoder:
         if self._restorer is not None:
             self._restorer.reset()
         self._ready.clear()
+        self._fault = ""
         if self._machine is not None:
             self._machine.reset()
 
@@ -321,30 +322,12 @@ class Decoder:
 
     def _read_quality(self, unit: AccessUnit) -> None:
         """Take over the unit's quality; refuse a unit in which that, or what is coded with it, is damaged."""
-        for damage in unit.damaged:
-            # The quality counts as well: at another one than the encoder's the machine section cannot be read.
-            if damage.type in (SectionType.MACHINE, SectionType.INNER, SectionType.QUALITY, SectionType.BACKGROUND):
-                raise BitstreamError(f"{SectionType(damage.type).name.lower()} section: {damage.reason}", offset=0)
-        level = unit.payload(SectionType.QUALITY)
-        self._gains = None
-        if level is not None:
-            self._q, end = varint.read(level, 0)
-            if self._q > MAX_Q:
-                raise BitstreamError(f"quality index {self._q}, at most {MAX_Q} is allowed", offset=0)
-            if end != len(level):
-                assert self.sequence is not None
-                if self.sequence.machine_codec != MachineCodec.NEURAL:
-                    raise BitstreamError(f"quality section of {len(level)} bytes: gain maps belong to the neural codec",
-                                         offset=end)
-                try:
-                    self._gains = GainMap.read(level[end:], self.sequence.width, self.sequence.height)
-                except BitstreamError as error:
-                    raise BitstreamError(f"gain map: {error.message}", offset=end + (error.offset or 0)) from error
-                if not unit.payload(SectionType.MACHINE):
-                    raise BitstreamError("gain map in an access unit without anything that it is for: expected a "
-                                         "machine section that is not empty", offset=end)
-        elif unit.key:
-            raise BitstreamError("key access unit without its quality section", offset=0)
+        assert self.sequence is not None
+        check_machine_sections(unit)
+        quality = read_quality(unit, self.sequence)
+        self._gains = quality.gains if quality is not None else None
+        if quality is not None:
+            self._q = quality.q
 
     def _read_hints(self, unit: AccessUnit) -> None:
         """Take over what the unit tells a human view; a caption or seed that is damaged is told and left out."""
@@ -352,8 +335,7 @@ class Decoder:
         self.stats.hints_refused += len(faults)
         if faults:
             self.stats.last_hint_fault = faults[-1]
-            if self.strict:
-                raise BitstreamError(faults[0], offset=0)
+            self._tell(faults[0])
 
     def _retell(self) -> None:
         """A unit that repeats the frame before it may bring another caption: what is shown is then made anew."""
@@ -385,8 +367,12 @@ class Decoder:
         if self._texture.faults:
             self.stats.texture_refused += len(self._texture.faults)
             self.stats.last_texture_fault = self._texture.faults[-1]
-            if self.strict:
-                raise BitstreamError(self._texture.faults[0], offset=0)
+            self._tell(self._texture.faults[0])
+
+    def _tell(self, fault: str) -> None:
+        """Have a strict decoder raise once the pictures of this call are made, none of which needs what is damaged."""
+        if self.strict and not self._fault:
+            self._fault = fault
 
     def _feed_inner(self, unit: AccessUnit, times: UnitTimes) -> None:
         assert self.sequence is not None
@@ -426,10 +412,6 @@ class Decoder:
                     self._count_faults()
             if not one.times.discard and (self._coded is not None or self._latent is not None):
                 self._ready.append(self._frame(one.times, concealed=one.frame is None))
-
-    def _take_ready(self) -> list[av.VideoFrame]:
-        ready, self._ready = self._ready, []
-        return ready
 
     def _show(self) -> NDArray[np.uint8]:
         """The picture of the last latent or coded frame, made when it is first asked for."""
@@ -477,7 +459,7 @@ class Decoder:
         self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
         return picture
 
-    def _without_key(self, packet: av.Packet | bytes, discard: bool) -> list[av.VideoFrame]:
+    def _without_key(self, packet: av.Packet | bytes, discard: bool) -> None:
         """A unit whose references are gone: repeat the last picture, or give nothing before the first one."""
         times = UnitTimes.of(packet, discard=discard)
         if self._player.started:
@@ -489,7 +471,6 @@ class Decoder:
             self.stats.concealed += 1
             if not discard:
                 self._ready.append(self._frame(times, concealed=True))
-        return self._take_ready()
 
     def _lose(self, error: BitstreamError) -> None:
         """Damage: what the next units refer to is gone, up to the next key frame."""
@@ -519,6 +500,3 @@ class Decoder:
         return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
                           generated="texture of depths that were not sent", steps=0, seed=self._seed or 0,
                           profile=self._profile.name, profile_sha256=self._profile.sha256.hex())
-
-
-__all__ = ["Decoder", "DecoderStats", "FrameOrigin"]

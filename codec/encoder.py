@@ -240,7 +240,8 @@ class Encoder:
         if self._control is not None:
             if changed:
                 self._control.resized(frame.width * frame.height)
-            self._q = self._control.quality(key=is_key)
+            timed = frame.pts is not None and bool(frame.time_base)
+            self._q = self._control.quality(key=is_key, seconds=float(times.seconds) if timed else None)
         assert self._guide is not None
         told = told_regions(frame)
         importance = None

@@ -8,9 +8,9 @@ from typing import Self
 
 import av
 
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.events import Event
+from duoview.frame_origin import FrameOrigin
 from duoview.verdict import Verdict
 
 

@@ -28,10 +28,14 @@ from duoview.decision import (
 from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap, Scaling
 from duoview.kernels import checkerboard
+from duoview.motion_field import MotionField
+from duoview.motion_search import MotionSearch, Reference, luma
 from duoview.picture import padded
 from duoview.profile import Profile
 
 MAX_Q = 63
+#: Class of the decision behind a motion field: that symbols follow.
+_CODED = 170
 
 #: Features, and classes and means (C, H, W) for the first half; those of the second are computed from what it holds.
 FirstParameters = tuple[Floats, NDArray[np.uint8], NDArray[np.int16]]
@@ -88,6 +92,12 @@ class MachineLayer:
         if encode:
             names += ["encoder", "key_analysis", "inter_analysis"]
         self.networks: dict[str, Network] = {name: profile.load(name, backend) for name in names}
+        self._operators = profile.motion() if profile.has_motion else None
+        self._search = (MotionSearch(self._operators, profile.latent_weight)
+                        if encode and self._operators is not None else None)
+        self._reference = Reference()
+        #: The motion field of the last frame.
+        self.field = MotionField.still(0, 0)
         self.digest = hashlib.sha256()
         self.z_m: Floats | None = None
         self.previous: Floats | None = None
@@ -101,6 +111,7 @@ class MachineLayer:
     def reset(self) -> None:
         """Forget the state: the next frame must be a key frame."""
         self.z_m = self.previous = self.z = self.decoded = None
+        self._reference = Reference()
 
     def _first_half(self, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         if self._first.shape != shape:
@@ -125,15 +136,19 @@ class MachineLayer:
         classes, means = network(features=features, decoded=decoded)
         return classes[0], means[0]
 
-    def _synthesise(self, decoded: Floats, symbols: Symbols, key: bool, level: NDArray[np.int64]) -> Floats:
-        """z_m of a frame; the state stays."""
-        if key:
+    def _synthesise(self, decoded: Floats, symbols: Symbols, start: Floats | None, level: NDArray[np.int64]) -> Floats:
+        """z_m of a frame; the state stays. start: z_m of the frame before, moved; None for a key frame."""
+        if start is None:
             (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=level)
         else:
-            assert self.z_m is not None
             (z_m,) = self.networks["inter_synthesis"](
-                decoded=decoded, symbols=symbols[None].astype(np.float32), previous=self.z_m, q=level)
+                decoded=decoded, symbols=symbols[None].astype(np.float32), previous=start, q=level)
         return z_m
+
+    def _compensate(self, field: MotionField) -> Floats:
+        """z_m of the frame before, moved."""
+        assert self.z_m is not None
+        return self._operators.compensate(self.z_m, field) if self._operators is not None else self.z_m
 
     def _repeat(self) -> bytes:
         """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
@@ -141,17 +156,25 @@ class MachineLayer:
         self.previous = np.zeros_like(self.previous)
         self.decoded = self.previous
         self.moved = np.zeros_like(self.moved)
+        self.field = MotionField.still(*self.field.vectors.shape[:2])
         self.digest.update(b"R")
         return b""
 
-    def _move_on(self, z_m: Floats, decoded: Floats, symbols: Symbols, key: bool) -> Floats:
+    def _move_on(self, z_m: Floats, decoded: Floats, symbols: Symbols, field: MotionField | None) -> Floats:
+        """To the state after a frame; field: its motion, None for a key frame."""
         self.z_m, self.decoded = z_m, decoded
-        self.moved = np.ones(z_m.shape[2:], np.bool_) if key else touched(symbols)
-        self.previous = np.zeros_like(decoded) if key else decoded
+        if field is None:
+            self.moved, self.previous = np.ones(z_m.shape[2:], np.bool_), np.zeros_like(decoded)
+            self.field = MotionField.still(z_m.shape[2] // 2, z_m.shape[3] // 2)
+        else:
+            self.moved, self.previous = touched(symbols) | field.moving.repeat(2, 0).repeat(2, 1), decoded
+            self.field = field
         return z_m
 
-    def _count(self, key: bool, hyper: Symbols, symbols: Symbols) -> None:
-        self.digest.update(b"K" if key else b"P")
+    def _count(self, hyper: Symbols, symbols: Symbols, field: MotionField | None) -> None:
+        self.digest.update(b"K" if field is None else b"P")
+        if field is not None and field.moving.any():
+            self.digest.update(field.vectors.tobytes())
         self.digest.update(hyper.astype("<i2").tobytes())
         self.digest.update(symbols.astype("<i2").tobytes())
 
@@ -165,43 +188,78 @@ class MachineLayer:
         level = np.array([q], np.int64)
         (z,) = self.networks["encoder"](picture=picture)
         self.z = z
+        plane = luma(picture) if self._search is not None else None
         if key:
             y, hyper = self.networks["key_analysis"](z=z, q=level)
+            field, start = None, None
         else:
-            assert self.z_m is not None
-            y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=level)
+            field = self._find_motion(plane, z, q)
+            start = self._compensate(field)
+            y, hyper = self.networks["inter_analysis"](z=z, previous=start, q=level)
         first = self._first_parameters(hyper, key, level)
         scaling = gains.positions(*y.shape[2:]) if gains is not None else None
         chosen = self._choose(y, first, key, scaling)
-        if not key and not chosen.symbols.any():
-            return self._repeat()
-        z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
-        worth = math.inf
-        if not key and self.decision.skip > 0:
-            assert self.z_m is not None
-            lagrangian = float(self.profile.lagrangian[q]) / self.decision.skip
-            weight = self.profile.latent_weight
-            before = picture_error(z - self.z_m, weight)
-            gain = before - picture_error(z - z_m, weight)
-            keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
-            if chosen.symbols[:, ~keep].any():
-                chosen = self._choose(y, first, key, scaling, keep)
-                if not chosen.symbols.any():
-                    return self._repeat()
-                z_m = self._synthesise(chosen.decoded, chosen.symbols, key, level)
+        worth, z_m = math.inf, start
+        if chosen.symbols.any() or start is None:
+            z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
+        assert z_m is not None
+        if field is not None and start is not None:
+            if self.decision.skip > 0 and z_m is not start:
+                lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
+                before = picture_error(z - start, weight)
                 gain = before - picture_error(z - z_m, weight)
-            worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
+                keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
+                if chosen.symbols[:, ~keep].any():
+                    chosen = self._choose(y, first, key, scaling, keep)
+                    z_m = start
+                    if chosen.symbols.any():
+                        z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
+                        gain = before - picture_error(z - z_m, weight)
+                if field.moving.any():
+                    assert self.z_m is not None
+                    gain = picture_error(z - self.z_m, weight) - picture_error(z - z_m, weight)
+                worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
+            if z_m is start and not field.moving.any():
+                return self._repeat()
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
-        parts, classes = [hyper_symbols], [self._hyper_classes(key, q, *hyper.shape[2:])]
-        for half in (0, 1):
-            parts.append(checkerboard.gather(chosen.symbols, half))
-            classes.append(checkerboard.gather(chosen.classes[half], half))
-        payload = kernels.encode(np.concatenate(parts), np.concatenate(classes))
+        payload = self._payload(hyper_symbols, chosen, field, q)
         if 8 * len(payload) >= worth:
             return self._repeat()  # all of it: the hyper symbols and the zeros of what is not kept cost bits as well
-        self._count(key, hyper_symbols, chosen.symbols)
-        self._move_on(z_m, chosen.decoded, chosen.symbols, key)
+        if z_m is start:
+            hyper_symbols = hyper_symbols[:0]
+            chosen = Chosen(np.zeros_like(chosen.symbols), chosen.classes, np.zeros_like(chosen.decoded))
+        self._count(hyper_symbols, chosen.symbols, field)
+        self._move_on(z_m, chosen.decoded, chosen.symbols, field)
+        if plane is not None:
+            self._reference.update(plane, self.moved)
         return payload
+
+    def _lagrangian(self, q: int) -> float:
+        """What a squared error is worth to an encoder, in bits per pixel."""
+        return float(self.profile.lagrangian[q]) / (self.decision.skip or 1)
+
+    def _find_motion(self, plane: NDArray[np.uint8] | None, z: Floats, q: int) -> MotionField:
+        """The field of a P frame; nothing moves in profiles without shift operators."""
+        if self._search is None:
+            return MotionField.still(*self.field.vectors.shape[:2])
+        assert plane is not None and self._reference.plane is not None and self.z_m is not None
+        return self._search.field(self._reference.plane, plane, z, self.z_m, self.field, self._lagrangian(q))
+
+    def _payload(self, hyper: Symbols, chosen: Chosen, field: MotionField | None, q: int) -> bytes:
+        """The section of a frame: its motion in profiles with motion compensation, then hyper symbols and symbols."""
+        parts: list[tuple[NDArray[np.int16], NDArray[np.uint8]]] = []
+        coded = chosen.symbols.any() or field is None
+        if field is not None and self._operators is not None:
+            parts += field.write(self.field)
+            parts.append((np.array([coded], np.int16), np.array([_CODED], np.uint8)))
+        if coded:
+            height, width = chosen.symbols.shape[1:]
+            parts.append((hyper, self._hyper_classes(field is None, q, height // 4, width // 4)))
+            for half in (0, 1):
+                parts.append((checkerboard.gather(chosen.symbols, half),
+                              checkerboard.gather(chosen.classes[half], half)))
+        symbols, classes = zip(*parts, strict=True)
+        return kernels.encode(np.concatenate(symbols), np.concatenate(classes))
 
     def _choose(self, y: Floats, first: FirstParameters, key: bool, scaling: Scaling | None,
                 keep: NDArray[np.bool_] | None = None) -> Chosen:
@@ -242,14 +300,24 @@ class MachineLayer:
         level = np.array([q], np.int64)
         rows, columns = padded(height) // 16, padded(width) // 16
         decoder = kernels.Decoder(payload)
+        field, start = (None, None) if key else self._read_motion(decoder)
+        shape = (self.sizes.symbols, rows, columns)
+        if field is not None and start is not None and self._operators is not None and not decoder.decode(
+                np.array([_CODED], np.uint8))[0]:
+            decoder.finish()
+            if not field.moving.any():
+                raise BitstreamError("neither motion nor symbols: expected an empty section", offset=0)
+            nothing = np.zeros(shape, np.int16)
+            self._count(nothing.reshape(-1)[:0], nothing, field)
+            return self._move_on(start, np.zeros((1, *shape), np.float32), nothing, field)
         hyper_shape = (1, self.sizes.hyper, rows // 4, columns // 4)
         hyper_symbols = decoder.decode(self._hyper_classes(key, q, *hyper_shape[2:]))
         if np.abs(hyper_symbols.astype(np.int32)).max(initial=0) > 127:
             raise BitstreamError("hyper symbol beyond +-127", offset=0)
         hyper = hyper_symbols.reshape(hyper_shape).astype(np.float32)
         features, classes, means = self._first_parameters(hyper, key, level)
-        symbols = np.empty(means.shape, np.int16)
-        decoded = np.zeros((1, *means.shape), np.float32)
+        symbols = np.empty(shape, np.int16)
+        decoded = np.zeros((1, *shape), np.float32)
         scaling = gains.positions(rows, columns) if gains is not None else None
         for half in (0, 1):
             if half == 1:
@@ -261,5 +329,13 @@ class MachineLayer:
             if scaling is not None:
                 self._restore(decoded, symbols, means, half, scaling)
         decoder.finish()
-        self._count(key, hyper_symbols, symbols)
-        return self._move_on(self._synthesise(decoded, symbols, key, level), decoded, symbols, key)
+        self._count(hyper_symbols, symbols, field)
+        return self._move_on(self._synthesise(decoded, symbols, start, level), decoded, symbols, field)
+
+    def _read_motion(self, decoder: kernels.Decoder) -> tuple[MotionField, Floats]:
+        """The field of a P frame, and z_m of the frame before as it moves that."""
+        if self._operators is None:
+            field = MotionField.still(*self.field.vectors.shape[:2])
+        else:
+            field = MotionField.read(decoder, self.field)
+        return field, self._compensate(field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from duoview.backends.loaded import LOADED
 from duoview.errors import ProfileError
 from duoview.generation import Generation
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.motion_compensation import ShiftOperators
 from duoview.precision_base import base_sha256
 from duoview.sequence import PROFILE_HASH_BYTES
 from duoview.texture.tables import TextureTables, read_tables
@@ -35,6 +37,10 @@ OPTIONAL = ("restoration", "saliency", "text_encoder", "caption")
 #: layer.
 TEXTURE = ("texture_features", "texture_means", "texture_prior")
 TEXTURE_ANALYSIS = "texture_analysis"
+
+
+#: Shift operators in use, by their files' hash: 7 MB that all streams of a process share.
+_MOTION: weakref.WeakValueDictionary[str, ShiftOperators] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,8 @@ class Profile:
                 entry = self.manifest["texture"]
                 self._files["texture"] = (str(entry["file"]), str(entry["sha256"]))
                 self._texture_sizes = {name: int(entry[name]) for name in ("groups", "embedding", "features")}
+            if "motion" in self.manifest:
+                self._files["motion"] = (str(self.manifest["motion"]["file"]), str(self.manifest["motion"]["sha256"]))
             #: What the denoiser can be given; None for one of the first generation.
             self.generation = Generation.read(self.manifest["human"]) if "human" in self.manifest else None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -250,6 +258,8 @@ class Profile:
         if self.latent_diffusion is not None:
             self.path("tokenizer")
         exact: tuple[str, ...] = EXACT
+        if self.has_motion:
+            self.motion()
         if self.has_texture:
             self.texture()
             self.path(TEXTURE_ANALYSIS)
@@ -268,3 +278,19 @@ class Profile:
                                "python -m duoview.models.texture_command --profile FOLDER, or give the folder of a "
                                "profile that has one")
         return read_tables(self._checked("texture"), self.sizes.latent)
+
+    @property
+    def has_motion(self) -> bool:
+        """True when P frames of the profile have motion compensation."""
+        return "motion" in self.manifest
+
+    def motion(self) -> ShiftOperators:
+        """The shift operators of motion compensation, their hash checked. Raises ProfileError where there are none."""
+        if not self.has_motion:
+            raise ProfileError(f"profile {self.name!r} has no shift operators; fit them with "
+                               "python -m duoview.models.motion_command --profile FOLDER")
+        path, digest = self._checked("motion"), self._files["motion"][1]
+        found = _MOTION.get(digest)
+        if found is None:
+            found = _MOTION[digest] = ShiftOperators.read(path, self.sizes.latent)
+        return found

@@ -1,7 +1,8 @@
 """Average rate: chooses the quality index of every frame so that a stream takes so many bits per second.
 
 One pass, without lookahead: a key frame and the P frames behind it are expected to cost what the last ones did, by a
-logarithm that is linear in the quality index (x264's one-pass ABR, Merritt and Vanam 2006, rests on the same).
+logarithm that is linear in the quality index (x264's one-pass ABR, Merritt and Vanam 2006, rests on the same). Seconds
+go by time stamps (`duoview.presentation_clock`): a camera that sends fewer frames gets more bits for each.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from fractions import Fraction
 
 from duoview.errors import LimitError
+from duoview.presentation_clock import PresentationClock
 
 #: Natural logarithm of bits, a step of the quality index.
 SLOPE = 0.058
@@ -28,20 +30,20 @@ class RateControl:
     """Quality indices for one stream.
 
     Args:
-        bit_rate: bits per second. rate: frames per second. gop: frames from key frame to key frame at most; where key
-            frames come earlier, groups are expected to be as long as the last ones were. pixels: of a frame.
+        bit_rate: bits per second. rate: frames per second, until their times tell. gop: frames from key frame to
+            key frame at most; where key frames come earlier, groups are expected to be as long as the last ones were.
+            pixels: of a frame.
         most: greatest quality index.
     """
 
     def __init__(self, bit_rate: int, rate: Fraction, gop: int, pixels: int, most: int) -> None:
         if bit_rate < 1:
             raise LimitError(f"bit_rate={bit_rate}: expected 1 or more bits per second")
-        self._target, self._most, self._pixels = float(bit_rate / rate), most, pixels
-        #: Frames: that a group is expected to have, at most and now; of the one that is being coded.
-        self._longest = max(1.0, min(float(gop), _FAR_SECONDS * float(rate)))
+        self._bit_rate, self._gop, self._most, self._pixels = float(bit_rate), float(gop), most, pixels
+        self._clock = PresentationClock(rate)
+        #: Frames: that a group is expected to have; of the one that is being coded.
         self._frames = self._longest
         self._coded = 0
-        self._window = max(self._longest, _WINDOW_SECONDS * float(rate))
         #: Expected logarithms of bits at q 0, of key frames and of P frames.
         self._key_log = math.log(_KEY_BITS * pixels)
         self._p_log = self._key_log + math.log(_P_SHARE)
@@ -51,6 +53,21 @@ class RateControl:
         self._q = 0.0
         self._left = self._frames
 
+    @property
+    def _target(self) -> float:
+        """Bits of a frame that lasts as long as usual."""
+        return self._bit_rate * self._clock.interval
+
+    @property
+    def _longest(self) -> float:
+        """Frames that a group is expected to have at most."""
+        return max(1.0, min(self._gop, _FAR_SECONDS / self._clock.interval))
+
+    @property
+    def _window(self) -> float:
+        """Frames within which a surplus or debt counts."""
+        return max(self._longest, _WINDOW_SECONDS / self._clock.interval)
+
     def resized(self, pixels: int) -> None:
         """Frames have so many pixels from now on: what was learned is a guess again, by their share of pixels."""
         more = math.log(pixels / self._pixels)
@@ -58,10 +75,13 @@ class RateControl:
         self._p_log += more
         self._pixels, self._known_key, self._known_p = pixels, False, False
 
-    def quality(self, *, key: bool) -> int:
-        """Of the next frame."""
+    def quality(self, *, key: bool, seconds: float | None = None) -> int:
+        """Of the next frame. seconds: its presentation time, None where it has none."""
+        self._debt -= self._bit_rate * self._clock.tell(seconds)
+        limit = 2 * self._window * self._target
+        self._debt = min(max(self._debt, -limit), limit)
         if key:
-            frames = self._frames
+            frames = min(self._frames, self._longest)
             wanted = frames * self._target - _REPAID * self._debt * min(1.0, frames / self._window)
             unit = math.exp(self._key_log) + (frames - 1) * math.exp(self._p_log)
             planned = math.log(max(wanted, frames * self._target / 8) / unit) / SLOPE
@@ -95,8 +115,6 @@ class RateControl:
             # The mean of bits, not of their logarithms: a few frames take most of them.
             self._p_log = math.log((1 - weight) * math.exp(self._p_log) + weight * math.exp(at_zero))
             self._known_p = True
-        self._debt += bits - self._target
-        limit = 2 * self._window * self._target
-        self._debt = min(max(self._debt, -limit), limit)
+        self._debt += bits
         self._coded += 1
         self._left = max(1.0, self._left - 1)

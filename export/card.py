@@ -16,6 +16,7 @@ from duoview.models.data import Material
 from duoview.models.fixed_point import ACCUMULATOR_LIMIT
 from duoview.models.labelled_pictures import LabelledPicture
 from duoview.models.machine_material import Looks
+from duoview.models.motion_operators import Fit
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, Shape
 from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining
@@ -29,6 +30,7 @@ from duoview.models.train_restoration import RestorationTraining
 from duoview.models.train_saliency import CELL, SaliencyTraining
 from duoview.models.train_still import StillTraining
 from duoview.models.train_texture import TextureTraining
+from duoview.motion_compensation import REACH, SHIFTS, SIDE, WEIGHT_BITS
 
 COLUMNS = ("step", "minutes", "loss")
 SALIENCY_TITLE = "## The saliency network"
@@ -37,6 +39,7 @@ MACHINE_INTER_TITLE = "## The P-frame codec, second generation"
 RESTORATION_TITLE = "## The restoration network"
 TEXTURE_TITLE = "## The texture layer"
 HUMAN_TITLE = "## The human view, second generation"
+MOTION_TITLE = "## Motion compensation"
 
 
 def _curve(path: Path) -> str:
@@ -219,6 +222,30 @@ Validation: held-back clips, 12 P frames after a key frame, averaged weights, sy
 mean of recall and precision of detectors against what they find in the source, at an overlap of one half.
 
 {_curve(work / "machine_inter.jsonl")}"""
+
+
+def motion_section(found: Fit, crops: int, side: int, sources: str) -> str:
+    """Section of a card on the shift operators of motion compensation, for `put_section`.
+
+    What was found in so many crops of that side, and a text on the data.
+    """
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    measured = ""
+    if found.left is not None:
+        rows = "\n".join("| " + " | ".join([str(shift - REACH), *(f"{100 * one:.1f}" for one in row)]) + " |"
+                         for shift, row in enumerate(found.left))
+        measured = f"""
+Share of the latent's energy, in percent, that is left on held-back crops, by vertical (rows) and horizontal shift in
+pixels. Whole latent positions and half pixels come from these.
+
+| | {" | ".join(str(shift - REACH) for shift in range(SHIFTS))} |
+|{"-|" * (SHIFTS + 1)}
+{rows}
+"""
+    return f"""{MOTION_TITLE}
+Least squares on {crops} crops of {side} pixels: E of the picture moved by up to {REACH} pixels, from {SIDE}x{SIDE}
+neighbours of E of the picture. Weights are integers of 1/{1 << WEIGHT_BITS}.
+{told}{measured}"""
 
 
 def texture_section(options: tuple[AnalysisTraining, SynthesisTraining, TextureTraining], shape: TextureShape,

@@ -166,9 +166,13 @@ def inter_synthesis(network: InterCodec, latent: int, symbols: int) -> onnx.Mode
     x = g.operator("Mul", g.operator("Mul", decoded, g.number(1 / 16)), quality_vector(g, network.inverse_gain, q))
     x = g.concat((x, symbols), (g.unshuffle(previous, 2, latent), latent * 4))
     x = g.operator("Mul", convolution(g, x, network.synthesis_in), quality_vector(g, network.modulation, q))
-    x = g.shuffle(convolution(g, blocks(g, x, network.synthesis), network.rise), 2)
-    x = g.concat((x, network.rise.out_channels // 4), (previous, latent))
-    change = convolution(g, blocks(g, convolution(g, x, network.fine_in), network.fine), network.fine_out)
+    x = blocks(g, x, network.synthesis)
+    if network.has_fine_stage:
+        x = g.shuffle(convolution(g, x, network.rise), 2)
+        x = g.concat((x, network.rise.out_channels // 4), (previous, latent))
+        change = convolution(g, blocks(g, convolution(g, x, network.fine_in), network.fine), network.fine_out)
+    else:
+        change = g.shuffle(convolution(g, x, network.synthesis_out), 2)
     any_coded = g.operator("Clip", g.operator("ReduceMax", g.operator("Abs", coded), axes=[1], keepdims=1),
                            g.number(0), g.number(1))
     near = g.operator("MaxPool", any_coded, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoi
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
-from duoview.models.network import StillCodec, lagrangian
+from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.rate import class_of_sigma
 from duoview.models.restoration import Restoration
 from duoview.models.saliency import Saliency
@@ -38,6 +38,7 @@ from duoview.models.texture import Texture
 from duoview.models.texture_analysis import TextureAnalysis
 from duoview.models.texture_palettes import Palettes
 from duoview.models.texture_synthesis import DepthSynthesis
+from duoview.motion_compensation import ShiftOperators
 from duoview.profile import EXACT, FORMAT, TEXTURE_ANALYSIS, Profile
 from duoview.texture.tables import check_tables
 
@@ -48,7 +49,8 @@ class Networks:
 
     captions: beside a conditional denoiser that takes captions. restoration, saliency: for inner streams, None for a
     profile without them. lagrangian: (64,), what a squared error
-    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2.
+    of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2. motion:
+    weights of shift operators, None for P frames without motion compensation.
     """
 
     still: StillCodec
@@ -60,6 +62,7 @@ class Networks:
     saliency: Saliency | None = None
     lagrangian: torch.Tensor | None = None
     captions: CaptionEncoder | None = None
+    motion: NDArray[np.int16] | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -144,6 +147,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         manifest["restoration"] = restoration_network.stored_shape(networks.restoration)
     if networks.saliency is not None:
         manifest["saliency"] = saliency_network.stored_shape(networks.saliency)
+    if networks.motion is not None:
+        manifest["motion"] = _write_motion(networks.motion, shape.latent, folder)
     (folder / "MODEL_CARD.md").write_text(card)
     return _write_manifest(manifest, folder)
 
@@ -195,8 +200,12 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
     """
     manifest = Profile(folder).manifest
     shape = networks.still.shape
-    if manifest["shape"] != shape.as_dict():
-        raise ValueError(f"{folder}: a profile of {manifest['shape']}, networks of {shape.as_dict()}")
+    there = Shape(**manifest["shape"])
+    if "inter_synthesis" in names:  # the only network whose sizes nothing else depends on
+        there = replace(there, inter_blocks=shape.inter_blocks, inter_fine=shape.inter_fine)
+    if there != shape:
+        raise ValueError(f"{folder}: a profile of {there.as_dict()}, networks of {shape.as_dict()}")
+    manifest["shape"] = shape.as_dict()
     made = graphs(networks)
     for name in names:
         if name not in made:
@@ -234,6 +243,25 @@ def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSyn
     manifest["texture"] = {"file": "texture.npz", **shape,
                            "sha256": hashlib.sha256((folder / "texture.npz").read_bytes()).hexdigest()}
     return _write_manifest(manifest, folder)
+
+
+def add_motion(weights: NDArray[np.int16], folder: Path) -> str:
+    """Put shift operators into a profile that is there, in place of its old ones; everything else stays.
+
+    weights: as of ``duoview.motion_compensation.ShiftOperators``. Returns the profile's new sha256. Raises ProfileError
+    when there is no profile in ``folder``, ValueError for operators of another latent.
+    """
+    profile = Profile(folder)
+    profile.manifest["motion"] = _write_motion(weights, profile.sizes.latent, folder)
+    return _write_manifest(profile.manifest, folder)
+
+
+def _write_motion(weights: NDArray[np.int16], latent: int, folder: Path) -> dict[str, str]:
+    found = ShiftOperators(weights)
+    if found.latent != latent:
+        raise ValueError(f"shift operators of {found.latent} channels for a profile of {latent}")
+    np.savez_compressed(folder / "motion.npz", allow_pickle=False, weights=weights)
+    return {"file": "motion.npz", "sha256": hashlib.sha256((folder / "motion.npz").read_bytes()).hexdigest()}
 
 
 def _add(key: str, model: onnx.ModelProto, shape: dict[str, list[int]], folder: Path) -> str:

@@ -111,4 +111,8 @@ def restore(folder: Path) -> Networks:
     for prefix, network in read.items():
         for name, layer in network.named_modules():
             _assign(layer, f"{prefix}.{name}", weights)
-    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions)
+    motion = None
+    if "motion" in manifest:
+        with np.load(folder / manifest["motion"]["file"], allow_pickle=False) as arrays:
+            motion = arrays["weights"]
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions, motion)

@@ -296,7 +296,7 @@ def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision:
             continue
         (folder / entry["file"]).write_bytes(data)
         entry["sha256"] = hashlib.sha256(data).hexdigest()
-    for key in ("tables", "texture"):
+    for key in ("tables", "texture", "motion"):
         if key in manifest:
             shutil.copyfile(profile.folder / manifest[key]["file"], folder / manifest[key]["file"])
     card = profile.folder / "MODEL_CARD.md"

@@ -1,4 +1,4 @@
-"""Integer kernels with the same bytes on every path: entropy coding, palettes, counter-based noise, checksums.
+"""Integer kernels with the same bytes on every path: entropy coding, palettes, counter-based noise, checksums, motion.
 
 Nothing in here knows about frames, layers or networks, and nothing imports more than numpy.
 """
@@ -8,14 +8,18 @@ from __future__ import annotations
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, DeviceError, Error
+from duoview.kernels.motion import block_motion
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
+from duoview.kernels.shift import ShiftOperators
 
 __all__ = [
     "BitstreamError",
     "Decoder",
     "DeviceError",
     "Error",
+    "ShiftOperators",
+    "block_motion",
     "checkerboard",
     "crc32c",
     "crc32c_paths",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,26 +17,35 @@ from pathlib import Path
 import torch
 
 from duoview.detectors import load as load_detector
-from duoview.errors import Error
 from duoview.models.data import load
 from duoview.models.human_material import TextureStates
+from duoview.models.motion_tracker import MotionTracker
+from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
 from duoview.models.train_human import HumanTraining, train
+from duoview.models.training_command import (
+    add_folders,
+    add_minutes,
+    add_run,
+    begin,
+    check_crop,
+    check_minutes,
+    command_parser,
+    run,
+    tell_profile,
+)
 from duoview.profile import Profile
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     default = HumanTraining()
-    p = argparse.ArgumentParser(prog="duoview.models.human_command", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("-i", dest="folders", action="append", type=Path, required=True, metavar="FOLDER",
-                   help="folder of images and videos, searched below; may be given several times")
-    p.add_argument("--profile", type=Path, required=True, help="the profile's folder; the networks are put into it")
+    p = command_parser("human_command", __doc__)
+    add_folders(p)
+    add_run(p, profile=True, out="checkpoint and log")
+    add_minutes(p, default.minutes)
     p.add_argument("--detector", type=Path, metavar="FILE", help="network that finds what captions tell of; without "
                    "one the denoiser takes none")
     p.add_argument("--confidence", type=float, default=0.4, help="least score of what is told (default: 0.4)")
-    p.add_argument("--out", type=Path, default=Path("runs"), help="checkpoint and log (default: runs)")
-    p.add_argument("--minutes", type=float, default=default.minutes, help="wall time over all runs (default: 120)")
     p.add_argument("--batch", type=int, default=default.batch, help="crops a step (default: 16)")
     p.add_argument("--crop", type=int, default=default.crop, help="side of a crop, a multiple of 64 (default: 128)")
     p.add_argument("--channels", default="192,288,384", metavar="A,B,C", help="width at 1/8, 1/16 and 1/32 "
@@ -45,25 +53,18 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--blocks", default="3,3,4", metavar="A,B,C", help="residual blocks there (default: 3,3,4)")
     p.add_argument("--spectral", type=float, default=default.spectral, help="weight of the distance of Fourier "
                    "magnitudes (default: 60)")
-    p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
-    p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")
-    p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
-    p.add_argument("--device", default="cpu", help="torch device of the training (default: cpu)")
+    p.add_argument("--features", type=float, default=default.features, help="weight of what networks see of whole "
+                   "samplings, where --yolox or --shufflenet gives any to look (default: 6)")
+    p.add_argument("--spread", type=float, default=default.spread, help="how much samples are to differ from each "
+                   "other, 0 to 1: 1 as truths do, less for nearer to what is likely (default: 1)")
+    p.add_argument("--yolox", type=Path, metavar="FILE", help="YOLOX network to look at samplings through")
+    p.add_argument("--shufflenet", type=Path, metavar="FILE", help="weights of a ShuffleNetV2 backbone, likewise")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (Error, ValueError, OSError) as error:
-        print(f"human_command: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("human_command: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 255
-    return 0
+    return run("human_command", parser(), _run, arguments)
 
 
 def _three(name: str, text: str) -> tuple[int, int, int]:
@@ -76,15 +77,18 @@ def _three(name: str, text: str) -> tuple[int, int, int]:
 
 def options_of(given: argparse.Namespace) -> HumanTraining:
     """The options that were given. Raises ValueError for what cannot be."""
-    if not 0 <= given.minutes < math.inf:
-        raise ValueError(f"--minutes {given.minutes}: expected 0 or more")
-    if given.crop % 64 or given.crop < 64:
-        raise ValueError(f"--crop {given.crop}: expected a multiple of 64")
+    check_minutes(given.minutes)
+    check_crop(given.crop)
     if given.batch < 1:
         raise ValueError(f"--batch {given.batch}: expected 1 or more")
     if not 0 <= given.spectral < math.inf:
         raise ValueError(f"--spectral {given.spectral}: expected 0 or more")
+    if not 0 <= given.features < math.inf:
+        raise ValueError(f"--features {given.features}: expected 0 or more")
+    if not 0 <= given.spread <= 1:
+        raise ValueError(f"--spread {given.spread}: expected 0 to 1")
     return HumanTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, spectral=given.spectral,
+                         features=given.features, spread=given.spread,
                          channels=_three("channels", given.channels), blocks=_three("blocks", given.blocks),
                          device=given.device)
 
@@ -92,26 +96,27 @@ def options_of(given: argparse.Namespace) -> HumanTraining:
 def _run(given: argparse.Namespace) -> None:
     options = options_of(given)
     # Not above: the exporter imports this module's neighbours.
-    from duoview.export.card import human_section, put_section
+    from duoview.export.card import human_section
     from duoview.export.profile import add_human
     from duoview.export.restore import restore
 
-    torch.set_num_threads(given.threads or len(os.sched_getaffinity(0)))
-    told = given.sources.read_text() if given.sources else ""
+    threads, told = begin(given)
     profile = Profile(given.profile)
-    find = (load_detector(given.detector, threads=given.threads, confidence=given.confidence)
+    find = (load_detector(given.detector, threads=threads, confidence=given.confidence)
             if given.detector is not None else None)
+    device = torch.device(given.device)
+    eyes: list[Eye] = [DetectorLayers(given.yolox, device)] if given.yolox is not None else []
+    eyes += [ClassifierLayers(given.shufflenet, device)] if given.shufflenet is not None else []
     texture = TextureStates(profile) if profile.has_texture else None
     made = restore(given.profile)
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)
-    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out)
+    networks = train(material, made.still, made.inter, made.residual_scale, texture, find, options, given.out, eyes,
+                     MotionTracker.of(profile))
     networks = networks.eval().cpu()
     digest = add_human(networks.denoiser, networks.captions, given.profile)
-    card = given.profile / "MODEL_CARD.md"
-    section = human_section(options, networks.denoiser.shape, material,
-                            given.detector.stem if given.detector is not None else "", told, given.out)
-    card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-    print(f"{given.profile}: sha256 {digest}")
+    tell_profile(given.profile, human_section(options, networks.denoiser.shape, material,
+                                              given.detector.stem if given.detector is not None else "", told,
+                                              given.out), digest)
 
 
 if __name__ == "__main__":

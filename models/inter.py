@@ -52,7 +52,10 @@ class TemporalHyperDecoder(nn.Module):
 
 
 class InterCodec(nn.Module):
-    """g_a, symbol model and g_s of P frames: (z, previous z_m, previous decoded y) -> z_m."""
+    """g_a, symbol model and g_s of P frames: (z, previous z_m, previous decoded y) -> z_m.
+
+    fine: channels of the synthesis' stage at 1/8; 0 for none, so that ``synthesis_out`` gives the change of the latent.
+    """
 
     def __init__(self, latent: int, symbols: int, channels: int, hyper: int, width: int,
                  analysis_blocks: int = 3, synthesis_blocks: int = 3, fine: int = 96, fine_blocks: int = 2) -> None:
@@ -66,6 +69,11 @@ class InterCodec(nn.Module):
         self.synthesis_in = pointwise(symbols + latent * 4, channels)
         self.modulation = QualityTable(channels, 1.0, 1.0)
         self.synthesis = nn.Sequential(*(Block(channels) for _ in range(synthesis_blocks)))
+        self.has_fine_stage = fine > 0
+        if not self.has_fine_stage:
+            self.synthesis_out = pointwise(channels, latent * 4)
+            nn.init.normal_(self.synthesis_out.weight, std=0.1 * channels**-0.5)
+            return
         self.rise = pointwise(channels, 64 * 4)
         self.fine_in = pointwise(64 + latent, fine)
         self.fine = nn.Sequential(*(Block(fine) for _ in range(fine_blocks)))
@@ -79,8 +87,11 @@ class InterCodec(nn.Module):
     def synthesise(self, decoded: Tensor, symbols: Tensor, previous_z: Tensor, q: Tensor) -> Tensor:
         x = torch.cat([decoded * self.inverse_gain(q), F.pixel_unshuffle(previous_z, 2)], 1)
         x = self.synthesis(self.synthesis_in(x) * self.modulation(q))
-        x = torch.cat([F.pixel_shuffle(self.rise(x), 2), previous_z], 1)
-        change = exact_float(self.fine_out, self.fine(self.fine_in(x)))
+        if self.has_fine_stage:
+            x = torch.cat([F.pixel_shuffle(self.rise(x), 2), previous_z], 1)
+            change = exact_float(self.fine_out, self.fine(self.fine_in(x)))
+        else:
+            change = F.pixel_shuffle(exact_float(self.synthesis_out, x), 2)
         return bound_state(previous_z + change * update_mask(symbols))
 
     def forward(self, z: Tensor, previous_z: Tensor, previous_decoded: Tensor, q: Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,9 @@ from duoview.errors import Error
 from duoview.models import train_machine_inter
 from duoview.models.data import Material, crops
 from duoview.models.data import load as load_material
+from duoview.models.inter_from_key import inter_from_key
 from duoview.models.machine_setup import DETECTORS, Setup, add_options, know
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.train_denoiser import residual_scale
 from duoview.models.train_machine import MachineTraining, machine_lagrangian, train
 from duoview.models.train_machine_inter import MachineInterTraining
@@ -38,6 +41,10 @@ def parser() -> argparse.ArgumentParser:
                                             "classifiers see: key frames first, then P frames on top of them. The "
                                             "checkpoint goes to --out; the same command goes on from it.")
     p.add_argument("--frames", choices=("key", "p"), default="key", help="which frames' codec (default: key)")
+    p.add_argument("--begin", choices=("profile", "key"), default="profile",
+                   help="what P frames begin with: those of --start, or the transforms of its key frames, applied to "
+                        "changes; the way to P frames that can say what is new where something moves "
+                        "(default: profile)")
     add_options(p)
     p.add_argument("--minutes", type=float, default=MachineTraining.minutes,
                    help="wall time of training over all runs (default: %(default)s)")
@@ -74,10 +81,13 @@ def _run(given: argparse.Namespace) -> None:
         if setup.clustered:
             know(setup.eyes[:1], [islice(crops(material, options.batch, options.crop, 9), 30)],
                  given.out / "clusters_inter.pt")
+        if given.begin == "key":
+            networks = begin_with_key(networks)
         inter = train_machine_inter.train(material, networks.still, networks.inter, setup.eyes[0],
                                           setup.labellers[0].label, options, given.out,
                                           judges=setup.detectors.opened(setup.threads),
-                                          report_seconds=given.report).eval().cpu()
+                                          report_seconds=given.report,
+                                          motion=MotionTracker.of(start)).eval().cpu()
         worth = machine_lagrangian(torch.arange(64), options.lagrangian)
         # On this scale from now on, which is that of squared error times what the distances are worth.
         networks = replace(networks, inter=inter, lagrangian=worth * (given.worth or MachineInterTraining.worth))
@@ -98,6 +108,14 @@ def _run(given: argparse.Namespace) -> None:
     _write(replace(networks, still=codec, residual_scale=scale), TRAINED, start, given.profile,
            machine_section(setup.options, looks, given.start, [str(one) for one in setup.labellers], told, given.out,
                            held=held))
+
+
+def begin_with_key(networks: Networks) -> Networks:
+    """The networks of a profile with P frames that begin with its key frames, and the sizes that go with them."""
+    inter, shape = inter_from_key(networks.still.key, networks.still.shape)
+    still = copy.deepcopy(networks.still)
+    still.shape = shape
+    return replace(networks, still=still, inter=inter)
 
 
 def _write(networks: Networks, names: Sequence[str], start: Profile, folder: Path | None, section: str) -> None:

@@ -21,7 +21,11 @@ def lagrangian(q: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a profile's networks: channels unless said otherwise."""
+    """Sizes of a profile's networks: channels unless said otherwise.
+
+    inter_blocks: of the P frames' synthesis at 1/16. inter_fine: channels of its stage at 1/8, 0 for none; what the
+    blocks at 1/16 give is the change of the latent then, as in key frames.
+    """
 
     latent: int = 48
     encoder: int = 128
@@ -32,6 +36,8 @@ class Shape:
     transform: int = 192
     hyper: int = 32
     parameters: int = 160
+    inter_blocks: int = 3
+    inter_fine: int = 96
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

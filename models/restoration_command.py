@@ -1,10 +1,11 @@
-"""The command that trains the restoration network on coded videos, measures it, and puts it into a profile."""
+"""Training of the restoration network on videos that our inner codec coded: measured, and put into a profile.
+
+``python -m duoview.models.restoration_command -h``; the same command goes on from the checkpoint in ``--out``.
+"""
 
 from __future__ import annotations
 
 import argparse
-import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,19 @@ import torch
 from duoview.boxes import intersection_over_union
 from duoview.detections import Detections
 from duoview.detectors import Description, FastestDet, YoloX, load
-from duoview.errors import Error
 from duoview.inner.settings import CODEC_NAMES, InnerSettings
 from duoview.models.coded_pairs import Scene, read_folder
 from duoview.models.feature_loss import DetectorEye
 from duoview.models.train_restoration import RestorationTraining, Validation, train
+from duoview.models.training_command import (
+    add_minutes,
+    add_run,
+    begin,
+    check_minutes,
+    command_parser,
+    run,
+    tell_profile,
+)
 from duoview.profile import Profile
 
 #: Input of the detectors to pictures of 640x360, as they see those: YOLOX-nano, FastestDet.
@@ -47,16 +56,12 @@ def found_again(found: Sequence[Detections], source: Sequence[Detections]) -> fl
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    p = argparse.ArgumentParser(prog="python -m duoview.models.restoration_command",
-                                description="Train the restoration network on videos that our inner codec coded. The "
-                                            "checkpoint goes to --out; the same command goes on from it.")
+    p = command_parser("restoration_command", __doc__)
     p.add_argument("--videos", type=Path, required=True, metavar="FOLDER", help="videos to train on")
     p.add_argument("--yolox", type=Path, required=True, metavar="FILE", help="YOLOX-nano, 416x416")
     p.add_argument("--fastestdet", type=Path, required=True, metavar="FILE", help="FastestDet, 352x352")
-    p.add_argument("--hold", nargs="+", default=[], metavar="NAME", help="parts of the names of videos that are held "
-                                                                         "back and measured")
-    p.add_argument("--minutes", type=float, default=RestorationTraining.minutes,
-                   help="wall time of training over all runs (default: %(default)s)")
+    add_run(p, profile=False, out="checkpoint and log")
+    add_minutes(p, RestorationTraining.minutes)
     p.add_argument("--batch", type=int, default=RestorationTraining.batch, help="crops a step (default: %(default)s)")
     p.add_argument("--crop", type=int, default=RestorationTraining.crop, help="side in pixels (default: %(default)s)")
     p.add_argument("--qualities", nargs=2, type=int, default=RestorationTraining.qualities, metavar=("LOW", "HIGH"),
@@ -66,31 +71,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", default="", help="of its encoder (default: the one of the inner codec)")
     p.add_argument("--guide", default="s", help="profile whose saliency network guides the encoder (default: s)")
     p.add_argument("--report", type=float, default=600.0, help="seconds from one measurement to the next")
-    p.add_argument("--threads", type=int, default=0, help="default: all cores")
-    p.add_argument("--device", default="cpu", help="of training: cpu or cuda (default: cpu)")
-    p.add_argument("--profile", type=Path, metavar="FOLDER",
-                   help="profile that gets the network, and its model card a section, at the end")
-    p.add_argument("--sources", type=Path, help="text file on the data and its licences, for the model card")
-    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="checkpoint and log")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and measure. Returns the exit code: 0, or 2 with a message for what cannot be used."""
-    given = parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (Error, ValueError, OSError) as error:
-        print(f"restoration_command: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Train and measure; returns the exit code."""
+    return run("restoration_command", parser(), _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> None:
-    if not 0 <= given.minutes < math.inf:
-        raise ValueError(f"--minutes {given.minutes}: expected 0 or more")
-    threads = given.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
+    check_minutes(given.minutes)
+    threads, told = begin(given)
     device = torch.device(given.device)
     # What can fail for want of a file fails now, not after hours.
     guide = Profile(given.guide)
@@ -99,9 +90,6 @@ def _run(given: argparse.Namespace) -> None:
     if not InnerSettings(codec=given.codec, preset=given.preset).takes_regions:
         raise ValueError(f"--codec {given.codec}: its encoder takes no regions and would not be guided, expected h264 "
                          "or hevc")
-    told = given.sources.read_text() if given.sources else ""
-    if given.profile is not None:
-        Profile(given.profile)
     options = RestorationTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, codec=given.codec,
                                   preset=given.preset, qualities=tuple(given.qualities), device=given.device)
     eyes = [DetectorEye(given.yolox, YoloX(), _YOLOX_SCALE, device=device),
@@ -124,14 +112,12 @@ def _run(given: argparse.Namespace) -> None:
         print("held back: " + ", ".join(f"{key} {value}" for key, value in validation(network).items()))
     if given.profile is not None:
         # Not above: the exporter imports the networks, and they are imported with this module.
-        from duoview.export.card import put_section, restoration_section
+        from duoview.export.card import restoration_section
         from duoview.export.profile import add_restoration
 
         digest = add_restoration(network.cpu().eval(), given.profile)
-        card = given.profile / "MODEL_CARD.md"
-        section = restoration_section(options, scenes, held, list(judges), guide.name, told, given.out)
-        card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-        print(f"{given.profile}: sha256 {digest}")
+        tell_profile(given.profile, restoration_section(options, scenes, held, list(judges), guide.name, told,
+                                                        given.out), digest)
 
 
 def _one_of_each(scenes: Sequence[Scene]) -> list[Scene]:

@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from duoview.errors import Error
 from duoview.models.data import load
 from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining, components_of, error_table, new_transform
@@ -29,17 +26,15 @@ from duoview.models.texture_samples import at_texture_levels, identity, inner_le
 from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.texture_synthesis import train as train_synthesis
 from duoview.models.train_texture import Nodes, TextureTraining, train, validate
+from duoview.models.training_command import add_folders, add_run, begin, check_crop, command_parser, run, tell_profile
 from duoview.profile import Profile
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    p = argparse.ArgumentParser(prog="duoview.models.texture_command", description=__doc__,
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("-i", dest="folders", action="append", type=Path, required=True, metavar="FOLDER",
-                   help="folder of images and videos, searched below; may be given several times")
-    p.add_argument("--profile", type=Path, required=True, help="the profile's folder; the texture layer is put into it")
-    p.add_argument("--out", type=Path, default=Path("runs"), help="samples, checkpoint and log (default: runs)")
+    p = command_parser("texture_command", __doc__)
+    add_folders(p)
+    add_run(p, profile=True, out="samples, checkpoints and logs")
     p.add_argument("--minutes", default="8,6,20", metavar="A,B,C",
                    help="wall time over all runs: components, the way back from nodes, prior (default: 8,6,20)")
     p.add_argument("--samples", type=int, default=1200, help="crops to train on (default: 1200)")
@@ -47,25 +42,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--crop", type=int, default=192, help="side of a crop, a multiple of 64 (default: 192)")
     p.add_argument("--groups", type=int, default=24, help="channel groups (default: 24)")
     p.add_argument("--depth", type=int, default=6, help="depth of the palette trees, 1 to 8 (default: 6)")
-    p.add_argument("--hold", nargs="*", default=[], metavar="NAME", help="clips held back: parts of their file names")
-    p.add_argument("--sources", type=Path, help="text on the data and its licences, for the model card")
-    p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
-    p.add_argument("--device", default="cpu", help="torch device of the training (default: cpu)")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    given = parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (Error, ValueError, OSError) as error:
-        print(f"texture_command: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("texture_command: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 255
-    return 0
+    return run("texture_command", parser(), _run, arguments)
 
 
 def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
@@ -87,18 +69,15 @@ def _run(given: argparse.Namespace) -> None:
     minutes = [float(part) for part in given.minutes.split(",")]
     if len(minutes) != 3 or not all(0 <= part < math.inf for part in minutes):
         raise ValueError(f"--minutes {given.minutes}: expected three numbers of 0 or more, as in 8,6,20")
-    if given.crop % 64 or given.crop < 64:
-        raise ValueError(f"--crop {given.crop}: expected a multiple of 64")
+    check_crop(given.crop)
     if not 1 <= given.depth <= 8:
         raise ValueError(f"--depth {given.depth}: expected 1 to 8")
     # Not above: the exporter imports this module's neighbours.
-    from duoview.export.card import put_section, texture_section
+    from duoview.export.card import texture_section
     from duoview.export.profile import add_texture
     from duoview.export.restore import restore
 
-    threads = given.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    told = given.sources.read_text() if given.sources else ""
+    threads, told = begin(given)
     profile = Profile(given.profile)
     work = given.out / identity(profile)
     material = load(given.folders, hold_clips=tuple(given.hold), crop=given.crop)
@@ -129,10 +108,8 @@ def _run(given: argparse.Namespace) -> None:
     found = validate(network, nodes, held, palettes, most=len(held))
     print(f"held back, {len(held)} crops: {json.dumps(found)}")
     digest = add_texture(network, transform.analysis, synthesis, palettes, error, levels, given.profile)
-    card = given.profile / "MODEL_CARD.md"
-    section = texture_section((first, second, third), shape, len(nodes), len(held), told, work)
-    card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-    print(f"{given.profile}: sha256 {digest}")
+    tell_profile(given.profile, texture_section((first, second, third), shape, len(nodes), len(held), told, work),
+                 digest)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.denoiser import Denoiser
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
 from duoview.models.sequences import SequenceMix, Slots
 from duoview.models.train_still import spectral_distance
@@ -121,8 +122,9 @@ class Rollouts:
     Without them the denoiser takes what P frames leave behind, a faint mesh in the dark, for texture and adds to it.
     """
 
-    def __init__(self, material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, seed: int
-                 ) -> None:
+    def __init__(self, material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, seed: int,
+                 motion: MotionTracker | None = None) -> None:
+        self.motion = motion
         self.still, self.inter, self.device = still, inter, torch.device(options.device)
         self.slots = Slots(material, options.batch, options.crop, SequenceMix(), seed)
         shape, size = still.shape, options.crop
@@ -142,16 +144,23 @@ class Rollouts:
                 self.q[fresh] = torch.randint(0, 64, (int(fresh.sum()),), device=self.device)
                 self.z_m[fresh] = bound_state(self.still.key(z[fresh], self.q[fresh]).z.float())
                 self.decoded[fresh] = 0
+                if self.motion is not None:
+                    self.motion.start(np.flatnonzero(started).tolist(), noisy_array[started])
             live = ~fresh
             if live.any():
                 eagerness = torch.full((int(live.sum()),), 0.5, device=self.device)
-                coded = self.inter(z[live], self.z_m[live], self.decoded[live], self.q[live], eagerness)
+                before, numbers = self.z_m[live], np.flatnonzero(~started).tolist()
+                if self.motion is not None:
+                    before = self.motion.compensate(numbers, noisy_array[~started], z[live], before, self.q[live])
+                coded = self.inter(z[live], before, self.decoded[live], self.q[live], eagerness)
+                if self.motion is not None:
+                    self.motion.finish(numbers, coded.symbols)
                 self.z_m[live], self.decoded[live] = coded.z.float(), coded.decoded.float()
         return to_tensor(clean_array).to(self.device), self.z_m.clone(), self.q.clone()
 
 
-def train(material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, folder: Path
-          ) -> tuple[Denoiser, Tensor]:
+def train(material: Material, still: StillCodec, inter: InterCodec, options: DenoiserTraining, folder: Path,
+          motion: MotionTracker | None = None) -> tuple[Denoiser, Tensor]:
     """Train, or go on from ``folder/denoiser.pt``; writes ``denoiser.jsonl`` there.
 
     Returns the averaged weights and the residual scale, which is measured once and stays with the checkpoint.
@@ -167,7 +176,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, options: Den
     scale: Tensor = loop.kept["scale"]
     source = batches(material, options.batch, options.crop, options.seed + loop.step, device, options.workers, 0.2)
     rollouts = Rollouts(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), options,
-                        options.seed + loop.step)
+                        options.seed + loop.step, motion)
     for done in loop.rounds(lambda: validate(loop.average, still, scale, material.held_pictures)):
         if loop.step // 2 % 2:
             picture, z_m, q = rollouts.advance()

@@ -14,6 +14,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +28,15 @@ from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.human_material import CaptionedMaterial, Find, TextureStates
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
+from duoview.models.perceptual import Eye, layer_distance, layers_of
 from duoview.models.train_denoiser import DenoiserTraining, Rollouts
 from duoview.models.train_still import spectral_distance
 
 _LEAST_LEVEL = 0.05
+#: What an energy score compares: tensors, or lists of them.
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class HumanTraining:
     """Options. ``minutes`` bounds wall time over all runs.
 
     consistent: share of a batch that is trained for self-consistency. rollouts_from, spectral: as in DenoiserTraining.
+    features: weight of what networks see, where there are any to look. spread: of the energy scores, see there.
     slim, texture: shares that begin as those starts do, the others as ``guided``. drop_z, drop_q, drop_caption: shares
     from which a condition is left out. Shape: see Generation.
     """
@@ -52,6 +58,8 @@ class HumanTraining:
     consistent: float = 0.25
     rollouts_from: float = 0.4
     spectral: float = 60.0
+    features: float = 6.0
+    spread: float = 1.0
     slim: float = 0.2
     texture: float = 0.35
     least_noise: float = 0.3
@@ -120,10 +128,14 @@ def consistent_target(average: ConditionalDenoiser, state: Tensor, conditions: C
     return aim
 
 
-def energy_score(first: Tensor, second: Tensor, truth: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Mean over a batch of ``(d(x, y) + d(x', y)) / 2 - d(x, x') / 2`` for two independent samples x, x' of y."""
+def energy_score(first: Seen, second: Seen, truth: Seen, distance: Callable[[Seen, Seen], Tensor],
+                 spread: float = 1.0) -> Tensor:
+    """Mean over a batch of ``(d(x, y) + d(x', y)) / 2 - spread d(x, x') / 2`` for two independent samples x, x' of y.
+
+    With a ``spread`` of 1 it is least where samples are spread as truths are; below, they keep nearer to the likely.
+    """
     near = (distance(first, truth) + distance(second, truth)) / 2
-    return (near - distance(first, second) / 2).mean()
+    return (near - spread * distance(first, second) / 2).mean()
 
 
 def norm_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -151,13 +163,13 @@ class Source:
     """Samples of three kinds in turn: crops, crops with captions where there is a detector, and P frames."""
 
     def __init__(self, material: Material, still: StillCodec, inter: InterCodec, find: Find | None,
-                 options: HumanTraining, seed: int) -> None:
+                 options: HumanTraining, seed: int, motion: MotionTracker | None = None) -> None:
         self.still, self.options, self.device = still, options, torch.device(options.device)
         self._crops = batches(material, options.batch, options.crop, seed, self.device, options.workers, 0.2)
         self._captioned = (CaptionedMaterial(material, find, size=options.crop, seed=seed).batches(options.batch)
                            if find is not None else None)
         played = DenoiserTraining(batch=options.batch, crop=options.crop, device=options.device)
-        self._rollouts = Rollouts(material, still, inter, played, seed)
+        self._rollouts = Rollouts(material, still, inter, played, seed, motion)
 
     def __iter__(self) -> Iterator[Samples]:
         nothing: tuple[Caption | None, ...] = (None,) * self.options.batch
@@ -316,10 +328,13 @@ def _kept_levels(checkpoint: Path, depth: int) -> tuple[float, ...]:
 
 
 def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tensor, texture: TextureStates | None,
-          find: Find | None, options: HumanTraining, folder: Path) -> HumanNetworks:
+          find: Find | None, options: HumanTraining, folder: Path, eyes: Sequence[Eye] = (),
+          motion: MotionTracker | None = None) -> HumanNetworks:
     """Train, or go on from ``folder/human.pt``; writes ``human.jsonl`` there. Returns the averaged weights.
 
-    scale is (64, latent), of the profile's residuals. Without ``texture`` no start from texture is trained, without
+    scale is (64, latent), of the profile's residuals. eyes: networks through which whole samplings are looked at, too.
+    motion: of the profile's P frames.
+    Without ``texture`` no start from texture is trained, without
     ``find``, a detector, no captions. Raises ValueError for a checkpoint of another shape, captions or texture.
     """
     torch.manual_seed(options.seed)
@@ -344,7 +359,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
                          "captions (a detector, or none) that it was begun with, or another folder") from error
     loop.kept["levels"] = list(levels)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, options,
-                         options.seed + loop.step))
+                         options.seed + loop.step, motion))
     for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures)):
         samples = next(source)
         size = scale[samples.q][:, :, None, None]
@@ -358,7 +373,15 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
         with torch.autocast(device.type, torch.bfloat16):
             pair = [sample(networks.denoiser, told, torch.randn_like(truth), steps, last=True) for _ in range(2)]
             shown = [still.decoder(samples.z_m[kept] + one * size[kept]).float() for one in pair]
-        latent = energy_score(pair[0], pair[1], truth, norm_distance)
-        spectral = energy_score(shown[0], shown[1], samples.pictures[kept], picture_distance)
-        loop.update(latent + options.spectral * spectral, latent=latent, spectral=spectral)
+        latent = energy_score(pair[0], pair[1], truth, norm_distance, options.spread)
+        spectral = energy_score(shown[0], shown[1], samples.pictures[kept], picture_distance, options.spread)
+        loss, parts = latent + options.spectral * spectral, {"latent": latent, "spectral": spectral}
+        if eyes:
+            with torch.autocast(device.type, torch.bfloat16):
+                seen = [layers_of(eyes, one) for one in shown]
+                with torch.no_grad():
+                    aim = layers_of(eyes, samples.pictures[kept])
+            parts["features"] = energy_score(seen[0], seen[1], aim, layer_distance, options.spread)
+            loss = loss + options.features * parts["features"]
+        loop.update(loss, **parts)
     return loop.average

@@ -21,6 +21,7 @@ from duoview.models.data import Material, Picture, to_tensor
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import Shape, StillCodec, lagrangian
 from duoview.models.sequences import SequenceMix, Slots
 
@@ -49,7 +50,8 @@ class InterTraining:
 
 def new_inter_codec(shape: Shape) -> InterCodec:
     """A fresh P-frame codec of this profile's sizes."""
-    return InterCodec(shape.latent, shape.symbols, shape.transform, shape.hyper, shape.parameters)
+    return InterCodec(shape.latent, shape.symbols, shape.transform, shape.hyper, shape.parameters,
+                      synthesis_blocks=shape.inter_blocks, fine=shape.inter_fine)
 
 
 def pixels_of(picture: Tensor) -> int:
@@ -59,10 +61,12 @@ def pixels_of(picture: Tensor) -> int:
 
 @torch.no_grad()
 def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.uint8]],
-             levels: tuple[int, ...] = (24, 40), frames: int = 16) -> dict[str, float]:
+             levels: tuple[int, ...] = (24, 40), frames: int = 16, motion: MotionTracker | None = None
+             ) -> dict[str, float]:
     """Bits per pixel and PSNR of P frames over held-back clips, key frame first; nothing where no clip is held back.
 
-    The window is the centre 256x256, less where a clip is smaller, in multiples of the coding unit of 64.
+    motion: compensates as an encoder does; the bits of its vectors are not counted. The window is the centre 256x256,
+    less where a clip is smaller, in multiples of the coding unit of 64.
     """
     out: dict[str, float] = {}
     if not clips:
@@ -73,14 +77,22 @@ def validate(still: StillCodec, inter: InterCodec, clips: dict[str, NDArray[np.u
         for clip in clips.values():
             height, width = (min(256, side // 64 * 64) for side in clip.shape[1:3])
             top, left = (clip.shape[1] - height) // 2, (clip.shape[2] - width) // 2
-            window = to_tensor(np.ascontiguousarray(clip[:frames, top:top + height, left:left + width])).to(device)
+            cut = np.ascontiguousarray(clip[:frames, top:top + height, left:left + width])
+            window = to_tensor(cut).to(device)
             q = torch.full((1,), level, device=device)
             coded = still.key(still.encoder(window[:1]), q, counted=True)
             key_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
             z_m, decoded = bound_state(coded.z), torch.zeros_like(coded.decoded)
+            if motion is not None:
+                motion.start([-1], cut[:1])
             for n in range(1, len(window)):
                 with torch.autocast(device.type, torch.bfloat16):
-                    coded = inter(still.encoder(window[n:n + 1]), z_m, decoded, q, counted=True)
+                    z = still.encoder(window[n:n + 1])
+                    if motion is not None:
+                        z_m = motion.compensate([-1], cut[n:n + 1], z, z_m, q)
+                    coded = inter(z, z_m, decoded, q, counted=True)
+                if motion is not None:
+                    motion.finish([-1], coded.symbols)
                 z_m, decoded = coded.z, coded.decoded
                 bits_all.append(float(coded.bits + coded.hyper_bits) / (height * width))
                 error = (still.decoder(z_m).clamp(0, 1) - window[n:n + 1]).square().mean()
@@ -130,8 +142,12 @@ def validate_still_scenes(still: StillCodec, inter: InterCodec, pictures: list[P
     return out
 
 
-def train(material: Material, still: StillCodec, options: InterTraining, folder: Path) -> InterCodec:
-    """Train, or go on from ``folder/inter.pt``; writes ``inter.jsonl`` there. Returns the averaged weights."""
+def train(material: Material, still: StillCodec, options: InterTraining, folder: Path,
+          motion: MotionTracker | None = None) -> InterCodec:
+    """Train, or go on from ``folder/inter.pt``; writes ``inter.jsonl`` there. Returns the averaged weights.
+
+    motion: for P frames with motion compensation.
+    """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     still = copy.deepcopy(still).requires_grad_(False).to(device)
@@ -146,7 +162,7 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
     eagerness = torch.zeros(options.batch, device=device)
 
     def measure() -> dict[str, float]:
-        return {**validate(still, loop.average, material.held_clips),
+        return {**validate(still, loop.average, material.held_clips, motion=motion),
                 **validate_still_scenes(still, loop.average, material.held_pictures),
                 "accumulator_share": round(accumulator_share(loop.average), 4)}
 
@@ -161,13 +177,17 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
                 coded = still.key(still.encoder(noisy[fresh]), q[fresh])
                 z_m[fresh] = bound_state(coded.z.float())
                 decoded[fresh] = 0
+                if motion is not None:
+                    motion.start(np.flatnonzero(started).tolist(), noisy_array[started])
             if fresh.all():
                 continue
             live = ~fresh
-            z = still.encoder(noisy[live])
+            z, before, numbers = still.encoder(noisy[live]), z_m[live], np.flatnonzero(~started).tolist()
+            if motion is not None:
+                before = motion.compensate(numbers, noisy_array[~started], z, before, q[live])
         weight = lagrangian(q[live])
         with torch.autocast(device.type, torch.bfloat16):
-            coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live], counted=options.counted)
+            coded = inter(z, before, decoded[live], q[live], eagerness[live], counted=options.counted)
             picture = still.decoder(coded.z)
         target = to_tensor(clean_array).to(device)[live]
         error = (picture.float() - target).square().mean((1, 2, 3))
@@ -179,4 +199,6 @@ def train(material: Material, still: StillCodec, options: InterTraining, folder:
         if loop.update(loss, train_bpp=bits.mean(), log_cost=cost.log().mean()):
             z_m[live] = coded.z.detach().float()
             decoded[live] = coded.decoded.detach().float()
+            if motion is not None:
+                motion.finish(numbers, coded.symbols)
     return loop.average

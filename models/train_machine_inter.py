@@ -24,6 +24,7 @@ from duoview.models.inter import InterCodec, bound_state
 from duoview.models.loop import Loop
 from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
 from duoview.models.machine_material import SURE, Look, RegionWeights
+from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
 from duoview.models.object_labels import Found
 from duoview.models.sequences import SequenceMix, Slots
@@ -78,8 +79,11 @@ class RegionTracker:
 
 @torch.no_grad()
 def validate(still: StillCodec, inter: InterCodec, clips: Mapping[str, NDArray[np.uint8]], judges: Mapping[str, Judge],
-             levels: Sequence[int] = (16, 28, 40), frames: int = 12) -> dict[str, float]:
+             levels: Sequence[int] = (16, 28, 40), frames: int = 12, motion: MotionTracker | None = None
+             ) -> dict[str, float]:
     """Bits per pixel, PSNR, and agreement of detectors with the source, over P frames of held-back clips.
+
+    motion: compensates as an encoder does; the bits of its vectors are not counted.
 
     Clips (T, H, W, 3) are cut to multiples of 64. A clip in which a judge sees nothing is left out of its agreement.
     """
@@ -96,8 +100,14 @@ def validate(still: StillCodec, inter: InterCodec, clips: Mapping[str, NDArray[n
                 x = to_tensor(frame[None]).to(device)
                 with torch.autocast(device.type, torch.bfloat16):
                     z = still.encoder(x)
+                    if n and motion is not None:
+                        z_m = motion.compensate([-1], [frame], z, z_m, q)
                     coded = inter(z, z_m, decoded, q, counted=True) if n else still.key(z, q, counted=True)
                     picture = still.decoder(coded.z)
+                if motion is not None and n:
+                    motion.finish([-1], coded.symbols)
+                elif motion is not None:
+                    motion.start([-1], [frame])
                 z_m = coded.z if n else bound_state(coded.z.float())
                 decoded = coded.decoded if n else torch.zeros_like(coded.decoded)
                 if n:
@@ -119,10 +129,11 @@ def validate(still: StillCodec, inter: InterCodec, clips: Mapping[str, NDArray[n
 
 def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, labels: Callable[[Picture], Found],
           options: MachineInterTraining, folder: Path, *, judges: Mapping[str, Judge] | None = None,
-          report_seconds: float = 600.0) -> InterCodec:
+          report_seconds: float = 600.0, motion: MotionTracker | None = None) -> InterCodec:
     """Train on from ``start``, or from ``folder/machine_inter.pt`` where it is; the averaged weights.
 
-    still: with the key-frame codec that these P frames follow. judges: detectors by name, for the log.
+    still: with the key-frame codec that these P frames follow. judges: detectors by name, for the log. motion: for P
+    frames with motion compensation.
     """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
@@ -132,6 +143,7 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
         move_quality(inter, options.lagrangian, options.worth)
     loop: Loop[InterCodec] = Loop("inter", inter, folder / "machine_inter.pt", minutes=options.minutes,
                                   rate=options.rate, steps=options.steps, report_seconds=report_seconds)
+    loop.kept["shape"] = still.shape.as_dict()
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     random = np.random.default_rng([options.seed, loop.step])
     tracker = RegionTracker(options.regions, labels)
@@ -142,7 +154,8 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
     eagerness = torch.zeros(options.batch, device=device)
 
     def measure() -> dict[str, float]:
-        shown = validate(still, loop.average, material.held_clips, judges or {}) if material.held_clips else {}
+        clips = material.held_clips
+        shown = validate(still, loop.average, clips, judges or {}, motion=motion) if clips else {}
         return shown | {"accumulator_share": round(accumulator_share(loop.average), 4)}
 
     def on_device(frames: NDArray[np.uint8]) -> Tensor:
@@ -158,12 +171,18 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
                 eagerness[fresh] = torch.rand(int(fresh.sum()), device=device) * options.eagerness
                 z_m[fresh] = bound_state(still.key(still.encoder(noisy[fresh]), q[fresh]).z.float())
                 decoded[fresh] = 0
+                if motion is not None:
+                    motion.start(np.flatnonzero(started).tolist(), noisy_array[started])
             live = ~fresh
             if int(live.sum()) < 2:  # features are relative to their variance over the batch
                 continue
             z = still.encoder(noisy[live])
+            before = z_m[live]
+            numbers = np.flatnonzero(~started).tolist()
+            if motion is not None:
+                before = motion.compensate(numbers, noisy_array[~started], z, before, q[live])
         with torch.autocast(device.type, torch.bfloat16):
-            coded = inter(z, z_m[live], decoded[live], q[live], eagerness[live], counted=True)
+            coded = inter(z, before, decoded[live], q[live], eagerness[live], counted=True)
             picture = still.decoder(coded.z)
         found = distances(options.weights, eyes.drawn(random, options.zooms), on_device(clean_array)[live],
                           picture.float(), z, coded.z, weight[live])
@@ -174,4 +193,6 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
         if loop.update(loss, **shown, bpp=bits.mean(), log_cost=cost.log().mean()):
             z_m[live] = coded.z.detach().float()
             decoded[live] = coded.decoded.detach().float()
+            if motion is not None:
+                motion.finish(numbers, coded.symbols)
     return loop.average

@@ -1,13 +1,13 @@
-"""The stage that trains the saliency network, on boxes that detectors found in the training pictures.
+"""Training of the saliency network, on boxes that detectors found in the training pictures.
 
-``python -m duoview.models.train_saliency -h`` labels pictures and trains on them; docs/training.md has an example.
+``python -m duoview.models.train_saliency -h`` labels pictures and trains on them; labels and checkpoint go to
+``--out``, and the same command goes on from both. docs/training.md has an example.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from duoview.errors import Error
 from duoview.models.data import to_tensor
 from duoview.models.labelled_pictures import LabelledPicture, find_sources, hold_back, label
 from duoview.models.loop import Loop
 from duoview.models.object_labels import Labels, open_labeller
 from duoview.models.saliency import GREY, Saliency, distance, saliency_map
-from duoview.profile import Profile
+from duoview.models.training_command import (
+    add_minutes,
+    add_run,
+    begin,
+    check_minutes,
+    command_parser,
+    run,
+    tell_profile,
+)
 
 CELL = 8
 #: Smaller boxes, in pixels of the scaled picture, are no object to any detector.
@@ -176,9 +183,7 @@ def train(items: Sequence[LabelledPicture], held: Sequence[LabelledPicture], opt
 
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
-    p = argparse.ArgumentParser(prog="python -m duoview.models.train_saliency",
-                                description="Label pictures with detectors and train the saliency network on them. "
-                                            "Labels and checkpoint go to --out; the same command goes on from both.")
+    p = command_parser("train_saliency", __doc__)
     p.add_argument("--videos", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of videos")
     p.add_argument("--images", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of images")
     p.add_argument("--detector", action="append", default=[], metavar="FILE:LEAST:MOST",
@@ -186,49 +191,29 @@ def parser() -> argparse.ArgumentParser:
                         "and from which it counts in full, such as yolox.onnx:0.1:0.3; may be given several times")
     p.add_argument("--parts", action="append", default=[], metavar="FILE:LEAST:MOST",
                    help="a detector that looks at four overlapping parts, for small objects; as --detector")
-    p.add_argument("--hold", nargs="+", default=[], metavar="NAME",
-                   help="parts of the names of videos and folders that are held back and measured")
     p.add_argument("--check", type=int, default=60, help="held-back pictures that are measured (default: %(default)s)")
     p.add_argument("--frames", type=int, default=100, help="frames of a video, at most (default: %(default)s)")
     p.add_argument("--stills", type=int, default=500, help="images of a folder, at most (default: %(default)s)")
     p.add_argument("--pictures", type=int, default=4000,
                    help="of all, at most; 1000 take about 0.7 GB of memory (default: %(default)s)")
-    p.add_argument("--minutes", type=float, default=SaliencyTraining.minutes,
-                   help="wall time of training over all runs, without labelling (default: %(default)s)")
     p.add_argument("--batch", type=int, default=SaliencyTraining.batch, help="crops a step (default: %(default)s)")
-    p.add_argument("--threads", type=int, default=0, help="default: all cores")
-    p.add_argument("--device", default="cpu", help="of training: cpu or cuda (default: cpu)")
-    p.add_argument("--profile", type=Path, metavar="FOLDER",
-                   help="profile that gets the network, and its model card a section, at the end")
-    p.add_argument("--sources", type=Path, help="text file on the data and its licences, for the model card")
-    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="labels, checkpoint and log")
+    add_run(p, profile=False, out="labels, checkpoint and log")
+    add_minutes(p, SaliencyTraining.minutes)
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Label, train and measure. Returns the exit code: 0, or 2 with a message for what cannot be used."""
-    given = parser().parse_args(arguments)
-    try:
-        _run(given)
-    except (Error, ValueError, OSError) as error:
-        print(f"train_saliency: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """Label, train and measure; returns the exit code."""
+    return run("train_saliency", parser(), _run, arguments)
 
 
 def _run(given: argparse.Namespace) -> None:
-    if not 0 <= given.minutes < math.inf:
-        raise ValueError(f"--minutes {given.minutes}: expected 0 or more")
+    check_minutes(given.minutes)
     if given.check < 1:
         raise ValueError(f"--check {given.check}: expected 1 or more")
     if not given.detector and not given.parts:
         raise ValueError("--detector: expected one or more, or --parts")
-    threads = given.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    # What can fail for want of a file fails now, not after hours.
-    told = given.sources.read_text() if given.sources else ""
-    if given.profile is not None:
-        Profile(given.profile)
+    threads, told = begin(given)
     labels = Labels([*(open_labeller(text, threads=threads) for text in given.detector),
                      *(open_labeller(text, parts=True, threads=threads) for text in given.parts)],
                     given.out / "labels.jsonl")
@@ -243,14 +228,12 @@ def _run(given: argparse.Namespace) -> None:
                                                   or "no object to measure by"))
     if given.profile is not None:
         # Not above: the exporter imports this module.
-        from duoview.export.card import put_section, saliency_section
+        from duoview.export.card import saliency_section
         from duoview.export.profile import add_saliency
 
         digest = add_saliency(network, given.profile)
-        card = given.profile / "MODEL_CARD.md"
-        section = saliency_section(options, items, given.hold, [str(one) for one in labels.labellers], told, given.out)
-        card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-        print(f"{given.profile}: sha256 {digest}")
+        tell_profile(given.profile, saliency_section(options, items, given.hold,
+                                                     [str(one) for one in labels.labellers], told, given.out), digest)
 
 
 if __name__ == "__main__":

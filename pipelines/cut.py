@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import av
+
+from .options import FileArguments
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,12 @@ class Cut:
     start: Fraction = Fraction(0)
     duration: Fraction | None = None
     frames: int | None = None
+
+    @classmethod
+    def of(cls, output: FileArguments) -> Self:
+        """What the options of an output ask for."""
+        return cls(start=output.get("ss", Fraction(0)), duration=output.get("t"),
+                   frames=output.get("frames:v", output.get("frames")))
 
     def is_before(self, item: Any) -> bool:
         """True for what lies before the part that is kept."""

@@ -26,7 +26,7 @@ from .finishing import run_and_finish
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
     ANYWHERE,
-    FILES,
+    FORMAT_OPTION,
     GLOBAL_OPTIONS,
     CommandLine,
     CommandOption,
@@ -34,8 +34,10 @@ from .options import (
     help_lines,
     one_of,
     split,
+    stats_wanted,
     texture_depths,
 )
+from .progress import Progress
 from .unit_output import AccessUnitOutput
 
 TABLE = (
@@ -44,7 +46,7 @@ TABLE = (
     CommandOption("layers", "layers", "machine: nothing else is kept", ANYWHERE, one_of("machine")),
     CommandOption("texture", "depth", "texture of at most this depth, and TILE=DEPTH where tiles differ, as in 2,0=6",
                   ANYWHERE, texture_depths),
-    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+    FORMAT_OPTION,
 )
 
 
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     source, output, depths = read_job(line)
     claim(output.url, source.url, line.globals, console)
-    result = cut(source, output, depths, console, bare="layers" in line.globals)
+    result = cut(source, output, depths, console, bare="layers" in line.globals,
+                 progress_url=line.globals.get("progress"), stats=stats_wanted(line))
     console.info(f"{output.url}: {result.units} access units, {result.after} of {result.before} bytes")
     return EXIT_CODE if result.interrupted else 0
 
@@ -117,8 +120,8 @@ def in_decode_order(packets: Iterable[Any]) -> Iterator[Any]:
         yield timed()
 
 
-def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console, *, bare: bool = False
-        ) -> CutResult:
+def cut(source: FileArguments, target: FileArguments, depths: Depths, console: Console, *, bare: bool = False,
+        progress_url: str | None = None, stats: bool | None = None) -> CutResult:
     """Cut a file; ``bare`` leaves nothing but the machine layer.
 
     What was written before a failure stays in the finished file; the failure is raised after that.
@@ -128,7 +131,9 @@ def cut(source: FileArguments, target: FileArguments, depths: Depths, console: C
         stack.callback(container.close)
         output = AccessUnitOutput(target.url, target.get("f"), list(container.other_streams))
         dropped = _HINTS if bare else frozenset()
-        work = _Cutting(container, output, TextureCutter(depths), console, source.url, dropped)
+        progress = Progress(console, url=progress_url, stats=stats)
+        stack.callback(progress.finish)
+        work = _Cutting(container, output, TextureCutter(depths), console, source.url, dropped, progress)
         interrupt = stack.enter_context(Interrupt())
         run_and_finish(lambda: work.run(interrupt), output.close)
         if work.hidden:
@@ -143,8 +148,8 @@ class _Cutting:
     """One run: units through the cutter into the output; everything else as it is."""
 
     def __init__(self, container: Any, output: AccessUnitOutput, cutter: TextureCutter, console: Console, name: str,
-                 dropped: frozenset[SectionType]) -> None:
-        self.container, self.output, self.cutter = container, output, cutter
+                 dropped: frozenset[SectionType], progress: Progress) -> None:
+        self.container, self.output, self.cutter, self.progress = container, output, cutter, progress
         self.console, self.name, self.dropped = console, name, dropped
         self.before = 0
         #: Units that the input marks as not to be shown.
@@ -168,6 +173,8 @@ class _Cutting:
             self.hidden += is_discarded(packet)
             self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
                                         width=sequence.width, height=sequence.height))
+            end = (cut.pts + (cut.duration or 0)) * cut.time_base if cut.pts is not None and cut.time_base else None
+            self.progress.advance(1, cut.size, end)
 
     def _cut(self, data: bytes) -> bytes:
         try:

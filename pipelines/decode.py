@@ -30,9 +30,12 @@ from .errors import MediaError, UsageError
 from .finishing import run_and_finish
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
-    ANYWHERE,
+    CUT_OPTIONS,
+    DEVICE_OPTION,
     FILES,
+    FORMAT_OPTION,
     GLOBAL_OPTIONS,
+    NO_STREAM_OPTIONS,
     CommandLine,
     CommandOption,
     Scope,
@@ -42,8 +45,8 @@ from .options import (
     integer,
     noise_share,
     one_of,
-    positive_duration,
     split,
+    stats_wanted,
     texture_depths,
     window_side,
 )
@@ -58,7 +61,7 @@ _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 # fmt: off
 TABLE = (
     *GLOBAL_OPTIONS,
-    CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE),
+    DEVICE_OPTION,
     CommandOption("profile", "folder", "the stream's profile, where it is not a bundled one", FILES),
     CommandOption("view", "view", "machine (what detectors see), texture (with what was sent for people) or human "
                   "(regenerated)", FILES, _VIEWS),
@@ -81,10 +84,8 @@ TABLE = (
                   "differ (8)", FILES, texture_depths),
     CommandOption("texture_fill", "fill", "texture view: mean of the depths that were not sent, or a sample (mean)",
                   FILES, one_of(*FILLS)),
-    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
-    CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
-    CommandOption("t", "time", "take this long", FILES, positive_duration),
-    CommandOption("to", "time", "stop at this time of the input", _INPUT, positive_duration),
+    FORMAT_OPTION,
+    *CUT_OPTIONS,
     CommandOption("r", "rate", "drop or repeat frames to this rate", _OUTPUT, frame_rate),
     CommandOption("threads", "n", "threads of the networks, and after -i of the encoder too", FILES, integer(0, 1024)),
     CommandOption("vf", "graph", "filters behind the decoder, libavfilter's and ours", _OUTPUT, aliases=("filter",),
@@ -99,10 +100,7 @@ TABLE = (
     CommandOption("update", "0|1", "write all pictures into one image file, the last stays", _OUTPUT, integer(0, 1)),
     CommandOption("map", "0[:v|a|s|d][:n]", "streams to take; those that are not video pass through", _OUTPUT,
                   read_map, repeat=True),
-    CommandOption("an", "", "no audio (the default)", _OUTPUT),
-    CommandOption("sn", "", "no subtitles (the default)", _OUTPUT),
-    CommandOption("dn", "", "no data streams (the default)", _OUTPUT),
-    CommandOption("frames", "n", "stop after this many frames", _OUTPUT, integer(1), specifiers=("v",)),
+    *NO_STREAM_OPTIONS,
 )
 # fmt: on
 
@@ -165,8 +163,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(line.globals.get("loglevel", LEVELS["info"]))
     job = read_job(line)
     claim(job.output.url, job.url, line.globals, console)
-    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
-    result = decode(job, console, progress_url=line.globals.get("progress"), stats=stats)
+    result = decode(job, console, progress_url=line.globals.get("progress"), stats=stats_wanted(line))
     console.info(f"{job.output.url}: {result.frames} frames of the {job.view} view, symbols {result.symbols_sha256}")
     return EXIT_CODE if result.interrupted else 0
 
@@ -232,11 +229,7 @@ def read_job(line: CommandLine) -> DecodeJob:
         rate=output.get("r"),
         maps=output.get("map", ()),
         copy_audio="c:a" in output.values and not output.get("an"),
-        cut=Cut(
-            start=output.get("ss", Fraction(0)),
-            duration=output.get("t"),
-            frames=output.get("frames:v", output.get("frames")),
-        ),
+        cut=Cut.of(output),
         output=OutputSettings(
             url=output.url,
             format=output.get("f"),

@@ -30,11 +30,11 @@ from .console import LEVELS
 from .device_speed import measure
 from .errors import UsageError, reason
 from .filters import OUTPUT_FORMAT
-from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, split
+from .options import ANYWHERE, COMMON_OPTIONS, CommandOption, help_lines, split
 
 DEVICES = ("cpu", "cuda", "tensorrt")
 TABLE = (
-    *GLOBAL_OPTIONS,
+    *COMMON_OPTIONS,
     OUTPUT_FORMAT,
     CommandOption("device", "name", "fail unless this device can be used", ANYWHERE),
     CommandOption("profile", "name", "check this profile too, a bundled name or a folder", ANYWHERE),

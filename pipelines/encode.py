@@ -31,9 +31,12 @@ from .finishing import run_and_finish
 from .inputs import InputSettings, VideoInput, rotation_filters
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
-    ANYWHERE,
+    CUT_OPTIONS,
+    DEVICE_OPTION,
     FILES,
+    FORMAT_OPTION,
     GLOBAL_OPTIONS,
+    NO_STREAM_OPTIONS,
     CommandLine,
     CommandOption,
     FileArguments,
@@ -49,6 +52,7 @@ from .options import (
     share,
     size,
     split,
+    stats_wanted,
     texture_depths,
 )
 from .progress import Progress
@@ -85,11 +89,9 @@ _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 # fmt: off
 TABLE = (
     *GLOBAL_OPTIONS,
-    CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE),
-    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
-    CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
-    CommandOption("t", "time", "take this long", FILES, positive_duration),
-    CommandOption("to", "time", "stop at this time of the input", _INPUT, positive_duration),
+    DEVICE_OPTION,
+    FORMAT_OPTION,
+    *CUT_OPTIONS,
     CommandOption("r", "rate", "input: frames come at this rate; output: drop or repeat to it", FILES, frame_rate),
     CommandOption("threads", "n", "input: of the decoder; output: of the networks; 0: all", FILES, integer(0, 1024)),
     CommandOption("framerate", "rate", "rate of an image sequence or raw video", _INPUT, frame_rate),
@@ -147,10 +149,7 @@ TABLE = (
                   read_map, repeat=True),
     CommandOption("c", "copy", "-c:a copy passes audio through", _OUTPUT, specifiers=("v", "a", "s", "d"),
                   aliases=("codec",)),
-    CommandOption("an", "", "no audio (the default)", _OUTPUT),
-    CommandOption("sn", "", "no subtitles (the default)", _OUTPUT),
-    CommandOption("dn", "", "no data streams (the default)", _OUTPUT),
-    CommandOption("frames", "n", "stop after this many frames", _OUTPUT, integer(1), specifiers=("v",)),
+    *NO_STREAM_OPTIONS,
 )
 # fmt: on
 
@@ -169,10 +168,8 @@ def main(arguments: Sequence[str]) -> int:
     claim(job.output, job.source.url, line.globals, console)
     if job.chosen is not None:
         console.info(f"{job.output}: machine codec {job.machine}, chosen by auto: {job.chosen.reason}")
-    progress_url = line.globals.get("progress")
-    stats = True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
     work = carry if job.machine == "copy" else encode
-    result = work(job, console, progress_url=progress_url, stats=stats)
+    result = work(job, console, progress_url=line.globals.get("progress"), stats=stats_wanted(line))
     console.info(f"{job.output}: {result.frames} frames, {result.bytes} bytes of access units")
     return EXIT_CODE if result.interrupted else 0
 
@@ -222,11 +219,7 @@ def read_job(line: CommandLine) -> EncodeJob:
         device=line.globals.get("device", "cpu"),
         threads=output.get("threads", 0),
         rate=output.get("r"),
-        cut=Cut(
-            start=output.get("ss", Fraction(0)),
-            duration=output.get("t"),
-            frames=output.get("frames:v", output.get("frames")),
-        ),
+        cut=Cut.of(output),
         machine=machine,
         chosen=chosen,
         inner=_inner_options(output, machine, chosen=chosen is not None),

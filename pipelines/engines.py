@@ -22,7 +22,7 @@ from duoview.profile import Profile
 from .console import LEVELS, Console
 from .errors import UsageError, reason
 from .filters import OUTPUT_FORMAT
-from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, integer, size, split
+from .options import ANYWHERE, COMMON_OPTIONS, CommandOption, help_lines, integer, size, split
 
 USAGE = """\
 duoview engines build -size WxH [-size WxH ...] [-profile name] [-network name ...]
@@ -44,7 +44,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 TABLE = (
-    *GLOBAL_OPTIONS,
+    *COMMON_OPTIONS,
     OUTPUT_FORMAT,
     CommandOption("profile", "name", "bundled profile, or folder of one (default: s)", ANYWHERE),
     CommandOption("size", "WxH", "pictures to build for, as 1920x1080; may be given several times", ANYWHERE, _size,

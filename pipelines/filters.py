@@ -18,10 +18,10 @@ from duoview.plugins.stage import stage_help, stage_summary
 
 from .console import LEVELS, Console
 from .errors import UsageError
-from .options import ANYWHERE, GLOBAL_OPTIONS, CommandOption, help_lines, one_of, split
+from .options import ANYWHERE, COMMON_OPTIONS, CommandOption, help_lines, one_of, split
 
 OUTPUT_FORMAT = CommandOption("of", "format", "how it is printed: text or json", ANYWHERE, one_of("text", "json"))
-TABLE = (*GLOBAL_OPTIONS, OUTPUT_FORMAT, CommandOption("native", "", "list libavfilter's filters too", ANYWHERE))
+TABLE = (*COMMON_OPTIONS, OUTPUT_FORMAT, CommandOption("native", "", "list libavfilter's filters too", ANYWHERE))
 _LETTERS = {LinkType.VIDEO: "V", LinkType.ACCESS_UNITS: "A"}
 
 

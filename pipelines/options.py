@@ -329,16 +329,46 @@ def log_level(text: str) -> int:
         raise ValueError(f"one of {', '.join(LEVELS)}{suggestion(text, LEVELS)}") from None
 
 
+#: Of every command.
+COMMON_OPTIONS = (
+    CommandOption("loglevel", "level", f"what is told: {', '.join(LEVELS)}", ANYWHERE, log_level, aliases=("v",)),
+    CommandOption("hide_banner", "", "accepted as ffmpeg's; there is no banner", ANYWHERE),
+    CommandOption("nostdin", "", "never read from the terminal", ANYWHERE),
+)
+#: Of commands that run networks, and of all that read or write one file.
+DEVICE_OPTION = CommandOption("device", "name", "where networks run: auto, cpu, cuda, tensorrt", ANYWHERE)
+FORMAT_OPTION = CommandOption("f", "format", "format of the file, where its name does not tell it", FILES)
+#: The part of a file that is taken; see `duoview.pipelines.cut`.
+CUT_OPTIONS = (
+    CommandOption("ss", "time", "start here; before -i it seeks, and times count from there", FILES, positive_duration),
+    CommandOption("t", "time", "take this long", FILES, positive_duration),
+    CommandOption("to", "time", "stop at this time of the input", Scope.INPUT, positive_duration),
+    CommandOption("frames", "n", "stop after this many frames", Scope.OUTPUT, integer(1), specifiers=("v",)),
+)
+#: What ffmpeg's users write against streams that we leave out anyway, but for -an, which takes -c:a copy back.
+NO_STREAM_OPTIONS = (
+    CommandOption("an", "", "no audio (the default)", Scope.OUTPUT),
+    CommandOption("sn", "", "no subtitles (the default)", Scope.OUTPUT),
+    CommandOption("dn", "", "no data streams (the default)", Scope.OUTPUT),
+)
+#: Of commands that take a while.
+STATUS_OPTIONS = (
+    CommandOption("stats", "", "show the status line also where nobody watches", ANYWHERE),
+    CommandOption("nostats", "", "show no status line", ANYWHERE),
+)
+#: Of commands that write what is named on the command line.
 GLOBAL_OPTIONS = (
     CommandOption("y", "", "overwrite output files without asking", ANYWHERE),
     CommandOption("n", "", "never overwrite output files", ANYWHERE),
-    CommandOption("loglevel", "level", f"what is told: {', '.join(LEVELS)}", ANYWHERE, log_level, aliases=("v",)),
-    CommandOption("hide_banner", "", "accepted as ffmpeg's; there is no banner", ANYWHERE),
+    *COMMON_OPTIONS,
     CommandOption("progress", "url", "write progress as key=value to -, pipe:1, pipe:2 or a file", ANYWHERE),
-    CommandOption("stats", "", "show the status line also where nobody watches", ANYWHERE),
-    CommandOption("nostats", "", "show no status line", ANYWHERE),
-    CommandOption("nostdin", "", "never read from the terminal", ANYWHERE),
+    *STATUS_OPTIONS,
 )
+
+
+def stats_wanted(line: CommandLine) -> bool | None:
+    """Whether the status line is asked for: True, False, or None where the terminal decides."""
+    return True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)
 
 
 def help_lines(table: Iterable[CommandOption]) -> list[str]:

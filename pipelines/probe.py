@@ -19,12 +19,12 @@ from .console import LEVELS, Console
 from .cut import item_time
 from .errors import MediaError, UsageError
 from .filters import OUTPUT_FORMAT
-from .options import ANYWHERE, FILES, GLOBAL_OPTIONS, CommandOption, help_lines, split
+from .options import ANYWHERE, COMMON_OPTIONS, FORMAT_OPTION, CommandOption, help_lines, split
 
 TABLE = (
-    *GLOBAL_OPTIONS,
+    *COMMON_OPTIONS,
     OUTPUT_FORMAT,
-    CommandOption("f", "format", "format of the file, where its name does not tell it", FILES),
+    FORMAT_OPTION,
     CommandOption("show_units", "", "list every access unit", ANYWHERE, aliases=("show_packets", "show_frames")),
     CommandOption("device", "name", "accepted as everywhere; probing runs no network", ANYWHERE),
 )

@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
         help="clips held back: never trained on, measured for the log and the model card; parts of their file names, "
         "by commas. Of the pictures every tenth is held back, by a hash of its name (default: %(default)s)",
     )
+    p.add_argument("-motion_crops", type=int, default=160, metavar="N",
+                   help="crops of 128 pixels that the shift operators of motion compensation are fitted to, a minute "
+                        "after the first stage; 0 for P frames without it (default: 160)")
     p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
     p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("-device", default="cpu", help="torch device: cpu or cuda (default: cpu)")
@@ -81,11 +84,14 @@ def main(arguments: list[str]) -> int:
         import torch
     except ImportError as error:
         raise SystemExit(f"duoview train: torch: not installed ({error}); pip install 'duoview[train]'") from None
-    from duoview.export.card import model_card
+    from duoview.export.card import model_card, motion_section, put_section
     from duoview.export.profile import Networks, write
     from duoview.models import data, train_denoiser, train_inter, train_still
-    from duoview.models.network import Shape
+    from duoview.models.motion_operators import CROP, fit_to
+    from duoview.models.motion_tracker import MotionTracker
+    from duoview.models.network import Shape, lagrangian
     from duoview.models.normalise import latent_weight, normalise_latent
+    from duoview.motion_compensation import ShiftOperators
 
     # What can fail for want of a file fails now, not after hours.
     options.output.mkdir(parents=True, exist_ok=True)
@@ -104,13 +110,20 @@ def main(arguments: list[str]) -> int:
     shape = Shape()
     still = train_still.train(material, shape, still_options, options.work).eval().cpu()
     normalise_latent(still, material)
-    inter = train_inter.train(material, still, inter_options, options.work).eval().cpu()
-    denoiser, scale = train_denoiser.train(material, still, inter, denoiser_options, options.work)
+    weight, fitted, motion = latent_weight(still, material), None, None
+    if options.motion_crops:
+        fitted = fit_to(still.encoder, material, options.motion_crops)
+        motion = MotionTracker(ShiftOperators(fitted.weights), weight.numpy(), lagrangian(torch.arange(64)).numpy())
+    inter = train_inter.train(material, still, inter_options, options.work, motion).eval().cpu()
+    denoiser, scale = train_denoiser.train(material, still, inter, denoiser_options, options.work, motion)
     machine = f"{platform.machine()}, {threads} threads, torch {torch.__version__}"
     card = model_card(
         options.name, shape, material, sources, options.work, (still_options, inter_options, denoiser_options), machine
     )
-    networks = Networks(still, inter, denoiser.eval().cpu(), scale.cpu(), latent_weight(still, material))
+    if fitted is not None:
+        card = put_section(card, motion_section(fitted, options.motion_crops, CROP, ""))
+    networks = Networks(still, inter, denoiser.eval().cpu(), scale.cpu(), weight,
+                        motion=fitted.weights if fitted is not None else None)
     digest = write(networks, options.output, name=options.name, card=card)
     print(f"{options.output}: profile {options.name!r}, sha256 {digest}")
     return 0

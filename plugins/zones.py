@@ -27,8 +27,8 @@ Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Zone:
-    """A polygon, by the even-odd rule of SVG; points are shares of width and height, or pixels, as `relative` says."""
+class _Figure:
+    """Points in a picture: shares of its width and height, or pixels, as `relative` says."""
 
     name: str
     points: Points
@@ -37,6 +37,11 @@ class Zone:
     def corners(self, width: int, height: int) -> NDArray[np.float64]:
         """(N, 2), x and y in pixels of a picture of this size."""
         return np.array(self.points) * ((width, height) if self.relative else (1, 1))
+
+
+@dataclass(frozen=True)
+class Zone(_Figure):
+    """A polygon, by the even-odd rule of SVG."""
 
     def contains(self, points: NDArray[np.float64], width: int, height: int) -> NDArray[np.bool_]:
         """(N,) which of the points (N, 2), in pixels of a picture of this size, lie inside.
@@ -77,19 +82,11 @@ class Zone:
 
 
 @dataclass(frozen=True)
-class Line:
+class Line(_Figure):
     """A straight line from its first point to its second; right and left are those of one who walks along it.
 
     In the picture as it is shown: walking to the right, the lower side is on one's right.
     """
-
-    name: str
-    points: Points
-    relative: bool = True
-
-    def corners(self, width: int, height: int) -> NDArray[np.float64]:
-        """(2, 2), x and y in pixels of a picture of this size."""
-        return np.array(self.points) * ((width, height) if self.relative else (1, 1))
 
     def side(self, x: float, y: float, width: int, height: int) -> int:
         """1 right of the line and of its extension, -1 left of it, 0 on it."""

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from duoview.decoder import FrameOrigin
 from duoview.errors import ContainerError, ContainerFormatError, ContainerNotFoundError, LimitError
 from duoview.events import Event
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.plugins.analytics import (
     JsonLinesSink,
     OnvifSink,
@@ -32,7 +32,7 @@ from duoview.plugins.analytics import (
     open_sink,
     read_records,
 )
-from duoview.plugins.analytics.onvif import NAMESPACES, metadata_stream
+from duoview.plugins.analytics.onvif import NAMESPACES
 from duoview.plugins.errors import FrameError, OptionError
 from duoview.plugins.testing import looked_at, picture
 
@@ -264,11 +264,6 @@ def test_onvif_is_well_formed_whatever_the_names_are(name: str) -> None:
 def test_onvif_wants_utc_and_says_how_to_give_it() -> None:
     with pytest.raises(FrameError, match="the frame of pts 0 has no UTC: give start_utc_us, the UTC of the stream's"):
         OnvifSink(io.BytesIO()).write(seen(0))
-
-
-def test_a_single_frames_onvif_document_is_whole() -> None:
-    root = etree.fromstring(metadata_stream(Record.of(seen(0), start_utc_us=START)))
-    assert len(root.findall("tt:VideoAnalytics/tt:Frame/tt:Object", NAMESPACES)) == 1
 
 
 @pytest.mark.parametrize("name", ["out.ts", "out.mp4"])

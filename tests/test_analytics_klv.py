@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,6 @@ from duoview.plugins.analytics.key_length_value import (
     UAS_KEY,
     checksum,
     read_items,
-    read_series,
     read_sets,
     sets_of,
 )
@@ -83,12 +82,21 @@ def test_the_datalink_set_begins_with_utc_and_ends_with_its_checksum(tmp_path: P
     assert int.from_bytes(whole[-2:], "big") == total == checksum(whole[:-2])
 
 
+def targets(series: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """Numbers and items of the targets of a VMTI set, as ST 0903 has it, where both fit into short forms."""
+    while series:
+        size, high, low = series[0], series[1], series[2]
+        assert size < 128 <= high and low < 128
+        yield (high & 127) << 7 | low, dict(read_items(series[3:1 + size]))
+        series = series[1 + size:]
+
+
 def test_objects_are_targets_with_pixel_numbers_confidence_and_class() -> None:
     datalink, _ = read_sets(sets_of(Record.of(seen(0), "cam1", START)))
     vmti = dict(read_items(datalink.items()[74]))
     assert (int.from_bytes(vmti[8], "big"), int.from_bytes(vmti[9], "big"), vmti[10]) == (160, 96, b"cam1")
     assert (vmti[5], vmti[6]) == (b"\x02", b"\x02")
-    (first, one), (second, two) = read_series(vmti[101])
+    (first, one), (second, two) = targets(vmti[101])
     assert (first, second) == (300, 301)
     top_left, bottom_right = (int.from_bytes(one[tag], "big") - 1 for tag in (2, 3))
     assert divmod(top_left, 160) == (8, 10) and divmod(bottom_right, 160) == (39, 20)

@@ -25,6 +25,15 @@ def test_global_options_may_stand_at_the_end() -> None:
     assert line.globals == {"loglevel": 16, "device": "cpu"}
 
 
+@pytest.mark.parametrize("words", [
+    ["probe", "-progress", "-", "a.nut"], ["filters", "-stats"], ["doctor", "-y"], ["engines", "list", "-n"],
+    ["run", "-c", "pipelines.yaml", "-progress", "-"],
+])
+def test_what_a_command_would_do_nothing_for_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert next(word for word in reversed(words) if len(word) > 1 and word[0] == "-") in capsys.readouterr().err
+
+
 def test_map_collects_all_its_values() -> None:
     line = split(["-i", "in.mp4", "-map", "0:v", "-map", "0:a:1?", "out.nut"], encode_command.TABLE)
     assert line.outputs[0].get("map") == ("0:v", "0:a:1?")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import duoview
-from duoview.decoder import FrameOrigin
 from duoview.detectors import Detector
 from duoview.errors import BackendUnavailableError, DetectorError, DetectorNotFoundError
 from duoview.findings import FrameFindings, detections_of
+from duoview.frame_origin import FrameOrigin
 from duoview.pipelines.filters import filter_help
 from duoview.plugins.errors import LinkError, OptionError
 from duoview.plugins.filters.dv_detect import Detect

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import duoview
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.encoder import Encoder
 from duoview.findings import FrameFindings, detections_of
+from duoview.frame_origin import FrameOrigin
 from duoview.pipelines.console import Console
 from duoview.pipelines.filters import filter_help, our_filters
 from duoview.plugins.errors import FrameError, LinkError, OptionError

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.events import KINDS, Event
 from duoview.findings import FrameFindings, detections_of, events_of, utc_of
+from duoview.frame_origin import FrameOrigin
 
 INTEGER = st.integers(-(1 << 62), 1 << 62)
 EVENTS = st.builds(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from duoview.kernels import BitstreamError, crc32c, crc32c_paths, normals, palette, philox, rans
+from duoview.kernels import BitstreamError, block_motion, crc32c, crc32c_paths, normals, palette, philox, rans
 
 CORPUS = Path(__file__).resolve().parent / "fuzz" / "corpus"
 MOST_NOISE = 2048
@@ -221,3 +221,24 @@ def test_fuzzed_content_makes_the_same_tree_in_any_order(path: Path) -> None:
     assert tree.populations[0] == count
     for ours, theirs in zip(tree.nodes, turned.nodes, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("path", inputs("block_motion"), ids=name)
+def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    cell = 8 << fields.number(1) % 3
+    rows, columns, reach = fields.number(1) % 6 + 1, fields.number(1) % 6 + 1, fields.number(1) % 32 + 1
+    mode, dy, dx = fields.number(1), *np.frombuffer(fields.bytes(2).ljust(2, b"\0"), np.int8).astype(int)
+    samples = np.frombuffer(fields.left or b"\0", np.uint8)
+    shape = rows * cell, columns * cell
+    previous, other = np.resize(samples, shape), np.resize(samples[::-1], shape)
+    y, x = np.indices(shape)
+    moved = previous[(y + dy).clip(0, shape[0] - 1), (x + dx).clip(0, shape[1] - 1)] + (other % 8 if mode & 2 else 0)
+    current = np.minimum(moved, 255).astype(np.uint8) if mode & 1 else other
+    vectors, sums = block_motion(previous, current, cell=cell, reach=reach)
+    again = block_motion(previous, current, cell=cell, reach=reach, threads=2)
+    np.testing.assert_array_equal(vectors, again[0])
+    np.testing.assert_array_equal(sums, again[1])
+    assert np.abs(vectors.astype(int)).max() <= 2 * reach
+    worth = np.where(vectors.any(-1), cell * cell // 2, 0)
+    assert (sums[..., 1] + worth <= sums[..., 0]).all()

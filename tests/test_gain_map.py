@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from duoview import BitstreamError, Decoder, Encoder, LimitError, Profile
 from duoview.access_unit import AccessUnit, Section, SectionType, parse, serialize
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import CELL, GAINS, LIMIT, RESTORED, GainMap, Scaling, grid
 from duoview.inner.importance import Region
 from duoview.inner.regions import Rectangle

@@ -13,9 +13,9 @@ from skimage import data
 
 import duoview
 from duoview import Decoder, Encoder
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detections
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.generated import generated_map, generated_share
 from duoview.human import Provenance
 from duoview.plugins.errors import FrameError, OptionError

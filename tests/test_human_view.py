@@ -410,8 +410,10 @@ def test_a_hint_that_breaks_a_rule_costs_the_hint_alone(profile: Profile, type_:
     assert np.array_equal(shown(lenient.decode(with_section(packet, type_, payload))),
                           shown(decoder(profile, start="slim").decode(packet)))
     assert lenient.stats.hints_refused == 1 and lenient.stats.last_hint_fault and not lenient.stats.damaged
+    strict = decoder(profile, start="slim")
     with pytest.raises(ValueError, match=r"caption|seed"):
-        decoder(profile, start="slim").decode(with_section(packet, type_, payload))
+        strict.decode(with_section(packet, type_, payload))
+    assert len(strict.decode(None)) == 1
 
 
 def test_the_machine_view_does_not_look_at_hints(profile: Profile) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -21,6 +23,7 @@ from duoview.pipelines.run.live_encode import LiveEncode
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.sequence import MachineCodec
 
+FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
 STILLS = {"pictures": "stills", "latency": ["zero", "full"], "q": [0, 20], "measured": "8 % fewer bytes"}
 
 
@@ -110,8 +113,10 @@ def test_what_was_chosen_is_in_the_log_and_in_probe(tmp_path: Path, capsys: pyte
 
 def test_texture_takes_neural(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = video(tmp_path / "in.mp4")
-    # The bundled profile has no texture layer, which is told of neural and not of inner.
-    assert main(["encode", "-i", str(source), "-machine", "auto", "-texture", "2", str(tmp_path / "out.nut")]) != 0
+    # That a profile has no texture layer is told of neural and not of inner.
+    plain = FILES.without_texture(tmp_path / "plain").folder
+    assert main(["encode", "-i", str(source), "-machine", "auto", "-texture", "2", "-profile", str(plain),
+                 str(tmp_path / "out.nut")]) != 0
     told = capsys.readouterr().err
     assert "machine codec neural, chosen by auto: -texture is coded beside it" in told and "texture layer" in told
 

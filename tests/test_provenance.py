@@ -13,14 +13,15 @@ from typing import Any
 import av
 import pytest
 
-from duoview.decoder import FrameOrigin
 from duoview.detections import Detection
 from duoview.findings import FrameFindings
+from duoview.frame_origin import FrameOrigin
 from duoview.human import Provenance
+from duoview.pipelines import provenance
 from duoview.pipelines.console import Console
 from duoview.pipelines.errors import MediaError
 from duoview.pipelines.outputs import OutputSettings
-from duoview.pipelines.provenance import ProvenanceLog, comment
+from duoview.pipelines.provenance import MOST_SEGMENTS, ProvenanceLog, comment
 from duoview.pipelines.run.graph_output import EncodedFile
 from duoview.plugins.links import link_of
 from duoview.verdict import Difference, Kind, Verdict
@@ -89,6 +90,56 @@ def test_a_log_of_a_long_recording_takes_no_memory_for_every_frame() -> None:
     (segment,) = log.segments
     assert segment.as_dict()["generated_share"] == {"mean": 0.5, "least": 0, "greatest": 0.99995}
     assert held < 50_000
+
+
+def fallen_back(number: int) -> FrameFindings:
+    """Every other frame is the machine view, for a difference that was found."""
+    lost = (Difference(Kind.LOST, PERSON),) if number % 2 else ()
+    return FrameFindings(provenance=None if lost else MADE, generated_share=None if lost else 0.5,
+                         verdict=Verdict("machine" if lost else "human", "d", lost))
+
+
+def test_a_guard_that_falls_back_for_hours_takes_no_more_memory_and_no_longer_file(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "MOST_SEGMENTS", 64)
+    held, logs = [], [ProvenanceLog(), ProvenanceLog()]
+    for log, count in zip(logs, (1000, 8000), strict=True):
+        tracemalloc.start()
+        for number in range(count):
+            log.note(fallen_back(number))
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    size = []
+    for log in logs:
+        assert len(log.segments) == 64 and log.write(str(tmp_path / "out.mp4"))
+        size.append((tmp_path / "out.mp4.json").stat().st_size)
+    assert held[1] < held[0] * 1.2 and size[1] < size[0] * 1.2 and size[1] * MOST_SEGMENTS / 64 < 500_000
+
+
+def test_joined_stretches_lose_no_frame_and_no_count(tmp_path: Path) -> None:
+    log = logged([fallen_back(number) for number in range(2001)])
+    log.write(str(tmp_path / "out.mp4"))
+    segments = written(tmp_path / "out.mp4.json")["segments"]
+    starts = [segment["first_frame"] for segment in segments]
+    assert starts == [sum(before["frames"] for before in segments[:index]) for index in range(len(segments))]
+    assert sum(segment["frames"] for segment in segments) == 2001
+    assert sum(segment.get("joined", 1) for segment in segments) == 2001
+    totals = {name: sum(segment["guard"][name] for segment in segments) for name in segments[0]["guard"]}
+    assert totals == {"frames": 2001, "differing": 1000, "replaced": 1000, "lost": 1000, "invented": 0}
+    joined = [segment for segment in segments if "joined" in segment]
+    assert max(segment["joined"] for segment in joined) <= 16  # all of the file is told as finely
+    assert all(segment["provenance"] == json.loads(json.dumps(MADE.as_dict())) for segment in joined)
+    assert sum(segment["generated_frames"] for segment in joined) + sum(
+        segment["frames"] for segment in segments if "joined" not in segment and segment["provenance"]) == 1001
+    assert all(segment["generated_share"]["mean"] == 0.5 and segment["varies"] == [] for segment in joined)
+
+
+def test_joined_stretches_tell_what_is_not_the_same_in_all_of_them() -> None:
+    log = logged([FrameOrigin(False, dataclasses.replace(MADE, seed=number % 251, caption=f"{number} cars"))
+                  for number in range(MOST_SEGMENTS + 1)])
+    told = next(segment.as_dict() for segment in log.segments if segment.joined > 1)
+    assert told["varies"] == ["seed", "caption"] and told["generated_frames"] == told["frames"] == 2
+    assert not {"caption", "seed"} & told["provenance"].keys() and told["provenance"]["profile"] == "s"
 
 
 def test_a_frame_that_is_not_written_is_not_told_of(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -78,6 +79,50 @@ def test_a_new_size_keeps_the_rate_within_its_first_seconds(times: float) -> Non
     assert sum(after) / len(after) * 25 == pytest.approx(250_000, rel=0.3)
 
 
+def rate_over(times: Sequence[float | None], *, nominal: int = 25, gop: int = 50, bit_rate: int = 400_000
+              ) -> list[int]:
+    """Bits of frames at these times, of a scene whose P frames cost a tenth of its key frames."""
+    control = RateControl(bit_rate, Fraction(nominal), gop, 640 * 360, MAX_Q)
+    random, made = np.random.default_rng(3), []
+    for number, seconds in enumerate(times):
+        key = number % gop == 0
+        q = control.quality(key=key, seconds=seconds)
+        made.append(round((12_000 if key else 1_200) * math.exp(0.06 * q + random.normal(0, 0.2))))
+        control.coded(made[-1], key=key, q=q)
+    return made
+
+
+@pytest.mark.parametrize("nominal", [50, 25, 12])
+def test_the_rate_is_that_of_presentation_whatever_the_nominal_one_says(nominal: int) -> None:
+    made = rate_over([number / 25 for number in range(1500)], nominal=nominal)
+    assert sum(made[250:]) / (1250 / 25) == pytest.approx(400_000, rel=0.06)
+
+
+@pytest.mark.parametrize(("before", "after", "rate"), [(25, 10, 400_000), (10, 25, 400_000), (25, 3, 100_000)])
+def test_a_stream_that_changes_its_frame_rate_keeps_its_bits_per_second(before: int, after: int, rate: int) -> None:
+    change = 60 * before
+    times = [number / before for number in range(change)] + [60 + number / after for number in range(120 * after)]
+    made = rate_over(times, nominal=before, bit_rate=rate)
+    assert sum(made[change // 2:change]) / 30 == pytest.approx(rate, rel=0.06)
+    assert sum(made[change:change + 30 * after]) / 30 == pytest.approx(rate, rel=0.35)
+    assert sum(made[-60 * after:]) / 60 == pytest.approx(rate, rel=0.08)
+
+
+@pytest.mark.parametrize("at", [3600.0, -3600.0, None])
+def test_times_that_jump_start_again_or_are_missing_cost_a_few_seconds_of_the_rate_at_most(at: float | None) -> None:
+    steady = [number / 25 for number in range(1500)]
+    for number in range(700, 1500):
+        steady[number] += at or 0
+    times: list[float | None] = [*steady]
+    if at is None:
+        times[700:900:2] = [None] * 100
+        times[900:1000] = [None] * 100
+    made = rate_over(times)
+    assert sum(made[700:]) / 32 == pytest.approx(400_000, rel=0.2)
+    second = [sum(made[start:start + 50]) / 2 for start in range(700, 1500, 50)]
+    assert max(second) < 3 * 400_000
+
+
 def test_zero_bits_a_second_are_refused() -> None:
     with pytest.raises(LimitError, match="1 or more bits"):
         RateControl(0, Fraction(25), 50, 100, MAX_Q)
@@ -94,6 +139,20 @@ def test_a_clip_comes_out_at_the_rate_that_was_asked_for(frames: list[av.VideoFr
     encoder = Encoder(160, 96, rate=25, gop=25, threads=1, neural=NeuralSettings("off", bit_rate=rate))
     sizes = [packet.size for frame in frames for packet in encoder.encode(frame)]
     assert sum(sizes) * 8 / len(sizes) * 25 == pytest.approx(rate, rel=0.12)
+
+
+@pytest.mark.parametrize(("nominal", "apart"), [(50, (1, 1)), (25, (2, 2)), (25, (1, 3))])
+def test_the_bits_of_a_clip_go_by_its_time_stamps(frames: list[av.VideoFrame], nominal: int, apart: tuple[int, int]
+                                                  ) -> None:
+    """At a nominal rate that is twice the real one, and thinned out from the middle on, as by a camera at night."""
+    encoder = Encoder(160, 96, rate=nominal, gop=25, threads=1, neural=NeuralSettings("off", bit_rate=40_000))
+    sizes, pts = 0, 0
+    for number, frame in enumerate(frames):
+        copy = frame.reformat(160, 96)
+        copy.pts, copy.time_base = pts, Fraction(1, 25)
+        pts += apart[number >= 100]
+        sizes += sum(packet.size for packet in encoder.encode(copy))
+    assert sizes * 8 / (pts / 25) == pytest.approx(40_000, rel=0.12)
 
 
 def test_an_encoder_tells_its_rate_control_of_a_new_size(frames: list[av.VideoFrame]) -> None:

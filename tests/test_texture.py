@@ -101,9 +101,9 @@ def test_settings_that_cannot_be_are_refused() -> None:
 # ---- profiles
 
 
-def test_a_profile_without_texture_says_so_and_how_to_get_it() -> None:
+def test_a_profile_without_texture_says_so_and_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=r"no texture layer; train one with"):
-        Profile("s").texture()
+        FILES.without_texture(tmp_path / "plain").texture()
 
 
 def test_the_networks_are_verified_with_golden_vectors(profile: Profile) -> None:

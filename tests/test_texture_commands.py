@@ -46,7 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, command: str, *words: str) -> int:
     """A command whose file names lie in the folder."""
     return main([command, "-loglevel", "error", *(
-        str(folder / word) if word.partition(".")[2] in ("nut", "mkv", "ts", "dv") or word == "profile" else word
+        str(folder / word) if word.partition(".")[2] in ("nut", "mkv", "ts", "dv") or word in ("profile", "plain")
+        else word
         for word in words)])
 
 
@@ -56,6 +57,15 @@ def decoded(folder: Path, stream: str, *words: str) -> list[NDArray[Any]]:
                "bgr0", "out.mkv") == 0
     with av.open(str(folder / "out.mkv")) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_cutting_tells_how_far_it_is(folder: Path) -> None:
+    words = ["-progress", str(folder / "told"), "-texture", "1", "-i", "full.nut", "told.nut"]
+    assert run(folder, "cut", "-y", *words) == 0
+    told = dict(line.split("=", 1) for line in (folder / "told").read_text().splitlines())
+    size = sum(packet.size for packet in duoview.open(folder / "told.nut").demux())
+    assert (told["frame"], told["total_size"], told["progress"]) == ("4", str(size), "end")
+    assert told["out_time"].startswith("00:00:00.4")
 
 
 def test_a_cut_decodes_as_less_texture_and_is_smaller(folder: Path) -> None:
@@ -144,7 +154,8 @@ def test_what_cannot_be_is_told(words: list[str], told: str, capsys: pytest.Capt
 
 
 def test_without_texture_in_the_profile_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "encode", "-i", "in.mkv", "-texture", "2", "-profile", "s", "none.nut") == 1
+    FILES.without_texture(folder / "plain")
+    assert run(folder, "encode", "-i", "in.mkv", "-texture", "2", "-profile", "plain", "none.nut") == 1
     assert "has no texture layer; train one with" in capsys.readouterr().err
     assert not (folder / "none.nut").exists()
 
@@ -173,4 +184,4 @@ def test_filters_code_and_show_texture(folder: Path) -> None:
 
 
 def test_the_profile_of_the_folder_has_texture(folder: Path) -> None:
-    assert Profile(folder / "profile").has_texture and not Profile("s").has_texture
+    assert Profile(folder / "profile").has_texture

@@ -162,10 +162,8 @@ def test_seeking_gives_what_playing_gives(profile: Profile, packets: list[av.Pac
 
 
 def test_a_damaged_section_costs_its_depth_and_no_picture(profile: Profile, packets: list[av.Packet]) -> None:
-    unit = bytearray(bytes(packets[0]))
-    entry = [one for one in parse_header(bytes(unit)).entries if one.type == SectionType.TEXTURE][-1]
-    unit[entry.offset] ^= 1
-    broken = altered(packets[:1], lambda _: bytes(unit)) + packets[1:]
+    entry = [one for one in parse_header(bytes(packets[0])).entries if one.type == SectionType.TEXTURE][-1]
+    broken = altered(packets[:1], lambda _: with_damaged_texture(packets[0])) + packets[1:]
     decoder = Decoder(profile=profile, threads=1, view="texture")
     shown = pictures(decoder, broken)
     assert decoder.stats.texture_refused == 1 and decoder.stats.damaged == 0
@@ -174,6 +172,41 @@ def test_a_damaged_section_costs_its_depth_and_no_picture(profile: Profile, pack
     assert same(view(profile, broken, "machine"), view(profile, packets, "machine"))
     with pytest.raises(BitstreamError, match=f"depth {DEPTH}"):
         pictures(Decoder(profile=profile, threads=1, view="texture", strict=True), broken)
+
+
+def with_damaged_texture(packet: av.Packet) -> bytes:
+    """One bit of the unit's deepest texture is another."""
+    unit = bytearray(bytes(packet))
+    unit[[one for one in parse_header(bytes(unit)).entries if one.type == SectionType.TEXTURE][-1].offset] ^= 1
+    return bytes(unit)
+
+
+def test_a_strict_decoder_raises_for_damaged_texture_and_gives_every_picture_with_the_next_calls(
+        profile: Profile, packets: list[av.Packet]) -> None:
+    broken = [altered([one], lambda _, one=one: with_damaged_texture(one))[0] if one.is_keyframe else one
+              for one in packets]
+    decoder, told, frames = Decoder(profile=profile, threads=1, view="texture", strict=True), 0, []
+    for packet in [*broken, None, None]:
+        try:
+            frames += decoder.decode(packet)
+        except BitstreamError:
+            told += 1
+        except av.EOFError:
+            assert packet is None
+    lenient = Decoder(profile=profile, threads=1, view="texture")
+    shown = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
+    assert same(shown, pictures(lenient, broken))
+    assert told == lenient.stats.texture_refused == 2 and decoder.stats.damaged == 0
+
+
+def test_a_flush_that_raises_is_not_over(profile: Profile, packets: list[av.Packet]) -> None:
+    decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
+    assert decoder.decode(with_damaged_texture(packets[0])) == []  # its picture waits for the others'
+    with pytest.raises(BitstreamError, match=f"depth {DEPTH}"):
+        decoder.decode(None)
+    assert len(decoder.decode(None)) == 1
+    with pytest.raises(av.EOFError):
+        decoder.decode(None)
 
 
 def test_a_lost_key_unit_leaves_its_group_without_texture_and_the_next_one_whole(

@@ -283,6 +283,26 @@ def test_damaged_bytes_of_texture_are_named_and_cost_that_depth_of_that_tile(
         Decoder(profile=profile, threads=1, view="texture", strict=True).decode(bytes(unit))
 
 
+def test_a_strict_decoder_loses_no_picture_to_damaged_texture(
+        profile: Profile, streams: dict[str, list[bytes]]) -> None:
+    units = [bytearray(unit) for unit in streams["all"]]
+    units[1][-8] ^= 1
+    assert parse(bytes(units[1])).damaged[0].type == SectionType.TEXTURE
+    decoder, found = Decoder(profile=profile, threads=1, view="texture", strict=True), []
+    for number, unit in enumerate(units):
+        if number == 1:
+            with pytest.raises(BitstreamError, match="texture"):
+                decoder.decode(bytes(unit))
+        else:
+            try:
+                found += decoder.decode(bytes(unit))
+            except BitstreamError as error:  # what depended on it, up to the next key unit
+                assert "texture" in str(error) and number < GOP
+    found += decoder.decode(None)
+    assert decoder.stats.damaged == 0 and decoder.stats.concealed == 0
+    assert same([picture_of(one) for one in found], pictures(profile, [bytes(unit) for unit in units]))
+
+
 @pytest.mark.parametrize("place", [(DEPTH + 1, 0), (1, 999)])
 def test_texture_of_a_depth_or_tile_that_is_not_there_costs_nothing_and_stops_strict_decoders_alone(
         profile: Profile, streams: dict[str, list[bytes]], place: tuple[int, int]) -> None:
@@ -430,11 +450,12 @@ def test_a_stream_without_texture_has_no_texture_view(profile: Profile) -> None:
         Decoder(profile=profile, threads=1, view="texture").decode(packet)
 
 
-def test_a_profile_without_texture_cannot_code_or_show_it() -> None:
+def test_a_profile_without_texture_cannot_code_or_show_it(tmp_path: Path) -> None:
+    plain = FILES.without_texture(tmp_path / "plain")
     with pytest.raises(ProfileError, match="no texture layer"):
-        Encoder(64, 64, profile="s", threads=1, texture=1)
+        Encoder(64, 64, profile=plain, threads=1, texture=1)
     with pytest.raises(ProfileError, match="no texture layer"):
-        Decoder(profile="s", threads=1, view="texture")
+        Decoder(profile=plain, threads=1, view="texture")
 
 
 def test_arguments_that_do_not_belong_together_are_refused(profile: Profile) -> None:

@@ -129,6 +129,18 @@ def analysis_network() -> bytes:
     return bytes(g.model().SerializeToString())
 
 
+def without_texture(folder: Path) -> Profile:
+    """The bundled profile without its texture layer, where it has one."""
+    shutil.copytree(BUNDLED / "s", folder)
+    manifest = json.loads((folder / "profile.json").read_text())
+    manifest.pop("texture", None)
+    for part in ("networks", "golden"):
+        for name in [name for name in manifest[part] if name.startswith("texture")]:
+            del manifest[part][name]
+    (folder / "profile.json").write_text(json.dumps(manifest))
+    return Profile(folder)
+
+
 def write_profile(folder: Path, seed: int = 1, certain: int | None = None) -> Profile:
     """Write the profile into a new folder. certain: see ``tables``."""
     shutil.copytree(BUNDLED / "s", folder)

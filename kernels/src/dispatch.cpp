@@ -85,6 +85,9 @@ DecodeKernels choose_decode(const std::string& path) {
 EncodeKernels choose_encode(const std::string& path) {
     return {DUOVIEW_PICK(encode), DUOVIEW_PICK(survey_symbols), DUOVIEW_PICK(pack), DUOVIEW_PICK(pack_symbols)};
 }
+ShiftKernels choose_shift(const std::string& path) {
+    return {DUOVIEW_PICK(add_operators), DUOVIEW_PICK(gather_patch), DUOVIEW_PICK(shift_cell)};
+}
 PhiloxFunction choose_philox(const std::string& path) {
     const Path chosen = choose_sampling(path);
     return DUOVIEW_PICK_AVX512(philox);

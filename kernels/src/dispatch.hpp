@@ -10,6 +10,7 @@
 #include "palette.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
+#include "shift_cells.hpp"
 #include "sparse.hpp"
 #include "survey.hpp"
 
@@ -45,9 +46,17 @@ struct EncodeKernels {
     PackSymbolsFunction pack_symbols;
 };
 
+// What shifting a latent is made of.
+struct ShiftKernels {
+    AddOperatorsFunction add;
+    GatherPatchFunction gather;
+    ShiftCellFunction shift;
+};
+
 // `path` is "auto" or one of paths(); throws std::invalid_argument naming the available ones otherwise.
 DecodeKernels choose_decode(const std::string& path);
 EncodeKernels choose_encode(const std::string& path);
+ShiftKernels choose_shift(const std::string& path);
 
 // `path` is "auto" or one of sampling_paths(); throws std::invalid_argument naming the available ones otherwise.
 PhiloxFunction choose_philox(const std::string& path);

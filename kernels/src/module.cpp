@@ -26,8 +26,10 @@ NB_MODULE(_native, m) {
     m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("value"), nb::arg("path"));
     m.def("crc32c_paths", &duoview::crc32c_paths);
     duoview::bind_checkerboard(m);
+    duoview::bind_motion(m);
     duoview::bind_noise(m);
     duoview::bind_palette(m);
     duoview::bind_rans(m);
+    duoview::bind_shift(m);
     duoview::bind_warp(m);
 }

@@ -15,7 +15,6 @@ from duoview.events import Event
 from duoview.pipelines.backoff import Backoff
 from duoview.pipelines.console import Console
 from duoview.pipelines.destination import unused
-from duoview.pipelines.live_packet import Capture
 from duoview.pipelines.live_source import LiveSource
 from duoview.pipelines.outputs import OutputSettings
 from duoview.pipelines.packet_ring import PacketRing
@@ -320,7 +319,7 @@ class Camera:
         runner = self._graph_runner
         return Origin(runner.capture, runner.time, runner.generation)
 
-    def _happened(self, event: Event, capture: Capture | None) -> None:
+    def _happened(self, event: Event) -> None:
         if event.ongoing and self._clips is not None:
             self._clips.trigger()
         if self._journal is None:

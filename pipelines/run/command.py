@@ -20,8 +20,10 @@ from duoview.pipelines.interrupt import EXIT_CODE, Hangup, Interrupt, Interrupte
 from duoview.pipelines.observability.log import FORMS
 from duoview.pipelines.options import (
     ANYWHERE,
+    COMMON_OPTIONS,
     FILES,
     GLOBAL_OPTIONS,
+    STATUS_OPTIONS,
     CommandLine,
     CommandOption,
     Scope,
@@ -30,6 +32,7 @@ from duoview.pipelines.options import (
     one_of,
     positive_duration,
     split,
+    stats_wanted,
 )
 from duoview.pipelines.progress import Progress
 from duoview.plugins.stream_batch import StreamBatch
@@ -81,7 +84,8 @@ TABLE = (
     CommandOption("t", "time", "stop after this long, by the times of the frames", _OUTPUT, positive_duration),
 )
 CONFIGURED = (
-    *GLOBAL_OPTIONS,
+    *COMMON_OPTIONS,
+    *STATUS_OPTIONS,
     CommandOption("c", "file", "the configuration; SIGHUP reads it again", ANYWHERE, aliases=("config",)),
     CommandOption("check", "", "check the configuration and its graphs, and do nothing", ANYWHERE),
     CommandOption("schema", "", "print the configuration's JSON Schema, and do nothing", ANYWHERE),
@@ -191,8 +195,3 @@ class Told:
         self._progress.dropped = sum(sum(one.dropped.values()) for one in self._job.statuses())
         self._progress.advance(items - self._items, size - self._bytes, Fraction(at))
         self._items, self._bytes = items, size
-
-
-def stats_wanted(line: CommandLine) -> bool | None:
-    """Whether the status line is wanted; None where nothing was said."""
-    return True if line.globals.get("stats") else (False if line.globals.get("nostats") else None)

@@ -64,6 +64,17 @@ Seconds = Annotated[float, BeforeValidator(read_duration), Field(ge=0), WithJson
 Bytes = Annotated[int, BeforeValidator(read_size), Field(ge=0), WithJsonSchema(_SIZE_SCHEMA)]
 
 
+def _numbers_as_texts(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: str(one) if isinstance(one, (int, float)) and not isinstance(one, bool) else one
+            for key, one in value.items()}
+
+
+#: Options of libav, whose values YAML takes for numbers.
+LibavOptions = Annotated[dict[str, str], BeforeValidator(_numbers_as_texts)]
+
+
 class Section(BaseModel):
     """A mapping of which every key is known; values are not changed after they were read."""
 
@@ -83,20 +94,12 @@ class Stream(Section):
     url: SecretStr = Field(description="what FFmpeg opens: rtsp://, rtmp://, http://, a file, /dev/video0; ${NAME} "
                                        "stands for a variable of the environment")
     format: str | None = Field(None, description="libavformat's name of the format, where the URL does not tell it")
-    options: dict[str, str] = Field({}, description="libavformat's options, such as rtsp_transport")
+    options: LibavOptions = Field({}, description="libavformat's options, such as rtsp_transport")
     timeout: Timeouts = Field(Timeouts(), description="seconds")
     rate: float | None = Field(
         None, gt=0, description="frames a second for the graph at most, thinned before they wait for it; else all")
     backlog: int = Field(
         4, ge=1, le=64, description="frames that wait for the graph at most; then the oldest gives way to a newer one")
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _numbers_are_texts(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: str(one) if isinstance(one, (int, float)) and not isinstance(one, bool) else one
-                for key, one in value.items()}
 
 
 class Record(Section):
@@ -156,15 +159,7 @@ class Encode(Section):
     url: SecretStr = Field(description="a file, or what FFmpeg can publish to: udp://, rtsp://, srt://, ...")
     format: str | None = Field(None, description="libavformat's name, where the URL does not tell it")
     codec: str | None = Field(None, description="libavcodec's encoder, for frames; libx264 where the format takes it")
-    options: dict[str, str] = Field({}, description="of the encoder, such as crf")
-
-    @field_validator("options", mode="before")
-    @classmethod
-    def _numbers_are_texts(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {key: str(one) if isinstance(one, (int, float)) and not isinstance(one, bool) else one
-                for key, one in value.items()}
+    options: LibavOptions = Field({}, description="of the encoder, such as crf")
 
 
 class OutputSection(Section):

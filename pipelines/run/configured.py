@@ -11,11 +11,10 @@ from duoview.errors import Error
 from duoview.pipelines.console import LEVELS, Console
 from duoview.pipelines.interrupt import EXIT_CODE, Hangup, Interrupt, Interrupted
 from duoview.pipelines.observability.log import open_log
-from duoview.pipelines.options import CommandLine
+from duoview.pipelines.options import CommandLine, stats_wanted
 from duoview.pipelines.progress import INTERVAL
 
 from .camera import CameraError
-from .command import stats_wanted
 from .configuration_file import fault_at, read_configuration
 from .service_manager import notify
 from .supervisor import Supervisor

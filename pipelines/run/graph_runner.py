@@ -17,7 +17,7 @@ import av
 from duoview.events import Event
 from duoview.findings import events_of
 from duoview.pipelines.errors import SourceLostError
-from duoview.pipelines.live_packet import Capture
+from duoview.pipelines.live_packet import Capture, capture_of
 from duoview.pipelines.live_source import LiveSource
 from duoview.plugins.graph import Graph
 from duoview.plugins.links import Link, LinkType
@@ -38,12 +38,12 @@ _POLL = 0.005  # seconds between looks at several live sources of which none has
 class Watch:
     """Who is told what; the calls come from the runner's thread.
 
-    failed: a graph failed, and why. event: an event that lasts or ends at a frame, with that frame's capture.
+    failed: a graph failed, and why. event: an event that lasts or ends at a frame.
     step: the work of a filter and its seconds. delay: seconds from a frame's arrival to its last output.
     """
 
     failed: Callable[[str], None] = lambda words: None
-    event: Callable[[Event, Capture | None], None] = lambda event, capture: None
+    event: Callable[[Event], None] = lambda event: None
     step: Callable[[str, float], None] | None = None
     delay: Callable[[float], None] = lambda seconds: None
 
@@ -209,7 +209,7 @@ class GraphRunner(Runner):
                 feed.ended = True
                 self._end(feed)
             return
-        capture = frame.opaque if isinstance(frame.opaque, Capture) else None
+        capture = capture_of(frame)
         if len(self._feeds) > 1 and not self._is_file(feed):
             self._align(feed, frame, capture)
         at, now = seconds_of(frame), time.monotonic()
@@ -281,7 +281,7 @@ class GraphRunner(Runner):
         for pad, item in running.ready():
             if isinstance(item, av.VideoFrame):
                 for event in events_of(item):
-                    self._watch.event(event, self.capture)
+                    self._watch.event(event)
             link = running.graph.link_at(pad)
             assert link is not None  # an item came out
             running.outputs[pad].write(item, link)

@@ -99,18 +99,6 @@ def read_items(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = begin + length
 
 
-def read_series(data: bytes) -> Iterator[tuple[int, dict[int, bytes]]]:
-    """The targets of a VMTI set's series: the number of each, and its items. Raises ContainerError."""
-    at = 0
-    while at < len(data):
-        length, begin = _length(data, at)
-        if begin + length > len(data):
-            raise ContainerError(f"KLV: a target of {length} bytes, of which {len(data) - begin} are there", name="KLV")
-        number, items = _object_identifier(data, begin)
-        yield number, dict(read_items(data[items : begin + length]))
-        at = begin + length
-
-
 def checksum(data: bytes) -> int:
     """ST 0601's: the sum of all 16-bit words of a set, from its key to the length of the checksum's own item."""
     return (sum(data[0::2]) * 256 + sum(data[1::2])) & 0xFFFF

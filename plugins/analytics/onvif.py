@@ -101,12 +101,6 @@ class OnvifSink(Sink):
         return self._file
 
 
-def metadata_stream(record: Record) -> bytes:
-    """One frame's tt:MetadataStream, a whole document, as it goes into an RTP packet. Raises FrameError without UTC."""
-    document = f'<?xml version="1.0" encoding="UTF-8"?>\n{_OPENING}{video_analytics(record)}</tt:MetadataStream>'
-    return document.encode()
-
-
 def video_analytics(record: Record) -> str:
     """tt:VideoAnalytics with the frame's objects. Raises FrameError without UTC."""
     if record.utc is None:

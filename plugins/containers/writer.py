@@ -39,7 +39,7 @@ class OutputContainer:
         self._others: list[Any] = []
         self._failed = self._closed = self._touched = False
         self._last_dts: int | None = None
-        target = _target(file, self.name, self._format) if by_name else file
+        target = _target(self.name, self._format) if by_name else file
         try:
             self._muxer = muxers.create(self._format, target, self.name, dict(options or {}))
         except ContainerError:
@@ -191,7 +191,7 @@ class OutputContainer:
         return f"<duoview.OutputContainer {self.name!r} {self.format_name}>"
 
 
-def _target(file: Any, name: str, format_: Format) -> Any:
+def _target(name: str, format_: Format) -> Any:
     """What to hand to the muxer for a name: checked now, so that the error comes before the work."""
     if is_pipe(name):
         descriptor = pipe_descriptor(name, default=1)

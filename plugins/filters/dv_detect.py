@@ -20,6 +20,23 @@ from duoview.plugins.stage import Stage
 Finder: TypeAlias = Callable[[Sequence[av.VideoFrame]], list[Detections]]
 
 
+def load_finder(options: Any, *, confidence: float | None, iou: float | None = None) -> Finder:
+    """The detector of a stage whose options have model, description, device, threads and classes, divided by ``|``.
+
+    Raises DetectorError or BackendUnavailableError.
+    """
+    names = [word for word in options.classes.split("|") if word]
+    return load(
+        options.model,
+        description=options.description or None,
+        device=options.device,
+        threads=options.threads,
+        confidence=confidence,
+        iou=iou,
+        classes=[int(word) if word.isdecimal() else word for word in names] or None,
+    )
+
+
 class Detect(Stage):
     """Find objects in frames and note them in frame.opaque.
 
@@ -55,17 +72,7 @@ class Detect(Stage):
 
     def load_detector(self) -> Finder:
         """The detector for the options. Raises DetectorError or BackendUnavailableError."""
-        options = self.options
-        names = [word for word in options.classes.split("|") if word]
-        return load(
-            options.model,
-            description=options.description or None,
-            device=options.device,
-            threads=options.threads,
-            confidence=options.confidence,
-            iou=options.iou,
-            classes=[int(word) if word.isdecimal() else word for word in names] or None,
-        )
+        return load_finder(self.options, confidence=self.options.confidence, iou=self.options.iou)
 
     def filter(self, frame: av.VideoFrame) -> Iterable[av.VideoFrame]:
         """The frame with its detections, or a whole batch of them. A failure drops the batch."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import av
 
-from duoview.detectors import load
 from duoview.findings import FrameFindings
 from duoview.plugins.canvas import Canvas, Colour
 from duoview.plugins.errors import OptionError
@@ -21,7 +20,7 @@ from duoview.plugins.paired_stage import PairedStage
 from duoview.plugins.references import References
 from duoview.verdict import Difference, Kind, Patience, Tolerance, Verdict
 
-from .dv_detect import Finder
+from .dv_detect import Finder, load_finder
 
 ACTIONS = ("report", "mark", "fallback")
 _COLOURS: dict[Kind, Colour] = {Kind.LOST: (255, 0, 0), Kind.INVENTED: (255, 165, 0)}
@@ -83,16 +82,7 @@ class Guard(PairedStage):
 
     def load_detector(self) -> Finder:
         """The detector for the options. Raises DetectorError or BackendUnavailableError."""
-        options = self.options
-        names = [word for word in options.classes.split("|") if word]
-        return load(
-            options.model,
-            description=options.description or None,
-            device=options.device,
-            threads=options.threads,
-            confidence=options.counterpart,
-            classes=[int(word) if word.isdecimal() else word for word in names] or None,
-        )
+        return load_finder(self.options, confidence=self.options.counterpart)
 
     def pair(self, first: av.VideoFrame, second: av.VideoFrame) -> Iterable[av.VideoFrame]:
         """The frame of the human view `second`, or what takes its place; `first` is of the machine view."""

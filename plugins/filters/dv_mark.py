@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from duoview.decoder import FrameOrigin
+from duoview.frame_origin import FrameOrigin
 from duoview.plugins.canvas import Canvas
 from duoview.plugins.errors import OptionError
 from duoview.plugins.lettering import Lettering

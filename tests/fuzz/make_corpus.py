@@ -107,6 +107,16 @@ def checkerboard() -> Iterator[tuple[str, bytes]]:
         yield f"{channels}x{height}x{width}", bytes([channels, height, width, mode]) + margin + b"".join(cells)
 
 
+def block_motion() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(7)
+    texture = rng.integers(0, 256, 337).astype(np.uint8).tobytes()  # a prime: rows differ
+    grids = (1, 3, 4, 31), (0, 5, 5, 3), (2, 1, 2, 20), (1, 0, 0, 0), (1, 5, 1, 7)
+    for number, (cell, rows, columns, reach) in enumerate(grids):
+        mode, dy, dx = ((1, 5, 249), (1, 0, 2), (3, 250, 9), (1, 1, 0), (0, 0, 0))[number]
+        yield f"{8 << cell}_{rows + 1}x{columns + 1}", bytes([cell, rows, columns, reach, mode, dy, dx]) + texture
+    yield "flat", bytes([1, 2, 2, 31, 1, 9, 9, 100])
+
+
 def palette_child() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(2)
     pairs = np.stack([rng.integers(0, 128, 90), rng.integers(64, 192, 90)], 1).astype(np.uint8).tobytes()
@@ -147,6 +157,7 @@ def palette_tree() -> Iterator[tuple[str, bytes]]:
 
 
 TARGETS = {
+    "block_motion": block_motion,
     "checkerboard": checkerboard,
     "crc32c": crc32c,
     "noise": noise,

@@ -388,5 +388,5 @@ def test_the_command_puts_the_networks_into_a_profile_with_texture(textured: Pat
 ])
 def test_what_cannot_be_trained_is_told(words: list[str], told: str, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["-i", str(tmp_path), "--profile", "s", *words]) == 1
+    assert main(["-i", str(tmp_path), "--profile", "s", *words]) == 2
     assert told in capsys.readouterr().err

@@ -306,6 +306,6 @@ def test_one_command_makes_a_profile_that_codes_texture(tmp_path: Path, capsys: 
     (packet,) = Encoder(96, 96, profile=profile, threads=1, texture=2).encode(frame)
     decoder = Decoder(profile=profile, threads=1, view="texture", strict=True)
     assert len(decoder.decode(packet)) == 1
-    assert main([*words, "--minutes", "0.02,0.02,0.02", "--groups", "6"]) == 1
+    assert main([*words, "--minutes", "0.02,0.02,0.02", "--groups", "6"]) == 2
     assert "asked for 6" in capsys.readouterr().err
-    assert main([*words, "--minutes", "1,1"]) == 1
+    assert main([*words, "--minutes", "1,1"]) == 2

@@ -1,0 +1,201 @@
+"""Motion fields of P frames: where in the frame before each cell of 16x16 pixels comes from, and their syntax.
+
+A field stands in front of a P frame's symbols, in the same payload; see docs/bitstream.md. What probabilities depend on
+is known before the first vector is: which cells move, and which moved in the frame before. So a field is read in some
+twenty calls of the coder, whatever its size. Probabilities are those that fields of training clips had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.errors import BitstreamError, LimitError
+from duoview.kernels import Decoder
+
+#: Side of a cell in pixels, cells on the side of a block, and half pixels that a component of a vector may have.
+CELL, BLOCK_CELLS, LIMIT = 16, 4, 64
+#: Classes of decisions: that anything moves; that a block has cells that move, where none and where some did before;
+#: that its vector is the expected one; a sign or a lower bit.
+_ANY, _BLOCK, _SAME, _EVEN = 178, (82, 180), 146, 127
+#: That a cell of a moving block moves. The first half of a checkerboard by whether it moved before, the second also by
+#: how many of the four cells beside it move.
+_FIRST, _SECOND = (86, 164), ((65, 80, 117, 154, 175), (127, 132, 157, 175, 187))
+#: That the bit length of a component's difference is more than 0, 1, ..., from a prediction and from zero.
+_LONGER = ((155, 136, 129, 122, 125, 130, 89, 65), (171, 159, 147, 131, 118, 97, 78, 65))
+_LENGTHS = len(_LONGER[0])
+
+Vectors = NDArray[np.int8]
+Flags = NDArray[np.bool_]
+#: Symbols and their classes.
+Part = tuple[NDArray[np.int16], NDArray[np.uint8]]
+#: Codes decisions: from classes, and from what they are where that is known already, to what they are.
+_Coder = Callable[[NDArray[np.int64], NDArray[np.generic] | None], Flags]
+
+
+@dataclass(frozen=True)
+class MotionField:
+    """Vectors (rows, columns, 2) int8 of (vertical, horizontal) half pixels; a cell is what was there, that far away.
+
+    Rows and columns are multiples of BLOCK_CELLS, as padded pictures have them.
+    """
+
+    vectors: Vectors
+
+    def __post_init__(self) -> None:
+        shape = self.vectors.shape
+        if self.vectors.dtype != np.int8 or len(shape) != 3 or shape[2] != 2 or shape[0] % BLOCK_CELLS or (
+                shape[1] % BLOCK_CELLS):
+            raise ValueError(f"vectors {self.vectors.dtype} {shape}: expected int8 (rows, columns, 2), rows and "
+                             f"columns multiples of {BLOCK_CELLS}")
+        if self.vectors.size and int(np.abs(self.vectors.astype(np.int16)).max()) > LIMIT:
+            raise LimitError(f"vectors of {self.vectors.min()} to {self.vectors.max()} half pixels: expected -{LIMIT} "
+                             f"to {LIMIT}")
+
+    @classmethod
+    def still(cls, rows: int, columns: int) -> MotionField:
+        """The field in which nothing moves."""
+        return cls(np.zeros((rows, columns, 2), np.int8))
+
+    @property
+    def moving(self) -> Flags:
+        """(rows, columns), True where the vector is not zero."""
+        found: Flags = self.vectors.any(2)
+        return found
+
+    def write(self, before: MotionField) -> list[Part]:
+        """Symbols and classes, to be coded one after the other. before: the field of the frame before."""
+        parts: list[Part] = []
+
+        def put(classes: NDArray[np.int64], known: NDArray[np.generic] | None) -> Flags:
+            assert known is not None
+            parts.append((known.astype(np.int16), classes.astype(np.uint8)))
+            return known.astype(np.bool_)
+
+        moving, moved = self.moving, before.moving
+        _code_moving(put, moving, moved)
+        if not moving.any():
+            return parts
+        there = expectable(moving, moved)[moving]
+        vectors, old = self.vectors.astype(np.int16), before.vectors.astype(np.int16)
+        cells = np.argwhere(moving)
+        same = np.array([is_there and bool((vectors[y, x] == _expected(vectors, old, moving, y, x)).all())
+                         for (y, x), is_there in zip(cells, there, strict=True)])
+        put(np.full(int(there.sum()), _SAME), same[there])
+        differences = [vectors[y, x] - _predicted(vectors, old, moving, y, x) for y, x in cells[~same]]
+        _code_differences(put, ~there[~same], np.array(differences, np.int64).reshape(-1, 2))
+        return parts
+
+    @classmethod
+    def read(cls, decoder: Decoder, before: MotionField) -> MotionField:
+        """The field that comes next in a payload. Raises BitstreamError for what ``write`` does not write."""
+
+        def get(classes: NDArray[np.int64], known: NDArray[np.generic] | None) -> Flags:
+            return decoder.decode(classes.astype(np.uint8)).astype(np.bool_)
+
+        moved = before.moving
+        moving = _code_moving(get, None, moved)
+        vectors, old = np.zeros(before.vectors.shape, np.int16), before.vectors.astype(np.int16)
+        if not moving.any():
+            return cls(vectors.astype(np.int8))
+        there = expectable(moving, moved)[moving]
+        same = np.zeros(len(there), np.bool_)
+        same[there] = get(np.full(int(there.sum()), _SAME), None)
+        following = iter(_code_differences(get, ~there[~same], None))
+        for (y, x), is_same, is_there in zip(np.argwhere(moving), same, there, strict=True):
+            expected = _expected(vectors, old, moving, y, x)
+            found = expected if is_same else _predicted(vectors, old, moving, y, x) + next(following)
+            if np.abs(found).max() > LIMIT or not found.any() or (
+                    not is_same and is_there and (found == expected).all()):
+                raise BitstreamError(f"motion field: vector {found.tolist()} at row {y}, column {x}: expected one "
+                                     f"other than 0 and the expected one, within +-{LIMIT}", offset=0)
+            vectors[y, x] = found
+        return cls(vectors.astype(np.int8))
+
+
+def expectable(moving: Flags, moved: Flags) -> Flags:
+    """Where a vector can be expected: the cell to the left or above moves, or the cell itself moved before."""
+    found = moved.copy()
+    found[:, 1:] |= moving[:, :-1]
+    found[1:] |= moving[:-1]
+    return found
+
+
+def _expected(vectors: NDArray[np.int16], old: NDArray[np.int16], moving: Flags, y: int, x: int) -> NDArray[np.int16]:
+    """The vector to the left where there is one, else that above, else the cell's own of the frame before, else 0."""
+    if x and moving[y, x - 1]:
+        return vectors[y, x - 1]
+    if y and moving[y - 1, x]:
+        return vectors[y - 1, x]
+    return old[y, x]  # 0 where it did not move
+
+
+def _predicted(vectors: NDArray[np.int16], old: NDArray[np.int16], moving: Flags, y: int, x: int) -> NDArray[np.int16]:
+    """What another vector than the expected one is near: the median of left, above and above right where all move."""
+    if x and y and x + 1 < moving.shape[1] and moving[y, x - 1] and moving[y - 1, x] and moving[y - 1, x + 1]:
+        three = np.stack([vectors[y, x - 1], vectors[y - 1, x], vectors[y - 1, x + 1]])
+        middle: NDArray[np.int16] = np.sort(three, 0)[1]
+        return middle
+    return _expected(vectors, old, moving, y, x)
+
+
+def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
+    """Which cells move; ``moving`` is that where it is known already."""
+    if not code(np.array([_ANY]), None if moving is None else moving.any(keepdims=True)[0])[0]:
+        return np.zeros_like(moved)
+    blocks = _blocks(moved)
+    known = None if moving is None else _blocks(moving).reshape(-1)
+    blocks = code(np.array(_BLOCK)[blocks.astype(int)].reshape(-1), known).reshape(blocks.shape)
+    inside = blocks.repeat(BLOCK_CELLS, 0).repeat(BLOCK_CELLS, 1)
+    rows, columns = np.indices(moved.shape)
+    found = np.zeros_like(moved)
+    for half in (0, 1):
+        here = inside & ((rows + columns) % 2 == half)
+        if half == 0:
+            classes = np.array(_FIRST)[moved[here].astype(int)]
+        else:
+            wide = np.pad(found, 1).astype(int)
+            beside = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
+            classes = np.array(_SECOND)[moved[here].astype(int), beside[here]]
+        found[here] = code(classes, None if moving is None else moving[here])
+    if not blocks.any() or (_blocks(found) != blocks).any():
+        raise BitstreamError("motion field: a block that moves has no cell that does", offset=0)
+    return found
+
+
+def _code_differences(code: _Coder, far: Flags, differences: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Differences (n, 2) from predictions, ``far`` (n,) where there is none; ``differences`` where they are known.
+
+    Bit lengths of the magnitudes in unary, then bits below the highest from the top, then signs.
+    """
+    kind = far.repeat(2).astype(int)
+    known = None if differences is None else differences.reshape(-1)
+    wanted = None if known is None else np.ceil(np.log2(np.abs(known) + 1)).astype(int)
+    lengths = np.zeros(len(kind), int)
+    for length in range(_LENGTHS):
+        here = np.flatnonzero(lengths == length)
+        if len(here):
+            longer = code(np.array(_LONGER)[kind[here], length], None if wanted is None else wanted[here] > length)
+            lengths[here] += longer
+    magnitudes = (lengths > 0).astype(np.int64)
+    for length in range(2, _LENGTHS + 1):
+        here = np.flatnonzero(lengths >= length)
+        if len(here):
+            bit = code(np.full(len(here), _EVEN),
+                       None if known is None else np.abs(known[here]) >> (lengths[here] - length) & 1)
+            magnitudes[here] = 2 * magnitudes[here] + bit
+    some = np.flatnonzero(magnitudes)
+    if len(some):
+        negative = code(np.full(len(some), _EVEN), None if known is None else known[some] < 0)
+        magnitudes[some[negative]] *= -1
+    return magnitudes.reshape(-1, 2)
+
+
+def _blocks(cells: Flags) -> Flags:
+    """Which blocks have cells of these, (rows / BLOCK_CELLS, columns / BLOCK_CELLS)."""
+    rows, columns = (side // BLOCK_CELLS for side in cells.shape)
+    found: Flags = cells.reshape(rows, BLOCK_CELLS, columns, BLOCK_CELLS).any((1, 3))
+    return found

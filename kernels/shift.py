@@ -1,0 +1,91 @@
+"""Shifting cells of a latent by vectors, through one matrix for every shift within a position: motion compensation.
+
+All arithmetic is of integers and the result is rounded once, so it is the same on every path, machine and number of
+threads: a decoder depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from duoview.kernels import _native
+from duoview.kernels.arrays import checked, checked_threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHIFTS = 9
+"""Operators along an axis: shifts by -4 to 4 pixels, of the 8 that a position of the latent is wide."""
+
+TAPS = 9
+"""Neighbours of a position that make up what it becomes, 3x3, row by row."""
+
+
+class ShiftOperators:
+    """The operators of a latent, held in the order in which they are multiplied. Threads can share one.
+
+    Attributes:
+        channels: C, of the latent.
+    """
+
+    def __init__(self, weights: NDArray[np.int16], *, path: str = "auto") -> None:
+        """Packs the weights and proves that no sum of products can overflow.
+
+        Args:
+            weights: (9, 9, C * 9, C) int16, contiguous, in 1/512: by vertical and horizontal shift, from -4 pixels on;
+                inputs by channel, then neighbour. A shift by half pixels is the mean of the two or four operators
+                around it. Of every four that are averaged, added up, each weight fits 16 bits, and the magnitudes of
+                an output's weights sum to at most 2097150: a latent within +-1024 cannot overflow 32 bits then.
+            path: ``"auto"``, or one of ``paths()`` to force it. All give the same.
+
+        Raises:
+            TypeError: ``weights`` is no array of int16.
+            ValueError: its shape, contiguity or alignment; weights that could overflow (with their shift); ``path``.
+        """
+        shape = checked("weights", weights, (np.int16,), "(9, 9, C * 9, C)")
+        self.channels = shape[3]
+        if not self.channels or shape != (SHIFTS, SHIFTS, self.channels * TAPS, self.channels):
+            raise ValueError(f"weights has shape {shape}; (9, 9, C * 9, C) is needed, C at least 1")
+        self._native = _native.ShiftOperators(weights, path)
+
+    def shift(
+        self,
+        state: NDArray[np.int16],
+        cells: NDArray[np.int32] | NDArray[np.int64],
+        vectors: NDArray[np.int8],
+        *,
+        threads: int = 1,
+    ) -> NDArray[np.int16]:
+        """What comes to cells of 2x2 positions by their vectors.
+
+        A vector is cut into whole positions, 16 half pixels each, and -8..7 half pixels, the operator's share. What
+        lies beyond an edge of the latent is what is at the edge.
+
+        Args:
+            state: (C, h, w) int16, contiguous, h and w even: the latent in 1/64, each number within -1024..1024.
+            cells: (n, 2) int32 or int64, contiguous: row and column of each cell, in cells.
+            vectors: (n, 2) int8, contiguous: half pixels, down and to the right, where each cell comes from, within
+                -64..64.
+            threads: 1..256. Any number gives the same.
+
+        Returns:
+            (n, C, 2, 2) int16 in 1/64: (weights times neighbours + 1024) >> 11 of four added operators, kept within
+            -1024..1024.
+
+        Raises:
+            TypeError: an array is of another dtype.
+            ValueError: shape, contiguity or alignment; a number of the latent, a cell or a vector out of its range
+                (with its place); ``threads``.
+        """
+        shape = checked("state", state, (np.int16,), "(C, h, w)")
+        if shape[0] != self.channels or shape[1] % 2 or shape[2] % 2:
+            raise ValueError(f"state has shape {shape}; ({self.channels}, h, w) is needed, h and w even")
+        count = checked("cells", cells, (np.int32, np.int64), "(n, 2)")
+        found = checked("vectors", vectors, (np.int8,), "(n, 2)")
+        if count[1] != 2:
+            raise ValueError(f"cells has shape {count}; (n, 2) is needed")
+        if found != count:
+            raise ValueError(f"vectors has shape {found}; {count} is needed, as cells has")
+        return self._native.shift(state, cells, vectors, checked_threads(threads))

@@ -1,0 +1,54 @@
+// Python's view of the motion search. kernels/motion.py checks what it gets and explains it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <memory>
+#include <stdexcept>
+#include <utility>
+
+#include <nanobind/stl/pair.h>
+
+#include "block_motion.hpp"
+#include "module.hpp"
+
+namespace nb = nanobind;
+
+namespace duoview {
+namespace {
+
+using Plane = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using Pairs = nb::ndarray<nb::numpy, T, nb::ndim<3>>;
+
+template <typename T>
+Pairs<T> pairs(std::unique_ptr<T[]> values, std::size_t rows, std::size_t columns) {
+    T* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    values.release();
+    return Pairs<T>(data, {rows, columns, 2}, owner);
+}
+
+std::pair<Pairs<std::int8_t>, Pairs<std::uint32_t>> find(Plane previous, Plane current, std::size_t cell, int reach,
+                                                         std::size_t threads) {
+    if (previous.shape(0) != current.shape(0) || previous.shape(1) != current.shape(1))
+        throw std::invalid_argument("planes differ in shape");
+    if (cell == 0) throw std::invalid_argument("cell is 0");
+    const std::size_t rows = current.shape(0) / cell, columns = current.shape(1) / cell;
+    std::unique_ptr<std::int8_t[]> vectors(new std::int8_t[2 * rows * columns + 1]);
+    std::unique_ptr<std::uint32_t[]> sums(new std::uint32_t[2 * rows * columns + 1]);
+    {
+        nb::gil_scoped_release release;
+        block_motion({previous.data(), current.data(), current.shape(0), current.shape(1), cell, reach, threads, vectors.get(),
+                      sums.get()});
+    }
+    return {pairs(std::move(vectors), rows, columns), pairs(std::move(sums), rows, columns)};
+}
+
+}  // namespace
+
+void bind_motion(nb::module_& m) {
+    m.def("block_motion", &find, nb::arg("previous").noconvert(), nb::arg("current").noconvert(), nb::arg("cell"),
+          nb::arg("reach"), nb::arg("threads"));
+}
+
+}  // namespace duoview

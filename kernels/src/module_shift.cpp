@@ -1,0 +1,65 @@
+// Python's view of the shift operators. kernels/shift.py checks what it gets and explains it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+
+#include <memory>
+#include <stdexcept>
+
+#include "module.hpp"
+#include "shift_operators.hpp"
+
+namespace nb = nanobind;
+
+namespace duoview {
+namespace {
+
+template <typename T, int Dimensions>
+using Input = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using Cells = nb::ndarray<nb::numpy, std::int16_t, nb::ndim<4>>;
+
+void construct(ShiftOperators* self, Input<std::int16_t, 4> weights, const std::string& path) {
+    const std::size_t channels = weights.shape(3);
+    if (channels == 0 || weights.shape(0) != kShifts || weights.shape(1) != kShifts || weights.shape(2) != channels * kShiftTaps)
+        throw std::invalid_argument("weights are of another shape");
+    const ShiftKernels kernels = choose_shift(path);
+    nb::gil_scoped_release release;
+    new (self) ShiftOperators(weights.data(), channels, kernels);
+}
+
+template <typename Index>
+Cells shift(const ShiftOperators& self, Input<std::int16_t, 3> state, Input<Index, 2> cells, Input<std::int8_t, 2> vectors,
+            std::size_t threads) {
+    const std::size_t count = cells.shape(0), channels = self.channels();
+    if (state.shape(0) != channels || state.shape(1) % kCellSide != 0 || state.shape(2) % kCellSide != 0)
+        throw std::invalid_argument("state is of another shape");
+    if (cells.shape(1) != 2 || vectors.shape(1) != 2 || vectors.shape(0) != count)
+        throw std::invalid_argument("cells and vectors are of other shapes");
+    // A copy: what was checked must not change afterwards.
+    std::vector<ShiftedCell> moved(count);
+    for (std::size_t i = 0; i < count; ++i)
+        moved[i] = {cells.data()[2 * i], cells.data()[2 * i + 1], vectors.data()[2 * i], vectors.data()[2 * i + 1]};
+    const std::size_t size = count * channels * kCellPositions;
+    std::unique_ptr<std::int16_t[]> values(new std::int16_t[size ? size : 1]);
+    {
+        nb::gil_scoped_release release;
+        self.shift({state.data(), state.shape(1), state.shape(2)}, moved, threads, values.get());
+    }
+    std::int16_t* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<std::int16_t*>(p); });
+    values.release();
+    return Cells(data, {count, channels, kCellSide, kCellSide}, owner);
+}
+
+}  // namespace
+
+void bind_shift(nb::module_& m) {
+    nb::class_<ShiftOperators>(m, "ShiftOperators")
+        .def("__init__", &construct, nb::arg("weights").noconvert(), nb::arg("path"))
+        .def("shift", &shift<std::int64_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
+             nb::arg("vectors").noconvert(), nb::arg("threads"))
+        .def("shift", &shift<std::int32_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
+             nb::arg("vectors").noconvert(), nb::arg("threads"));
+}
+
+}  // namespace duoview

@@ -1,0 +1,46 @@
+// Shift operators of a latent: for every shift by whole pixels a matrix from 3x3 neighbours to what a position becomes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "dispatch.hpp"
+
+namespace duoview {
+
+constexpr int kShiftReach = 4;                     // whole pixels that operators go, up and down, left and right
+constexpr std::size_t kShifts = 2 * kShiftReach + 1;
+constexpr int kMaxShift = 64;                      // half pixels of a vector
+
+// A cell of 2x2 positions, and what comes to it: half pixels down and to the right of it.
+struct ShiftedCell {
+    std::int64_t row, column;
+    std::int8_t dy, dx;
+};
+
+struct LatentPlanes {
+    const std::int16_t* values;  // (channels, height, width) in 1/64, within +-kShiftLimit
+    std::size_t height, width;   // multiples of kCellSide
+};
+
+// Holds the operators in the order in which they are multiplied. Safe to use from several threads at once.
+class ShiftOperators {
+public:
+    // `weights`: (kShifts, kShifts, channels * 9, channels) in 1/512, inputs by channel, then neighbour. Throws
+    // std::invalid_argument naming the shift if the weights of four added operators do not fit 16 bits, or could take a sum
+    // of products beyond 32.
+    ShiftOperators(const std::int16_t* weights, std::size_t channels, const ShiftKernels& kernels);
+
+    std::size_t channels() const { return layout_.channels; }
+
+    // Writes (cells, channels, 2, 2). Throws std::invalid_argument for a value, cell or vector out of range.
+    void shift(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, std::int16_t* out) const;
+
+private:
+    ShiftLayout layout_;
+    ShiftKernels kernels_;
+    std::vector<std::int16_t> packed_;
+};
+
+}  // namespace duoview
