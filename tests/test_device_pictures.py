@@ -20,6 +20,8 @@ from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.machine import ONE_LANE_BYTES
 from duoview.errors import ProfileError
 from duoview.inner.importance import Region
+from duoview.motion_field import MotionField
+from duoview.motion_search import MotionSearch
 from duoview.neural_settings import NeuralSettings
 
 Picture = NDArray[np.uint8]
@@ -82,7 +84,9 @@ def test_a_device_decodes_what_the_encoder_made(networks: DeviceNetworks, pictur
 
 @pytest.mark.parametrize("decision", [SymbolDecision(skip=0.0), SymbolDecision(), SymbolDecision(0.5, 1.0, 4.0)])
 def test_a_device_codes_the_sections_of_the_encoder(networks: DeviceNetworks, pictures: list[Picture],
-                                                    decision: SymbolDecision) -> None:
+                                                    decision: SymbolDecision, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The one thing that an encoder does more, where the profile can.
+    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
     device = DeviceEncoder(networks, 100, 70, digest=True, decision=decision)
     host = Encoder(100, 70, threads=1, decision=decision)
     empty = 0

@@ -1,6 +1,7 @@
 """The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
 
-Sections are those of any encoder, without gain maps.
+Sections are those of any encoder, without gain maps. In profiles with motion compensation an encoder here sends fields
+in which nothing moves; a decoder reads all fields, and moves latents on the host.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_error, worth_coding
 from duoview.device.networks import DeviceNetworks
 from duoview.errors import BackendUnavailableError, BitstreamError
 from duoview.gain_map import GainMap
-from duoview.kernels import checkerboard
+from duoview.kernels import Decoder, checkerboard
 from duoview.kernels.cuda_rans import MAX_CHUNKS
 from duoview.kernels.rans import MAX_CHUNK
-from duoview.machine import first_half
+from duoview.machine import first_half, motion_parts, read_coded
+from duoview.motion_field import MotionField, Part
 from duoview.picture import padded
 
 #: Symbols that a warp codes; 32 lanes cost 3 bytes each a chunk.
@@ -32,6 +35,9 @@ STILL_BYTES = 64
 HYPER_LIMIT = 127
 #: Least symbols of a chunk, of any encoder.
 _LEAST_CHUNK = 32
+#: Most symbols that a motion field has by cell: that it moves, that its vector is the expected one, and for either
+#: component 8 for the bit length, 7 bits and the sign; blocks, and what there is once, are fewer than another one.
+_MOTION_SYMBOLS = 2 + 2 * (8 + 7 + 1) + 1
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,22 @@ class Planes:
         self.hyper = (1, sizes.hyper, height // 64, width // 64)
         halves = [checkerboard.size(self.shape, half) for half in (0, 1)]
         counts = [int(np.prod(self.hyper)), *halves]
-        #: All symbols and classes in coding order, and their parts: hyper symbols, first half, second half.
-        self.symbols_row, self.classes_row = empty((sum(counts),), np.int16), empty((sum(counts),), np.uint8)
-        begins = np.cumsum([0, *counts])[:3].tolist()
+        #: Of P frames of a profile with motion compensation: a field in which nothing moves, and that symbols follow.
+        still = MotionField.still(*self.shape[1:])
+        lead = joined(motion_parts(still, still, coded=True))
+        begins = np.cumsum([len(lead[0]), *counts]).tolist()
+        #: All symbols and classes in coding order, with that in front; and their parts: hyper symbols, first half,
+        #: second half.
+        self.symbols_row, self.classes_row = empty((begins[3],), np.int16), empty((begins[3],), np.uint8)
+        networks.put(lead[0], networks.view(self.symbols_row, lead[0].shape, np.int16))
+        networks.put(lead[1], networks.view(self.classes_row, lead[1].shape, np.uint8))
+        #: The same without what stands in front.
+        self.plain_rows = (networks.view(self.symbols_row, (sum(counts),), np.int16, 2 * begins[0]),
+                           networks.view(self.classes_row, (sum(counts),), np.uint8, begins[0]))
         self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
-                           for begin, count in zip(begins, counts, strict=True)]
+                           for begin, count in zip(begins[:3], counts, strict=True)]
         self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
-                           for begin, count in zip(begins, counts, strict=True)]
+                           for begin, count in zip(begins[:3], counts, strict=True)]
         self.hyper_values = empty(self.hyper, np.float32)
         self.hyper_again = empty((counts[0],), np.int16)
         self.symbols = empty(self.shape, np.int16)
@@ -68,17 +83,24 @@ class Planes:
         self.zeros = empty((1, *self.shape), np.float32)
         kernels.clear(self.zeros, cuda_stream=networks.stream)
         self.picture = empty((1, 3, height, width), np.uint8)
-        self.output = empty((kernels.encode_output_bytes(sum(counts), CHUNK),), np.uint8)
-        self.one_chunk = min(MAX_CHUNK, -(-sum(counts) // _LEAST_CHUNK) * _LEAST_CHUNK)
-        scratch = max(kernels.encode_scratch_bytes(sum(counts), chunk) for chunk in (CHUNK, self.one_chunk))
+        self.output = empty((kernels.encode_output_bytes(begins[3], CHUNK),), np.uint8)
+        self.one_chunk = min(MAX_CHUNK, -(-begins[3] // _LEAST_CHUNK) * _LEAST_CHUNK)
+        scratch = max(kernels.encode_scratch_bytes(begins[3], chunk) for chunk in (CHUNK, self.one_chunk))
         self.encode_scratch = empty((scratch,), np.uint8)
         self.keep = empty(self.shape[1:], np.bool_)
         self.result = empty((2,), np.int64)
         #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
         self.statuses = [empty((1,), np.uint64) for _ in range(3)]
-        chunks = min(MAX_CHUNKS, -(-sum(counts) // _LEAST_CHUNK))
+        motion = _MOTION_SYMBOLS * (self.shape[1] * self.shape[2] + 1) if networks.profile.has_motion else 0
+        chunks = min(MAX_CHUNKS, -(-(sum(counts) + motion) // _LEAST_CHUNK))
         self.state = empty((kernels.decode_state_bytes(chunks),), np.uint8)
-        self.decode_scratch = empty((kernels.decode_scratch_bytes(max(counts)),), np.uint8)
+        self.decode_scratch = empty((kernels.decode_scratch_bytes(max(*counts, motion)),), np.uint8)
+
+
+def joined(parts: list[Part]) -> Part:
+    """Symbols and classes of parts, one after the other."""
+    symbols, classes = zip(*parts, strict=True)
+    return np.concatenate(symbols), np.concatenate(classes)
 
 
 class DeviceMachineLayer:
@@ -97,6 +119,9 @@ class DeviceMachineLayer:
         self.digest, self.counted = hashlib.sha256(), digest
         self.z_m: Any = None
         self.previous: Any = None
+        #: The motion field of the last frame, and what moves z_m by one: of latents, and on the host.
+        self.field = MotionField.still(0, 0)
+        self._operators = networks.profile.motion() if networks.profile.has_motion else None
         self._planes: Planes | None = None
         self._hyper_level: tuple[bool, int] | None = None
         self._q: int | None = None
@@ -149,9 +174,12 @@ class DeviceMachineLayer:
         classes, means = self.networks["key_context" if key else "inter_context"](features=features, decoded=decoded)
         return self._plane(classes, np.uint8), self._plane(means, np.int16)
 
-    def _synthesise(self, planes: Planes, decoded: Any, key: bool) -> Any:
-        """z_m of the frame whose symbols are in the planes; the state stays."""
-        if key:
+    def _synthesise(self, planes: Planes, decoded: Any, start: Any | None) -> Any:
+        """z_m of the frame whose symbols are in the planes; the state stays.
+
+        start: z_m of the frame before, moved; None for a key frame.
+        """
+        if start is None:
             (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=self._level)
         else:
             count = planes.symbols.size
@@ -159,25 +187,32 @@ class DeviceMachineLayer:
                                        self.networks.view(planes.symbol_values, (count,), np.float32),
                                        cuda_stream=self.stream)
             (z_m,) = self.networks["inter_synthesis"](decoded=decoded, symbols=planes.symbol_values,
-                                                      previous=self.z_m, q=self._level)
+                                                      previous=start, q=self._level)
         return z_m
 
     def _repeat(self, planes: Planes) -> bytes:
-        """A P frame in which nothing is coded, an empty section: z_m stays."""
-        self.previous = planes.zeros
+        """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
+        self.previous, self.field = planes.zeros, MotionField.still(*planes.shape[1:])
         if self.counted:
             self.digest.update(b"R")
         return b""
 
-    def _move_on(self, planes: Planes, decoded: Any, z_m: Any, key: bool) -> Any:
-        self.z_m, self.previous = z_m, planes.zeros if key else decoded
+    def _move_on(self, planes: Planes, decoded: Any, z_m: Any, field: MotionField | None) -> Any:
+        """To the state after a frame; field: its motion, None for a key frame."""
+        self.z_m, self.previous = z_m, planes.zeros if field is None else decoded
+        self.field = MotionField.still(*planes.shape[1:]) if field is None else field
         return z_m
 
-    def _count(self, planes: Planes, key: bool) -> None:
+    def _count(self, planes: Planes, field: MotionField | None, *, coded: bool = True) -> None:
         if self.counted:
-            self.digest.update(b"K" if key else b"P")
-            for symbols in (planes.symbols_of[0], planes.symbols):
-                self.digest.update(self.networks.get(symbols).astype("<i2").tobytes())
+            self.digest.update(b"K" if field is None else b"P")
+            if field is not None and field.moving.any():
+                self.digest.update(field.vectors.tobytes())
+            if coded:
+                for symbols in (planes.symbols_of[0], planes.symbols):
+                    self.digest.update(self.networks.get(symbols).astype("<i2").tobytes())
+            else:
+                self.digest.update(np.zeros(planes.shape, "<i2").tobytes())
 
     def pad(self, picture: Any, width: int, height: int) -> Any:
         """A picture (3, H, W) or (1, 3, H, W) uint8 as networks take it: padded, in memory that the next one gets too.
@@ -212,19 +247,20 @@ class DeviceMachineLayer:
             limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=self.stream)
         first = self._first(hyper, key)
         chosen = self._choose(planes, y, first, key)
-        z_m = self._synthesise(planes, chosen.decoded, key)
+        z_m = self._synthesise(planes, chosen.decoded, None if key else self.z_m)
         worth = math.inf
         if not key and self.decision.skip:
             decided = self._decide(planes, z, y, first, chosen, z_m, q)
             if decided is None:
                 return self._repeat(planes)
             chosen, z_m, worth = decided
-        section = self._code(planes)
+        section = self._code(planes, key)
         still = not key and len(section) < STILL_BYTES and not self.networks.get(planes.symbols).any()
         if still or 8 * len(section) >= worth:
             return self._repeat(planes)
-        self._count(planes, key)
-        self._move_on(planes, chosen.decoded, z_m, key)
+        field = None if key else MotionField.still(*planes.shape[1:])
+        self._count(planes, field)
+        self._move_on(planes, chosen.decoded, z_m, field)
         return section
 
     def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool, keep: Any = None) -> Chosen:
@@ -263,16 +299,18 @@ class DeviceMachineLayer:
             chosen = self._choose(planes, y, first, False, planes.keep)
             if not get(planes.symbols).any():
                 return None
-            z_m = self._synthesise(planes, chosen.decoded, False)
+            z_m = self._synthesise(planes, chosen.decoded, self.z_m)
             gain = before - picture_error(target - get(z_m), profile.latent_weight)
         return chosen, z_m, lagrangian * BLOCK_PIXELS * float(gain.sum())
 
-    def _code(self, planes: Planes) -> bytes:
+    def _code(self, planes: Planes, key: bool) -> bytes:
         """The section of what is in coding order, checked; one that is small in one lane."""
         section = b""
+        moves = not key and self._operators is not None
+        symbols, classes = (planes.symbols_row, planes.classes_row) if moves else planes.plain_rows
         for lanes, chunk in ((LANES, CHUNK), (1, planes.one_chunk)):
-            self.kernels.encode(planes.symbols_row, planes.classes_row, planes.output, planes.result,
-                                planes.encode_scratch, chunk=chunk, lanes=lanes, cuda_stream=self.stream)
+            self.kernels.encode(symbols, classes, planes.output, planes.result, planes.encode_scratch, chunk=chunk,
+                                lanes=lanes, cuda_stream=self.stream)
             size = self.kernels.check_encode(planes.result, cuda_stream=self.stream)
             if lanes == LANES:
                 for status in planes.statuses:
@@ -300,10 +338,19 @@ class DeviceMachineLayer:
         if not key and not payload:
             self._repeat(planes)
             return self.z_m
+        field, lead = (None, None) if key else self._read_motion(planes, payload)
+        start = None if field is None else self._compensate(field)
+        if field is not None and lead is None:
+            self._count(planes, field, coded=False)
+            return self._move_on(planes, planes.zeros, start, field)
         run, stream, networks = self.kernels, self.stream, self.networks
         data = networks.empty((len(payload),), np.uint8)
         networks.put(np.frombuffer(payload, np.uint8), data)
         decoder = run.decoder(data, planes.state, cuda_stream=stream)
+        if lead is not None and lead.size:
+            known = networks.empty(lead.shape, np.uint8)
+            networks.put(lead, known)
+            decoder.decode(known, networks.empty(lead.shape, np.int16), planes.decode_scratch, cuda_stream=stream)
         decoder.decode(planes.classes_of[0], planes.symbols_of[0], planes.decode_scratch, cuda_stream=stream)
         flat = networks.view(planes.hyper_values, (planes.hyper_again.size,), np.float32)
         run.widen_symbols(planes.symbols_of[0], flat, cuda_stream=stream)
@@ -325,5 +372,30 @@ class DeviceMachineLayer:
                                 cuda_stream=stream)
         decoder.finish(cuda_stream=stream)
         decoder.check(cuda_stream=stream)
-        self._count(planes, key)
-        return self._move_on(planes, decoded, self._synthesise(planes, decoded, key), key)
+        self._count(planes, field)
+        return self._move_on(planes, decoded, self._synthesise(planes, decoded, start), field)
+
+    def _read_motion(self, planes: Planes, payload: bytes) -> tuple[MotionField, NDArray[np.uint8] | None]:
+        """The field that a P frame's payload begins with, and the classes of what stands in front of its symbols.
+
+        None where no symbols follow. Raises BitstreamError.
+        """
+        if self._operators is None:
+            return MotionField.still(*planes.shape[1:]), np.empty(0, np.uint8)
+        reader = Decoder(payload)
+        field = MotionField.read(reader, self.field)
+        if read_coded(reader):
+            return field, joined(motion_parts(field, self.field, coded=True))[1]
+        reader.finish()
+        if not field.moving.any():
+            raise BitstreamError("neither motion nor symbols: expected an empty section", offset=0)
+        return field, None
+
+    def _compensate(self, field: MotionField) -> Any:
+        """z_m of the frame before, moved: a copy of it on the host, where anything moves."""
+        if self._operators is None or not field.moving.any():
+            return self.z_m
+        moved = self._operators.compensate(self.networks.get(self.z_m), field)
+        start = self.networks.empty(moved.shape, np.float32)
+        self.networks.put(moved, start)
+        return start
