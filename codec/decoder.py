@@ -352,6 +352,7 @@ class Decoder:
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
             raise BitstreamError("access unit without its machine section", offset=0)
+        self._waiting = True  # until it is decoded: if a device fails at it, later units must not refer to older ones
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height, gains=self._gains)
         self._waiting = False

