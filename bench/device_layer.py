@@ -19,18 +19,18 @@ class DeviceLayer:
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, q: int) -> None:
         self.layer, self.networks = DeviceMachineLayer(networks), networks
-        self.of = {"q": q, "width": width, "height": height}
+        self._of: dict[str, Any] = {"q": q, "width": width, "height": height}
 
     def encode(self, picture: Tensor, *, key: bool) -> bytes:
         """The section of a picture (1, 3, H, W) uint8 on the device. The state moves on."""
-        return self.layer.encode(picture if picture.is_cuda else picture.numpy(), key=key, **self.of)
+        return self.layer.encode(picture if picture.is_cuda else picture.numpy(), key=key, **self._of)
 
     def decode(self, section: bytes, *, key: bool) -> Any:
         """The view, (1, 3, H, W) uint8 padded to 64 pixels, on the device. The state moves on.
 
         Raises BitstreamError.
         """
-        (view,) = self.networks["decoder"](z=self.layer.decode(section, key=key, **self.of))
+        (view,) = self.networks["decoder"](z=self.layer.decode(section, key=key, **self._of))
         return view
 
     def is_where(self, other: Self) -> bool:

@@ -24,7 +24,7 @@ NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "k
 _NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
 
 
-def name_of(function: Callable[..., object]) -> str:
+def name_of(function: torch_backend.Operator) -> str:
     """ONNX's name of an operator of the torch backend; casts are bound to their type there."""
     return "Cast" if isinstance(function, partial) else _NAMES[function]
 
