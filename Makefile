@@ -10,6 +10,8 @@
 #                     KODAK=folder (the 24 pictures, lossless) for the still-picture curves
 #   make bench-kernels  the kernels beside constriction, compressai, torchac and diffusers, to bench/results/kernels.json
 #   make gpu-backlog  what waits for a machine with a GPU
+#   make gpu-carry    what has to be brought to one that has no network, in loads, to build/carry; give
+#                     PYTHON312=interpreter and DATA="photographs=FOLDER clips=FOLDER weights=FOLDER"
 #   make develop      editable install: Python files are used in place, `make develop` again after a change of C++
 #   make clean        removes what was built
 
@@ -17,7 +19,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := install
 .DELETE_ON_ERROR:
-.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check sanitize fuzz demo bench bench-kernels gpu-backlog develop clean
+.PHONY: install wheel test test-run test-train typecheck ruff lint cuda-check sanitize fuzz demo bench bench-kernels gpu-backlog gpu-carry develop clean
 
 ROOT := $(CURDIR)
 VENV ?= $(ROOT)/.venv
@@ -132,9 +134,16 @@ bench-kernels: install
 
 gpu-backlog:
 	@if compgen -G "bench/gpu/[!_]*.py" > /dev/null; then \
-	  echo "to be run on a machine with a GPU (python <file>):"; \
-	  for file in bench/gpu/[!_]*.py; do echo "  $$file: $$(sed -n '1s/^"""//;1s/"""$$//;1p' $$file)"; done; \
+	  echo "to be run on a machine with a GPU (python <file>; the first calls the others, the second is for before):"; \
+	  for file in bench/gpu/everything.py bench/gpu/carry.py \
+	    $$(ls bench/gpu/[!_]*.py | grep -vE '/(everything|carry)\.py$$'); do echo "  $$file: $$(sed -n '1s/^"""//;1s/"""$$//;1p' $$file)"; done; \
 	else echo "gpu-backlog: nothing waits for a GPU (there is no script in bench/gpu)"; fi
+
+PYTHON312 ?= python3.12
+DATA ?=
+
+gpu-carry: $(VENV)/.tools
+	$(PY) bench/gpu/carry.py --out build/carry --python "$(PYTHON312)" $(foreach one,$(DATA),--data "$(one)")
 
 develop: $(VENV)/.tools
 	PATH="$(VENV)/bin:$$PATH" $(PIP) install -q --no-build-isolation -e "$(ROOT)[test]"

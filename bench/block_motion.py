@@ -87,7 +87,7 @@ def scenes(seed: int = 20) -> dict[str, Pair]:
     rng = np.random.default_rng(seed)
     plane = rng.standard_normal((368 + 64, 640 + 64))
     for axis in (0, 1):
-        plane = sum((np.roll(plane, shift, axis) for shift in range(5)), np.zeros_like(plane))
+        plane = np.sum([np.roll(plane, shift, axis) for shift in range(5)], 0)
     plane = np.interp(plane, (plane.min(), plane.max()), (0, 255))
     window = plane[32:-32, 32:-32]
     moved = (plane[25:-39, 43:-21] + plane[26:-38, 43:-21]) / 2  # by -6.5 and 11 pixels
@@ -134,8 +134,8 @@ def full_search(previous: Plane, current: Plane, cell: int, reach: int) -> tuple
                 if max(abs(y), abs(x)) > 2 * reach:
                     continue
                 top, left = row * cell + pad + (y >> 1), column * cell + pad + (x >> 1)
-                there = phases[int(y & 1), int(x & 1)][top:top + cell, left:left + cell]
-                with_halves[row, column] = min(with_halves[row, column], np.abs(there - block).sum())
+                predicted = phases[int(y & 1), int(x & 1)][top:top + cell, left:left + cell]
+                with_halves[row, column] = min(with_halves[row, column], np.abs(predicted - block).sum())
     return least, with_halves
 
 
@@ -154,7 +154,8 @@ def pairs_of(path: Path, settings: Settings, rate: int | None) -> list[Pair]:
             scaled = (WIDEST, round(frame.height * WIDEST / frame.width)) if frame.width > WIDEST else (
                 frame.width, frame.height)
             plane = frame.reformat(*scaled, format="gray").to_ndarray()
-            planes.append(np.pad(plane, [(0, -length % settings.cell) for length in plane.shape], "edge"))
+            padding = [(0, -length % settings.cell) for length in plane.shape]
+            planes.append(np.pad(plane, padding, "edge").astype(np.uint8, copy=False))
     if len(planes) < 2:
         raise ValueError(f"{path.name} has {len(planes)} frames; two are needed")
     chosen = np.unique(np.linspace(0, len(planes) - 2, settings.pairs).astype(int))

@@ -1,5 +1,4 @@
-"""The kernels against what else there is, in one run: entropy coding, one palette step of a discrete diffusion, noise,
-motion search.
+"""The kernels against what else there is: entropy coding, one palette step of a discrete diffusion, noise; and motion.
 
     python -m bench.kernels [--json bench/results/kernels.json] [--quick] [--without PEER]
 

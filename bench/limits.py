@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Self
 
 import torch
@@ -24,17 +23,20 @@ NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "k
 _NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
 
 
-def name_of(function: Callable[..., object]) -> str:
-    """ONNX's name of an operator of the torch backend; casts are bound to their type there."""
-    return "Cast" if isinstance(function, partial) else _NAMES[function]
-
-
 @dataclass(frozen=True)
 class Floors:
-    """What this device does at best, measured: float32 multiply-adds (no TF32) and copied bytes, both a second."""
+    """What this device does at best, measured: float32 multiply-adds (no TF32) and copied bytes, both a second.
+
+    launch_seconds: of an operator with next to no work, one of many in a row; on a GPU that is the host's time.
+    """
 
     macs_a_second: float
     bytes_a_second: float
+    launch_seconds: float = 6e-6
+
+    def launches(self, taken: float, count: float, least: float) -> bool:
+        """True where launching holds up ``count`` operators that took so many seconds and could take ``least``."""
+        return taken < 1.5 * count * self.launch_seconds and least < taken / 2
 
     @classmethod
     def measured(cls, seconds: Seconds, device: str, *, small: bool) -> Self:
@@ -42,7 +44,9 @@ class Floors:
         a, b = (torch.randn(side, side, device=device) for _ in range(2))
         source = torch.zeros(size, dtype=torch.uint8, device=device)
         target = torch.empty_like(source)
-        return cls(side**3 / seconds(lambda: a @ b), 2 * size / seconds(lambda: target.copy_(source)))
+        one, many = torch.zeros(16, device=device), 200
+        return cls(side**3 / seconds(lambda: a @ b), 2 * size / seconds(lambda: target.copy_(source)),
+                   seconds(lambda: [one.add_(1) for _ in range(many)]) / many)
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Operator:
     of_floor: float
 
 
+def _kind(function: Any) -> str:
+    """What an operator of a network is called in its graph."""
+    return _NAMES.get(function, "Cast")  # the only one that is made anew for each node
+
+
 def _size(tensors: list[Any]) -> int:
     return sum(one.numel() * one.element_size() for one in tensors if isinstance(one, Tensor))
 
@@ -73,12 +82,24 @@ def _macs(kind: str, given: list[Any], made: list[Tensor]) -> int:
     return sum(one.numel() for one in made)
 
 
+@torch.no_grad()
+def macs_of_network(network: torch_backend.TorchNetwork, inputs: dict[str, Tensor]) -> int:
+    """Multiply-adds of a network for inputs of these shapes; an element of what is no product counts as one."""
+    values: dict[str, Any] = {**network.constants, **inputs}
+    total = 0
+    for function, attributes, sources, targets in network.nodes:
+        given: list[Any] = [values[source] if source else None for source in sources]
+        result = function(attributes, *given)
+        made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
+        values.update(zip(targets, made, strict=True))
+        total += _macs(_kind(function), given, made)
+    return total
+
+
 def _operator(kind: str, count: int, taken: float, macs: int, moved: int, floors: Floors) -> Operator:
     arithmetic, memory = macs / floors.macs_a_second, moved / floors.bytes_a_second
     least = max(arithmetic, memory)
-    # A kernel below a few microseconds is launched longer than it runs.
-    limit = "launches" if taken / count < 6e-6 and least < taken / 2 else (
-        "arithmetic" if arithmetic > memory else "memory")
+    limit = "launches" if floors.launches(taken, count, least) else "arithmetic" if arithmetic > memory else "memory"
     return Operator(kind, count, 1e3 * taken, 1e3 * arithmetic, 1e3 * memory, limit, least / taken if taken else 1.0)
 
 
@@ -103,10 +124,10 @@ def limits(profile: Profile, device: str, seconds: Seconds, floors: Floors, widt
             made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
             values.update(zip(targets, made, strict=True))
             taken = seconds(lambda f=function, a=attributes, g=given: f(a, *g))  # type: ignore[misc]
-            kind = name_of(function)
+            kind = _kind(function)
             if kind == "Conv":
                 kind = "Conv depthwise" if given[1].shape[1] == 1 else f"Conv {given[1].shape[2]}x{given[1].shape[3]}"
-            macs, moved = _macs(name_of(function), given, made), _size(given) + _size(made)
+            macs, moved = _macs(_kind(function), given, made), _size(given) + _size(made)
             row = totals.setdefault(kind, [0, 0.0, 0, 0])
             for place, number in enumerate((1, taken, macs, moved)):
                 row[place] += number

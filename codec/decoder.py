@@ -78,7 +78,8 @@ class Decoder:
             with texture, which is coded beside what was decoded; None where the profile has one, True needs one
             (ProfileError).
         strict: raise BitstreamError on damage instead of concealing. Where what is damaged is no more than texture, a
-            caption or a seed, no picture is lost: what that call would have given comes with the next one.
+            caption or a seed, no picture is lost: what that call would have given comes with the next one, which then
+            raises for nothing but graver damage, so that pictures never wait for more than one call.
         max_pixels: larger pictures are refused before memory is taken for them.
     """
 
@@ -133,7 +134,7 @@ class Decoder:
         self._reader = PictureReader()
         self._player = InnerPlayer(threads=threads)
         self._ready: list[av.VideoFrame] = []
-        #: In strict decoders, the first fault of this call that costs no picture.
+        #: In strict decoders, the first fault that costs no picture and has not been told.
         self._fault = ""
         if self._given is not None:
             self._load(self._given, inner=False)
@@ -164,6 +165,7 @@ class Decoder:
         """
         if self._closed:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")
+        owed = bool(self._ready)  # by a call that raised: else they pile up where every unit is damaged
         if self._seat is not None:
             self._seat.begin()
         if packet is None:
@@ -173,9 +175,9 @@ class Decoder:
                 self._leave()
         else:
             self._take(packet, discard or (isinstance(packet, av.Packet) and is_discarded(packet)))
-        if self._fault:
+        if self._fault and (packet is None or not owed):
             fault, self._fault = self._fault, ""
-            raise BitstreamError(fault, offset=0)
+            raise BitstreamError(fault)  # it names its own place
         self._closed = packet is None
         ready, self._ready = self._ready, []
         return ready

@@ -173,7 +173,7 @@ def _code_differences(code: _Coder, far: Flags, differences: NDArray[np.int64] |
     """
     kind = far.repeat(2).astype(int)
     known = None if differences is None else differences.reshape(-1)
-    wanted = None if known is None else np.ceil(np.log2(np.abs(known) + 1)).astype(int)
+    wanted = None if known is None else np.frexp(np.abs(known))[1]
     lengths = np.zeros(len(kind), int)
     for length in range(_LENGTHS):
         here = np.flatnonzero(lengths == length)

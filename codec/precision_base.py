@@ -16,7 +16,8 @@ from typing import Any
 from duoview.errors import ProfileError
 
 #: Entries of a manifest that both have to have alike.
-SHARED_ENTRIES = ("format", "name", "sizes", "shape", "state", "coder_tables", "tables", "golden", "texture")
+SHARED_ENTRIES = ("format", "name", "sizes", "shape", "state", "coder_tables", "tables", "golden", "texture",
+                  "motion")
 #: Networks that both have to have alike: those with golden vectors, and these, which make the state of P frames.
 STATE_NETWORKS = ("key_synthesis", "inter_synthesis")
 

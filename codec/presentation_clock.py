@@ -13,7 +13,8 @@ from fractions import Fraction
 
 #: Of how many distances between frames the expected one is the mean, and how many times their median each may count.
 _FRAMES, _UNEVEN = 16, 8.0
-#: Seconds between two frames that are believed, however close the others are.
+#: Seconds between two frames that are believed, however close the others are. Frames that are less than so much behind
+#: another are in another order than that of their times; further back, times start again.
 _GAP_SECONDS = 4.0
 
 
@@ -29,7 +30,7 @@ class PresentationClock:
         #: Time of the last frame that had one; frames without one since then, and the seconds that they counted.
         self._last: float | None = None
         self._untold, self._counted = 0, 0.0
-        self._began = False
+        self._began = self._restarted = False
         #: Seconds that a frame is expected to last, by the last ones.
         self.interval = float(1 / rate)
 
@@ -37,16 +38,19 @@ class PresentationClock:
         """Take the next frame's presentation time, None where it has none.
 
         Returns the seconds since the frame before: 0 for the first one, and those of a usual frame where times are
-        missing or start again. A gap counts for no more than 4 s or 8 usual frames, whichever is longer.
+        missing, go back or start again. A gap counts for no more than 4 s or 8 usual frames, whichever is longer.
         """
         passed = self.interval if self._began else 0.0
         self._began = True
-        if seconds is None or seconds == self._last:  # a coarse time base tells several frames one time
+        # A coarse time base tells several frames one time. What is a little behind is passed when the latest time is.
+        if seconds is None or (self._last is not None and 0 <= self._last - seconds < _GAP_SECONDS):
             self._untold += 1
             self._counted += passed
             return passed
-        if self._last is not None and seconds > self._last:
-            apart = seconds - self._last
+        restarted, self._restarted = self._restarted, self._last is not None and seconds < self._last
+        apart = seconds - self._last if self._last is not None else 0.0
+        # A jump right behind one back is from source to source; no time passes in it.
+        if apart > 0 and not (restarted and apart > max(_GAP_SECONDS, _UNEVEN * self.interval)):
             self._apart.append(apart / (self._untold + 1))
             if len(self._apart) > 1:
                 # The lower median: of two distances, one may be a jump.

@@ -293,4 +293,7 @@ class Profile:
         found = _MOTION.get(digest)
         if found is None:
             found = _MOTION[digest] = ShiftOperators.read(path, self.sizes.latent)
+        elif found.latent != self.sizes.latent:
+            raise ProfileError(f"{path}: shift operators of {found.latent} channels, the latent has "
+                               f"{self.sizes.latent}")
         return found

@@ -83,17 +83,32 @@ def fit(encoder: LatentEncoder, batches: Iterator[Tensor], count: int, held: Ten
     return Fit(weights.to(torch.int16).reshape(SHIFTS, SHIFTS, wide, latent).cpu().numpy(), left)
 
 
+def fit_material(material: Material, count: int, side: int = CROP) -> Material:
+    """What of material so many crops to fit to can be cut from: each is PIXELS larger than ``side``.
+
+    Raises ValueError for fewer than eight crops, and where nothing is large enough.
+    """
+    if count < _BATCH:
+        raise ValueError(f"{count} crops to fit shift operators to: expected {_BATCH} or more")
+    wide = side + PIXELS
+    pictures, held = ([one for one in some if min(one.shape[:2]) >= wide]
+                      for some in (material.pictures, material.held_pictures))
+    clips = {name: clip for name, clip in material.clips.items() if min(clip.shape[1:3]) >= wide}
+    pictures = pictures or [clip[0] for clip in clips.values()]
+    if not pictures:
+        raise ValueError(f"no picture and no clip of {wide}x{wide} pixels or more to fit shift operators to")
+    return Material(pictures, clips, held)
+
+
 def fit_to(encoder: LatentEncoder, material: Material, count: int, side: int = CROP) -> Fit:
     """Operators from so many crops of material, eight a batch; measured on some of its held-back pictures.
 
-    Raises ValueError for fewer than eight.
+    Raises ValueError as ``fit_material``.
     """
-    if count < _BATCH:
-        raise ValueError(f"{count} crops: expected {_BATCH} or more")
-    wide = side + PIXELS
-    held = [one for one in material.held_pictures if min(one.shape[:2]) >= wide]
+    wide, fitting = side + PIXELS, fit_material(material, count, side)
+    held = fitting.held_pictures
     measured = next(crops(Material(held), 3 * _BATCH, wide, seed=91)) if held else None
-    return fit(encoder, crops(material, _BATCH, wide, seed=90), count // _BATCH, measured)
+    return fit(encoder, crops(fitting, _BATCH, wide, seed=90), count // _BATCH, measured)
 
 
 def _left(encoder: LatentEncoder, pictures: Tensor, weights: Tensor) -> NDArray[np.float64]:

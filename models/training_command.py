@@ -71,8 +71,15 @@ def check_crop(crop: int) -> None:
 def begin(given: argparse.Namespace) -> tuple[int, str]:
     """Give torch its threads; returns how many, and the text on the data.
 
-    What can fail for want of a file fails here, not after hours: a profile that cannot be read is an error.
+    What can fail for want of a file or device fails here, not after hours. Raises ValueError, and OSError for a text
+    that cannot be read.
     """
+    if given.threads < 0:
+        raise ValueError(f"--threads {given.threads}: expected 0 or more")
+    try:
+        torch.empty(0, device=given.device)
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without that kind of device
+        raise ValueError(f"--device {given.device}: {str(error).splitlines()[0]}") from error
     threads = given.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     if given.profile is not None:

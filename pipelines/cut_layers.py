@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import duoview
@@ -154,6 +155,8 @@ class _Cutting:
         self.before = 0
         #: Units that the input marks as not to be shown.
         self.hidden = 0
+        #: Presentation time of the first unit: files of cameras may begin at any, progress counts from there.
+        self._zero: Fraction | None = None
 
     def run(self, interrupt: Interrupt) -> None:
         """Cut to the end, or to an interrupt."""
@@ -173,8 +176,15 @@ class _Cutting:
             self.hidden += is_discarded(packet)
             self.output.write(cut, Link(LinkType.ACCESS_UNITS, rate=self.container.stream.average_rate or None,
                                         width=sequence.width, height=sequence.height))
-            end = (cut.pts + (cut.duration or 0)) * cut.time_base if cut.pts is not None and cut.time_base else None
-            self.progress.advance(1, cut.size, end)
+            self.progress.advance(1, cut.size, self._end_of(cut))
+
+    def _end_of(self, packet: Any) -> Fraction | None:
+        """Seconds from the begin of the output to the end of a unit's frame; None where it has no time."""
+        if packet.pts is None or not packet.time_base:
+            return None
+        at = packet.pts * packet.time_base
+        self._zero = at if self._zero is None else self._zero
+        return Fraction(at - self._zero + (packet.duration or 0) * packet.time_base)
 
     def _cut(self, data: bytes) -> bytes:
         try:

@@ -21,8 +21,9 @@ from duoview.human import Provenance
 from .destination import is_pipe
 from .errors import media_error
 
-#: More stretches than so many are joined: about 400 kB of a file, however long it goes on.
-MOST_SEGMENTS = 512
+#: More stretches than so many are joined: at most 450 kB of a file, and the user's own text in each, however long it
+#: goes on.
+MOST_SEGMENTS = 400
 _FIELDS = tuple(one.name for one in fields(Provenance))
 
 

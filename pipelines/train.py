@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import platform
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 #: Data sets whose clips are held back for validation by default when they are among the folders.
@@ -58,6 +60,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-motion_crops", type=int, default=160, metavar="N",
                    help="crops of 128 pixels that the shift operators of motion compensation are fitted to, a minute "
                         "after the first stage; 0 for P frames without it (default: 160)")
+    p.add_argument(
+        "-shape",
+        default="",
+        metavar="NAME=CHANNELS,...",
+        help="sizes of the networks other than those of profile s: latent, encoder, encoder_blocks, decoder, "
+        "decoder_blocks, symbols, transform, hyper, parameters, inter_blocks, inter_fine",
+    )
     p.add_argument("-sources", type=Path, help="text file on the data and its licences, copied into the model card")
     p.add_argument("-threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("-device", default="cpu", help="torch device: cpu or cuda (default: cpu)")
@@ -76,6 +85,19 @@ def _minutes(text: str) -> list[float]:
     return minutes
 
 
+def _sizes(text: str, known: Sequence[str]) -> dict[str, int]:
+    """The sizes that ``-shape`` names."""
+    sizes: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, number = part.partition("=")
+        if name not in known:
+            parser().error(f"-shape {part}: expected one of {', '.join(known)}")
+        if not number.isdecimal() or not (int(number) or name == "inter_fine"):
+            parser().error(f"-shape {part}: expected {name}=NUMBER, a whole number of 1 or more")
+        sizes[name] = int(number)
+    return sizes
+
+
 def main(arguments: list[str]) -> int:
     """Run the three stages and write the profile. Returns the exit code."""
     options = parser().parse_args(arguments)
@@ -87,13 +109,14 @@ def main(arguments: list[str]) -> int:
     from duoview.export.card import model_card, motion_section, put_section
     from duoview.export.profile import Networks, write
     from duoview.models import data, train_denoiser, train_inter, train_still
-    from duoview.models.motion_operators import CROP, fit_to
+    from duoview.models.motion_operators import CROP, fit_material, fit_to
     from duoview.models.motion_tracker import MotionTracker
     from duoview.models.network import Shape, lagrangian
     from duoview.models.normalise import latent_weight, normalise_latent
     from duoview.motion_compensation import ShiftOperators
 
-    # What can fail for want of a file fails now, not after hours.
+    # What can fail for want of a file or of large enough pictures fails now, not after hours.
+    shape = Shape(**_sizes(options.shape, [field.name for field in fields(Shape)]))
     options.output.mkdir(parents=True, exist_ok=True)
     sources = (
         options.sources.read_text()
@@ -103,11 +126,12 @@ def main(arguments: list[str]) -> int:
     threads = options.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     material = data.load(options.folders, hold_clips=tuple(h for h in options.hold.split(",") if h))
+    if options.motion_crops:
+        fit_material(material, options.motion_crops)
     still_options = train_still.StillTraining(minutes=minutes[0], device=options.device, workers=options.workers)
     inter_options = train_inter.InterTraining(minutes=minutes[1], device=options.device)
     denoiser_options = train_denoiser.DenoiserTraining(minutes=minutes[2], device=options.device,
                                                        workers=options.workers)
-    shape = Shape()
     still = train_still.train(material, shape, still_options, options.work).eval().cpu()
     normalise_latent(still, material)
     weight, fitted, motion = latent_weight(still, material), None, None

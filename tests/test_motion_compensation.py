@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,14 @@ def test_arrays_that_are_no_operators_are_refused(wrong: np.ndarray) -> None:
 def test_streams_of_a_process_share_the_operators_of_a_profile() -> None:
     first = Profile("s").motion()
     assert Profile("s").motion() is first
+
+
+def test_operators_in_use_are_refused_for_a_profile_of_another_latent() -> None:
+    profile = Profile("s")
+    used = profile.motion()
+    profile.sizes = replace(profile.sizes, latent=24)
+    with pytest.raises(ProfileError, match=f"of {used.latent} channels, the latent has 24"):
+        profile.motion()
 
 
 def test_files_that_hold_no_operators_are_refused_by_name(weights: np.ndarray, tmp_path: Path) -> None:

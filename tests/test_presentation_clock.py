@@ -39,6 +39,19 @@ def test_times_that_start_again_count_as_one_usual_frame() -> None:
     assert passed([9.0, 9.1, 9.2, 9.3, 0.0, 0.1])[4:] == pytest.approx([0.1, 0.1])
 
 
+@pytest.mark.parametrize("order", [(0, 2, 1), (0, 4, 2, 1, 3)])
+def test_times_in_another_order_count_what_passes(order: tuple[int, ...]) -> None:
+    period = len(order) - 1
+    times = [0.0, *((start + number) / 25 for start in range(0, 400, period) for number in order[1:])]
+    assert sum(passed(times)) == pytest.approx(16, rel=0.04)
+    assert sum(passed(times, rate=50)) == pytest.approx(16, rel=0.04)
+
+
+def test_times_of_two_sources_in_turn_count_as_usual_frames() -> None:
+    times = [number // 2 / 12.5 + 1000 * (number % 2) for number in range(500)]
+    assert sum(passed(times)) == pytest.approx(20 + 4, abs=0.1)  # the first jump may be a gap
+
+
 def test_a_jump_counts_as_a_gap_that_may_be_one_and_does_not_move_what_is_expected() -> None:
     clock = PresentationClock(Fraction(25))
     for number in range(50):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
+from duoview.captions.caption import CLASSES, MAX_PHRASES, Caption
 from duoview.detections import Detection
 from duoview.findings import FrameFindings
 from duoview.frame_origin import FrameOrigin
@@ -114,6 +116,18 @@ def test_a_guard_that_falls_back_for_hours_takes_no_more_memory_and_no_longer_fi
         assert len(log.segments) == 64 and log.write(str(tmp_path / "out.mp4"))
         size.append((tmp_path / "out.mp4.json").stat().st_size)
     assert held[1] < held[0] * 1.2 and size[1] < size[0] * 1.2 and size[1] * MOST_SEGMENTS / 64 < 500_000
+
+
+def test_the_file_stays_below_half_a_megabyte_with_the_longest_captions(tmp_path: Path) -> None:
+    longest = sorted(CLASSES, key=len)[-MAX_PHRASES:]
+    told = Caption.parse(", ".join(f"several {name} bottom-right moving right" for name in longest))
+    made = dataclasses.replace(MADE, start="texture", coded_layers=("machine", "texture", "caption", "seed"),
+                               generated="texture of depths that were not sent", seed=2**64 - 1, caption=str(told))
+    random = np.random.default_rng(1)
+    log = logged([dataclasses.replace(fallen_back(number), generated_share=float(random.random()),
+                                      provenance=None if number % 2 else made) for number in range(3000)])
+    assert log.write(str(tmp_path / "out.mp4"))
+    assert (tmp_path / "out.mp4.json").stat().st_size < 500_000
 
 
 def test_joined_stretches_lose_no_frame_and_no_count(tmp_path: Path) -> None:

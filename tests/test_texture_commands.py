@@ -68,6 +68,19 @@ def test_cutting_tells_how_far_it_is(folder: Path) -> None:
     assert told["out_time"].startswith("00:00:00.4")
 
 
+def test_cutting_tells_its_progress_from_the_first_frame_on(folder: Path) -> None:
+    with duoview.open(folder / "full.nut") as source, duoview.open(folder / "late.nut", "w") as target:
+        target.add_stream(rate=10, width=96, height=80)
+        for packet in source.demux():
+            packet.pts += round(5000 / packet.time_base)
+            packet.dts = None
+            target.mux(packet)
+    words = ["-progress", str(folder / "told"), "-texture", "1", "-i", "late.nut", "told.nut"]
+    assert run(folder, "cut", "-y", *words) == 0
+    told = dict(line.split("=", 1) for line in (folder / "told").read_text().splitlines())
+    assert told["out_time"].startswith("00:00:00.4")
+
+
 def test_a_cut_decodes_as_less_texture_and_is_smaller(folder: Path) -> None:
     sizes = [(folder / "full.nut").stat().st_size]
     for depth in ("3", "2,0=1"):

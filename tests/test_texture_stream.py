@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import runpy
@@ -297,10 +298,28 @@ def test_a_strict_decoder_loses_no_picture_to_damaged_texture(
             try:
                 found += decoder.decode(bytes(unit))
             except BitstreamError as error:  # what depended on it, up to the next key unit
-                assert "texture" in str(error) and number < GOP
+                assert "texture" in str(error) and number <= GOP  # the last one with the call behind it
     found += decoder.decode(None)
     assert decoder.stats.damaged == 0 and decoder.stats.concealed == 0
     assert same([picture_of(one) for one in found], pictures(profile, [bytes(unit) for unit in units]))
+
+
+def test_a_strict_decoder_keeps_no_more_pictures_than_of_one_call_where_every_unit_is_damaged(
+        profile: Profile, streams: dict[str, list[bytes]]) -> None:
+    units = [bytearray(unit) for unit in streams["all"]]
+    for unit in units:
+        unit[-8] ^= 1
+    decoder, given, told = Decoder(profile=profile, threads=1, view="texture", strict=True), 0, 0
+    for number, unit in enumerate(units, 1):
+        try:
+            given += len(decoder.decode(bytes(unit)))
+        except BitstreamError:
+            told += 1
+        assert number - given <= 1
+    with contextlib.suppress(BitstreamError):  # a flush tells what is left to be told, and is not over
+        given += len(decoder.decode(None))
+    assert given + len(decoder.decode(None) if given < len(units) else []) == len(units)
+    assert told >= len(units) // 2 and decoder.stats.damaged == 0
 
 
 @pytest.mark.parametrize("place", [(DEPTH + 1, 0), (1, 999)])

@@ -13,14 +13,14 @@ it is. What the machine lacks (onnxruntime's CUDA provider, TensorRT) is listed 
 doctor: its report for every device. tests: those of the repository that touch CUDA. kernels: bench/gpu/kernels.py.
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
-access units too. streams: 64 of 1280x720 at once. limits: time of each network and operator beside the least that
-arithmetic and memory of this device allow, both measured.
+access units too. streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and
+which limits it, beside the least that arithmetic and memory allow. limits: the same for each network and operator. What
+the device can do is measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -31,12 +31,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import _tests
 from _checkout import ROOT, commit, install
 
 CHILD = "DUOVIEW_BENCH_CHILD"
-PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "streams", "limits")
-TESTS = ("test_cuda_checkerboard", "test_cuda_loader", "test_cuda_order", "test_cuda_palette", "test_cuda_rans",
-         "test_onnxruntime_cuda", "test_onnxruntime_graphs", "test_tensorrt_toolkit", "test_engines", "test_doctor")
+PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "streams", "stages", "limits")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -84,14 +83,19 @@ def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_tests(options: argparse.Namespace) -> dict[str, Any]:
-    absent = [package for package in ("pytest", "hypothesis") if importlib.util.find_spec(package) is None]
+    """Skipped tests count as not run; where none passes, the part is not good."""
+    absent = _tests.absent()
     if absent:
-        return {"not_run": f"{absent[0]} is absent", "good": False}
-    names = TESTS[:2] if options.dry_run else TESTS
-    files = [str(ROOT / "tests" / f"{name}.py") for name in names]
+        return {"not_run": f"{', '.join(absent)}: absent", "good": False}
+    report = options.out / "tests.xml"
     with tempfile.TemporaryDirectory() as folder:
-        return run(["-m", "pytest", "-q", "-rs", "--import-mode=importlib", "-c", str(ROOT / "pyproject.toml"),
-                    "-p", "no:cacheprovider", f"--rootdir={ROOT}", *files], options.seconds, Path(folder))
+        found = run(_tests.command(_tests.CUDA[:2] if options.dry_run else _tests.CUDA, report), options.seconds,
+                    Path(folder))
+    try:
+        counted = _tests.counted(report)
+    except ValueError as error:
+        return {**found, "failed": str(error), "good": False}
+    return {**found, **counted, "good": found["good"] and counted["good"]}
 
 
 def run_kernels(options: argparse.Namespace) -> dict[str, Any]:
@@ -307,6 +311,17 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
     return found
 
 
+def measure_stages(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    from bench.device_stages import stages
+    from bench.limits import Floors
+
+    width, height, count = (128, 64, 2) if options.dry_run else (1920, 1080, 40)
+    floors = Floors.measured(bench.kernels.seconds, bench.device, small=options.dry_run)
+    pictures = bench.pictures(width, height)
+    return {"size": f"{width}x{height}",
+            **stages(bench.networks, pictures, floors, frames=count, q=30)}
+
+
 def measure_limits(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     from bench.limits import Floors, limits
 
@@ -337,7 +352,7 @@ def measure(options: argparse.Namespace) -> int:
         "doctor": lambda: run_doctor(options), "tests": lambda: run_tests(options),
         "kernels": lambda: run_kernels(options), "matrix": lambda: run_matrix(options),
         "frames": lambda: measure_frames(options, bench()), "streams": lambda: measure_streams(options, bench()),
-        "limits": lambda: measure_limits(options, bench())}
+        "stages": lambda: measure_stages(options, bench()), "limits": lambda: measure_limits(options, bench())}
     code = 0
     for name in options.parts.split(","):
         began = time.perf_counter()

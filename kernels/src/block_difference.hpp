@@ -4,9 +4,9 @@
 // four.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -52,17 +52,12 @@ std::uint32_t block_difference(const BlockView& current, const Row& row) {
     return static_cast<std::uint32_t>(_mm_cvtsi128_si32(sums) + _mm_cvtsi128_si32(_mm_srli_si128(sums, 8)));
 #else
     std::uint8_t room[Size];
-    std::uint16_t sums[Size] = {};  // 32 rows of 255 at most
+    std::uint32_t total = 0;
     for (int y = 0; y < Size; ++y) {
         const std::uint8_t* const theirs = row(y, room);
         const std::uint8_t* const ours = current.at(y, 0);
-        for (int x = 0; x < Size; ++x) {
-            const int difference = std::max(ours[x], theirs[x]) - std::min(ours[x], theirs[x]);
-            sums[x] = static_cast<std::uint16_t>(sums[x] + difference);
-        }
+        for (int x = 0; x < Size; ++x) total += static_cast<std::uint32_t>(std::abs(int{ours[x]} - int{theirs[x]}));
     }
-    std::uint32_t total = 0;
-    for (const std::uint16_t sum : sums) total += sum;
     return total;
 #endif
 }

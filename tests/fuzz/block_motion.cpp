@@ -1,7 +1,7 @@
 // The motion search on any pair of planes: any number of threads gives the same; the sums are those of the definition at the
 // vectors reported, sample by sample; no vector is beyond reach, none that is not zero brings less than it has to.
 //
-// Input: cell (1 byte: 8, 16 or 32), rows, columns of cells (1 each, of 1..6), reach (1: 1..32), mode (1: bit 0 makes the
+// Input: cell (1 byte: 8, 16 or 32), rows, columns of cells (1 each, of 1..4), reach (1: 1..32), mode (1: bit 0 makes the
 // current plane of the previous one, bit 1 adds noise to it), dy, dx (1 each: its shift in whole pixels), then samples, which
 // are repeated.
 #include "block_motion.hpp"
@@ -48,10 +48,11 @@ struct Planes {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     fuzz::Input input(data, size);
     const int cell = 8 << input.number<std::uint8_t>() % 3;
-    const int rows = 1 + input.number<std::uint8_t>() % 6, columns = 1 + input.number<std::uint8_t>() % 6;
+    const int rows = 1 + input.number<std::uint8_t>() % 4, columns = 1 + input.number<std::uint8_t>() % 4;
     const int reach = 1 + input.number<std::uint8_t>() % duoview::kMaxReach;
     const std::uint8_t mode = input.number<std::uint8_t>();
-    const int dy = input.number<std::int8_t>(), dx = input.number<std::int8_t>();
+    const int dy = static_cast<std::int8_t>(input.number<std::uint8_t>());
+    const int dx = static_cast<std::int8_t>(input.number<std::uint8_t>());
     std::vector<std::uint8_t> samples = input.rest();
     if (samples.empty()) samples.push_back(0);
     Planes planes(rows * cell, columns * cell);

@@ -110,7 +110,7 @@ def checkerboard() -> Iterator[tuple[str, bytes]]:
 def block_motion() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(7)
     texture = rng.integers(0, 256, 337).astype(np.uint8).tobytes()  # a prime: rows differ
-    grids = (1, 3, 4, 31), (0, 5, 5, 3), (2, 1, 2, 20), (1, 0, 0, 0), (1, 5, 1, 7)
+    grids = (1, 3, 2, 31), (0, 3, 3, 3), (2, 1, 2, 20), (1, 0, 0, 0), (1, 3, 1, 7)
     for number, (cell, rows, columns, reach) in enumerate(grids):
         mode, dy, dx = ((1, 5, 249), (1, 0, 2), (3, 250, 9), (1, 1, 0), (0, 0, 0))[number]
         yield f"{8 << cell}_{rows + 1}x{columns + 1}", bytes([cell, rows, columns, reach, mode, dy, dx]) + texture
@@ -156,6 +156,27 @@ def palette_tree() -> Iterator[tuple[str, bytes]]:
     yield "off_the_grid", bytes([0, 1, 0, 1, 60]) + floats[:16]
 
 
+def shift_operators() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(7)
+
+    def numbers(limit: int, count: int) -> bytes:
+        return rng.integers(-limit, limit + 1, count).astype("<i2").tobytes()
+
+    def places(count: int) -> bytes:
+        return bytes([count]) + rng.integers(0, 256, 4 * count).astype(np.uint8).tobytes()
+
+    for choice, (rows, columns, limit) in enumerate((
+            (1, 1, 2000), (2, 3, 500), (4, 1, 400), (1, 4, 300), (3, 3, 300), (2, 2, 250), (1, 2, 150), (2, 1, 100))):
+        yield f"channels_{choice}", (bytes([choice, rows, columns, 0]) + places(6) + bytes([250]) + numbers(limit, 251)
+                                     + numbers(1024, 100))
+    yield "no_cells", bytes([4, 2, 2, 0, 0, 10]) + numbers(99, 11) + numbers(1024, 9)
+    yield "no_positions", bytes([1, 0, 3, 0]) + places(2) + bytes([10]) + numbers(99, 11)
+    yield "too_heavy", bytes([5, 2, 2, 1]) + places(3) + bytes([20]) + numbers(8000, 21) + numbers(1024, 30)
+    yield "too_large", bytes([2, 2, 2, 1]) + places(3) + bytes([20]) + numbers(32767, 21) + numbers(1024, 30)
+    yield "beyond", bytes([3, 2, 2, 2]) + places(3) + bytes([20]) + numbers(99, 21) + numbers(32767, 30)
+    yield "outside", bytes([3, 2, 2, 4]) + places(3) + bytes([20]) + numbers(99, 21) + numbers(1024, 30)
+
+
 TARGETS = {
     "block_motion": block_motion,
     "checkerboard": checkerboard,
@@ -168,6 +189,7 @@ TARGETS = {
     "rans_decode": rans_decode,
     "rans_encode": rans_encode,
     "rans_warp_decode": rans_decode,
+    "shift_operators": shift_operators,
 }
 
 

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from duoview import BackendUnavailableError, Decoder
+from duoview import BackendUnavailableError, Decoder, Profile
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.export.torch_backend import TorchBackend
 from duoview.export.torch_device import TorchDeviceNetworks
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
 LIMITS: Any = ACCURACY.module("bench.limits")
+STAGES: Any = ACCURACY.module("bench.device_stages")
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,28 @@ def test_limits_name_what_holds_an_operator_back() -> None:
         (1e-3, 5e8, 1e6), (1e-3, 1e6, 5e7), (3e-6, 1e3, 1e3))]
     assert kinds == ["arithmetic", "memory", "launches"]
     assert LIMITS._operator("Conv 1x1", 1, 1e-3, 5e8, 1e6, floors).of_floor == 0.5
+
+
+def test_stages_of_a_frame_add_up_and_name_the_one_that_limits_it(networks: TorchDeviceNetworks) -> None:
+    random = np.random.default_rng(0)
+    pictures = [torch.from_numpy(random.integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)) for _ in range(2)]
+    found = STAGES.stages(networks, pictures, LIMITS.Floors(1e12, 1e11), frames=2, q=30)
+    assert found["good"]
+    for way, only, absent in (("encode", "inter_analysis", "decoder"), ("decode", "decoder", "inter_analysis")):
+        rows = {row["name"]: row for row in found[way]["stages"]}
+        assert only in rows and absent not in rows and not any(name.startswith("key_") for name in rows)
+        assert found[way]["limiting"]["milliseconds"] == max(row["milliseconds"] for row in rows.values())
+        assert found[way]["frame_ms"] == pytest.approx(
+            found[way]["rest_ms"] + sum(row["milliseconds"] for row in rows.values()))
+        assert rows["inter_context"]["arithmetic_ms"] > 0
+        assert all(row["memory_ms"] > 0 for name, row in rows.items() if not name.endswith("finish"))
+        assert rows["coding order"]["arithmetic_ms"] == 0
+    assert rows["rANS decode"]["calls"] == 3 and rows["inter_context"]["launches"] > 5
+
+
+def test_multiply_adds_of_a_network_grow_with_the_picture() -> None:
+    network = TorchBackend("cpu").load(Profile("s").path("encoder"))
+    small, large = (LIMITS.macs_of_network(network, {"picture": torch.zeros((1, 3, side, side), dtype=torch.uint8)})
+                    for side in (64, 128))
+    assert large == pytest.approx(4 * small, rel=0.01)
+    assert 1000 < small / 64**2 < 10_000  # kMAC a pixel, as the design bounds it

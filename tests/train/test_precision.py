@@ -101,6 +101,8 @@ def test_a_profile_that_differs_from_its_base_where_streams_depend_is_refused(in
     networks = {**manifest["networks"], "key_hyper": {**manifest["networks"]["key_hyper"], "sha256": "0" * 64}}
     with pytest.raises(ProfileError, match="differs from its base in key_hyper"):
         Profile(written(networks=networks))
+    with pytest.raises(ProfileError, match="differs from its base in motion"):
+        Profile(written(motion={"file": "motion.npz", "sha256": "0" * 64}))
     with pytest.raises(ProfileError, match="differs from its base in tables"):
         Profile(written(tables={"file": "tables.npz", "sha256": "0" * 64}))
     with pytest.raises(ProfileError, match="expected a file in"):

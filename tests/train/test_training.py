@@ -37,13 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "profile"
     code = main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-minutes", "0.06,0.06,0.06", "-hold", "yard",
-                 "-name", "tiny", "-threads", "2", str(output)])
+                 "-motion_crops", "8", "-name", "tiny", "-threads", "2",
+                 "-shape", "encoder=64,decoder=80,hyper=16", str(output)])
     assert code == 0
     profile = duoview.Profile(output)
-    assert profile.name == "tiny"
+    assert profile.name == "tiny" and profile.sizes.hyper == 16
+    assert (profile.manifest["shape"]["encoder"], profile.manifest["shape"]["decoder"]) == (64, 80)
     assert all(r.passed for r in profile.verify())
     card = (output / "MODEL_CARD.md").read_text()
     assert "clips yard." in " ".join(card.split())
+    assert profile.has_motion and "## Motion compensation" in card
     encoder = duoview.Encoder(128, 64, rate=10, profile=profile, q=63)
     decoder = duoview.Decoder(profile=profile, view="human", steps=1, strict=True)
     for n in range(2):
@@ -56,7 +59,8 @@ def test_three_short_stages_write_a_profile_that_codes_pictures(folder: Path, tm
 
 
 def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> None:
-    arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2"]
+    arguments = ["-i", str(folder), "-work", str(tmp_path / "runs"), "-hold", "yard", "-threads", "2",
+                 "-motion_crops", "0"]
 
     def finals(stage: str) -> list[int]:
         lines = [json.loads(line) for line in (tmp_path / "runs" / f"{stage}.jsonl").read_text().splitlines()]
@@ -65,6 +69,7 @@ def test_training_goes_on_from_its_checkpoint(folder: Path, tmp_path: Path) -> N
     main([*arguments, "-minutes", "0.04,0.04,0.04", str(tmp_path / "first")])
     main([*arguments, "-minutes", "0.15,0.04,0.04", str(tmp_path / "second")])
     first, second = finals("still")
+    assert not duoview.Profile(tmp_path / "second").has_motion
     assert second > first > 0
     for stage in ("inter", "denoiser"):
         # Their minutes are spent, so they take no step more; begun anew they would have had the time for as many again.
@@ -86,8 +91,28 @@ def test_minutes_that_are_not_three_numbers_are_a_usage_error(
     assert f"-minutes {minutes}: expected three numbers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("shape", "said"), [
+    ("width=3", "-shape width=3: expected one of latent, encoder"), ("encoder=0", "expected encoder=NUMBER"),
+    ("hyper", "-shape hyper: expected hyper=NUMBER, a whole number of 1 or more"),
+])
+def test_sizes_that_are_none_are_a_usage_error(folder: Path, tmp_path: Path, shape: str, said: str,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["-i", str(folder), "-shape", shape, str(tmp_path / "out")])
+    assert raised.value.code == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_missing_text_on_the_sources_is_an_error_before_training(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="licences"):
         main(["-i", str(folder), "-work", str(tmp_path / "runs"), "-sources", str(tmp_path / "licences.txt"),
               str(tmp_path / "out")])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_material_that_no_shift_operators_can_be_fitted_to_is_an_error_before_training(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((130, 200, 3), np.uint8)).save(tmp_path / "in" / "low.png")
+    with pytest.raises(ValueError, match="of 136x136 pixels or more to fit shift operators to"):
+        main(["-i", str(tmp_path / "in"), "-work", str(tmp_path / "runs"), str(tmp_path / "out")])
     assert not (tmp_path / "runs").exists()

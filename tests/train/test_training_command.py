@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,14 @@ def test_all_commands_take_the_options_of_a_run(name: str) -> None:
 
 def test_a_profile_that_cannot_be_read_is_told_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="none"):
-        begin(argparse.Namespace(threads=1, profile=tmp_path / "none", sources=None))
+        begin(argparse.Namespace(threads=1, device="cpu", profile=tmp_path / "none", sources=None))
+
+
+@pytest.mark.parametrize(("name", "value"), [("threads", -1), ("device", "gpu0")])
+def test_threads_and_devices_that_cannot_be_had_are_named_before_the_work(name: str, value: Any) -> None:
+    given = {"threads": 1, "device": "cpu", "profile": None, "sources": None, name: value}
+    with pytest.raises(ValueError, match=f"--{name} {value}: "):
+        begin(argparse.Namespace(**given))
 
 
 def test_a_section_of_the_card_takes_the_place_of_its_former_self(
