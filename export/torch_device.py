@@ -1,6 +1,8 @@
 """Device codecs on torch: networks and memory of a machine where torch has the GPU, and neither onnxruntime nor pycuda.
 
-Torch works on its default stream, as the kernels do here: nothing has to be waited for between them.
+Torch works on its default stream, as the kernels do here: nothing has to be waited for between them. Kernels are
+launched in the context that torch made current: in another thread than that of the networks, only after torch has used
+the GPU there.
 """
 
 from __future__ import annotations

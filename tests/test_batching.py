@@ -168,6 +168,18 @@ def test_streams_of_other_options_have_batches_of_their_own() -> None:
     assert network.batches == [1, 1]
 
 
+def test_a_network_that_a_stream_let_go_of_waits_for_it_no_more() -> None:
+    (_, network), (seat, other) = seats(Doubling(), 2, batch=8, window=LONG)
+    batcher = network.batcher
+    found = [(batcher.expected(), len(seat.batchers))]
+    del other  # as a decoder does whose stream goes on with another profile
+    found.append((batcher.expected(), len(seat.batchers)))
+    assert found == [(2, 1), (1, 0)]
+    seat.leave()
+    seat.begin()
+    assert batcher.expected() == 1
+
+
 def test_a_network_that_stays_while_its_stream_is_gone_still_answers() -> None:
     ((seat, network),) = seats(Doubling(), 1, batch=8, window=LONG)
     del seat

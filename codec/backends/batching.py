@@ -57,21 +57,21 @@ class NetworkBatcher(Batcher[Inputs, list[Array]]):
     def __init__(self, network: Network, joined: tuple[str, ...], batch: int) -> None:
         super().__init__(self._together, batch=batch)
         self.network, self.joined = network, joined
-        self._seats: weakref.WeakSet[BatchingBackend] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[BatchedNetwork] = weakref.WeakSet()
 
     def expected(self) -> int:
         """How many streams may call."""
-        return len(self._seats)
+        return len(self._streams)
 
-    def join(self, seat: BatchingBackend) -> None:
-        """From now on this stream may call. May be called again."""
+    def join(self, stream: BatchedNetwork) -> None:
+        """From now on this stream may call, for as long as it has the network. May be called again."""
         with self._changed:
-            self._seats.add(seat)
+            self._streams.add(stream)
 
-    def leave(self, seat: BatchingBackend) -> None:
+    def leave(self, stream: BatchedNetwork) -> None:
         """Nobody waits for this stream any more."""
         with self._changed:
-            self._seats.discard(seat)
+            self._streams.discard(stream)
             self._changed.notify_all()
 
     def kind(self, inputs: Inputs) -> Hashable:
@@ -147,7 +147,8 @@ class BatchingBackend:
         self.inner, self.name, self.batch, self.window = inner, inner.name, batch, window
         #: Seconds that this stream may still wait in the present frame.
         self.patience = window
-        self._networks: dict[Hashable, BatchedNetwork] = {}
+        #: As long as the stream has them: at another profile it lets go of those of the one before.
+        self._networks: weakref.WeakValueDictionary[Hashable, BatchedNetwork] = weakref.WeakValueDictionary()
         self._left = False
 
     def load(self, path: Path) -> Network:
@@ -160,13 +161,13 @@ class BatchingBackend:
         if self._left:
             self._left = False
             for network in self._networks.values():
-                network.batcher.join(self)
+                network.batcher.join(network)
 
     def leave(self) -> None:
         """The stream has ended: the others wait for it no more, until it begins again."""
         self._left = True
         for network in self._networks.values():
-            network.batcher.leave(self)
+            network.batcher.leave(network)
 
     @property
     def batchers(self) -> tuple[NetworkBatcher, ...]:
@@ -188,6 +189,6 @@ class BatchingBackend:
             batcher = self._shared.get(shared)
             if batcher is None:
                 batcher = self._shared[shared] = NetworkBatcher(network, joined, self.batch)
-        batcher.join(self)
         mine = self._networks[key] = BatchedNetwork(batcher, self)
+        batcher.join(mine)
         return mine

@@ -81,6 +81,11 @@ def test_stages_of_a_frame_add_up_and_name_the_one_that_limits_it(networks: Torc
     assert rows["rANS decode"]["calls"] == 3 and rows["inter_context"]["launches"] > 5
 
 
+def test_what_a_network_is_made_of_is_known_of_those_by_torch_alone() -> None:
+    with pytest.raises(TypeError, match="network is a DeviceNetwork; expected one of TorchDeviceNetworks"):
+        LIMITS.graph_of(DeviceNetworks("s", "cpu", threads=1)["encoder"])
+
+
 def test_multiply_adds_of_a_network_grow_with_the_picture(networks: TorchDeviceNetworks) -> None:
     network = LIMITS.graph_of(networks["encoder"])
     small, large = (LIMITS.macs_of_network(network, {"picture": torch.zeros((1, 3, side, side), dtype=torch.uint8)})
