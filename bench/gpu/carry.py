@@ -199,8 +199,8 @@ def gather(given: argparse.Namespace) -> int:
     for word in given.data:
         name, _, folder = word.partition("=")
         if not name.isidentifier() or name == "wheels" or not folder or not Path(folder).is_dir():
-            raise SystemExit(f"--data {word}: expected NAME=FOLDER, a plain name other than wheels, and a folder that is "
-                             "there")
+            raise SystemExit(f"--data {word}: expected NAME=FOLDER, a plain name other than wheels and a folder that "
+                             "is there")
         with tarfile.open(work / f"{name}.tar", "w") as packed:  # pictures are packed already
             packed.add(folder, arcname=name)
         files.append((f"{name}.tar", work / f"{name}.tar"))
