@@ -45,7 +45,7 @@ def texture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Blobs of some pixels, grey levels of the whole range."""
     plane = np.random.default_rng(seed).standard_normal((height, width))
     for axis in (0, 1):
-        plane = sum(np.roll(plane, shift, axis) for shift in range(5))
+        plane = np.asarray(sum(np.roll(plane, shift, axis) for shift in range(5)))
     low, high = plane.min(), plane.max()
     return np.rint((plane - low) * (255 / (high - low))).astype(np.uint8)
 

@@ -77,6 +77,7 @@ def test_motion_takes_a_third_of_the_bytes_of_a_pan_away_and_the_picture_is_no_w
         for n, picture in enumerate(pan(photograph, 5)):
             payload = encoder.encode(picture, key=n == 0, q=30)
             if n:
+                assert encoder.z_m is not None
                 (shown,) = show(z=encoder.z_m)
                 size += len(payload)
                 error += float(np.square(shown.astype(float) - picture).mean())
