@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class MotionTracker:
             return None
         return cls(profile.motion(), profile.latent_weight, profile.lagrangian)
 
-    def start(self, numbers: Sequence[int], frames: Sequence[NDArray[np.uint8]]) -> None:
+    def start(self, numbers: Sequence[int], frames: Iterable[NDArray[np.uint8]]) -> None:
         """These sequences begin with key frames."""
         for number, frame in zip(numbers, frames, strict=True):
             plane = _plane(frame)
@@ -46,7 +46,7 @@ class MotionTracker:
             self._references[number].update(plane, np.ones((1, 1), np.bool_))
             self._fields[number] = MotionField.still(*(side // CELL for side in plane.shape))
 
-    def compensate(self, numbers: Sequence[int], frames: Sequence[NDArray[np.uint8]], z: Tensor, z_m: Tensor, q: Tensor
+    def compensate(self, numbers: Sequence[int], frames: Iterable[NDArray[np.uint8]], z: Tensor, z_m: Tensor, q: Tensor
                    ) -> Tensor:
         """z_m (N, C, h, w) of the frames before, moved as encoders would for these frames, whose latents are z."""
         given = zip(numbers, frames, z, z_m, q.tolist(), strict=True)
