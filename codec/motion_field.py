@@ -63,8 +63,7 @@ class MotionField:
     @property
     def moving(self) -> Flags:
         """(rows, columns), True where the vector is not zero."""
-        found: Flags = np.any(self.vectors, 2)
-        return found
+        return np.asarray(self.vectors.any(2))
 
     def write(self, before: MotionField) -> list[Part]:
         """Symbols and classes, to be coded one after the other. before: the field of the frame before."""
@@ -144,7 +143,7 @@ def _predicted(vectors: NDArray[np.int16], old: NDArray[np.int16], moving: Flags
 
 def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
     """Which cells move; ``moving`` is that where it is known already."""
-    if not code(np.array([_ANY]), None if moving is None else np.any(moving, keepdims=True)[0])[0]:
+    if not code(np.array([_ANY]), None if moving is None else np.array([moving.any()]))[0]:
         return np.zeros_like(moved)
     blocks = _blocks(moved)
     known = None if moving is None else _blocks(moving).reshape(-1)
@@ -197,5 +196,4 @@ def _code_differences(code: _Coder, far: Flags, differences: NDArray[np.int64] |
 def _blocks(cells: Flags) -> Flags:
     """Which blocks have cells of these, (rows / BLOCK_CELLS, columns / BLOCK_CELLS)."""
     rows, columns = (side // BLOCK_CELLS for side in cells.shape)
-    found: Flags = np.any(cells.reshape(rows, BLOCK_CELLS, columns, BLOCK_CELLS), (1, 3))
-    return found
+    return np.asarray(cells.reshape(rows, BLOCK_CELLS, columns, BLOCK_CELLS).any((1, 3)))

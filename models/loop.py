@@ -18,6 +18,7 @@ from typing import Any, Generic, TextIO, TypeVar
 import torch
 from torch import Tensor, nn
 
+from duoview.errors import ProfileError
 from duoview.models.fixed_point import keep_accumulators_in_range
 from duoview.models.network import average_weights
 from duoview.models.optimiser import Muon, split_parameters
@@ -58,7 +59,8 @@ class Loop(Generic[Network]):
         steps: as many in place of ``minutes``; None for by time.
         rate: the full learning rate. muon: Muon for pointwise convolutions of float networks, else Adam for all.
         report_seconds, save_seconds: how often at most a line is logged and a checkpoint written.
-    Raises ValueError when the checkpoint has states of other optimisers, RuntimeError when it has other weights.
+    Raises ValueError when the checkpoint has states of other optimisers, ProfileError when its network has other sizes,
+    RuntimeError when it has other weights.
     """
 
     def __init__(self, key: str, network: Network, checkpoint: Path, *, minutes: float, rate: float,
@@ -84,7 +86,14 @@ class Loop(Generic[Network]):
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
-        self.network.load_state_dict(state.pop(self.key))
+        weights = state.pop(self.key)
+        unlike = [f"{name} {list(weights[name].shape)}, expected {list(one.shape)}"
+                  for name, one in self.network.state_dict().items()
+                  if name in weights and weights[name].shape != one.shape]
+        if unlike:
+            raise ProfileError(f"{self.checkpoint}: of a network of other sizes ({unlike[0]}); go on with the sizes "
+                               "that it began with, or give another folder")
+        self.network.load_state_dict(weights)
         self.average.load_state_dict(state.pop("average"))
         self.step, self.spent = state.pop("step"), state.pop("spent")
         saved = state.pop("optimisers", [])

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from duoview.captions import Caption
 from duoview.captions.places import phrase_indices, place_masks
+from duoview.errors import ProfileError
 from duoview.generation import MOST_SHORTCUTS, Generation, span_of
 from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser, Conditions
 from duoview.models.data import Material, batches, crops, to_tensor
@@ -352,7 +353,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
     try:
         loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
                                          rate=options.rate)
-    except RuntimeError as error:
+    except (RuntimeError, ProfileError) as error:
         if not checkpoint.is_file():
             raise
         raise ValueError(f"{checkpoint}: other weights than those of {shape}; expected the channels, blocks and "

@@ -305,6 +305,22 @@ def test_a_training_whose_checkpoint_was_too_large_to_come_back_begins_anew(benc
     assert float(bench.ran("train")[-1]) <= 1.0 and status(found)["train"] == "partly"
 
 
+def test_what_is_made_again_may_be_too_large_and_what_was_torn_is_not_packed(bench: Bench, tmp_path: Path) -> None:
+    bench.add("train", {}, kind="training", minutes=2.0, seconds=30.0, least=6.0)
+    run = bench.out / "train" / "run"
+    run.mkdir(parents=True)
+    for name, size in (("net.pt", 99), ("samples.npz", 2_000_000), ("net.tmp", 900_000), ("samples.tmp.npz", 900_000)):
+        (run / name).write_bytes(bytes(size))
+    bench.call("--minutes", "1.5", "--pack", str(tmp_path / "brought"), "--pack-mib", "1", code=3)
+    told = json.loads((tmp_path / "brought" / "everything.json").read_text())
+    assert told["left_behind"] == [{"file": "train/run/samples.npz", "bytes": 2_000_000}]
+    bench.out = tmp_path / "elsewhere"
+    bench.call("--minutes", "1.4", "--resume", str(tmp_path / "brought"), code=3)
+    first, second = map(float, bench.ran("train"))
+    assert 0.8 < first <= 1 and first + 0.7 < second < 2
+    assert sorted(path.name for path in (bench.out / "train" / "run").iterdir()) == ["net.pt"]
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["--minutes", "0"], "--minutes 0.0: expected more than 0"),
     (["--parts", "check,nothing"], "--parts nothing: expected some of one, or a kind: check, training, benchmark"),

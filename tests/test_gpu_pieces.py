@@ -108,6 +108,28 @@ def test_carried_data_is_unpacked_where_all_of_it_has_come(pieces: Any, tmp_path
     assert (to / "photographs" / "one.png").read_bytes() == b"another"
 
 
+def test_wheels_for_another_python_stay_at_home(pieces: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    carry = importlib.import_module("carry")
+    fit = ["av-18.0-cp311-abi3-manylinux_2_28_x86_64.whl", "numpy-2.0-cp312-cp312-manylinux_2_28_x86_64.whl",
+           "pytools-1-py2.py3-none-any.whl"]
+    others = ["numpy-2.0-cp311-cp311-manylinux_2_28_x86_64.whl", "pycuda-1-cp313-cp313-linux_x86_64.whl",
+              "x-1-cp313-abi3-linux_x86_64.whl", "pytools-1-py2-none-any.whl"]
+    (tmp_path / "wheels").mkdir()
+    for name in fit + others:
+        (tmp_path / "wheels" / name).write_bytes(b"a wheel")
+    assert [path.name for path in carry.fitting(tmp_path / "wheels", "", "3.12")] == fit
+    assert [path.name for path in carry.fitting(tmp_path / "wheels", "numpy", "3.12")] == fit[1:2]
+    monkeypatch.setattr(carry, "travelling", lambda: 0)
+    monkeypatch.setattr(carry, "DOWNLOADED", ())
+    monkeypatch.setattr(sys, "argv", ["carry.py", "--out", str(tmp_path), "--without", "duoview", "pycuda"])
+    assert carry.main() == 0
+    files = json.loads((tmp_path / "pieces.json").read_text())["files"]
+    assert sorted(one["name"] for one in files) == [f"wheels/{name}" for name in fit]
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--data", f"wheels={tmp_path / 'wheels'}"])
+    with pytest.raises(SystemExit, match="expected NAME=FOLDER, a plain name other than wheels"):
+        carry.main()  # what is unpacked under a name replaces what lies there
+
+
 def test_what_cannot_be_had_is_listed_and_the_rest_is_there(pieces: Any, tmp_path: Path,
                                                             monkeypatch: pytest.MonkeyPatch,
                                                             capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,16 +137,16 @@ def test_what_cannot_be_had_is_listed_and_the_rest_is_there(pieces: Any, tmp_pat
     monkeypatch.setattr(carry, "travelling", lambda: 0)
     monkeypatch.setattr(carry, "DOWNLOADED", ())
     (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels" / "duoview-0.1.0-of-other-sources.whl").write_bytes(b"a wheel")
-    (tmp_path / "wheels" / "onnxruntime_gpu-1.0.whl").write_bytes(b"another")
+    (tmp_path / "wheels" / "duoview-0.1.0-cp312-abi3-linux_x86_64.whl").write_bytes(b"a wheel")
+    (tmp_path / "wheels" / "onnxruntime_gpu-1.0-cp312-cp312-linux_x86_64.whl").write_bytes(b"another")
     monkeypatch.setattr(sys, "argv", ["carry.py", "--out", str(tmp_path), "--without", "duoview", "pycuda"])
     assert carry.main() == 0
     assert [one["name"] for one in json.loads((tmp_path / "pieces.json").read_text())["files"]] == [
-        "wheels/onnxruntime_gpu-1.0.whl"]
+        "wheels/onnxruntime_gpu-1.0-cp312-cp312-linux_x86_64.whl"]
     monkeypatch.setattr(sys, "argv", ["carry.py", "--out", str(tmp_path), "--python", "python9.9"])
     assert carry.main() == 1
     made = json.loads((tmp_path / "pieces.json").read_text())
     missing = made["missing"]
-    assert [one["name"] for one in made["files"]] == ["wheels/onnxruntime_gpu-1.0.whl"]
+    assert [one["name"] for one in made["files"]] == ["wheels/onnxruntime_gpu-1.0-cp312-cp312-linux_x86_64.whl"]
     assert set(missing) == {"duoview", "pycuda"} and "python9.9: no such interpreter" in missing["pycuda"]
     assert "missing: duoview, pycuda" in capsys.readouterr().out

@@ -179,3 +179,18 @@ def test_what_z_m_shows_is_searched_for_not_the_frame_before(photograph: Picture
     (shown,) = Profile("s").load("decoder", CpuBackend(1))(z=encoder.z_m)
     assert np.square(shown.astype(float) - picture).mean() < 0.7 * np.square(
         shown.astype(float) - window(photograph, 40, 80)).mean()
+
+
+def test_what_motion_alone_changed_is_told_and_nothing_else_changes(
+        photograph: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texture of a decoder is forgotten there, and there only."""
+    encoder, decoder = layers()
+    first, second = pan(photograph, 2)
+    second[..., :96] = first[..., :96]
+    before = decode(decoder, encoder.encode(first, key=True, q=30), first, key=True, q=30).copy()
+    monkeypatch.setattr(machine, "worth_coding", lambda gain, bits, lagrangian: np.zeros_like(gain, np.bool_))
+    payload = encoder.encode(second, key=False, q=30)
+    changed = (decode(decoder, payload, second, key=False, q=30) != before).any((0, 1))
+    assert changed[:, 12:].mean() > 0.3
+    assert not changed[~decoder.moved].any()
+    assert not decoder.moved[:, :8].any()

@@ -12,6 +12,8 @@ from _pieces import MANIFEST, cut, join, load_folder, read_manifest, write_manif
 
 TAR = "everything.tar"
 MIB = 1 << 20
+#: Ends of the names of files that are renamed when they are whole.
+TORN = ("new", "tmp")
 _BLOCK = 512  # of a tar, whose end is two of them, filled up to 20
 
 
@@ -29,7 +31,10 @@ def pack(out: Path, folder: Path, *, most: float, piece: float) -> list[dict[str
     left, behind = int(most * MIB) - 20 * _BLOCK, []
     with tempfile.TemporaryDirectory() as work:
         with tarfile.open(Path(work, TAR), "w") as packed:
-            for path in sorted((path for path in out.rglob("*") if path.is_file()), key=_rank):
+            # What a program that was ended had begun to write is of no use to anybody, and may be as large as the rest.
+            whole = (path for path in out.rglob("*") if path.is_file() and path.name.rpartition(".")[2] not in TORN
+                     and ".tmp." not in path.name)
+            for path in sorted(whole, key=_rank):
                 name, size = path.relative_to(out).as_posix(), path.stat().st_size
                 taken = 3 * _BLOCK + -(-size // _BLOCK) * _BLOCK  # a long name takes two blocks more
                 if taken > left:

@@ -6,9 +6,9 @@
 The first builds duoview's and pycuda's wheels for the Python of that machine, has pip download PyAV, onnxruntime-gpu
 and what the tests need, packs the folders of data, and cuts all of it, the smallest first, into loads that fit beside
 the checkout into what may travel at once. What could not be had is listed with the reason, and the exit code is then 1.
-Wheels that lie in ``OUT/wheels`` already are not made again; duoview's is, where the checkout has changed. The second
-line tells what still has to come: exit code 3 until all is there. ``python bench/gpu/everything.py --carried
-/tmp/carried`` then finds wheels, data and the commit.
+Wheels that lie in ``OUT/wheels`` already are not made again; duoview's is, where the checkout has changed. Those for
+another Python stay at home. The second line tells what still has to come: exit code 3 until all is there. ``python
+bench/gpu/everything.py --carried /tmp/carried`` then finds wheels, data and the commit.
 """
 
 from __future__ import annotations
@@ -65,6 +65,20 @@ def call(command: list[str], **more: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, **more)  # type: ignore[call-overload]
 
 
+def fitting(wheels: Path, stem: str, version: str) -> list[Path]:
+    """The wheels of a package, of all with an empty stem, that a Python of this version takes (PEP 425 tags)."""
+    found = []
+    for path in sorted(wheels.glob("*.whl")):
+        name, (python, abi, _) = path.name.lower(), path.stem.lower().split("-")[-3:]
+        tags = [tag.removeprefix("cp3") for tag in python.split(".") if tag.startswith("cp3")]
+        minor = int(version.partition(".")[2])
+        fits = any(tag.startswith("py3") for tag in python.split(".")) or any(
+            tag.isdecimal() and (int(tag) == minor or (abi == "abi3" and int(tag) < minor)) for tag in tags)
+        if fits and (not stem or name.startswith(f"{stem}-")):
+            found.append(path)
+    return found
+
+
 class Builder:
     """Wheels made with the interpreter of that machine's version, in an environment of their own."""
 
@@ -102,7 +116,7 @@ class Builder:
         if lacking:
             return "; ".join(lacking)
         stamp = self.wheels / "duoview.tree"
-        if stamp.is_file() and stamp.read_text() == tree() and any(self.wheels.glob("duoview-*.whl")):
+        if stamp.is_file() and stamp.read_text() == tree() and fitting(self.wheels, "duoview", self.version):
             return ""
         for old in self.wheels.glob("duoview-*.whl"):
             old.unlink()
@@ -118,7 +132,7 @@ class Builder:
 
     def pycuda(self) -> str:
         """pycuda's wheel without curand, linked to a libcuda.so.1 of this name alone: the driver's is found there."""
-        if any(self.wheels.glob(f"pycuda-*-cp{self.version.replace('.', '')}-*.whl")):
+        if fitting(self.wheels, "pycuda", self.version):
             return ""
         cuda = next((home for home in cuda_homes() if (home / "include" / "cuda.h").is_file()), None)
         if cuda is None:
@@ -138,7 +152,7 @@ class Builder:
 def download(requirement: str, version: str, wheels: Path) -> str:
     """Have pip fetch one wheel for that machine; returns why not, empty where it is there now."""
     stem = _name(requirement).replace("-", "_").lower()
-    if any(path.name.lower().startswith(f"{stem}-") for path in wheels.glob("*.whl")):
+    if fitting(wheels, stem, version):
         return ""
     platforms = [word for one in PLATFORMS for word in ("--platform", one)]
     done = call([sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps",
@@ -180,12 +194,13 @@ def gather(given: argparse.Namespace) -> int:
         print(_name(requirement), problem or "is there", flush=True)
     # Not what an earlier call left: a wheel of ours that was not made now may be of other sources.
     left_out = tuple(f"{name.replace('-', '_').lower()}-" for name in (*given.without, *missing))
-    files = [(f"wheels/{path.name}", path) for path in wheels.glob("*.whl")
+    files = [(f"wheels/{path.name}", path) for path in fitting(wheels, "", version)
              if not path.name.lower().startswith(left_out)]
     for word in given.data:
         name, _, folder = word.partition("=")
-        if not folder or not name.isidentifier() or not Path(folder).is_dir():
-            raise SystemExit(f"--data {word}: expected NAME=FOLDER, a plain name and a folder that is there")
+        if not name.isidentifier() or name == "wheels" or not folder or not Path(folder).is_dir():
+            raise SystemExit(f"--data {word}: expected NAME=FOLDER, a plain name other than wheels and a folder that "
+                             "is there")
         with tarfile.open(work / f"{name}.tar", "w") as packed:  # pictures are packed already
             packed.add(folder, arcname=name)
         files.append((f"{name}.tar", work / f"{name}.tar"))

@@ -196,7 +196,7 @@ class Runner:
         self.found |= {name: one for name, one in earlier.items() if name in self.found and name != BUILD}
         for part in self.parts:
             if part.minutes > self.found[part.name].minutes > 0 and any(
-                    one["file"].startswith(f"{part.name}/run/") for one in behind):
+                    one["file"].startswith(f"{part.name}/run/") and one["file"].endswith(".pt") for one in behind):
                 self.note(part.name, "not run", "what it would go on from was too large to come back", minutes=0.0)
 
     def left(self) -> float:

@@ -29,7 +29,7 @@ class TileState:
 
     Attributes:
         nodes: (G, h, w), of depth ``depth``; 0 before anything is known.
-        known: (h, w), where they still stand for what is seen: not where the machine layer coded something since.
+        known: (h, w), where they still stand for what is seen: not where the machine layer changed something since.
         indices: for every depth, the index of the unit of its last section, counted from the key unit; None where the
             chain is broken.
     """
@@ -42,7 +42,7 @@ class TileState:
         self.indices: list[int | None] = [None] * (deepest + 1)
 
     def forget(self, moved: Mask) -> None:
-        """Positions of the tile where the machine layer coded something, (h, w)."""
+        """Positions of the tile where the machine layer changed something, by symbols or by motion, (h, w)."""
         self.known = self.known & ~moved
 
     def take(self, nodes: Nodes, depth: int, reached: int, index: int) -> None:

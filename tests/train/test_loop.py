@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from duoview.errors import ProfileError
 from duoview.models import loop as loop_module
 from duoview.models.fixed_point import ACCUMULATOR_LIMIT, FixedConv
 from duoview.models.loop import Loop, rate_factor
@@ -50,6 +51,13 @@ def test_by_steps_time_does_not_count_and_it_goes_on_where_it_was(tmp_path: Path
     assert run(new(4), clock) == []
     assert run(new(5), clock) == [0.8]
     assert run(new(0), clock) == []
+
+
+def test_a_checkpoint_of_a_network_of_other_sizes_is_refused_by_name(tmp_path: Path) -> None:
+    new_loop(tmp_path).save()
+    with pytest.raises(ProfileError, match=r"still\.pt: of a network of other sizes \(weight \[6, 4, 1, 1\], expected "
+                                           r"\[8, 4, 1, 1\]\); go on with"):
+        Loop("codec", nn.Conv2d(4, 8, 1), tmp_path / "still.pt", minutes=1.0, rate=0.01)
 
 
 def loss_of(loop: Loop[nn.Conv2d]) -> Tensor:
