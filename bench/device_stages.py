@@ -1,6 +1,6 @@
 """Where the time of a frame goes on the device: each stage between two events, beside the least that it could take.
 
-The stages are the calls that `bench.device_codec` makes: a network, or a kernel of ours by its name. An event is
+The stages are the calls that `duoview.device` makes: a network, or a kernel of ours by its name. An event is
 recorded on the stream before and after each; a stage's time is the sum of what lies between over a frame, the median of
 the frames. On a CPU the clock takes the place of events.
 
@@ -14,6 +14,7 @@ without work do, and more than twice its floor.
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections import defaultdict
@@ -23,9 +24,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.device_codec import DeviceCodec, DeviceNetworks
-from bench.limits import Floors, macs_of_network
-from duoview.kernels.cuda import Device
+from bench.limits import NETWORKS, Floors, macs_of_network
+from duoview.device.machine import DeviceMachineLayer
+from duoview.export.torch_device import TorchDeviceNetwork, TorchDeviceNetworks
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Recorder:
 
 class _Network:
     def __init__(self, name: str, network: Any, recorder: Recorder) -> None:
-        self.name, self.network, self.recorder = name, network, recorder
+        self.name, self.network, self.recorder, self.device = name, network, recorder, network.device
         self.weights = _size([one for one in network.constants.values() if isinstance(one, Tensor)])
         self.macs: dict[tuple[Any, ...], int] = {}
 
@@ -117,7 +118,9 @@ class _Kernels:
     WORK: ClassVar = {"quantise_half": ("rounding to symbols", None), "dequantise_half": ("symbols back", None),
                       "gather_half": ("coding order", None), "encode": ("rANS encode", 2),
                       "decoder": ("rANS decode, opening", 1), "decode": ("rANS decode", 2),
-                      "finish": ("rANS decode, finish", None)}
+                      "finish": ("rANS decode, finish", None), "pad_picture": ("padding", None),
+                      "widen_symbols": ("symbols to numbers", None), "narrow_values": ("numbers to symbols", None),
+                      "clear": ("zeros", None)}
 
     def __init__(self, kernels: Any, recorder: Recorder) -> None:
         self._kernels, self._recorder = kernels, recorder
@@ -154,7 +157,19 @@ def _stages(recorder: Recorder, whole: str, floors: Floors) -> list[Stage]:
     return sorted(rows, key=lambda row: -row.milliseconds)
 
 
-def stages(networks: DeviceNetworks, kernels: Device, pictures: list[Tensor], floors: Floors, *, frames: int, q: int
+def _marked(networks: TorchDeviceNetworks, recorder: Recorder) -> TorchDeviceNetworks:
+    """The same networks and kernels, with marks around each."""
+    found = copy.copy(networks)
+    found.kernels = _Kernels(networks.kernels, recorder)  # type: ignore[assignment]
+    found._networks = {}
+    for name in NETWORKS:
+        plain = networks[name]
+        assert isinstance(plain, TorchDeviceNetwork)
+        found._networks[name] = TorchDeviceNetwork(_Network(name, plain.network, recorder))  # type: ignore[arg-type]
+    return found
+
+
+def stages(networks: TorchDeviceNetworks, pictures: list[Tensor], floors: Floors, *, frames: int, q: int
            ) -> dict[str, Any]:
     """Stages of P frames, encoded and decoded, of pictures (1, 3, H, W) uint8 on the device.
 
@@ -162,25 +177,24 @@ def stages(networks: DeviceNetworks, kernels: Device, pictures: list[Tensor], fl
     limiting stage. Beside that the floors, and the state after the last frame of both, which has to be the same.
     """
     height, width = pictures[0].shape[2:]
+    given = [one if one.is_cuda else one.numpy() for one in pictures]
+    of: dict[str, int] = {"q": q, "width": width, "height": height}
     found: dict[str, Any] = {"frames": frames, "floors": asdict(floors), "how": __doc__.split("\n\n", 1)[1].strip()}
-    plain = DeviceCodec(networks, kernels, width, height, q)
-    sections = [plain.encode(pictures[n % len(pictures)], key=n == 0) for n in range(frames + 3)]
+    plain = DeviceMachineLayer(networks)
+    sections = [plain.encode(given[n % len(given)], key=n == 0, **of) for n in range(frames + 3)]
     for way in ("encode", "decode"):
-        recorder = Recorder(networks.device)
-        marked = object.__new__(DeviceNetworks)
-        marked.profile, marked.device = networks.profile, networks.device
-        marked.of = {name: _Network(name, one, recorder) for name, one in networks.of.items()}  # type: ignore[misc]
-        codec = DeviceCodec(marked, _Kernels(kernels, recorder), width, height, q)  # type: ignore[arg-type]
+        recorder = Recorder(torch.device(networks.device))
+        marked = _marked(networks, recorder)
+        layer = DeviceMachineLayer(marked)
         for n in range(frames + 3):
-            picture = pictures[n % len(pictures)]
             recorder.frame = n
             if n == 3:  # algorithms are chosen and the key frame is done
                 recorder.taken.clear()
             begin = recorder.mark()
             if way == "encode":
-                codec.encode(picture, key=n == 0)
+                layer.encode(given[n % len(given)], key=n == 0, **of)
             else:
-                codec.decode(sections[n], key=n == 0)
+                marked["decoder"](z=layer.decode(sections[n], key=n == 0, gains=None, **of))
             recorder.taken["frame"].marks[n].append((begin, recorder.mark()))
         if recorder.cuda:
             torch.cuda.synchronize()
@@ -188,6 +202,6 @@ def stages(networks: DeviceNetworks, kernels: Device, pictures: list[Tensor], fl
         whole = statistics.median(recorder.milliseconds(*pairs[0]) for pairs in recorder.taken["frame"].marks.values())
         found[way] = {"frame_ms": whole, "rest_ms": whole - sum(row.milliseconds for row in rows),
                       "limiting": asdict(rows[0]), "stages": [asdict(row) for row in rows]}
-        found[f"{way}_same"] = bool(torch.equal(codec.z_m, plain.z_m))  # type: ignore[arg-type]
+        found[f"{way}_same"] = bool(torch.equal(torch.as_tensor(layer.z_m), torch.as_tensor(plain.z_m)))
     found["good"] = found["encode_same"] and found["decode_same"]
     return found

@@ -10,12 +10,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bench.device_codec import DeviceNetworks
 from duoview.backends.engine_shapes import input_shapes, units
 from duoview.backends.onnxruntime_cpu import CpuBackend
 from duoview.export import torch_backend
+from duoview.export.torch_backend import TorchBackend
+from duoview.profile import Profile
 
 Seconds = Callable[[Callable[[], object]], float]
+#: Those that every picture goes through.
+NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
+            "inter_hyper", "inter_context", "inter_synthesis")
 _NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
 
 
@@ -100,15 +104,17 @@ def _operator(kind: str, count: int, taken: float, macs: int, moved: int, floors
 
 
 @torch.no_grad()
-def limits(networks: DeviceNetworks, seconds: Seconds, floors: Floors, width: int, height: int) -> dict[str, Any]:
+def limits(profile: Profile, device: str, seconds: Seconds, floors: Floors, width: int, height: int) -> dict[str, Any]:
     """Every network as a whole, its kinds of operators by time, and the operator that takes longest of all."""
     found: dict[str, Any] = {"floors": asdict(floors), "networks": {}}
     worst: tuple[float, dict[str, Any]] = (0.0, {})
-    for name, network in networks.of.items():
-        signature = CpuBackend(1).load(networks.profile.path(name)).signature
+    backend = TorchBackend(device)
+    for name in NETWORKS:
+        network = backend.load(profile.path(name))
+        signature = CpuBackend(1).load(profile.path(name)).signature
         shapes = input_shapes(name, signature, *units(width, height))
         kinds = {"float": torch.float32, "uint8": torch.uint8, "int64": torch.int64}
-        inputs = {spec.name: torch.ones(shapes[spec.name], dtype=kinds[spec.dtype], device=networks.device)
+        inputs = {spec.name: torch.ones(shapes[spec.name], dtype=kinds[spec.dtype], device=backend.device)
                   for spec in signature.inputs}
         values: dict[str, Any] = {**network.constants, **inputs}
         totals: dict[str, list[float]] = {}

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview.access_unit import KEY_COUNTS, AccessUnit, SectionType, parse
-from duoview.backends import Backend, Network, open_backend
+from duoview.backends import Backend, Network
+from duoview.backends.batching import DEFAULT_WINDOW, BatchingBackend, open_stream_backend
 from duoview.captions import Caption
 from duoview.captions.told import Find
 from duoview.errors import BitstreamError, LimitError, ProfileError
@@ -65,6 +66,8 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
+        threads: of the networks, 0 for all cores; networks are shared with all others of the process that have the same
+            profile, device and threads. batch, window: as an Encoder's.
         view: ``machine``, ``human`` or ``texture``; start, steps, seed, noise, tile, text: see HumanView.
         caption: of starts ``slim`` and ``texture``, what is seen: ``auto``, the stream's caption, and where it has none
             that of ``detector``; a Caption; or ``none``. detector: finds objects in frames of the machine view.
@@ -81,7 +84,8 @@ class Decoder:
     """
 
     def __init__(self, *, profile: str | Path | Profile | None = None, device: str | Backend = "cpu", threads: int = 0,
-                 view: str = "machine", start: str = "guided", steps: int | None = 4, seed: int | None = None,
+                 batch: int = 1, window: float = DEFAULT_WINDOW, view: str = "machine",
+                 start: str = "guided", steps: int | None = 4, seed: int | None = None,
                  noise: float | None = None, tile: int | None = None, text: str = "",
                  caption: str | Caption = "auto", detector: Find | None = None,
                  texture: Depths | int | None = None, fill: str = "mean",
@@ -109,7 +113,8 @@ class Decoder:
         self._fill = fill
         self.view, self.strict, self.max_pixels = view, strict, max_pixels
         self._given = profile if isinstance(profile, Profile) or profile is None else Profile(profile)
-        self._backend, self._digest = open_backend(device, threads), hashlib.sha256()
+        self._backend, self._digest = open_stream_backend(device, threads, batch, window), hashlib.sha256()
+        self._seat = self._backend if isinstance(self._backend, BatchingBackend) else None
         self._start, self._steps, self._seed, self._restore = start, steps, seed, restore
         self._noise, self._tile, self._text, self._textured = noise, tile, text, textured
         self._hint_reader = HintReader(caption, detector)
@@ -161,8 +166,13 @@ class Decoder:
         if self._closed:
             raise av.EOFError(541478725, "decode() after the decoder was flushed")
         owed = bool(self._ready)  # by a call that raised: else they pile up where every unit is damaged
+        if self._seat is not None:
+            self._seat.begin()
         if packet is None:
-            self._show_inner(self._player.flush())
+            try:
+                self._show_inner(self._player.flush())
+            finally:
+                self._leave()
         else:
             self._take(packet, discard or (isinstance(packet, av.Packet) and is_discarded(packet)))
         if self._fault and (packet is None or not owed):
@@ -228,6 +238,19 @@ class Decoder:
         self._fault = ""
         if self._machine is not None:
             self._machine.reset()
+
+    def close(self) -> None:
+        """Give the stream up: batches of other streams wait for this one no more. May be called again.
+
+        Only for a decoder that is given up before its flush.
+        """
+        self._closed = True
+        self._ready.clear()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._seat is not None:
+            self._seat.leave()
 
     def symbols_sha256(self) -> str:
         """Digest of all integers (or inner packets) decoded so far, in order; empty before the first profile."""
@@ -331,6 +354,7 @@ class Decoder:
         payload = unit.payload(SectionType.MACHINE)
         if payload is None:
             raise BitstreamError("access unit without its machine section", offset=0)
+        self._waiting = True  # until it is decoded: if a device fails at it, later units must not refer to older ones
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height, gains=self._gains)
         self._waiting = False

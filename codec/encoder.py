@@ -13,6 +13,7 @@ import av
 from duoview import varint
 from duoview.access_unit import KEY_COUNTS, AccessUnit, Section, SectionType, serialize
 from duoview.backends import Backend, open_backend
+from duoview.backends.batching import DEFAULT_WINDOW, BatchingBackend, open_stream_backend
 from duoview.captions import Caption
 from duoview.captions.section import CaptionHistory
 from duoview.captions.telling import FrameCaptions
@@ -104,7 +105,10 @@ class Encoder:
         q: quality index 0..63; may be set later too and holds from the next frame on. gop: frames from one key frame
             to the next.
         profile: bundled name, folder, or Profile. device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, or a Backend.
-        threads: 0 for all cores.
+        threads: 0 for all cores. Networks are shared with all others of the process that have the same profile, device
+            and threads.
+        batch: streams whose networks are run at once, at most; for those that have threads of their own. window:
+            seconds that a frame waits for the others', at most (``duoview.backends.batching``).
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
         max_pixels: larger pictures are refused before memory is taken for them.
         decision: how symbols are rounded and what is not coded at all; None for the default.
@@ -119,6 +123,7 @@ class Encoder:
 
     def __init__(self, width: int, height: int, *, rate: Fraction | int = Fraction(25), q: int = 24, gop: int = 50,
                  profile: str | Path | Profile = "s", device: str | Backend = "cpu", threads: int = 0,
+                 batch: int = 1, window: float = DEFAULT_WINDOW,
                  sample_aspect: Fraction | int = Fraction(0), max_pixels: int = DEFAULT_MAX_PIXELS,
                  decision: SymbolDecision | None = None, machine: str = "neural",
                  inner: InnerSettings | None = None, neural: NeuralSettings | None = None,
@@ -150,8 +155,12 @@ class Encoder:
         self._texture: TextureEncoder | None = None
         self._inner_texture: InnerTextureEncoder | None = None
         self._texture_guide: TextureGuide | None = None
+        self._seat: BatchingBackend | None = None
+        if machine == "neural" or texture is not None or batch != 1:
+            device = open_stream_backend(device, threads, batch, window)
+            self._seat = device if isinstance(device, BatchingBackend) else None
         if texture is not None:
-            backend = open_backend(device, threads)
+            backend = open_backend(device)
             self._texture = TextureEncoder(self.profile, backend, texture, rate=self.rate, gop=gop)
             self._view = TextureView(self.profile, backend)
             if texture.guided:
@@ -169,7 +178,7 @@ class Encoder:
             if self._texture is not None:
                 self._inner_texture = InnerTextureEncoder(self._texture, self._view)
         else:
-            backend = open_backend(device, threads)
+            backend = open_backend(device)
             given = neural or NeuralSettings()
             # Not measured to be better for a detector that the network did not learn from (docs/accuracy.md).
             simplify = "off" if given.simplify == "auto" else given.simplify
@@ -209,9 +218,14 @@ class Encoder:
         """
         if self._closed:
             raise av.EOFError(541478725, "encode() after the encoder was flushed")
+        if self._seat is not None:
+            self._seat.begin()
         if frame is None:
             self._closed = True
-            return self._inner_units(self._inner.flush()) if self._inner is not None else []
+            try:
+                return self._inner_units(self._inner.flush()) if self._inner is not None else []
+            finally:
+                self._leave()
         size, changed = (frame.width, frame.height), False
         if size != self._size:
             check_size(*size, self.max_pixels)
@@ -275,11 +289,17 @@ class Encoder:
         Only for an encoder that is given up before its flush; one that was flushed holds nothing.
         """
         self._closed = True
+        self._leave()
         self._waiting.clear()
         if self._inner is not None:
             self._inner.drop()
         if self._inner_texture is not None:
             self._inner_texture.keep()
+
+    def _leave(self) -> None:
+        """Other streams' batches need not wait for this one any more."""
+        if self._seat is not None:
+            self._seat.leave()
 
     def _encode_inner(self, inner: InnerStream, frame: av.VideoFrame, times: FrameTimes, key: bool) -> list[av.Packet]:
         assert self._guide is not None

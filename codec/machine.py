@@ -28,7 +28,7 @@ from duoview.decision import (
 from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap, Scaling
 from duoview.kernels import checkerboard
-from duoview.motion_field import MotionField
+from duoview.motion_field import MotionField, Part
 from duoview.motion_search import MotionSearch, Reference, luma
 from duoview.picture import padded
 from duoview.profile import Profile
@@ -74,6 +74,19 @@ def touched(symbols: Symbols) -> NDArray[np.bool_]:
     wide = coded[:-2] | coded[1:-1] | coded[2:]
     near = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
     return near.repeat(2, 0).repeat(2, 1)
+
+
+def motion_parts(field: MotionField, before: MotionField, *, coded: bool) -> list[Part]:
+    """What a P frame's payload begins with: its field, and the decision whether symbols follow.
+
+    before: the field of the frame before.
+    """
+    return [*field.write(before), (np.array([coded], np.int16), np.array([_CODED], np.uint8))]
+
+
+def read_coded(decoder: kernels.Decoder) -> bool:
+    """The decision behind a field: whether symbols follow."""
+    return bool(decoder.decode(np.array([_CODED], np.uint8))[0])
 
 
 class MachineLayer:
@@ -247,11 +260,10 @@ class MachineLayer:
 
     def _payload(self, hyper: Symbols, chosen: Chosen, field: MotionField | None, q: int) -> bytes:
         """The section of a frame: its motion in profiles with motion compensation, then hyper symbols and symbols."""
-        parts: list[tuple[NDArray[np.int16], NDArray[np.uint8]]] = []
-        coded = chosen.symbols.any() or field is None
+        parts: list[Part] = []
+        coded = bool(chosen.symbols.any()) or field is None
         if field is not None and self._operators is not None:
-            parts += field.write(self.field)
-            parts.append((np.array([coded], np.int16), np.array([_CODED], np.uint8)))
+            parts += motion_parts(field, self.field, coded=coded)
         if coded:
             height, width = chosen.symbols.shape[1:]
             parts.append((hyper, self._hyper_classes(field is None, q, height // 4, width // 4)))
@@ -302,8 +314,7 @@ class MachineLayer:
         decoder = kernels.Decoder(payload)
         field, start = (None, None) if key else self._read_motion(decoder)
         shape = (self.sizes.symbols, rows, columns)
-        if field is not None and start is not None and self._operators is not None and not decoder.decode(
-                np.array([_CODED], np.uint8))[0]:
+        if field is not None and start is not None and self._operators is not None and not read_coded(decoder):
             decoder.finish()
             if not field.moving.any():
                 raise BitstreamError("neither motion nor symbols: expected an empty section", offset=0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from duoview import kernels
 from duoview.backends import Backend, CpuBackend, Network
+from duoview.backends.loaded import LOADED
 from duoview.errors import ProfileError
 from duoview.generation import Generation
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
@@ -222,8 +223,16 @@ class Profile:
         return network in self._files
 
     def load(self, network: str, backend: Backend) -> Network:
-        """Load a network; an exact one must reproduce its golden vectors first (ProfileError otherwise)."""
-        loaded = backend.load(self.path(network))
+        """A network; an exact one must reproduce its golden vectors before it is used (ProfileError otherwise).
+
+        One that is in use already is shared: see ``duoview.backends.loaded``.
+        """
+        path = self.path(network)
+        return LOADED.take(backend, (self.sha256, network, path.resolve()),
+                           lambda own: self._proven(network, path, own))
+
+    def _proven(self, network: str, path: Path, backend: Backend) -> Network:
+        loaded = backend.load(path)
         if network in EXACT or network in TEXTURE:
             for result in self._golden(network, loaded):
                 if not result.passed:

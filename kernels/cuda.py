@@ -20,6 +20,7 @@ from duoview.kernels.cuda_array import stream_handle
 from duoview.kernels.cuda_checkerboard import launch_dequantise, launch_gather, launch_quantise
 from duoview.kernels.cuda_driver import Driver, HostDriver, buffer, pycuda_driver, typed
 from duoview.kernels.cuda_palette import check_status, launch_children, launch_nearest, launch_posterior
+from duoview.kernels.cuda_planes import launch_clear, launch_narrow, launch_pad, launch_widen
 from duoview.kernels.cuda_rans import (
     RESULT_BYTES,
     DecodeScratch,
@@ -223,6 +224,31 @@ class Device:
     ) -> None:
         """Does ``checkerboard.dequantise(coded, means, half, ...)``; arguments as there, on the device."""
         launch_dequantise(self.driver, coded, means, half, symbols, decoded, stream_handle(cuda_stream))
+
+    def clear(self, memory: object, *, cuda_stream: object = None) -> None:
+        """Fills memory with zeros; its bytes are a multiple of 8, and so is its address."""
+        launch_clear(self.driver, memory, stream_handle(cuda_stream))
+
+    def pad_picture(self, picture: object, padded: object, *, cuda_stream: object = None) -> None:
+        """Fills ``padded``, (C, H', W') uint8, with ``picture``, (C, H, W) uint8, and its last row and column.
+
+        Raises:
+            TypeError, ValueError: an argument is not as described.
+        """
+        launch_pad(self.driver, picture, padded, stream_handle(cuda_stream))
+
+    def widen_symbols(self, symbols: object, values: object, *, cuda_stream: object = None) -> None:
+        """Fills ``values``, (N,) float32, with ``symbols``, (N,) int16."""
+        launch_widen(self.driver, symbols, values, stream_handle(cuda_stream))
+
+    def narrow_values(
+        self, values: object, symbols: object, *, limit: int, status: object, cuda_stream: object = None
+    ) -> None:
+        """Fills ``symbols``, (N,) int16, with ``values``, (N,) float32: integers of at most ``limit`` in magnitude.
+
+        ``status`` is 8 bytes of memory for an error, which ``check`` reads: a value that is no such integer.
+        """
+        launch_narrow(self.driver, values, symbols, limit, status, stream_handle(cuda_stream))
 
     # Noise
 

@@ -40,6 +40,12 @@ class DeviceArray:
         """Number of bytes."""
         return self.size * self.dtype.itemsize
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """What torch, cupy and numba make arrays of theirs from, which keep this one alive."""
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.pointer, not self.writable),
+                "strides": None, "version": 3}
+
 
 class _Tensor(ctypes.Structure):
     """DLPack's ``DLTensor``, which a ``DLManagedTensor`` begins with."""

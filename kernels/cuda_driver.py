@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,22 @@ class Driver(ABC):
     @abstractmethod
     def read(self, pointer: int, size: int, stream: int) -> bytes:
         """Waits for the stream and copies memory to the host."""
+
+    @abstractmethod
+    def write(self, pointer: int, data: bytes, stream: int) -> None:
+        """Copies bytes of the host to memory; they may be forgotten at once."""
+
+    @abstractmethod
+    def wait(self, stream: int) -> None:
+        """Waits until all is done that was queued on the stream."""
+
+    @abstractmethod
+    def allocate(self, size: int) -> DeviceArray:
+        """Memory, (size,) uint8, aligned for every type and holding anything; freed when nobody has it any more."""
+
+    @abstractmethod
+    def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
+        """An array of memory that ``owner`` keeps, as kernels take it: numpy's on the CPU."""
 
     @abstractmethod
     def upload(self, data: bytes) -> int:
@@ -81,11 +97,33 @@ class HostDriver(Driver):
     def read(self, pointer: int, size: int, stream: int) -> bytes:
         return ctypes.string_at(pointer, size)
 
+    def write(self, pointer: int, data: bytes, stream: int) -> None:
+        ctypes.memmove(pointer, data, len(data))
+
+    def wait(self, stream: int) -> None:
+        """Nothing is ever queued."""
+
+    def allocate(self, size: int) -> DeviceArray:
+        memory = np.empty(-(-size // 16) or 1, np.complex128)
+        return DeviceArray(int(memory.ctypes.data), np.dtype(np.uint8), (size,), True, memory)
+
+    def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
+        return np.asarray(_HostMemory(pointer, shape, dtype, owner))
+
     def upload(self, data: bytes) -> int:
         kept = np.zeros(-(-len(data) // 16), np.complex128)  # numpy aligns it to the 16 bytes of its elements
         kept.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         self._kept.append(kept)
         return int(kept.ctypes.data)
+
+
+class _HostMemory:
+    """What numpy makes an array from, which keeps this one and so the memory's owner."""
+
+    def __init__(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> None:
+        self.owner = owner
+        self.__array_interface__ = {"shape": shape, "typestr": np.dtype(dtype).str, "data": (pointer, False),
+                                    "version": 3}
 
 
 class CudaDriver(Driver):
@@ -187,12 +225,48 @@ class CudaDriver(Driver):
             self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
         return buffer.raw
 
+    def write(self, pointer: int, data: bytes, stream: int) -> None:
+        if not data:
+            return
+        with self._current():
+            # The driver copies from pageable memory before the call returns, or to memory of its own.
+            self._call("cuMemcpyHtoDAsync_v2", ctypes.c_uint64(pointer), data, ctypes.c_size_t(len(data)),
+                       ctypes.c_void_p(stream))
+
+    def wait(self, stream: int) -> None:
+        with self._current():
+            self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+    def allocate(self, size: int) -> DeviceArray:
+        memory = _CudaMemory(self, size)
+        return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory)
+
+    def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
+        return DeviceArray(pointer, np.dtype(dtype), shape, True, owner)
+
     def upload(self, data: bytes) -> int:
         pointer = ctypes.c_uint64()
         with self._current():
             self._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(len(data)))
             self._call("cuMemcpyHtoD_v2", pointer, data, ctypes.c_size_t(len(data)))
         return pointer.value
+
+
+class _CudaMemory:
+    """Memory of a device, given back with the last array of it."""
+
+    def __init__(self, driver: CudaDriver, size: int) -> None:
+        self._driver = driver
+        pointer = ctypes.c_uint64()
+        with driver._current():
+            driver._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(size, 16)))
+        self.pointer = int(pointer.value)
+
+    def __del__(self) -> None:
+        pointer = getattr(self, "pointer", 0)
+        if pointer:
+            with suppress(Exception), self._driver._current():  # of a lost device nothing is left to free
+                self._driver._library.cuMemFree_v2(ctypes.c_uint64(pointer))
 
 
 def driver_library() -> ctypes.CDLL:

@@ -121,7 +121,7 @@ def test_two_recordings_of_one_name_are_refused() -> None:
 
 def test_the_schema_names_every_section_and_forbids_unknown_keys() -> None:
     schema = json.loads(json_schema())
-    assert {"storage", "http", "detection", "cameras", "version"} == set(schema["properties"])
+    assert {"storage", "http", "detection", "networks", "cameras", "version"} == set(schema["properties"])
     sections = schema["$defs"].values()
     assert all(section["additionalProperties"] is False for section in sections)
     assert all("description" in field for section in sections for field in section["properties"].values())

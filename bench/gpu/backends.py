@@ -12,9 +12,10 @@ it is. What the machine lacks (onnxruntime's CUDA provider, TensorRT) is listed 
 
 doctor: its report for every device. tests: those of the repository that touch CUDA. kernels: bench/gpu/kernels.py.
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
-backend and, with nothing but coded bytes on the host, through torch's networks and our kernels. streams: 64 of 1280x720
-at once. stages: milliseconds of each stage of a P frame on the device, and which limits it, beside the least that
-arithmetic and memory allow. limits: the same for each network and operator. What the device can do is measured.
+backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
+access units too. streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and
+which limits it, beside the least that arithmetic and memory allow. limits: the same for each network and operator. What
+the device can do is measured.
 """
 
 from __future__ import annotations
@@ -114,6 +115,25 @@ def run_matrix(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+class Layer:
+    """The machine layer of one stream for pictures of one size, multiples of 64 pixels, and the view of it."""
+
+    def __init__(self, networks: Any, picture: Any) -> None:
+        from duoview.device.machine import DeviceMachineLayer
+
+        self.layer = DeviceMachineLayer(networks)
+        self.decoder = networks["decoder"]
+        self.of: dict[str, int] = {"q": 30, "height": picture.shape[2], "width": picture.shape[3]}
+
+    def encode(self, picture: Any, *, key: bool) -> bytes:
+        given = picture if picture.is_cuda else picture.numpy()
+        return self.layer.encode(given, key=key, **self.of)
+
+    def decode(self, section: bytes, *, key: bool) -> Any:
+        (view,) = self.decoder(z=self.layer.decode(section, key=key, **self.of))
+        return view
+
+
 class Bench:
     """Device, kernels and profile of the measurements."""
 
@@ -121,8 +141,8 @@ class Bench:
         import torch
 
         from bench.device import DeviceBench
-        from bench.device_codec import DeviceNetworks
         from duoview import Profile
+        from duoview.export.torch_device import TorchDeviceNetworks
 
         self.torch, self.dry = torch, options.dry_run
         self.device = "cpu" if options.dry_run else "cuda"
@@ -130,7 +150,7 @@ class Bench:
                                        through=options.through)
         self.kernels = DeviceBench(arguments)
         self.profile = Profile("s")
-        self.networks = DeviceNetworks(self.profile, self.device)
+        self.networks = TorchDeviceNetworks(self.profile, self.device, kernels=self.kernels.device)
 
     def wait(self) -> float:
         if not self.dry:
@@ -146,10 +166,12 @@ class Bench:
         small = rng.integers(0, 256, (1, 3, rows // 8, columns // 8), np.uint8).repeat(8, 2).repeat(8, 3)
         return [self.torch.from_numpy(np.roll(small, 5 * n, 3).copy()).to(self.device) for n in range(count)]
 
-    def codec(self, picture: Any) -> Any:
-        from bench.device_codec import DeviceCodec
+    def codec(self, picture: Any) -> Layer:
+        return Layer(self.networks, picture)
 
-        return DeviceCodec(self.networks, self.kernels.device, picture.shape[3], picture.shape[2], 30)
+    def same_state(self, one: Layer, other: Layer) -> bool:
+        as_tensor = self.torch.as_tensor
+        return bool(self.torch.equal(as_tensor(one.layer.z_m), as_tensor(other.layer.z_m)))
 
 
 def on_device(bench: Bench, width: int, height: int, count: int) -> dict[str, Any]:
@@ -172,7 +194,39 @@ def on_device(bench: Bench, width: int, height: int, count: int) -> dict[str, An
                     "device, coded bytes on the host; without decisions on what is worth its bits",
             "frames": count, "bytes_a_frame": sum(map(len, sections[4:])) / count,
             "encode_fps": count / encoding, "decode_fps": count / decoding,
-            "same_state": bool(bench.torch.equal(encoder.z_m, decoder.z_m)), "view": list(view.shape)}
+            "same_state": bench.same_state(encoder, decoder), "view": list(view.shape)}
+
+
+def whole_units(bench: Bench, networks: Any, width: int, height: int, count: int) -> dict[str, Any]:
+    """P frames a second of DeviceEncoder and DeviceDecoder: pictures and views on the device, access units on the host.
+
+    The units have to give the same symbols to duoview.Decoder, on the CPU.
+    """
+    from duoview import Decoder
+    from duoview.device import DeviceDecoder, DeviceEncoder
+
+    pictures = [one[0, :, :height, :width].contiguous() for one in bench.pictures(width, height)]
+    given = [one if one.is_cuda else one.numpy() for one in pictures]
+    bench.wait()
+    encoder = DeviceEncoder(networks, width, height, q=30, gop=1 << 20)
+    units = [bytes(encoder.encode(given[n % len(given)])) for n in range(4)]
+    began = bench.wait()
+    for n in range(count):
+        units.append(bytes(encoder.encode(given[n % len(given)])))
+    encoding = bench.wait() - began
+    decoder = DeviceDecoder(networks, strict=True)
+    for unit in units[:4]:
+        decoder.decode(unit)
+    began = bench.wait()
+    shown = sum(len(decoder.decode(unit)) for unit in units[4:])
+    decoding = bench.wait() - began
+    counting, host = DeviceDecoder(networks, strict=True, digest=True), Decoder(strict=True)
+    for unit in units[:4]:
+        counting.decode(unit)
+        host.decode(unit)
+    return {"what": f"duoview.device on {networks.backend.name}: pictures and views stay on the device",
+            "frames": count, "bytes_a_frame": sum(map(len, units[4:])) / count, "encode_fps": count / encoding,
+            "decode_fps": shown / decoding, "same_symbols": counting.symbols_sha256() == host.symbols_sha256()}
 
 
 def through_backend(name: str, backend: Any, width: int, height: int, count: int) -> dict[str, Any]:
@@ -214,8 +268,18 @@ def measure_frames(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         for way in there:
             found[way.name] = through_backend(way.name, way.backend, width, height, min(count, 50))
     found["not_run"] = {one.name: one.reason for one in lacking}
+    from duoview.device import DeviceNetworks
+    from duoview.errors import Error
+
+    found["units"] = {"torch": whole_units(bench, bench.networks, width, height, count)}
+    try:
+        bound = DeviceNetworks(bench.profile, bench.device)
+    except Error as error:
+        found["not_run"]["units of onnxruntime"] = str(error)
+    else:
+        found["units"]["onnxruntime"] = whole_units(bench, bound, width, height, count)
     found["aims"] = {"encode_fps": 200, "decode_fps": 200, "far": 1000}
-    found["good"] = found["device"]["same_state"]
+    found["good"] = found["device"]["same_state"] and all(one["same_symbols"] for one in found["units"].values())
     return found
 
 
@@ -239,10 +303,11 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
         for codec, coded in zip(decoders, sections, strict=True):
             codec.decode(coded[turn], key=False)
     found["decode_fps_each"] = rounds / (bench.wait() - began)
-    found["good"] = all(bool(bench.torch.equal(a.z_m, b.z_m)) for a, b in zip(encoders, decoders, strict=True))
+    found["good"] = all(bench.same_state(a, b) for a, b in zip(encoders, decoders, strict=True))
     found["aim_fps_each"] = 25
     if not bench.dry:
-        found["memory_gib"] = bench.torch.cuda.max_memory_allocated() / 2**30
+        free, whole = bench.torch.cuda.mem_get_info()  # what layers have beside torch's own counts too
+        found["memory_gib"] = (whole - free) / 2**30
     return found
 
 
@@ -254,7 +319,7 @@ def measure_stages(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     floors = Floors.measured(bench.kernels.seconds, bench.device, small=options.dry_run)
     pictures = bench.pictures(width, height)
     return {"size": f"{width}x{height}",
-            **stages(bench.networks, bench.kernels.device, pictures, floors, frames=count, q=30)}
+            **stages(bench.networks, pictures, floors, frames=count, q=30)}
 
 
 def measure_limits(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
@@ -262,7 +327,7 @@ def measure_limits(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
 
     width, height = (128, 64) if options.dry_run else (1920, 1080)
     floors = Floors.measured(bench.kernels.seconds, bench.device, small=options.dry_run)
-    return limits(bench.networks, bench.kernels.seconds, floors, width, height)
+    return limits(bench.profile, bench.device, bench.kernels.seconds, floors, width, height)
 
 
 def measure(options: argparse.Namespace) -> int:

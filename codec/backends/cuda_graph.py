@@ -27,14 +27,15 @@ GRAPH_NUMBER = "gpu_graph_id"
 MOST_SHAPES = 4
 
 
-def failure(session: onnxruntime.InferenceSession, given: dict[str, Array], path: Path, error: Exception) -> Error:
+def failure(session: onnxruntime.InferenceSession, given: dict[str, Array], path: Path, error: Exception,
+            device: str = "cuda") -> Error:
     """What to raise for an error of a call: of the file where it has other inputs, else of the GPU, in one line."""
     try:
         check_inputs(session, given, path)
     except ProfileError as problem:
         return problem
     said = " ".join(str(error).split())
-    return BackendUnavailableError(f"device 'cuda': {path.stem} failed ({said[:300]}); frames before it are whole. "
+    return BackendUnavailableError(f"device '{device}': {path.stem} failed ({said[:300]}); frames before it are whole. "
                                    "Where memory was out: smaller pictures or fewer streams; else device 'cpu'")
 
 

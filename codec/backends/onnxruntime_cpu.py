@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -43,6 +43,15 @@ class Backend(Protocol):
     name: str
 
     def load(self, path: Path) -> Network: ...
+
+
+@runtime_checkable
+class IdentifiedBackend(Protocol):
+    """A backend that says which others load the same networks as it does."""
+
+    @property
+    def identity(self) -> Hashable | None:
+        """Equal for backends whose networks may stand for each other; None where networks are not shared."""
 
 
 class CpuNetwork:
@@ -116,6 +125,11 @@ class CpuBackend:
         self.threads = threads or len(os.sched_getaffinity(0))
         self.optimise = optimise
 
+    @property
+    def identity(self) -> Hashable | None:
+        """What its networks depend on beside their files. A class made of this one may load others: it shares none."""
+        return (CpuBackend, self.threads, self.optimise) if type(self) is CpuBackend else None
+
     def load(self, path: Path) -> CpuNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
@@ -130,7 +144,7 @@ class CpuBackend:
 
 
 def open_backend(device: str | Backend, threads: int = 0) -> Backend:
-    """The backend for a device name; a Backend is taken as it is.
+    """The backend for a device name; a Backend is taken as it is. Networks of equal ones are shared.
 
     Raises BackendUnavailableError when a named device cannot be had, ValueError for an unknown name.
     """

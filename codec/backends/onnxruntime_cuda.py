@@ -9,7 +9,7 @@ on a GPU yet.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,11 @@ class CudaBackend:
         if missing:
             raise BackendUnavailableError(f"device 'cuda': {missing}; use device 'cpu' or 'auto'")
         self.index, self.graphs = index, graphs
+
+    @property
+    def identity(self) -> Hashable | None:
+        """What its networks depend on beside their files. A class made of this one may load others: it shares none."""
+        return (CudaBackend, self.index, self.graphs) if type(self) is CudaBackend else None
 
     def providers(self, path: Path) -> list[tuple[str, dict[str, str]]]:
         """Providers that a network's session is asked for, the first one first, with their options."""

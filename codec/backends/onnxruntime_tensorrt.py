@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Hashable
 from pathlib import Path
 
 import onnxruntime
@@ -81,6 +82,13 @@ class OnnxRuntimeTensorRtBackend(CudaBackend):
         check_private(self.folder)
         if not os.access(self.folder, os.W_OK):
             raise BackendUnavailableError(f"{self.folder}: engines cannot be kept there; give another folder")
+
+    @property
+    def identity(self) -> Hashable | None:
+        """What its networks depend on beside their files."""
+        if type(self) is not OnnxRuntimeTensorRtBackend:
+            return None
+        return (OnnxRuntimeTensorRtBackend, self.index, self.folder.resolve(), self.half)
 
     def providers(self, path: Path) -> list[tuple[str, dict[str, str]]]:
         """TensorRT before CUDA; for an exact network CUDA alone."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,20 @@ class TensorRtBackend:
     name = "tensorrt"
 
     def __init__(self, index: int = 0, *, cache: EngineCache | None = None, toolkit: Toolkit | None = None) -> None:
+        self._index = index if toolkit is None else None
         self.toolkit: Toolkit = toolkit if toolkit is not None else TensorRt(index)
         self.cache = cache if cache is not None else EngineCache()
         self._opened: dict[Path, Engine] = {}
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Hashable | None:
+        """What its networks depend on beside their files; of a toolkit that was given nothing is known."""
+        if type(self) is not TensorRtBackend or self._index is None:
+            return None
+        folder = self.cache.folder
+        # An engine that is built later changes the folder: who opens then gets it too.
+        return (TensorRtBackend, self._index, folder.resolve(), folder.stat().st_mtime_ns if folder.is_dir() else 0)
 
     def load(self, path: Path) -> TensorRtNetwork:
         """The network of an ONNX file.

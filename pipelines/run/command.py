@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from fractions import Fraction
 
+from duoview.backends.batching import DEFAULT_WINDOW
+from duoview.batching import LARGEST_BATCH
 from duoview.encoder import MACHINES
 from duoview.pipelines.console import LEVELS, Console
 from duoview.pipelines.credentials import redact_url
@@ -33,12 +35,13 @@ from duoview.pipelines.options import (
     stats_wanted,
 )
 from duoview.pipelines.progress import Progress
+from duoview.plugins.stream_batch import StreamBatch
 
 from .configuration_file import json_schema, require_libraries
 from .job import Job
-from .live_encode import LiveEncode, machine_choices
+from .live_encode import live_stages, machine_choices
 from .plan import Planner
-from .shared_detectors import LARGEST_BATCH, DetectorPool
+from .shared_detectors import DetectorPool
 
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 _TICK = 0.1  # seconds between two looks at what happens
@@ -50,6 +53,10 @@ TABLE = (
     CommandOption("detect_batch", "n", "frames of several graphs in one run of a detector, at most (8)", ANYWHERE,
                   integer(1, LARGEST_BATCH)),
     CommandOption("detect_window", "time", "to wait for other graphs' frames (20ms)", ANYWHERE, positive_duration),
+    CommandOption("batch", "n", "streams of several graphs in one run of a codec's networks, at most (1)", ANYWHERE,
+                  integer(1, LARGEST_BATCH)),
+    CommandOption("window", "time", "that a frame waits for those of other streams, at most (2ms)", ANYWHERE,
+                  positive_duration),
     CommandOption("f", "format", "input: libavformat's name; output: the same, segment, or of analytics: jsonl, mqtt, "
                   "onvif, webvtt, data, klv", FILES),
     CommandOption("rtsp_transport", "protocol", "tcp, udp, udp_multicast or http (tcp)", _INPUT,
@@ -154,7 +161,8 @@ def _open(line: CommandLine, console: Console) -> Job:
     """What a command line asks for, with its outputs open. Whatever is raised, nothing is left open."""
     pool = DetectorPool(batch=line.globals.get("detect_batch", 8),
                         window=float(line.globals.get("detect_window", Fraction(1, 50))))
-    plan = Planner(line, {**pool.stages, "dv_encode": LiveEncode}).plan()
+    shared = StreamBatch(line.globals.get("batch", 1), float(line.globals.get("window", DEFAULT_WINDOW)))
+    plan = Planner(line, {**pool.stages, **live_stages(shared)}).plan()
     try:
         for output in line.outputs:
             segments = output.get("f") == "segment" or output.get("segment_time") is not None

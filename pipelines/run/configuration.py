@@ -21,10 +21,12 @@ from pydantic import (
     model_validator,
 )
 
+from duoview.backends.batching import DEFAULT_WINDOW
 from duoview.pipelines.retention.archive import Kind
 from duoview.pipelines.segment_file import FORMATS
 from duoview.pipelines.unit_recorder import UNIT_FORMATS
 from duoview.plugins.analytics import SINKS
+from duoview.plugins.stream_batch import StreamBatch
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _MULTIPLES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -246,6 +248,18 @@ class Detection(Section):
     window: Seconds = Field(0.02, le=10, description="to wait for other cameras' frames")
 
 
+class Networks(Section):
+    """How dv_encode and the views of all cameras run the networks that they share."""
+
+    batch: int = Field(1, ge=1, le=64, description="cameras in one run of a network, at most")
+    window: Seconds = Field(DEFAULT_WINDOW, le=10, description="that a frame waits for those of other cameras")
+
+    @property
+    def shared(self) -> StreamBatch:
+        """As stages take it."""
+        return StreamBatch(self.batch, self.window)
+
+
 class Configuration(Section):
     """All of a pipelines.yaml."""
 
@@ -253,6 +267,7 @@ class Configuration(Section):
     storage: Storage | None = Field(None, description="needed where something is recorded")
     http: Http | None = Field(None, description="{} for the defaults; nothing is served without it")
     detection: Detection = Field(Detection(), description="of all cameras together")
+    networks: Networks = Field(Networks(), description="of all cameras together")
     cameras: dict[Annotated[str, Field(pattern=NAME)], CameraSection] = Field(
         min_length=1, description="by name: letters, digits, '_', '-', '.'")
 

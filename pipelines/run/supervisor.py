@@ -26,7 +26,7 @@ from duoview.plugins.stage import Stage
 
 from .camera import Camera, CameraError, CameraStatus, Surroundings
 from .configuration import Configuration, RetentionSection, Storage
-from .live_encode import LiveEncode
+from .live_encode import live_stages
 from .shared_detectors import DetectorPool
 
 RESTART_AFTER = 5.0  # seconds after which a camera whose thread died is started again
@@ -176,7 +176,7 @@ class Supervisor:
         """Run another configuration: cameras whose section is the same go on undisturbed.
 
         Raises duoview.Error for graphs that are wrong, before anything was changed. What concerns all cameras (the
-        storage folder, how detectors are shared) starts all of them again. `loading`: entered while networks are
+        storage folder, how networks are shared) starts all of them again. `loading`: entered while networks are
         loaded; what it raises then changes nothing either.
         """
         before = self._configuration
@@ -185,7 +185,8 @@ class Supervisor:
         if configuration.storage is not None:
             _check_folder(configuration.storage)
         folders = [one.storage.folder if one.storage is not None else None for one in (before, configuration)]
-        everything = folders[0] != folders[1] or configuration.detection != before.detection
+        everything = folders[0] != folders[1] or (configuration.detection, configuration.networks) != (
+            before.detection, before.networks)
         changed = {name for name, section in configuration.cameras.items()
                    if everything or before.cameras.get(name) != section}
         gone = {name for name in before.cameras if name not in configuration.cameras}
@@ -253,7 +254,7 @@ class Supervisor:
 
     def _make_camera(self, name: str, configuration: Configuration, pool: DetectorPool | None = None) -> Camera:
         storage = configuration.storage
-        stages: dict[str, type[Stage]] = {**(pool or self._pool).stages, "dv_encode": LiveEncode}
+        stages: dict[str, type[Stage]] = {**(pool or self._pool).stages, **live_stages(configuration.networks.shared)}
         around = Surroundings(stages, storage.folder if storage is not None else None, self._log,
                               full=self._wake.set)
         if self._metrics is not None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import av
 
+from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.captions.told import read_mode
 from duoview.encoder import MACHINES, Encoder
 from duoview.errors import LimitError
@@ -20,6 +21,7 @@ from duoview.neural_settings import NeuralSettings
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
+from duoview.plugins.stream_batch import StreamBatch
 from duoview.seed_search import MOST_SEEDS
 from duoview.texture import FRAMES, Depths, TextureSettings
 from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
@@ -40,6 +42,7 @@ class Encode(Stage):
 
     name = "dv_encode"
     latency: ClassVar[str] = "full"  # what auto is
+    stream_batch: ClassVar[StreamBatch] = StreamBatch()
     input = LinkType.VIDEO
     output = LinkType.ACCESS_UNITS
 
@@ -80,6 +83,10 @@ class Encode(Stage):
                               "found; or a text, such as 1 person left")
         seeds: int = option(0, min=0, max=MOST_SEEDS, help="neural: seeds that are tried for the human view at key "
                             "frames; the best one's number is sent")
+        batch: int = option(0, min=0, max=LARGEST_BATCH, help="streams whose networks run at once, at most; 0: as the "
+                            "program says, else 1")
+        window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
+                               "streams, at most; -1: as the program says, else 0.002")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -113,6 +120,7 @@ class Encode(Stage):
                 texture=self._texture_settings(),
                 caption=self._caption,
                 seeds=options.seeds,
+                **self.stream_batch.given(options),
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.captions.told import read_mode
 from duoview.decoder import Decoder
 from duoview.detectors import load
@@ -46,6 +47,10 @@ class Human(Machine):
         confidence: float = option(0.4, min=0, max=1, help="detector: least score of what is told")
         tile: int = option(-1, min=-1, max=MOST_TILE, help="side of the windows that are made apart, in 8 pixels, 16 "
                            "or more; 0: the whole picture; -1: the profile's")
+        batch: int = option(0, min=0, max=LARGEST_BATCH, help="streams whose networks run at once, at most; 0: as the "
+                            "program says, else 1")
+        window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
+                               "streams, at most; -1: as the program says, else 0.002")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -89,4 +94,5 @@ class Human(Machine):
             detector=detector,
             texture=self._depths if options.start == "texture" else None,
             restore=RESTORE[options.restore],
+            **self.stream_batch.given(options),
         )

@@ -6,12 +6,14 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
+from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.decoder import Decoder
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
+from duoview.plugins.stream_batch import StreamBatch
 
 #: What Decoder.restore is for each word.
 RESTORE = {"auto": None, "on": True, "off": False}
@@ -23,6 +25,7 @@ class Machine(Stage):
     name = "dv_machine"
     input = LinkType.ACCESS_UNITS
     output = LinkType.VIDEO
+    stream_batch: ClassVar[StreamBatch] = StreamBatch()
 
     @dataclass(frozen=True)
     class Options:
@@ -32,6 +35,10 @@ class Machine(Stage):
         threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
         profile: str = option("", help="folder of the profile, where it is not a bundled one")
         restore: str = option("auto", choices=tuple(RESTORE), help="inner streams: restoration; auto where it is")
+        batch: int = option(0, min=0, max=LARGEST_BATCH, help="streams whose networks run at once, at most; 0: as the "
+                            "program says, else 1")
+        window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
+                               "streams, at most; -1: as the program says, else 0.002")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -48,6 +55,7 @@ class Machine(Stage):
             threads=options.threads,
             view="machine",
             restore=RESTORE[options.restore],
+            **self.stream_batch.given(options),
         )
 
     def configure(self, link: Link) -> Link:
@@ -74,4 +82,6 @@ class Machine(Stage):
 
     def close(self) -> None:
         """Drop the decoder and its networks."""
+        if self.decoder is not None:
+            self.decoder.close()
         self.decoder = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.decoder import Decoder
 from duoview.plugins.options import option
 from duoview.texture import Depths
@@ -28,6 +29,10 @@ class Texture(Machine):
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")
         threads: int = option(0, min=0, max=1024, help="threads of the networks, 0 for one per core")
         profile: str = option("", help="folder of the profile, where it is not a bundled one")
+        batch: int = option(0, min=0, max=LARGEST_BATCH, help="streams whose networks run at once, at most; 0: as the "
+                            "program says, else 1")
+        window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
+                               "streams, at most; -1: as the program says, else 0.002")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -44,4 +49,5 @@ class Texture(Machine):
             texture=Depths.parse(options.texture),
             fill=options.fill,
             seed=options.seed,
+            **self.stream_batch.given(options),
         )

@@ -215,6 +215,7 @@ enum class DeviceFault : std::uint8_t {
     beyond_chunks = 25,  // offset of the end; more symbols were asked for than the chunks hold
     missing_chunks = 26,  // the last chunk was not begun: offset of the end, 0 where none was
     value_not_finite = 27,  // flat index of a value that is not finite
+    value_not_whole = 28,   // flat index of a value that is no integer, or beyond the limit
 };
 
 static constexpr std::uint64_t kNoError = 0xFFFFFFFFFFFFFFFFull;

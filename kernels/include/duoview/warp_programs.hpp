@@ -8,6 +8,7 @@
 #include "duoview/warp_encode.hpp"
 #include "duoview/warp_noise.hpp"
 #include "duoview/warp_palette.hpp"
+#include "duoview/warp_planes.hpp"
 #include "duoview/warp_posterior.hpp"
 #include "duoview/warp_tree.hpp"
 
@@ -38,6 +39,9 @@
     X(gather_symbols, GatherSymbols)                          \
     X(quantise_half, QuantiseHalf)                            \
     X(dequantise_half, DequantiseHalf)                        \
+    X(pad_picture, PadPicture)                                \
+    X(widen_symbols, WidenSymbols)                            \
+    X(narrow_values, NarrowValues)                            \
     X(check_leaves, CheckLeaves)                              \
     X(nearest, NearestLeaf)                                   \
     X(grid_vectors, GridVectors)                              \

@@ -1,0 +1,11 @@
+"""The machine layer with pictures that lie on a GPU: device arrays in and out, coded bytes on the host.
+
+It needs no array library: pictures come by ``__cuda_array_interface__`` or DLPack, and go out by the former. Networks
+are onnxruntime's with bound inputs and outputs; what is between them are the kernels of ``duoview.kernels.cuda``.
+"""
+
+from duoview.device.decoder import DeviceDecoder, DevicePicture
+from duoview.device.encoder import DeviceEncoder
+from duoview.device.networks import DeviceNetworks
+
+__all__ = ["DeviceDecoder", "DeviceEncoder", "DeviceNetworks", "DevicePicture"]

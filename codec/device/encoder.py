@@ -1,0 +1,100 @@
+"""Device pictures in, access units out."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from duoview.access_unit import Section, SectionType
+from duoview.decision import SymbolDecision
+from duoview.device.machine import DeviceMachineLayer
+from duoview.device.networks import DeviceNetworks
+from duoview.encoder import UnitWriter
+from duoview.errors import LimitError
+from duoview.inner.stream import FrameTimes
+from duoview.machine import MAX_Q
+from duoview.picture import DEFAULT_MAX_PIXELS, check_size
+from duoview.sequence import Colour, MachineCodec, SequenceHeader
+
+#: Of planar RGB: matrix 0 and full range (2), as ``duoview.picture.to_frame`` makes it.
+_RGB = Colour(matrix=0, range=2)
+
+
+class DeviceEncoder:
+    """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
+
+    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control. It looks for no motion:
+    P frames of profiles with motion compensation say that nothing moves.
+
+    Args:
+        networks: of the device, shared with others. width, height: of the first pictures; one of another size begins a
+            new sequence. rate: frames per second; times count frames where none are given.
+        q: quality index 0..63, may be set later too. gop: frames from one key frame to the next.
+        decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
+            ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
+            though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
+
+    Raises LimitError for values out of range, ProfileError for a profile whose networks do not load.
+    """
+
+    def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
+                 q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
+                 max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+        check_size(width, height, max_pixels)
+        if gop < 1:
+            raise LimitError(f"gop={gop}: expected 1 or more frames")
+        self.rate, self.gop, self.max_pixels = Fraction(rate), gop, max_pixels
+        if self.rate <= 0:
+            raise LimitError(f"rate={rate}: expected a positive number of frames per second")
+        self.q, self.networks = q, networks
+        self._machine = DeviceMachineLayer(networks, decision, digest=digest)
+        self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
+
+    @property
+    def q(self) -> int:
+        """Quality index of the next frame. Setting one outside of 0..63 raises LimitError."""
+        return self._q
+
+    @q.setter
+    def q(self, value: int) -> None:
+        if not 0 <= value <= MAX_Q:
+            raise LimitError(f"q={value}: expected 0 to {MAX_Q}")
+        self._q = value
+
+    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False
+               ) -> av.Packet:
+        """The packet of a picture, (3, H, W) or (1, 3, H, W) uint8 RGB, contiguous, in the memory of the device.
+
+        What fills the picture has to be done, or queued on the stream of the networks; it may change as soon as this
+        returns. pts, time_base: both or none.
+
+        Raises TypeError or ValueError for another array; BackendUnavailableError or DeviceError where the device fails,
+        after which the next frame is a key frame.
+        """
+        if (pts is None) != (time_base is None):
+            raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
+        shape = self.networks.driver.array("picture", picture).shape
+        if len(shape) < 2:
+            raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
+        width, height = int(shape[-1]), int(shape[-2])
+        check_size(width, height, self.max_pixels)
+        is_key = key or self._restart or self._units.index + 1 >= self.gop or (width, height) != self._size
+        self._restart = True  # until this unit is out
+        payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height)
+        sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
+                                  profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
+                                  colour=_RGB, pixel_format="gbrp")
+        base = 1 / self.rate if time_base is None else Fraction(time_base)
+        times = FrameTimes(self._count if pts is None else pts, max(1, round(1 / self.rate / base)), base)
+        packet = self._units.write(Section(SectionType.MACHINE, None, payload), key=is_key, q=self.q, sequence=sequence,
+                                   times=times, dts=times.pts)
+        self._size, self._count, self._restart = (width, height), self._count + 1, False
+        return packet
+
+    def symbols_sha256(self) -> str:
+        """Digest of all integers coded so far, which a decoder of the units has too. ValueError without ``digest``."""
+        if not self._machine.counted:
+            raise ValueError("this encoder counts no symbols; expected DeviceEncoder(..., digest=True)")
+        return self._machine.digest.hexdigest()

@@ -1,0 +1,406 @@
+"""The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
+
+Sections are those of any encoder, without gain maps. In profiles with motion compensation an encoder here sends fields
+in which nothing moves; a decoder reads all fields, and moves latents on the host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_error, worth_coding
+from duoview.device.networks import DeviceNetworks
+from duoview.errors import BackendUnavailableError, BitstreamError
+from duoview.gain_map import GainMap
+from duoview.kernels import Decoder, checkerboard
+from duoview.kernels.cuda_rans import MAX_CHUNKS
+from duoview.kernels.rans import MAX_CHUNK
+from duoview.machine import first_half, motion_parts, read_coded
+from duoview.motion_field import MotionField, Part
+from duoview.picture import padded
+
+#: Symbols that a warp codes; 32 lanes cost 3 bytes each a chunk.
+CHUNK, LANES = 8192, 32
+#: Sections below this are coded in one lane, as the CPU's encoder does it: of few bytes those of lanes are many.
+ONE_LANE_BYTES = 8192
+#: In P frames below this it is looked whether there is any symbol but hyper symbols, which alone are worth no section.
+STILL_BYTES = 64
+#: Hyper symbols are at most this in magnitude.
+HYPER_LIMIT = 127
+#: Least symbols of a chunk, of any encoder.
+_LEAST_CHUNK = 32
+#: Most symbols that a motion field has by cell: that it moves, that its vector is the expected one, and for either
+#: component 8 for the bit length, 7 bits and the sign; blocks, and what there is once, are fewer than another one.
+_MOTION_SYMBOLS = 2 + 2 * (8 + 7 + 1) + 1
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Of the symbols in the planes: decoded y (1, C, H, W) in sixteenths, and the classes of each half (C, H, W)."""
+
+    decoded: Any
+    classes: tuple[Any, Any]
+
+
+class Planes:
+    """Device memory for pictures of one size (multiples of 64), used again for every frame."""
+
+    def __init__(self, networks: DeviceNetworks, width: int, height: int) -> None:
+        sizes, kernels, empty = networks.profile.sizes, networks.kernels, networks.empty
+        self.size = width, height
+        self.shape = (sizes.symbols, height // 16, width // 16)
+        self.hyper = (1, sizes.hyper, height // 64, width // 64)
+        halves = [checkerboard.size(self.shape, half) for half in (0, 1)]
+        counts = [int(np.prod(self.hyper)), *halves]
+        #: Of P frames of a profile with motion compensation: a field in which nothing moves, and that symbols follow.
+        still = MotionField.still(*self.shape[1:])
+        lead = joined(motion_parts(still, still, coded=True))
+        begins = np.cumsum([len(lead[0]), *counts]).tolist()
+        #: All symbols and classes in coding order, with that in front; and their parts: hyper symbols, first half,
+        #: second half.
+        self.symbols_row, self.classes_row = empty((begins[3],), np.int16), empty((begins[3],), np.uint8)
+        networks.put(lead[0], networks.view(self.symbols_row, lead[0].shape, np.int16))
+        networks.put(lead[1], networks.view(self.classes_row, lead[1].shape, np.uint8))
+        #: The same without what stands in front.
+        self.plain_rows = (networks.view(self.symbols_row, (sum(counts),), np.int16, 2 * begins[0]),
+                           networks.view(self.classes_row, (sum(counts),), np.uint8, begins[0]))
+        self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
+                           for begin, count in zip(begins[:3], counts, strict=True)]
+        self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
+                           for begin, count in zip(begins[:3], counts, strict=True)]
+        self.hyper_values = empty(self.hyper, np.float32)
+        self.hyper_again = empty((counts[0],), np.int16)
+        self.symbols = empty(self.shape, np.int16)
+        self.symbol_values = empty((1, *self.shape), np.float32)
+        #: y of a frame and of the one before it, in turn; and what stands for it after a key frame.
+        self.decoded = [empty((1, *self.shape), np.float32) for _ in range(2)]
+        self.zeros = empty((1, *self.shape), np.float32)
+        kernels.clear(self.zeros, cuda_stream=networks.stream)
+        self.picture = empty((1, 3, height, width), np.uint8)
+        self.output = empty((kernels.encode_output_bytes(begins[3], CHUNK),), np.uint8)
+        self.one_chunk = min(MAX_CHUNK, -(-begins[3] // _LEAST_CHUNK) * _LEAST_CHUNK)
+        scratch = max(kernels.encode_scratch_bytes(begins[3], chunk) for chunk in (CHUNK, self.one_chunk))
+        self.encode_scratch = empty((scratch,), np.uint8)
+        self.keep = empty(self.shape[1:], np.bool_)
+        self.result = empty((2,), np.int64)
+        #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
+        self.statuses = [empty((1,), np.uint64) for _ in range(3)]
+        motion = _MOTION_SYMBOLS * (self.shape[1] * self.shape[2] + 1) if networks.profile.has_motion else 0
+        chunks = min(MAX_CHUNKS, -(-(sum(counts) + motion) // _LEAST_CHUNK))
+        self.state = empty((kernels.decode_state_bytes(chunks),), np.uint8)
+        self.decode_scratch = empty((kernels.decode_scratch_bytes(max(*counts, motion)),), np.uint8)
+
+
+def joined(parts: list[Part]) -> Part:
+    """Symbols and classes of parts, one after the other."""
+    symbols, classes = zip(*parts, strict=True)
+    return np.concatenate(symbols), np.concatenate(classes)
+
+
+class DeviceMachineLayer:
+    """The machine codec of one stream on a device; an encoder's and a decoder's side share its state.
+
+    Args:
+        decision: how symbols are rounded; None for the default with ``skip=0``. With more, latents and symbols of P
+            frames, though no pixels, are copied to the host, where it is decided what is worth its bits.
+        digest: count the symbols for ``symbols_sha256``, for which they are copied to the host.
+    """
+
+    def __init__(self, networks: DeviceNetworks, decision: SymbolDecision | None = None, *, digest: bool = False
+                 ) -> None:
+        self.networks, self.kernels, self.stream = networks, networks.kernels, networks.stream
+        self.decision = decision or SymbolDecision(skip=0.0)
+        self.digest, self.counted = hashlib.sha256(), digest
+        self.z_m: Any = None
+        self.previous: Any = None
+        #: The motion field of the last frame, and what moves z_m by one: of latents, and on the host.
+        self.field = MotionField.still(0, 0)
+        self._operators = networks.profile.motion() if networks.profile.has_motion else None
+        self._planes: Planes | None = None
+        self._hyper_level: tuple[bool, int] | None = None
+        self._q: int | None = None
+        self._level = networks.empty((1,), np.int64)
+        self._margins = {}
+        for key in (True, False):
+            self._margins[key] = networks.empty((64,), np.float32)
+            networks.put(np.asarray(self.decision.margins(key), np.float32), self._margins[key])
+
+    def reset(self) -> None:
+        """Forget the state: the next frame must be a key frame."""
+        self.z_m = self.previous = None
+
+    def _sized(self, width: int, height: int) -> Planes:
+        """Memory for this size; at another one than the last frame's the state is forgotten."""
+        size = padded(width), padded(height)
+        if self._planes is None or self._planes.size != size:
+            self._planes, self._hyper_level = Planes(self.networks, *size), None
+            self.reset()
+        return self._planes
+
+    def _prepare(self, key: bool, q: int, width: int, height: int) -> Planes:
+        """Memory for this size, with the hyper symbols' classes and the quality in it."""
+        planes = self._sized(width, height)
+        if self._hyper_level != (key, q):
+            table = self.networks.profile.key_hyper_classes if key else self.networks.profile.inter_hyper_classes
+            self.networks.put(np.repeat(table[q], planes.hyper[2] * planes.hyper[3]), planes.classes_of[0])
+            self._hyper_level = key, q
+        if self._q != q:
+            self.networks.put(np.array([q], np.int64), self._level)
+            self._q = q
+        return planes
+
+    def _cleared(self, planes: Planes) -> Any:
+        """Zeros for the y of a frame, in memory that does not hold the one before."""
+        decoded = planes.decoded[self.previous is planes.decoded[0]]
+        self.kernels.clear(decoded, cuda_stream=self.stream)
+        return decoded
+
+    def _plane(self, array: Any, dtype: type[np.generic]) -> Any:
+        """(1, C, H, W) of a network as (C, H, W) for a kernel."""
+        return self.networks.view(array, self.networks.driver.array("array", array).shape[1:], dtype)
+
+    def _first(self, hyper: Any, key: bool) -> tuple[Any, Any, Any]:
+        inputs = {"hyper": hyper, "q": self._level} | ({} if key else {"previous": self.previous})
+        features, classes, means = self.networks["key_hyper" if key else "inter_hyper"](**inputs)
+        return features, self._plane(classes, np.uint8), self._plane(means, np.int16)
+
+    def _second(self, features: Any, decoded: Any, key: bool) -> tuple[Any, Any]:
+        classes, means = self.networks["key_context" if key else "inter_context"](features=features, decoded=decoded)
+        return self._plane(classes, np.uint8), self._plane(means, np.int16)
+
+    def _synthesise(self, planes: Planes, decoded: Any, start: Any | None) -> Any:
+        """z_m of the frame whose symbols are in the planes; the state stays.
+
+        start: z_m of the frame before, moved; None for a key frame.
+        """
+        if start is None:
+            (z_m,) = self.networks["key_synthesis"](decoded=decoded, q=self._level)
+        else:
+            count = planes.symbols.size
+            self.kernels.widen_symbols(self.networks.view(planes.symbols, (count,), np.int16),
+                                       self.networks.view(planes.symbol_values, (count,), np.float32),
+                                       cuda_stream=self.stream)
+            (z_m,) = self.networks["inter_synthesis"](decoded=decoded, symbols=planes.symbol_values,
+                                                      previous=start, q=self._level)
+        return z_m
+
+    def _repeat(self, planes: Planes) -> bytes:
+        """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
+        self.previous, self.field = planes.zeros, MotionField.still(*planes.shape[1:])
+        if self.counted:
+            self.digest.update(b"R")
+        return b""
+
+    def _move_on(self, planes: Planes, decoded: Any, z_m: Any, field: MotionField | None) -> Any:
+        """To the state after a frame; field: its motion, None for a key frame."""
+        self.z_m, self.previous = z_m, planes.zeros if field is None else decoded
+        self.field = MotionField.still(*planes.shape[1:]) if field is None else field
+        return z_m
+
+    def _count(self, planes: Planes, field: MotionField | None, *, coded: bool = True) -> None:
+        if self.counted:
+            self.digest.update(b"K" if field is None else b"P")
+            if field is not None and field.moving.any():
+                self.digest.update(field.vectors.tobytes())
+            if coded:
+                for symbols in (planes.symbols_of[0], planes.symbols):
+                    self.digest.update(self.networks.get(symbols).astype("<i2").tobytes())
+            else:
+                self.digest.update(np.zeros(planes.shape, "<i2").tobytes())
+
+    def pad(self, picture: Any, width: int, height: int) -> Any:
+        """A picture (3, H, W) or (1, 3, H, W) uint8 as networks take it: padded, in memory that the next one gets too.
+
+        Raises TypeError or ValueError for any other array, or one that is not on this device.
+        """
+        found = self.networks.driver.array("picture", picture)
+        if found.dtype != np.uint8 or found.shape not in ((3, height, width), (1, 3, height, width)):
+            raise ValueError(f"picture is {found.dtype} {found.shape}; uint8 (3, {height}, {width}) is needed")
+        target = self._sized(width, height).picture
+        self.kernels.pad_picture(self.networks.view(found, (3, height, width), np.uint8),
+                                 self._plane(target, np.uint8), cuda_stream=self.stream)
+        return target
+
+    def encode(self, picture: Any, *, key: bool, q: int, width: int, height: int) -> bytes:
+        """The machine section of a picture (3, H, W) uint8 on the device. The state moves on.
+
+        Raises ValueError where a network gives what cannot be coded, DeviceError where the device fails: the state is
+        then unusable until a key frame.
+        """
+        given = self.pad(picture, width, height)
+        planes = self._prepare(key, q, width, height)
+        if not key and self.z_m is None:
+            raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
+        (z,) = self.networks["encoder"](picture=given)
+        if key:
+            y, hyper = self.networks["key_analysis"](z=z, q=self._level)
+        else:
+            y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=self._level)
+        self.kernels.narrow_values(
+            self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
+            limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=self.stream)
+        first = self._first(hyper, key)
+        chosen = self._choose(planes, y, first, key)
+        z_m = self._synthesise(planes, chosen.decoded, None if key else self.z_m)
+        worth = math.inf
+        if not key and self.decision.skip:
+            decided = self._decide(planes, z, y, first, chosen, z_m, q)
+            if decided is None:
+                return self._repeat(planes)
+            chosen, z_m, worth = decided
+        section = self._code(planes, key)
+        still = not key and len(section) < STILL_BYTES and not self.networks.get(planes.symbols).any()
+        if still or 8 * len(section) >= worth:
+            return self._repeat(planes)
+        field = None if key else MotionField.still(*planes.shape[1:])
+        self._count(planes, field)
+        self._move_on(planes, chosen.decoded, z_m, field)
+        return section
+
+    def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool, keep: Any = None) -> Chosen:
+        """The symbols of y, none where ``keep`` (H, W) is False, in coding order too."""
+        run, stream = self.kernels, self.stream
+        features, classes, means = first
+        decoded, used = self._cleared(planes), [classes]
+        for half in (0, 1):
+            if half:
+                classes, means = self._second(features, decoded, key)
+                used.append(classes)
+            run.quantise_half(self._plane(y, np.float32), classes, means, half, margins=self._margins[key], keep=keep,
+                              symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
+                              status=planes.statuses[1 + half], cuda_stream=stream)
+            run.gather_half(classes, planes.classes_of[1 + half], half, cuda_stream=stream)
+            run.gather_half(planes.symbols, planes.symbols_of[1 + half], half, cuda_stream=stream)
+        return Chosen(decoded, (used[0], used[1]))
+
+    def _decide(self, planes: Planes, z: Any, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, q: int
+                ) -> tuple[Chosen, Any, float] | None:
+        """What of a P frame is worth its bits, as ``duoview.machine`` decides it, on copies of latents and symbols.
+
+        The choice, its z_m, and the bits that it is worth in all; None where nothing is.
+        """
+        get, profile = self.networks.get, self.networks.profile
+        symbols = get(planes.symbols)
+        if not symbols.any():
+            return None
+        lagrangian = float(profile.lagrangian[q]) / self.decision.skip
+        target, before = get(z), picture_error(get(z) - get(self.z_m), profile.latent_weight)
+        gain = before - picture_error(target - get(z_m), profile.latent_weight)
+        classes = np.where(first_half(*symbols.shape), get(chosen.classes[0]), get(chosen.classes[1]))
+        keep = worth_coding(gain, extra_bits(symbols, classes).sum(0), lagrangian)
+        if symbols[:, ~keep].any():
+            self.networks.put(keep, planes.keep)
+            chosen = self._choose(planes, y, first, False, planes.keep)
+            if not get(planes.symbols).any():
+                return None
+            z_m = self._synthesise(planes, chosen.decoded, self.z_m)
+            gain = before - picture_error(target - get(z_m), profile.latent_weight)
+        return chosen, z_m, lagrangian * BLOCK_PIXELS * float(gain.sum())
+
+    def _code(self, planes: Planes, key: bool) -> bytes:
+        """The section of what is in coding order, checked; one that is small in one lane."""
+        section = b""
+        moves = not key and self._operators is not None
+        symbols, classes = (planes.symbols_row, planes.classes_row) if moves else planes.plain_rows
+        for lanes, chunk in ((LANES, CHUNK), (1, planes.one_chunk)):
+            self.kernels.encode(symbols, classes, planes.output, planes.result, planes.encode_scratch, chunk=chunk,
+                                lanes=lanes, cuda_stream=self.stream)
+            size = self.kernels.check_encode(planes.result, cuda_stream=self.stream)
+            if lanes == LANES:
+                for status in planes.statuses:
+                    self.kernels.check(status, cuda_stream=self.stream)
+            pointer = self.networks.driver.array("output", planes.output).pointer
+            section = self.networks.driver.read(pointer, size, self.stream) if size else b""
+            if size >= ONE_LANE_BYTES:
+                break
+        return section
+
+    def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
+               ) -> Any:
+        """z_m (1, latent, H/8, W/8) of a machine section, on the device.
+
+        Raises BitstreamError, after which the state is unusable; BackendUnavailableError for a gain map.
+        """
+        if gains is not None:
+            raise BackendUnavailableError("a frame with a gain map is not decoded on a device; expected a stream that "
+                                          "was encoded with simplify=off and without regions, or duoview.Decoder")
+        if not key and self.z_m is None:
+            raise BitstreamError("P frame without a frame before it", offset=0)
+        planes = self._prepare(key, q, width, height)
+        if not key and self.z_m is None:
+            raise BitstreamError("P frame of another size than the frame before it", offset=0)
+        if not key and not payload:
+            self._repeat(planes)
+            return self.z_m
+        field, lead = (None, None) if key else self._read_motion(planes, payload)
+        start = None if field is None else self._compensate(field)
+        if field is not None and lead is None:
+            self._count(planes, field, coded=False)
+            return self._move_on(planes, planes.zeros, start, field)
+        run, stream, networks = self.kernels, self.stream, self.networks
+        data = networks.empty((len(payload),), np.uint8)
+        networks.put(np.frombuffer(payload, np.uint8), data)
+        decoder = run.decoder(data, planes.state, cuda_stream=stream)
+        if lead is not None and lead.size:
+            known = networks.empty(lead.shape, np.uint8)
+            networks.put(lead, known)
+            decoder.decode(known, networks.empty(lead.shape, np.int16), planes.decode_scratch, cuda_stream=stream)
+        decoder.decode(planes.classes_of[0], planes.symbols_of[0], planes.decode_scratch, cuda_stream=stream)
+        flat = networks.view(planes.hyper_values, (planes.hyper_again.size,), np.float32)
+        run.widen_symbols(planes.symbols_of[0], flat, cuda_stream=stream)
+        run.narrow_values(flat, planes.hyper_again, limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
+        try:
+            decoder.check(cuda_stream=stream)
+        except BitstreamError:
+            raise
+        except ValueError as error:  # the state takes as many chunks as there can be
+            raise BitstreamError(f"more chunks than symbols of this size can fill: {error}", offset=0) from None
+        try:
+            run.check(planes.statuses[0], cuda_stream=stream)
+        except ValueError:
+            raise BitstreamError(f"hyper symbol beyond +-{HYPER_LIMIT}", offset=0) from None
+        features, classes, means = self._first(planes.hyper_values, key)
+        decoded = self._cleared(planes)
+        for half in (0, 1):
+            if half:
+                classes, means = self._second(features, decoded, key)
+            ordered, part = planes.classes_of[1 + half], planes.symbols_of[1 + half]
+            run.gather_half(classes, ordered, half, cuda_stream=stream)
+            decoder.decode(ordered, part, planes.decode_scratch, cuda_stream=stream)
+            run.dequantise_half(part, means, half, symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
+                                cuda_stream=stream)
+        decoder.finish(cuda_stream=stream)
+        decoder.check(cuda_stream=stream)
+        self._count(planes, field)
+        return self._move_on(planes, decoded, self._synthesise(planes, decoded, start), field)
+
+    def _read_motion(self, planes: Planes, payload: bytes) -> tuple[MotionField, NDArray[np.uint8] | None]:
+        """The field that a P frame's payload begins with, and the classes of what stands in front of its symbols.
+
+        None where no symbols follow. Raises BitstreamError.
+        """
+        if self._operators is None:
+            return MotionField.still(*planes.shape[1:]), np.empty(0, np.uint8)
+        reader = Decoder(payload)
+        field = MotionField.read(reader, self.field)
+        if read_coded(reader):
+            return field, joined(motion_parts(field, self.field, coded=True))[1]
+        reader.finish()
+        if not field.moving.any():
+            raise BitstreamError("neither motion nor symbols: expected an empty section", offset=0)
+        return field, None
+
+    def _compensate(self, field: MotionField) -> Any:
+        """z_m of the frame before, moved: a copy of it on the host, where anything moves."""
+        if self._operators is None or not field.moving.any():
+            return self.z_m
+        moved = self._operators.compensate(self.networks.get(self.z_m), field)
+        start = self.networks.empty(moved.shape, np.float32)
+        self.networks.put(moved, start)
+        return start
