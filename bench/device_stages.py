@@ -1,8 +1,8 @@
 """Where the time of a frame goes on the device: each stage between two events, beside the least that it could take.
 
-The stages are the calls that `duoview.device` makes: a network, or a kernel of ours by its name. An event is
-recorded on the stream before and after each; a stage's time is the sum of what lies between over a frame, the median of
-the frames. On a CPU the clock takes the place of events.
+The stages are the calls that the machine layer of `duoview.device` makes: a network, or a kernel of ours by its name.
+An event is recorded on the stream before and after each; a stage's time is the sum of what lies between over a frame,
+the median of the frames. On a CPU the clock takes the place of events.
 
 The floor of a stage is the greater of two: multiply-adds over those that a product of float32 matrices reaches a
 second here (networks alone), and bytes over those that a copy on the device moves a second. A network's bytes are its
@@ -14,7 +14,6 @@ without work do, and more than twice its floor.
 
 from __future__ import annotations
 
-import copy
 import statistics
 import time
 from collections import defaultdict
@@ -24,9 +23,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from bench.limits import NETWORKS, Floors, macs_of_network
-from duoview.device.machine import DeviceMachineLayer
-from duoview.export.torch_device import TorchDeviceNetwork, TorchDeviceNetworks
+from bench.device_layer import DeviceLayer
+from bench.limits import Floors, graph_of, macs_of_network
+from duoview.device import DeviceNetworks
+from duoview.device.networks import ArrayNetwork
+from duoview.export.torch_device import TorchDeviceNetworks
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def _size(value: Any) -> int:
 class Recorder:
     """Marks around stages, and the work that they do."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
         self.frame = 0
         self.taken: defaultdict[str, _Taken] = defaultdict(_Taken)
 
@@ -97,30 +98,32 @@ class Recorder:
 
 
 class _Network:
-    def __init__(self, name: str, network: Any, recorder: Recorder) -> None:
-        self.name, self.network, self.recorder, self.device = name, network, recorder, network.device
-        self.weights = _size([one for one in network.constants.values() if isinstance(one, Tensor)])
+    def __init__(self, name: str, network: ArrayNetwork, recorder: Recorder) -> None:
+        self.name, self.network, self.recorder = name, network, recorder
+        self.graph = graph_of(network)
+        self.weights = _size([one for one in self.graph.constants.values() if isinstance(one, Tensor)])
         self.macs: dict[tuple[Any, ...], int] = {}
 
-    def tensors(self, **inputs: Tensor) -> Any:
+    def __call__(self, **inputs: Any) -> Any:
         shapes = tuple((name, tuple(one.shape)) for name, one in sorted(inputs.items()))
         if shapes not in self.macs:
-            self.macs[shapes] = macs_of_network(self.network, inputs)
-        return self.recorder.around(self.name, self.network.tensors, (), inputs, macs=self.macs[shapes],
+            self.macs[shapes] = macs_of_network(self.graph, {name: torch.as_tensor(one, device=self.graph.device)
+                                                             for name, one in inputs.items()})
+        return self.recorder.around(self.name, self.network, (), inputs, macs=self.macs[shapes],
                                     moved=self.weights + _size(list(inputs.values())),
-                                    launches=len(self.network.nodes))
+                                    launches=len(self.graph.nodes))
 
 
 class _Kernels:
     """A device's kernels with marks around those that are launched; what waits or measures sizes is passed on."""
 
     #: What is launched, as it is called here, and how many of its first arrays are no scratch.
-    WORK: ClassVar = {"quantise_half": ("rounding to symbols", None), "dequantise_half": ("symbols back", None),
+    WORK: ClassVar = {"clear": ("clearing", None), "pad_picture": ("padding", None),
+                      "narrow_values": ("hyper symbols", None), "widen_symbols": ("symbols to float", None),
+                      "quantise_half": ("rounding to symbols", None), "dequantise_half": ("symbols back", None),
                       "gather_half": ("coding order", None), "encode": ("rANS encode", 2),
                       "decoder": ("rANS decode, opening", 1), "decode": ("rANS decode", 2),
-                      "finish": ("rANS decode, finish", None), "pad_picture": ("padding", None),
-                      "widen_symbols": ("symbols to numbers", None), "narrow_values": ("numbers to symbols", None),
-                      "clear": ("zeros", None)}
+                      "finish": ("rANS decode, finish", None)}
 
     def __init__(self, kernels: Any, recorder: Recorder) -> None:
         self._kernels, self._recorder = kernels, recorder
@@ -137,6 +140,18 @@ class _Kernels:
             return _Kernels(made, self._recorder) if name == "decoder" else made
 
         return call
+
+
+class _Networks(DeviceNetworks):
+    """The same networks and kernels with marks around them."""
+
+    def __init__(self, networks: TorchDeviceNetworks, recorder: Recorder) -> None:
+        kernels: Any = _Kernels(networks.kernels, recorder)
+        self._start(networks.profile, networks.backend, kernels, networks.device, networks.index, networks.stream)
+        self._plain, self._recorder = networks, recorder
+
+    def _load(self, name: str) -> ArrayNetwork:
+        return _Network(name, self._plain[name], self._recorder)
 
 
 def _stages(recorder: Recorder, whole: str, floors: Floors) -> list[Stage]:
@@ -157,44 +172,31 @@ def _stages(recorder: Recorder, whole: str, floors: Floors) -> list[Stage]:
     return sorted(rows, key=lambda row: -row.milliseconds)
 
 
-def _marked(networks: TorchDeviceNetworks, recorder: Recorder) -> TorchDeviceNetworks:
-    """The same networks and kernels, with marks around each."""
-    found = copy.copy(networks)
-    found.kernels = _Kernels(networks.kernels, recorder)  # type: ignore[assignment]
-    found._networks = {}
-    for name in NETWORKS:
-        plain = networks[name]
-        assert isinstance(plain, TorchDeviceNetwork)
-        found._networks[name] = TorchDeviceNetwork(_Network(name, plain.network, recorder))  # type: ignore[arg-type]
-    return found
-
-
 def stages(networks: TorchDeviceNetworks, pictures: list[Tensor], floors: Floors, *, frames: int, q: int
            ) -> dict[str, Any]:
     """Stages of P frames, encoded and decoded, of pictures (1, 3, H, W) uint8 on the device.
 
-    Of each way: the stages by time, what lies between them (``rest_ms``: copies, launches, waiting for sizes), the
-    limiting stage. Beside that the floors, and the state after the last frame of both, which has to be the same.
+    Of each way: the stages by time, what lies between them (``rest_ms``: launches, waiting for what is read on the
+    host, which are sizes, errors and coded bytes), the limiting stage. Beside that the floors, and whether the state
+    after the last frame is that of an encoder without marks.
     """
     height, width = pictures[0].shape[2:]
-    given = [one if one.is_cuda else one.numpy() for one in pictures]
-    of: dict[str, int] = {"q": q, "width": width, "height": height}
     found: dict[str, Any] = {"frames": frames, "floors": asdict(floors), "how": __doc__.split("\n\n", 1)[1].strip()}
-    plain = DeviceMachineLayer(networks)
-    sections = [plain.encode(given[n % len(given)], key=n == 0, **of) for n in range(frames + 3)]
+    plain = DeviceLayer(networks, width, height, q)
+    sections = [plain.encode(pictures[n % len(pictures)], key=n == 0) for n in range(frames + 3)]
     for way in ("encode", "decode"):
-        recorder = Recorder(torch.device(networks.device))
-        marked = _marked(networks, recorder)
-        layer = DeviceMachineLayer(marked)
+        recorder = Recorder(networks.device)
+        layer = DeviceLayer(_Networks(networks, recorder), width, height, q)
         for n in range(frames + 3):
+            picture = pictures[n % len(pictures)]
             recorder.frame = n
             if n == 3:  # algorithms are chosen and the key frame is done
                 recorder.taken.clear()
             begin = recorder.mark()
             if way == "encode":
-                layer.encode(given[n % len(given)], key=n == 0, **of)
+                layer.encode(picture, key=n == 0)
             else:
-                marked["decoder"](z=layer.decode(sections[n], key=n == 0, gains=None, **of))
+                layer.decode(sections[n], key=n == 0)
             recorder.taken["frame"].marks[n].append((begin, recorder.mark()))
         if recorder.cuda:
             torch.cuda.synchronize()
@@ -202,6 +204,6 @@ def stages(networks: TorchDeviceNetworks, pictures: list[Tensor], floors: Floors
         whole = statistics.median(recorder.milliseconds(*pairs[0]) for pairs in recorder.taken["frame"].marks.values())
         found[way] = {"frame_ms": whole, "rest_ms": whole - sum(row.milliseconds for row in rows),
                       "limiting": asdict(rows[0]), "stages": [asdict(row) for row in rows]}
-        found[f"{way}_same"] = bool(torch.equal(torch.as_tensor(layer.z_m), torch.as_tensor(plain.z_m)))
+        found[f"{way}_same"] = layer.is_where(plain)
     found["good"] = found["encode_same"] and found["decode_same"]
     return found

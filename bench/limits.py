@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -12,15 +13,20 @@ from torch import Tensor
 
 from duoview.backends.engine_shapes import input_shapes, units
 from duoview.backends.onnxruntime_cpu import CpuBackend
+from duoview.device.networks import ArrayNetwork
 from duoview.export import torch_backend
-from duoview.export.torch_backend import TorchBackend
-from duoview.profile import Profile
+from duoview.export.torch_device import TorchDeviceNetwork, TorchDeviceNetworks
 
 Seconds = Callable[[Callable[[], object]], float]
 #: Those that every picture goes through.
 NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
             "inter_hyper", "inter_context", "inter_synthesis")
 _NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
+
+
+def name_of(function: torch_backend.Operator) -> str:
+    """ONNX's name of an operator of the torch backend; casts are bound to their type there."""
+    return "Cast" if isinstance(function, partial) else _NAMES[function]
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,11 @@ class Operator:
     of_floor: float
 
 
-def _kind(function: Any) -> str:
-    """What an operator of a network is called in its graph."""
-    return _NAMES.get(function, "Cast")  # the only one that is made anew for each node
+def graph_of(network: ArrayNetwork) -> torch_backend.TorchNetwork:
+    """What a network of `TorchDeviceNetworks` is made of. Raises TypeError for one of another library."""
+    if not isinstance(network, TorchDeviceNetwork):
+        raise TypeError(f"network is a {type(network).__name__}; expected one of TorchDeviceNetworks")
+    return network.network
 
 
 def _size(tensors: list[Any]) -> int:
@@ -92,7 +100,7 @@ def macs_of_network(network: torch_backend.TorchNetwork, inputs: dict[str, Tenso
         result = function(attributes, *given)
         made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
         values.update(zip(targets, made, strict=True))
-        total += _macs(_kind(function), given, made)
+        total += _macs(name_of(function), given, made)
     return total
 
 
@@ -104,17 +112,16 @@ def _operator(kind: str, count: int, taken: float, macs: int, moved: int, floors
 
 
 @torch.no_grad()
-def limits(profile: Profile, device: str, seconds: Seconds, floors: Floors, width: int, height: int) -> dict[str, Any]:
+def limits(networks: TorchDeviceNetworks, seconds: Seconds, floors: Floors, width: int, height: int) -> dict[str, Any]:
     """Every network as a whole, its kinds of operators by time, and the operator that takes longest of all."""
     found: dict[str, Any] = {"floors": asdict(floors), "networks": {}}
     worst: tuple[float, dict[str, Any]] = (0.0, {})
-    backend = TorchBackend(device)
     for name in NETWORKS:
-        network = backend.load(profile.path(name))
-        signature = CpuBackend(1).load(profile.path(name)).signature
+        network = graph_of(networks[name])
+        signature = CpuBackend(1).load(networks.profile.path(name)).signature
         shapes = input_shapes(name, signature, *units(width, height))
         kinds = {"float": torch.float32, "uint8": torch.uint8, "int64": torch.int64}
-        inputs = {spec.name: torch.ones(shapes[spec.name], dtype=kinds[spec.dtype], device=backend.device)
+        inputs = {spec.name: torch.ones(shapes[spec.name], dtype=kinds[spec.dtype], device=network.device)
                   for spec in signature.inputs}
         values: dict[str, Any] = {**network.constants, **inputs}
         totals: dict[str, list[float]] = {}
@@ -124,10 +131,10 @@ def limits(profile: Profile, device: str, seconds: Seconds, floors: Floors, widt
             made: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
             values.update(zip(targets, made, strict=True))
             taken = seconds(lambda f=function, a=attributes, g=given: f(a, *g))  # type: ignore[misc]
-            kind = _kind(function)
+            kind = name_of(function)
             if kind == "Conv":
                 kind = "Conv depthwise" if given[1].shape[1] == 1 else f"Conv {given[1].shape[2]}x{given[1].shape[3]}"
-            macs, moved = _macs(_kind(function), given, made), _size(given) + _size(made)
+            macs, moved = _macs(name_of(function), given, made), _size(given) + _size(made)
             row = totals.setdefault(kind, [0, 0.0, 0, 0])
             for place, number in enumerate((1, taken, macs, moved)):
                 row[place] += number

@@ -29,10 +29,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import _tests
 from _checkout import ROOT, commit, install
+
+if TYPE_CHECKING:
+    from bench.device_layer import DeviceLayer
 
 CHILD = "DUOVIEW_BENCH_CHILD"
 PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "streams", "stages", "limits")
@@ -115,25 +118,6 @@ def run_matrix(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-class Layer:
-    """The machine layer of one stream for pictures of one size, multiples of 64 pixels, and the view of it."""
-
-    def __init__(self, networks: Any, picture: Any) -> None:
-        from duoview.device.machine import DeviceMachineLayer
-
-        self.layer = DeviceMachineLayer(networks)
-        self.decoder = networks["decoder"]
-        self.of: dict[str, int] = {"q": 30, "height": picture.shape[2], "width": picture.shape[3]}
-
-    def encode(self, picture: Any, *, key: bool) -> bytes:
-        given = picture if picture.is_cuda else picture.numpy()
-        return self.layer.encode(given, key=key, **self.of)
-
-    def decode(self, section: bytes, *, key: bool) -> Any:
-        (view,) = self.decoder(z=self.layer.decode(section, key=key, **self.of))
-        return view
-
-
 class Bench:
     """Device, kernels and profile of the measurements."""
 
@@ -166,12 +150,10 @@ class Bench:
         small = rng.integers(0, 256, (1, 3, rows // 8, columns // 8), np.uint8).repeat(8, 2).repeat(8, 3)
         return [self.torch.from_numpy(np.roll(small, 5 * n, 3).copy()).to(self.device) for n in range(count)]
 
-    def codec(self, picture: Any) -> Layer:
-        return Layer(self.networks, picture)
+    def codec(self, picture: Any) -> DeviceLayer:
+        from bench.device_layer import DeviceLayer
 
-    def same_state(self, one: Layer, other: Layer) -> bool:
-        as_tensor = self.torch.as_tensor
-        return bool(self.torch.equal(as_tensor(one.layer.z_m), as_tensor(other.layer.z_m)))
+        return DeviceLayer(self.networks, picture.shape[3], picture.shape[2], q=30)
 
 
 def on_device(bench: Bench, width: int, height: int, count: int) -> dict[str, Any]:
@@ -194,7 +176,7 @@ def on_device(bench: Bench, width: int, height: int, count: int) -> dict[str, An
                     "device, coded bytes on the host; without decisions on what is worth its bits",
             "frames": count, "bytes_a_frame": sum(map(len, sections[4:])) / count,
             "encode_fps": count / encoding, "decode_fps": count / decoding,
-            "same_state": bench.same_state(encoder, decoder), "view": list(view.shape)}
+            "same_state": encoder.is_where(decoder), "view": list(view.shape)}
 
 
 def whole_units(bench: Bench, networks: Any, width: int, height: int, count: int) -> dict[str, Any]:
@@ -303,7 +285,7 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
         for codec, coded in zip(decoders, sections, strict=True):
             codec.decode(coded[turn], key=False)
     found["decode_fps_each"] = rounds / (bench.wait() - began)
-    found["good"] = all(bench.same_state(a, b) for a, b in zip(encoders, decoders, strict=True))
+    found["good"] = all(a.is_where(b) for a, b in zip(encoders, decoders, strict=True))
     found["aim_fps_each"] = 25
     if not bench.dry:
         free, whole = bench.torch.cuda.mem_get_info()  # what layers have beside torch's own counts too
@@ -327,7 +309,7 @@ def measure_limits(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
 
     width, height = (128, 64) if options.dry_run else (1920, 1080)
     floors = Floors.measured(bench.kernels.seconds, bench.device, small=options.dry_run)
-    return limits(bench.profile, bench.device, bench.kernels.seconds, floors, width, height)
+    return limits(bench.networks, bench.kernels.seconds, floors, width, height)
 
 
 def measure(options: argparse.Namespace) -> int:

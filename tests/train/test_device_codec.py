@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from duoview import BackendUnavailableError, Decoder, Profile
+from duoview import BackendUnavailableError, Decoder
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
-from duoview.export.torch_backend import TorchBackend
 from duoview.export.torch_device import TorchDeviceNetworks
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
@@ -82,8 +81,13 @@ def test_stages_of_a_frame_add_up_and_name_the_one_that_limits_it(networks: Torc
     assert rows["rANS decode"]["calls"] == 3 + networks.profile.has_motion and rows["inter_context"]["launches"] > 5
 
 
-def test_multiply_adds_of_a_network_grow_with_the_picture() -> None:
-    network = TorchBackend("cpu").load(Profile("s").path("encoder"))
+def test_what_a_network_is_made_of_is_known_of_those_by_torch_alone() -> None:
+    with pytest.raises(TypeError, match="network is a DeviceNetwork; expected one of TorchDeviceNetworks"):
+        LIMITS.graph_of(DeviceNetworks("s", "cpu", threads=1)["encoder"])
+
+
+def test_multiply_adds_of_a_network_grow_with_the_picture(networks: TorchDeviceNetworks) -> None:
+    network = LIMITS.graph_of(networks["encoder"])
     small, large = (LIMITS.macs_of_network(network, {"picture": torch.zeros((1, 3, side, side), dtype=torch.uint8)})
                     for side in (64, 128))
     assert large == pytest.approx(4 * small, rel=0.01)
