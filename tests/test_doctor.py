@@ -14,7 +14,7 @@ import pytest
 from duoview.backends import CpuBackend, Network, nvidia
 from duoview.pipelines import device_speed, doctor
 from duoview.pipelines.command import main
-from duoview.profile import EXACT, Profile
+from duoview.profile import EXACT, Profile, TEXTURE
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_doctor_tells_of_every_network_where_it_runs_and_why_not_elsewhere(capsy
     assert main(["doctor", "-of", "json"]) == 0
     networks = [item for item in json.loads(capsys.readouterr().out)["networks"] if item["profile"] == "s"]
     assert {item["network"] for item in networks} == set(Profile("s").manifest["networks"])
-    assert {item["network"] for item in networks if item["exact"]} == set(EXACT)
+    assert {item["network"] for item in networks if item["exact"]} == {*EXACT, *TEXTURE}
     for item in networks:
         assert item["device"] == "cpu"
         assert item["why_not"].keys() == {"cuda", "tensorrt"}
