@@ -14,7 +14,7 @@ import pytest
 from duoview.backends import CpuBackend, Network, nvidia
 from duoview.pipelines import device_speed, doctor
 from duoview.pipelines.command import main
-from duoview.profile import EXACT, Profile, TEXTURE
+from duoview.profile import EXACT, TEXTURE, Profile
 
 
 @pytest.fixture(autouse=True)
