@@ -362,7 +362,8 @@ class Runner:
         """A word of a command without the folders of this machine."""
         named = {"OUT": self.out, "CHECKOUT": ROOT, "PYTHON": Path(sys.executable)}
         named |= {name.upper(): getattr(self.given, name) for name in DATA if getattr(self.given, name) is not None}
-        for name, path in named.items():
+        # The longest first: an environment may lie in the checkout, and the output in either.
+        for name, path in sorted(named.items(), key=lambda one: -len(str(one[1]))):
             word = word.replace(str(path), name)
         return word
 
