@@ -16,7 +16,7 @@ from duoview import Profile
 from duoview.backends import CpuBackend
 from duoview.backends.onnxruntime_cpu import OPTIMISATIONS
 from duoview.export.torch_backend import TorchBackend
-from duoview.profile import EXACT
+from duoview.profile import EXACT, TEXTURE
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
 BENCH: Any = ACCURACY.module("bench.exact_networks")
@@ -68,5 +68,6 @@ def test_the_measurement_takes_in_what_a_coded_clip_leads_to(profile: Profile, m
     results = BENCH.run({"base": profile}, BENCH.Settings(outputs=1000, width=128, height=64, frames=2))
     assert results.passed and results.differing == 0
     assert {(one.network, one.inputs) for one in results.compared} == {
-        (name, kind) for name in EXACT for kind in ("drawn", "coded")}
+        *((name, kind) for name in EXACT for kind in ("drawn", "coded")),
+        *((name, "drawn") for name in TEXTURE)}
     assert results.comparisons == results.outputs == sum(one.outputs for one in results.compared)

@@ -159,7 +159,7 @@ def test_both_steps_bring_an_analysis_in_8_bits_nearer_to_float32(
     (ours, _) = outputs(quantised(model, given, PLANS[1]), given[-1], tmp_path / "ours.onnx")
     monkeypatch.setattr("duoview.export.precision.equalised", lambda one, _: one)
     (plain, _) = outputs(quantised(model, given, PLANS[1], clipped=False), given[-1], tmp_path / "plain.onnx")
-    assert difference(expected, ours) < 0.7 * difference(expected, plain)
+    assert difference(expected, ours) < 0.8 * difference(expected, plain)
 
 
 def test_weights_have_7_bits_so_that_no_cpu_saturates(profile: Profile, calls: dict[str, list[Sample]]) -> None:
