@@ -7,7 +7,7 @@ twenty calls of the coder, whatever its size. Probabilities are those that field
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ _LENGTHS = len(_LONGER[0])
 
 Vectors = NDArray[np.int8]
 Flags = NDArray[np.bool_]
+#: Row and column; vertical and horizontal half pixels.
+Cell = tuple[int, int]
+Vector = tuple[int, int]
 #: Symbols and their classes.
 Part = tuple[NDArray[np.int16], NDArray[np.uint8]]
 #: Codes decisions: from classes, and from what they are where that is known already, to what they are.
@@ -79,12 +82,14 @@ class MotionField:
         if not moving.any():
             return parts
         there = expectable(moving, moved)[moving]
-        vectors, old = self.vectors.astype(np.int16), before.vectors.astype(np.int16)
-        cells = np.argwhere(moving)
-        same = np.array([is_there and bool((vectors[y, x] == _expected(vectors, old, moving, y, x)).all())
-                         for (y, x), is_there in zip(cells, there, strict=True)])
+        vectors, old = self.by_cell(), before.by_cell()
+        same = np.array([vector == _expected(vectors, old, *cell) for cell, vector in vectors.items()])
         put(np.full(int(there.sum()), _SAME), same[there])
-        differences = [vectors[y, x] - _predicted(vectors, old, moving, y, x) for y, x in cells[~same]]
+        differences = []
+        for (cell, vector), is_same in zip(vectors.items(), same.tolist(), strict=True):
+            if not is_same:
+                dy, dx = _predicted(vectors, old, *cell)
+                differences.append((vector[0] - dy, vector[1] - dx))
         _code_differences(put, ~there[~same], np.array(differences, np.int64).reshape(-1, 2))
         return parts
 
@@ -97,22 +102,34 @@ class MotionField:
 
         moved = before.moving
         moving = _code_moving(get, None, moved)
-        vectors, old = np.zeros(before.vectors.shape, np.int16), before.vectors.astype(np.int16)
         if not moving.any():
-            return cls(vectors.astype(np.int8))
+            return cls(np.zeros_like(before.vectors))
         there = expectable(moving, moved)[moving]
         same = np.zeros(len(there), np.bool_)
         same[there] = get(np.full(int(there.sum()), _SAME), None)
-        following = iter(_code_differences(get, ~there[~same], None))
-        for (y, x), is_same, is_there in zip(np.argwhere(moving), same, there, strict=True):
-            expected = _expected(vectors, old, moving, y, x)
-            found = expected if is_same else _predicted(vectors, old, moving, y, x) + next(following)
-            if np.abs(found).max() > LIMIT or not found.any() or (
-                    not is_same and is_there and (found == expected).all()):
-                raise BitstreamError(f"motion field: vector {found.tolist()} at row {y}, column {x}: expected one "
+        following = iter(_code_differences(get, ~there[~same], None).tolist())
+        vectors: dict[Cell, Vector] = {}
+        old = before.by_cell()
+        for (y, x), is_same in zip(np.argwhere(moving).tolist(), same.tolist(), strict=True):
+            expected = _expected(vectors, old, y, x)
+            if is_same and expected is not None:  # which it is, where it was asked for
+                vectors[y, x] = expected
+                continue
+            (dy, dx), (more_y, more_x) = _predicted(vectors, old, y, x), next(following)
+            found = dy + more_y, dx + more_x
+            if max(map(abs, found)) > LIMIT or found in ((0, 0), expected):
+                raise BitstreamError(f"motion field: vector {list(found)} at row {y}, column {x}: expected one "
                                      f"other than 0 and the expected one, within +-{LIMIT}", offset=0)
             vectors[y, x] = found
-        return cls(vectors.astype(np.int8))
+        field = np.zeros_like(before.vectors)
+        field[moving] = list(vectors.values())
+        return cls(field)
+
+    def by_cell(self) -> dict[Cell, Vector]:
+        """The vectors of cells that move, by row and column, row by row."""
+        cells = np.argwhere(self.moving)
+        found = self.vectors[cells[:, 0], cells[:, 1]].tolist()
+        return {(y, x): (dy, dx) for (y, x), (dy, dx) in zip(cells.tolist(), found, strict=True)}
 
 
 def expectable(moving: Flags, moved: Flags) -> Flags:
@@ -123,22 +140,17 @@ def expectable(moving: Flags, moved: Flags) -> Flags:
     return found
 
 
-def _expected(vectors: NDArray[np.int16], old: NDArray[np.int16], moving: Flags, y: int, x: int) -> NDArray[np.int16]:
-    """The vector to the left where there is one, else that above, else the cell's own of the frame before, else 0."""
-    if x and moving[y, x - 1]:
-        return vectors[y, x - 1]
-    if y and moving[y - 1, x]:
-        return vectors[y - 1, x]
-    return old[y, x]  # 0 where it did not move
+def _expected(vectors: Mapping[Cell, Vector], old: Mapping[Cell, Vector], y: int, x: int) -> Vector | None:
+    """The vector to the left where there is one, else that above, else the cell's own of the frame before."""
+    return vectors.get((y, x - 1)) or vectors.get((y - 1, x)) or old.get((y, x))
 
 
-def _predicted(vectors: NDArray[np.int16], old: NDArray[np.int16], moving: Flags, y: int, x: int) -> NDArray[np.int16]:
+def _predicted(vectors: Mapping[Cell, Vector], old: Mapping[Cell, Vector], y: int, x: int) -> Vector:
     """What another vector than the expected one is near: the median of left, above and above right where all move."""
-    if x and y and x + 1 < moving.shape[1] and moving[y, x - 1] and moving[y - 1, x] and moving[y - 1, x + 1]:
-        three = np.stack([vectors[y, x - 1], vectors[y - 1, x], vectors[y - 1, x + 1]])
-        middle: NDArray[np.int16] = np.sort(three, 0)[1]
-        return middle
-    return _expected(vectors, old, moving, y, x)
+    left, above, right = vectors.get((y, x - 1)), vectors.get((y - 1, x)), vectors.get((y - 1, x + 1))
+    if left is not None and above is not None and right is not None:
+        return sorted((left[0], above[0], right[0]))[1], sorted((left[1], above[1], right[1]))[1]
+    return _expected(vectors, old, y, x) or (0, 0)
 
 
 def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from duoview import kernels
 from duoview.decision import BLOCK_PIXELS
 from duoview.motion_compensation import Floats, ShiftOperators
-from duoview.motion_field import CELL, LIMIT, MotionField
+from duoview.motion_field import CELL, LIMIT, Cell, MotionField, Vector
 
 #: Bits of a cell that stays among others that move, of one that moves as expected, and of one that moves otherwise,
 #: beside those of the difference: of a component, and of each bit of its length.
@@ -94,21 +94,19 @@ class MotionSearch:
                 worth: float) -> MotionField:
         """Cell by cell, in the order of coding: least bits and error, given what was chosen to the left and above."""
         costs = (errors * np.float32(_SHARE * worth * BLOCK_PIXELS)).T.tolist()
-        choices, old = offered.transpose(1, 0, 2).tolist(), before.vectors
-        chosen: dict[tuple[int, int], list[int]] = {}
+        choices, old = offered.transpose(1, 0, 2).tolist(), before.by_cell()
+        chosen: dict[Cell, Vector] = {}
         for (y, x), vectors, cost in zip(cells.tolist(), choices, costs, strict=True):
-            expected = chosen.get((y, x - 1)) or chosen.get((y - 1, x))
-            if expected is None and old[y, x].any():
-                expected = old[y, x].tolist()
+            expected = chosen.get((y, x - 1)) or chosen.get((y - 1, x)) or old.get((y, x))
             best, least = 0, cost[0] + _STAY
             for at in range(1, len(vectors)):
                 if cost[at] < least:
-                    total = cost[at] + _bits(vectors[at], expected)
+                    total = cost[at] + _bits(vectors[at][0], vectors[at][1], expected)
                     if total < least:
                         best, least = at, total
             if best:
-                chosen[y, x] = vectors[best]
-        field = np.zeros_like(old)
+                chosen[y, x] = vectors[best][0], vectors[best][1]
+        field = np.zeros_like(before.vectors)
         if chosen:
             field[tuple(np.array(list(chosen)).T)] = list(chosen.values())
         return MotionField(field)
@@ -121,11 +119,12 @@ def _beside(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int
     return left, above
 
 
-def _bits(vector: list[int], expected: list[int] | None) -> float:
+def _bits(dy: int, dx: int, expected: Vector | None) -> float:
     """About what a motion field spends on a vector."""
-    if vector == expected:
-        return _SAME
-    dy, dx = vector if expected is None else (vector[0] - expected[0], vector[1] - expected[1])
+    if expected is not None:
+        dy, dx = dy - expected[0], dx - expected[1]
+        if not dy and not dx:
+            return _SAME
     return _OTHER + 2 * _COMPONENT + _LENGTH * (abs(dy).bit_length() + abs(dx).bit_length())
 
 
