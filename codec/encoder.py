@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -185,7 +186,8 @@ class Encoder:
             self._guide = Guide(simplify, given.roi, self.profile, backend, threads=threads, rate=float(self.rate))
             if given.bit_rate:
                 self._control = RateControl(given.bit_rate, self.rate, gop, width * height, MAX_Q)
-            self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision)
+            self._machine = MachineLayer(self.profile, backend, encode=True, decision=decision,
+                                         threads=threads or len(os.sched_getaffinity(0)))
             if seeds:
                 self._seeds = SeedSearch(self.profile, backend, seeds)
             self._digest = self._machine.digest

@@ -94,11 +94,11 @@ class MachineLayer:
 
     Args:
         encode: load the analysis networks as well.
-        decision: how an encoder rounds; None for the default.
+        decision: how an encoder rounds; None for the default. threads: of its search for motion.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
-                 decision: SymbolDecision | None = None) -> None:
+                 decision: SymbolDecision | None = None, threads: int = 1) -> None:
         self.profile, self.sizes = profile, profile.sizes
         self.decision = decision or SymbolDecision()
         names = ["key_hyper", "key_context", "key_synthesis", "inter_hyper", "inter_context", "inter_synthesis"]
@@ -106,7 +106,7 @@ class MachineLayer:
             names += ["encoder", "key_analysis", "inter_analysis"]
         self.networks: dict[str, Network] = {name: profile.load(name, backend) for name in names}
         self._operators = profile.motion() if profile.has_motion else None
-        self._search = (MotionSearch(self._operators, profile.latent_weight)
+        self._search = (MotionSearch(self._operators, profile.latent_weight, threads)
                         if encode and self._operators is not None else None)
         self._reference = Reference()
         #: The motion field of the last frame.
@@ -219,19 +219,18 @@ class MachineLayer:
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before = picture_error(z - start, weight)
-                gain = before - picture_error(z - z_m, weight)
-                keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
+                before, after = (picture_error(z - one, weight) for one in (start, z_m))
+                keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
                 if chosen.symbols[:, ~keep].any():
                     chosen = self._choose(y, first, key, scaling, keep)
-                    z_m = start
+                    z_m, after = start, before
                     if chosen.symbols.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        gain = before - picture_error(z - z_m, weight)
+                        after = picture_error(z - z_m, weight)
                 if field.moving.any():
                     assert self.z_m is not None
-                    gain = picture_error(z - self.z_m, weight) - picture_error(z - z_m, weight)
-                worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
+                    before = picture_error(z - self.z_m, weight)
+                worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()
         hyper_symbols = hyper.astype(np.int16).reshape(-1)

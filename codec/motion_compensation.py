@@ -69,11 +69,11 @@ class ShiftOperators:
         rows[:, cells[:, 0], :, cells[:, 1]] = found.view(np.complex64)[..., 0]
         return moved
 
-    def cells(self, z_m: Floats, cells: NDArray[np.int64], vectors: NDArray[np.int8]) -> Floats:
+    def cells(self, z_m: Floats, cells: NDArray[np.int64], vectors: NDArray[np.int8], threads: int = 1) -> Floats:
         """What comes to cells (n, 2) of row and column by vectors (n, 2): (n, latent, 2, 2)."""
         # Synthesis networks bound z_m and round it to this grid: scaling is exact, and nothing is cut off.
         scaled = np.clip(np.rint(z_m[0] * np.float32(_STATE_SCALE)), -STATE_LIMIT * _STATE_SCALE,
                          STATE_LIMIT * _STATE_SCALE)
         found = self._kernel.shift(np.ascontiguousarray(scaled, np.int16), np.ascontiguousarray(cells),
-                                   np.ascontiguousarray(vectors))
+                                   np.ascontiguousarray(vectors), threads=threads)
         return found * np.float32(1 / _STATE_SCALE)

@@ -80,7 +80,7 @@ class MotionSearch:
             new[number] = (vectors[number] != vectors[:number]).any(2).all(0)
         which, of = np.nonzero(new)
         if len(of):
-            moved = self._operators.cells(z_m, cells[of], vectors[which, of])
+            moved = self._operators.cells(z_m, cells[of], vectors[which, of], self._threads)
             errors[which, of] = self._error(wanted[of] - moved)
         return errors
 
