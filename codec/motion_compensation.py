@@ -69,6 +69,15 @@ class ShiftOperators:
         rows[:, cells[:, 0], :, cells[:, 1]] = found.view(np.complex64)[..., 0]
         return moved
 
+    def errors(self, forms: kernels.ErrorForms, z: Floats, z_m: Floats, offered: NDArray[np.int8], threads: int = 1
+               ) -> Floats:
+        """What squared error of the picture offered vectors (n, rows, columns, 2) leave in cells where z is wanted.
+
+        z, z_m: (1, latent, h, w). As ``decision.picture_error``, but integers, and the neighbourhood is the cell. Returns
+        (n, rows, columns), infinite as ``kernels.ErrorForms.errors`` says.
+        """
+        return forms.errors(self._kernel, z[0], z_m[0], np.ascontiguousarray(offered), threads=threads)
+
     def cells(self, z_m: Floats, cells: NDArray[np.int64], vectors: NDArray[np.int8], threads: int = 1) -> Floats:
         """What comes to cells (n, 2) of row and column by vectors (n, 2): (n, latent, 2, 2)."""
         # Synthesis networks bound z_m and round it to this grid: scaling is exact, and nothing is cut off.

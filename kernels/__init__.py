@@ -8,19 +8,22 @@ from __future__ import annotations
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, DeviceError, Error
-from duoview.kernels.motion import block_motion
+from duoview.kernels.motion import VectorPrices, block_motion, choose_motion
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
-from duoview.kernels.shift import ShiftOperators
+from duoview.kernels.shift import ErrorForms, ShiftOperators
 
 __all__ = [
     "BitstreamError",
     "Decoder",
     "DeviceError",
     "Error",
+    "ErrorForms",
     "ShiftOperators",
+    "VectorPrices",
     "block_motion",
     "checkerboard",
+    "choose_motion",
     "crc32c",
     "crc32c_paths",
     "encode",

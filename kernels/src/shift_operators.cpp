@@ -154,6 +154,12 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
                            std::int16_t* out) const {
     check_state(state, layout_.channels);
     check_cells(state, cells);
+    const std::size_t size = layout_.channels * kCellPositions;
+    each(state, cells, threads, [&](std::size_t i, const std::int16_t* cell) { std::copy_n(cell, size, out + i * size); });
+}
+
+void ShiftOperators::each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads,
+                          const TakeCell& take) const {
     // Cells in the order of their kinds, so that operators are added up once for many.
     std::size_t ends[kKinds + 1] = {};
     for (const ShiftedCell& cell : cells) ++ends[kind_of(cell) + 1];
@@ -168,6 +174,7 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
 
     run_parallel(threads, runs.size(), [&](std::size_t job) {
         const auto weights = aligned(layout_.operator_size()), patch = aligned(layout_.patch_size());
+        std::vector<std::int16_t> cell(layout_.channels * kCellPositions);
         const ShiftedCell& first = cells[order[runs[job].begin]];
         const int dy = inside(first.dy), dx = inside(first.dx);
         const auto of = [&](std::size_t y, std::size_t x) {
@@ -179,7 +186,8 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
             std::size_t places[kPatchPositions];
             find_places(state, cells[order[i]], places);
             kernels_.gather(layout_, state.values, state.height * state.width, places, patch.get());
-            kernels_.shift(layout_, patch.get(), weights.get(), out + order[i] * layout_.channels * kCellPositions);
+            kernels_.shift(layout_, patch.get(), weights.get(), cell.data());
+            take(order[i], cell.data());
         }
     });
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -36,6 +37,10 @@ public:
 
     // Writes (cells, channels, 2, 2). Throws std::invalid_argument for a value, cell or vector out of range.
     void shift(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, std::int16_t* out) const;
+
+    // Hands every cell (channels, 2, 2) over by its index, in no order and from several threads. What shift() checks has to hold.
+    using TakeCell = std::function<void(std::size_t index, const std::int16_t* cell)>;
+    void each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, const TakeCell& take) const;
 
 private:
     ShiftLayout layout_;
