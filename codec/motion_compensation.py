@@ -73,8 +73,8 @@ class ShiftOperators:
                ) -> Floats:
         """What squared error of the picture offered vectors (n, rows, columns, 2) leave in cells where z is wanted.
 
-        z, z_m: (1, latent, h, w). As ``decision.picture_error``, but integers, and the neighbourhood is the cell. Returns
-        (n, rows, columns), infinite as ``kernels.ErrorForms.errors`` says.
+        z, z_m: (1, latent, h, w). As ``decision.picture_error``, but of integers, and the neighbourhood is the cell.
+        Returns (n, rows, columns), infinite as ``kernels.ErrorForms.errors`` says.
         """
         return forms.errors(self._kernel, z[0], z_m[0], np.ascontiguousarray(offered), threads=threads)
 

@@ -62,8 +62,8 @@ class MotionSearch:
         if not offered.any():
             return MotionField(still)
         errors = self._operators.errors(self._forms, z, z_m, offered, self._threads)
-        chosen = kernels.choose_motion(offered, errors, before.vectors, worth=_SHARE * worth * BLOCK_PIXELS, prices=_PRICES)
-        return MotionField(chosen)
+        return MotionField(kernels.choose_motion(offered, errors, before.vectors, worth=_SHARE * worth * BLOCK_PIXELS,
+                                                 prices=_PRICES))
 
 
 def _beside(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

@@ -104,8 +104,8 @@ class VectorPrices:
 
     def __post_init__(self) -> None:
         for name, price in vars(self).items():
-            if not math.isfinite(price):
-                raise ValueError(f"{name} is {price}; a finite number is needed")
+            if not 0 <= price < math.inf:
+                raise ValueError(f"{name} is {price}; a finite number, at least 0, is needed")
 
 
 def choose_motion(
@@ -126,7 +126,8 @@ def choose_motion(
         errors: (n, rows, columns) float32, contiguous, as ``ErrorForms.errors`` gives them. Vectors with an infinite
             one are not taken.
         before: (rows, columns, 2) int8, contiguous: the vectors of the frame before.
-        worth: of an error, in bits; finite, at least 0. The product is rounded to float32, added to bits in float64.
+        worth: of an error, in bits; 0..1e30. The product is rounded to float32, added to bits in float64.
+        prices: of what is chosen.
 
     Returns:
         (rows, columns, 2) int8.

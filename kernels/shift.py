@@ -98,7 +98,8 @@ class ErrorForms:
 
     Attributes:
         channels: C, of the latent.
-        fraction_bits: of the weights, which are held as integers: as many as sums of products in 32 bits allow, up to 30.
+        fraction_bits: of the weights, which are held as integers: as many as 32 bits for sums of products allow, up
+            to 30.
     """
 
     def __init__(self, weights: NDArray[np.float32], *, path: str = "auto") -> None:
@@ -148,8 +149,8 @@ class ErrorForms:
 
         Raises:
             TypeError: an array is of another dtype, or ``operators`` are none.
-            ValueError: shape, contiguity or alignment; operators of another number of channels; a latent that is not
-                finite where it is looked at, or a vector out of its range (with its place); ``threads``.
+            ValueError: shape, contiguity or alignment; operators of another number of channels; a vector out
+                of its range or, where any is not 0, a latent that is not finite (with its place); ``threads``.
         """
         if not isinstance(operators, ShiftOperators):
             raise TypeError(f"operators is a {type(operators).__name__}; ShiftOperators are needed")

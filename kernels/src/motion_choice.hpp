@@ -6,7 +6,7 @@
 
 namespace duoview {
 
-// Bits, of a cell that stays; of one whose vector is the one that is expected; of another vector, and of every bit of the
+// Bits, never negative, of a cell that stays; of one whose vector is the one that is expected; of another vector, and of every bit of the
 // magnitudes of its difference from the expected one.
 struct VectorPrices {
     double stay, same, other, length;
