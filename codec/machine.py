@@ -51,7 +51,10 @@ class Chosen:
 
     def bits(self, first: NDArray[np.bool_]) -> Floats:
         """Bits beyond those of coding nothing, by position, (H, W); ``first`` marks the places of the first half."""
-        total: Floats = extra_bits(self.symbols, np.where(first, *self.classes)).sum(0)
+        places = np.flatnonzero(self.symbols)  # few: zeros cost nothing beyond themselves
+        classes = np.where(first.reshape(-1)[places], *(half.reshape(-1)[places] for half in self.classes))
+        total = np.zeros(self.symbols.shape[1:], np.float32)
+        np.add.at(total.reshape(-1), places % total.size, extra_bits(self.symbols.reshape(-1)[places], classes))
         return total
 
 
@@ -70,7 +73,8 @@ def touched(symbols: Symbols) -> NDArray[np.bool_]:
 
     The synthesis of P frames leaves z_m elsewhere as it was, to the bit.
     """
-    coded = np.pad(symbols.any(0), 1)
+    coded = np.zeros((symbols.shape[1] + 2, symbols.shape[2] + 2), np.bool_)
+    symbols.any(0, out=coded[1:-1, 1:-1])
     wide = coded[:-2] | coded[1:-1] | coded[2:]
     near = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
     return near.repeat(2, 0).repeat(2, 1)

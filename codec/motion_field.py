@@ -168,7 +168,8 @@ def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
         if half == 0:
             classes = np.array(_FIRST)[moved[here].astype(int)]
         else:
-            wide = np.pad(found, 1).astype(int)
+            wide = np.zeros((moved.shape[0] + 2, moved.shape[1] + 2), int)
+            wide[1:-1, 1:-1] = found
             beside = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
             classes = np.array(_SECOND)[moved[here].astype(int), beside[here]]
         found[here] = code(classes, None if moving is None else moving[here])
