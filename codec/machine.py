@@ -98,13 +98,13 @@ class MachineLayer:
 
     Args:
         encode: load the analysis networks as well.
-        decision: how an encoder rounds; None for the default. threads: of its search for motion.
+        decision: how an encoder rounds; None for the default. threads: of its search for motion and its decisions.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
                  decision: SymbolDecision | None = None, threads: int = 1) -> None:
         self.profile, self.sizes = profile, profile.sizes
-        self.decision = decision or SymbolDecision()
+        self.decision, self._threads = decision or SymbolDecision(), threads
         names = ["key_hyper", "key_context", "key_synthesis", "inter_hyper", "inter_context", "inter_synthesis"]
         if encode:
             names += ["encoder", "key_analysis", "inter_analysis"]
@@ -223,17 +223,17 @@ class MachineLayer:
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before, after = (picture_error(z - one, weight) for one in (start, z_m))
+                before, after = (picture_error(z - one, weight, self._threads) for one in (start, z_m))
                 keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
                 if chosen.symbols[:, ~keep].any():
                     chosen = self._choose(y, first, key, scaling, keep)
                     z_m, after = start, before
                     if chosen.symbols.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        after = picture_error(z - z_m, weight)
+                        after = picture_error(z - z_m, weight, self._threads)
                 if field.moving.any():
                     assert self.z_m is not None
-                    before = picture_error(z - self.z_m, weight)
+                    before = picture_error(z - self.z_m, weight, self._threads)
                 worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()

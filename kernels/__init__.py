@@ -8,6 +8,7 @@ from __future__ import annotations
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, DeviceError, Error
+from duoview.kernels.latent_error import picture_error
 from duoview.kernels.motion import VectorPrices, block_motion, choose_motion
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
@@ -32,6 +33,7 @@ __all__ = [
     "palette",
     "paths",
     "philox",
+    "picture_error",
     "rans",
     "tables_digest",
 ]

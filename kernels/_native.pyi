@@ -99,6 +99,9 @@ def choose_motion(
     other: float,
     length: float,
 ) -> NDArray[np.int8]: ...
+def picture_error(
+    error: NDArray[np.float32], weights: NDArray[np.float32], threads: int, path: str
+) -> NDArray[np.float32]: ...
 def rans_encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],
