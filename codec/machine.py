@@ -98,7 +98,7 @@ class MachineLayer:
 
     Args:
         encode: load the analysis networks as well.
-        decision: how an encoder rounds; None for the default. threads: of its search for motion and its decisions.
+        decision: how an encoder rounds; None for the default. threads: of what is no network: motion and decisions.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
@@ -165,7 +165,7 @@ class MachineLayer:
     def _compensate(self, field: MotionField) -> Floats:
         """z_m of the frame before, moved."""
         assert self.z_m is not None
-        return self._operators.compensate(self.z_m, field) if self._operators is not None else self.z_m
+        return self._operators.compensate(self.z_m, field, self._threads) if self._operators is not None else self.z_m
 
     def _repeat(self) -> bytes:
         """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""

@@ -127,6 +127,9 @@ class ShiftOperators:
         vectors: NDArray[np.int8],
         threads: int,
     ) -> NDArray[np.int16]: ...
+    def compensate(
+        self, state: NDArray[np.float32], vectors: NDArray[np.int8], threads: int
+    ) -> NDArray[np.float32]: ...
 
 class ErrorForms:
     fraction_bits: int

@@ -90,6 +90,35 @@ class ShiftOperators:
             raise ValueError(f"vectors has shape {found}; {count} is needed, as cells has")
         return self._native.shift(state, cells, vectors, checked_threads(threads))
 
+    def compensate(
+        self, state: NDArray[np.float32], vectors: NDArray[np.int8], *, threads: int = 1
+    ) -> NDArray[np.float32]:
+        """The latent as its cells of 2x2 positions are moved by their vectors.
+
+        Args:
+            state: (C, h, w) float32, contiguous, h and w even.
+            vectors: (h / 2, w / 2, 2) int8, contiguous: half pixels, down and to the right, where each cell comes from,
+                within -64..64.
+            threads: 1..256. Any number gives the same.
+
+        Returns:
+            (C, h, w) float32: where a vector is 0 the state to the bit, elsewhere what ``shift`` gives for the state in
+            1/64, rounded (halves to even) and kept within -16..16.
+
+        Raises:
+            TypeError: an array is of another dtype.
+            ValueError: shape, contiguity or alignment; a vector out of its range or, where any is not 0, a state that
+                is not finite (with its place); ``threads``.
+        """
+        shape = checked("state", state, (np.float32,), "(C, h, w)")
+        if shape[0] != self.channels or shape[1] % 2 or shape[2] % 2:
+            raise ValueError(f"state has shape {shape}; ({self.channels}, h, w) is needed, h and w even")
+        found = checked("vectors", vectors, (np.int8,), "(rows, columns, 2)")
+        if found != (shape[1] // 2, shape[2] // 2, 2):
+            raise ValueError(f"vectors has shape {found}; {(shape[1] // 2, shape[2] // 2, 2)} is needed, for a state "
+                             f"{shape}")
+        return self._native.compensate(state, vectors, checked_threads(threads))
+
 
 class ErrorForms:
     """What a difference of latents is seen as: a quadratic form of what is different within a cell, one of its mean.

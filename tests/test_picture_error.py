@@ -1,4 +1,4 @@
-"""What an error of a latent is in the picture: the numbers of the definition on every path, and the errors of callers."""
+"""What an error of a latent is in the picture: the definition's numbers on every path, and the errors of callers."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ namespace {
 template <typename T, int Dimensions>
 using Input = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 using Cells = nb::ndarray<nb::numpy, std::int16_t, nb::ndim<4>>;
+using Latent = nb::ndarray<nb::numpy, float, nb::ndim<3>>;
 using Errors = nb::ndarray<nb::numpy, float, nb::ndim<3>>;
 
 void construct(ShiftOperators* self, Input<std::int16_t, 4> weights, const std::string& path) {
@@ -51,6 +52,24 @@ Cells shift(const ShiftOperators& self, Input<std::int16_t, 3> state, Input<Inde
     nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<std::int16_t*>(p); });
     values.release();
     return Cells(data, {count, channels, kCellSide, kCellSide}, owner);
+}
+
+Latent compensate(const ShiftOperators& self, Input<float, 3> state, Input<std::int8_t, 3> vectors, std::size_t threads) {
+    const std::size_t channels = self.channels(), height = state.shape(1), width = state.shape(2);
+    if (state.shape(0) != channels || height % kCellSide != 0 || width % kCellSide != 0)
+        throw std::invalid_argument("state is of another shape");
+    if (vectors.shape(0) != height / kCellSide || vectors.shape(1) != width / kCellSide || vectors.shape(2) != 2)
+        throw std::invalid_argument("vectors is of another shape");
+    const std::size_t size = channels * height * width;
+    std::unique_ptr<float[]> values(new float[size ? size : 1]);
+    {
+        nb::gil_scoped_release release;
+        self.compensate({state.data(), height, width}, vectors.data(), threads, values.get());
+    }
+    float* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    values.release();
+    return Latent(data, {channels, height, width}, owner);
 }
 
 void construct_forms(ErrorForms* self, Input<float, 3> weights, const std::string& path) {
@@ -90,7 +109,8 @@ void bind_shift(nb::module_& m) {
         .def("shift", &shift<std::int64_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
              nb::arg("vectors").noconvert(), nb::arg("threads"))
         .def("shift", &shift<std::int32_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
-             nb::arg("vectors").noconvert(), nb::arg("threads"));
+             nb::arg("vectors").noconvert(), nb::arg("threads"))
+        .def("compensate", &compensate, nb::arg("state").noconvert(), nb::arg("vectors").noconvert(), nb::arg("threads"));
     nb::class_<ErrorForms>(m, "ErrorForms")
         .def("__init__", &construct_forms, nb::arg("weights").noconvert(), nb::arg("path"))
         .def_prop_ro("fraction_bits", &ErrorForms::fraction_bits)

@@ -39,13 +39,6 @@ bool fits(const float* weights, std::size_t channels, int bits) {
     return true;
 }
 
-[[noreturn]] void not_finite(const char* name, const float* values, std::size_t height, std::size_t width) {
-    std::size_t i = 0;
-    while (std::isfinite(values[i])) ++i;
-    throw std::invalid_argument(std::string(name) + " is not finite at channel " + std::to_string(i / (height * width)) + ", row " +
-                                std::to_string(i % (height * width) / width) + ", column " + std::to_string(i % width));
-}
-
 class Errors {
 public:
     Errors(const ShiftOperators& operators, const ErrorForms& forms, const VectorErrorsJob& job)
@@ -124,18 +117,18 @@ private:
         const std::size_t plane = job_.height * job_.width;
         std::atomic<bool> finite{true};
         run_parallel(job_.threads, channels_, [&](std::size_t channel) {
-            if (!to_fixed_point(job_.state + channel * plane, plane, kErrorBits, kShiftLimit, state_.data() + channel * plane))
+            if (!to_fixed_point(job_.state + channel * plane, plane, kStateBits, kShiftLimit, state_.data() + channel * plane))
                 finite = false;
         });
-        if (!finite) not_finite("state", job_.state, job_.height, job_.width);
+        if (!finite) refuse_not_finite("state", {job_.state, job_.height, job_.width});
         finite = true;
         run_parallel(job_.threads, channels_, [&](std::size_t channel) {
             std::vector<std::int16_t> wanted(plane);
-            if (!to_fixed_point(job_.wanted + channel * plane, plane, kErrorBits, kWantedLimit, wanted.data())) finite = false;
+            if (!to_fixed_point(job_.wanted + channel * plane, plane, kStateBits, kWantedLimit, wanted.data())) finite = false;
             for (std::size_t i = 0; i < cells_.size(); ++i)
                 copy_cell(wanted.data(), cells_[i], wanted_.data() + i * cell_size_ + channel * kCellPositions);
         });
-        if (!finite) not_finite("wanted", job_.wanted, job_.height, job_.width);
+        if (!finite) refuse_not_finite("wanted", {job_.wanted, job_.height, job_.width});
     }
 
     void copy_cell(const std::int16_t* plane, std::size_t cell, std::int16_t* to) const {

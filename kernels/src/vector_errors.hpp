@@ -11,7 +11,6 @@
 namespace duoview {
 
 constexpr int kWantedLimit = 2 * kShiftLimit;  // magnitude that a wanted latent is kept within, in 1/64
-constexpr int kErrorBits = 6;                  // fraction bits of latents
 
 // The two quadratic forms, as integers. Safe to use from several threads at once.
 class ErrorForms {
@@ -26,7 +25,7 @@ public:
     // The error of a cell (channels, 2, 2) beside the one that is wanted, mean over its positions, in units of 2^-unit_bits().
     // Both are in 1/64 and within the limits.
     std::int64_t error(const std::int16_t* wanted, const std::int16_t* found) const;
-    int unit_bits() const { return bits_ + 2 * kErrorBits + 4; }
+    int unit_bits() const { return bits_ + 2 * kStateBits + 4; }
 
 private:
     FormLayout layout_;
