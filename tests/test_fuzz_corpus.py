@@ -26,6 +26,7 @@ from duoview.kernels import (
     normals,
     palette,
     philox,
+    picture_error,
     rans,
 )
 
@@ -351,3 +352,23 @@ def test_fuzzed_offers_are_chosen_from_where_an_error_is_left_of_less_cost(path:
         taken = (offered[:, y, x] == found[y, x]).all(1)
         with np.errstate(over="ignore"):
             assert np.float32(worth) * errors[taken, y, x].min() < np.float32(worth) * errors[0, y, x] + stay
+
+
+@pytest.mark.parametrize("path", inputs("picture_error"), ids=name)
+def test_fuzzed_latents_have_the_same_error_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    channels, rows, columns = fields.number(1) % 16 + 1, fields.number(1) % 8, fields.number(1) % 8
+    mode = fields.number(1)
+    size = 4 * (1 + fields.number(1))
+
+    def numbers(data: bytes, count: int) -> NDArray[np.float32]:
+        raw = np.resize(np.frombuffer(data or b"\0", np.uint8), (count, 4))
+        found = raw.view("<f4")[:, 0] if mode & 1 else raw.view("<i2")[:, 0] / 256
+        return np.ascontiguousarray(found, np.float32)
+
+    weights = np.resize(numbers(fields.bytes(size).ljust(size, b"\0"), size // 4), (2, channels, channels))
+    error = numbers(fields.left, channels * 4 * rows * columns).reshape(channels, 2 * rows, 2 * columns)
+    expected = picture_error(error, weights)
+    for threads in (1, 3):
+        for route in rans.paths():
+            np.testing.assert_array_equal(picture_error(error, weights, threads=threads, path=route), expected)

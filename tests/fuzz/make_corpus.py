@@ -77,6 +77,20 @@ def rans_decode() -> Iterator[tuple[str, bytes]]:
         yield f"long_{place}", front + stream[:place] + bytes([stream[place] | 0x80, 0]) + stream[place + 1:]
 
 
+def picture_error() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(13)
+
+    def numbers(count: int) -> bytes:
+        return rng.integers(-600, 601, count).astype("<i4").tobytes()
+
+    for number, (channels, rows, columns) in enumerate(((1, 1, 1), (5, 2, 4), (6, 3, 7), (13, 4, 5), (16, 7, 1))):
+        yield f"planes_{number}", bytes([channels - 1, rows, columns, 0, 99]) + numbers(100) + numbers(61)
+    floats = (1e18 * rng.standard_normal(60)).astype("<f4").tobytes()
+    yield "as_they_come", bytes([7, 3, 3, 1, 19]) + floats
+    yield "not_finite", bytes([7, 3, 3, 1, 0]) + floats[:4] + np.array([1, np.nan, np.inf, 2, 3], "<f4").tobytes()
+    yield "no_rows", bytes([7, 0, 3, 0, 0]) + numbers(9)
+
+
 def rans_encode() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(1)
     for choice, lanes in enumerate((None, *rans.LANES)):
@@ -235,6 +249,7 @@ TARGETS = {
     "palette_nearest": palette_nearest,
     "palette_posterior": palette_posterior,
     "palette_tree": palette_tree,
+    "picture_error": picture_error,
     "rans_decode": rans_decode,
     "rans_encode": rans_encode,
     "rans_warp_decode": rans_decode,
