@@ -278,10 +278,11 @@ def flow_loss(denoiser: ConditionalDenoiser, average: ConditionalDenoiser, condi
 
 @torch.no_grad()
 def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture: TextureStates | None,
-             pictures: list[np.ndarray], level: int = 24) -> dict[str, float]:
+             pictures: list[np.ndarray], eyes: Sequence[Eye] = (), level: int = 24) -> dict[str, float]:
     """PSNR and detail (see ``train_denoiser.validate``) of guided samples of 1 and 4 steps and of all texture.
 
-    On up to 32 held-back pictures of 128x128 and more; nothing where there is none.
+    On up to 32 held-back pictures of 128x128 and more; nothing where there is none. Also how far they are from the
+    source to each of ``eyes``, see ``perceptual.layer_distance``.
     """
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures
              if min(p.shape[:2]) >= 128]
@@ -308,12 +309,15 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
         shown["textured_4"] = z_m + sample(networks.denoiser, told, noise, 4) * size
     found = {}
     energy = (batch - torch.nn.functional.avg_pool2d(batch, 5, 1, 2)).square().mean()
+    aim = layers_of(eyes, batch)
     for name, latent in shown.items():
         picture = still.decoder(latent).clamp(0, 1)
         error = (picture - batch).square().mean((1, 2, 3))
         detail = (picture - torch.nn.functional.avg_pool2d(picture, 5, 1, 2)).square().mean()
         found[f"{name}_psnr"] = round(float((-10 * torch.log10(error)).mean()), 2)
         found[f"{name}_detail"] = round(float(detail / energy), 3)
+        if eyes:
+            found[f"{name}_features"] = round(float(layer_distance(layers_of(eyes, picture), aim).mean()), 4)
     return found
 
 
@@ -361,7 +365,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
     loop.kept["levels"] = list(levels)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, options,
                          options.seed + loop.step, motion))
-    for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures)):
+    for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures, eyes)):
         samples = next(source)
         size = scale[samples.q][:, :, None, None]
         residual = (samples.z - samples.z_m) / size
