@@ -120,7 +120,8 @@ def _run(given: argparse.Namespace) -> None:
     digest = add_human(networks.denoiser, networks.captions, given.profile)
     tell_profile(given.profile, human_section(options, networks.denoiser.shape, material,
                                               given.detector.stem if given.detector is not None else "", told,
-                                              given.out), digest)
+                                              given.out, [one.stem for one in (given.yolox, given.shufflenet) if one]),
+                 digest)
 
 
 if __name__ == "__main__":
