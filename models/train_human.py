@@ -45,7 +45,8 @@ class HumanTraining:
     """Options. ``minutes`` bounds wall time over all runs.
 
     consistent: share of a batch that is trained for self-consistency. rollouts_from, spectral: as in DenoiserTraining.
-    features: weight of what networks see, where there are any to look. spread: of the energy scores, see there.
+    features: weight of what networks see, where there are any to look. spread: of the energy scores, see there; for 0
+    one sample of each picture is drawn. samplings: share of the steps that train whole samplings, from then on.
     slim, texture: shares that begin as those starts do, the others as ``guided``. drop_z, drop_q, drop_caption: shares
     from which a condition is left out. Shape: see Generation.
     """
@@ -58,6 +59,7 @@ class HumanTraining:
     seed: int = 5
     consistent: float = 0.25
     rollouts_from: float = 0.4
+    samplings: float = 0.5
     spectral: float = 60.0
     features: float = 6.0
     spread: float = 1.0
@@ -139,6 +141,15 @@ def energy_score(first: Seen, second: Seen, truth: Seen, distance: Callable[[See
     return (near - spread * distance(first, second) / 2).mean()
 
 
+def score(samples: Sequence[Seen], truth: Seen, distance: Callable[[Seen, Seen], Tensor], spread: float) -> Tensor:
+    """The energy score of two samples, or of one alone its distance from the truth, which is all that a spread of 0
+    leaves."""
+    if len(samples) == 1:
+        return distance(samples[0], truth).mean()
+    first, second = samples
+    return energy_score(first, second, truth, distance, spread)
+
+
 def norm_distance(a: Tensor, b: Tensor) -> Tensor:
     """Length of the difference across channels, relative to the root of their number, mean over positions: (N,)."""
     return ((a - b).square().mean(1) + 1e-8).sqrt().mean((1, 2))
@@ -161,7 +172,7 @@ class Samples:
 
 
 class Source:
-    """Samples of three kinds in turn: crops, crops with captions where there is a detector, and P frames."""
+    """Samples in turn: crops, P frames, crops with captions where there is a detector, and P frames again."""
 
     def __init__(self, material: Material, still: StillCodec, inter: InterCodec, find: Find | None,
                  options: HumanTraining, seed: int, motion: MotionTracker | None = None) -> None:
@@ -176,11 +187,15 @@ class Source:
         nothing: tuple[Caption | None, ...] = (None,) * self.options.batch
         while True:
             yield self._key(next(self._crops), nothing)
-            pictures, z_m, q = self._rollouts.advance()
-            yield Samples(pictures, self._encoded(pictures), z_m, q, nothing)
+            yield self._played(nothing)
             if self._captioned is not None:
                 crops_ = next(self._captioned)
                 yield self._key(crops_.pictures.to(self.device, memory_format=torch.channels_last), crops_.captions)
+                yield self._played(nothing)
+
+    def _played(self, captions: tuple[Caption | None, ...]) -> Samples:
+        pictures, z_m, q = self._rollouts.advance()
+        return Samples(pictures, self._encoded(pictures), z_m, q, captions)
 
     @torch.no_grad()
     def _encoded(self, pictures: Tensor) -> Tensor:
@@ -370,23 +385,24 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
         size = scale[samples.q][:, :, None, None]
         residual = (samples.z - samples.z_m) / size
         conditions = draw_conditions(networks, samples, scale, texture, options)
-        if done <= options.rollouts_from or float(torch.rand(())) < 0.5:
+        if done <= options.rollouts_from or float(torch.rand(())) >= options.samplings:
             loop.update(flow_loss(networks.denoiser, loop.average.denoiser, conditions, residual, options.consistent))
             continue
-        kept, steps = slice(0, (len(residual) + 1) // 2), int(torch.randint(1, 6, ()))
+        drawn = 2 if options.spread else 1
+        kept, steps = slice(0, (len(residual) + drawn - 1) // drawn), int(torch.randint(1, 6, ()))
         told, truth = part_of(conditions, kept), residual[kept]
         with torch.autocast(device.type, torch.bfloat16):
-            pair = [sample(networks.denoiser, told, torch.randn_like(truth), steps, last=True) for _ in range(2)]
-            shown = [still.decoder(samples.z_m[kept] + one * size[kept]).float() for one in pair]
-        latent = energy_score(pair[0], pair[1], truth, norm_distance, options.spread)
-        spectral = energy_score(shown[0], shown[1], samples.pictures[kept], picture_distance, options.spread)
+            ends = [sample(networks.denoiser, told, torch.randn_like(truth), steps, last=True) for _ in range(drawn)]
+            shown = [still.decoder(samples.z_m[kept] + one * size[kept]).float() for one in ends]
+        latent = score(ends, truth, norm_distance, options.spread)
+        spectral = score(shown, samples.pictures[kept], picture_distance, options.spread)
         loss, parts = latent + options.spectral * spectral, {"latent": latent, "spectral": spectral}
         if eyes:
             with torch.autocast(device.type, torch.bfloat16):
                 seen = [layers_of(eyes, one) for one in shown]
                 with torch.no_grad():
                     aim = layers_of(eyes, samples.pictures[kept])
-            parts["features"] = energy_score(seen[0], seen[1], aim, layer_distance, options.spread)
+            parts["features"] = score(seen, aim, layer_distance, options.spread)
             loss = loss + options.features * parts["features"]
         loop.update(loss, **parts)
     return loop.average
