@@ -295,8 +295,8 @@ def human_section(options: HumanTraining, shape: Generation, material: Material,
 {captions} Rectified flow from what is known of the residual z - z_m and noise of the start's level, prediction of the
 residual; the first {options.consistent:.0%} of a batch for self-consistency of steps of 1, 1/2, 1/4 and 1/8; from
 {options.rollouts_from} of the time on, {options.samplings:.0%} of the steps train the last step of samplings of 1 to 5
-steps, by the energy score of two samples of a picture: of the latent, plus {options.spectral} times that of windowed Fourier
-magnitudes of the shown picture{seen}; with {options.spread} of the samples' own distance.
+steps, by the energy score of two samples of a picture: of the latent, plus {options.spectral} times that of windowed
+Fourier magnitudes of the shown picture{seen}; with {options.spread} of the samples' own distance.
 Left out: z_m in {options.drop_z:.0%}, the quality in {options.drop_q:.0%}, captions in {options.drop_caption:.0%}.
 Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
 

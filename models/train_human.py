@@ -142,9 +142,7 @@ def energy_score(first: Seen, second: Seen, truth: Seen, distance: Callable[[See
 
 
 def score(samples: Sequence[Seen], truth: Seen, distance: Callable[[Seen, Seen], Tensor], spread: float) -> Tensor:
-    """The energy score of two samples, or of one alone its distance from the truth, which is all that a spread of 0
-    leaves.
-    """
+    """The energy score of two samples; of one alone its distance from the truth, all that a spread of 0 leaves."""
     if len(samples) == 1:
         return distance(samples[0], truth).mean()
     first, second = samples
