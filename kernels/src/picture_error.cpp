@@ -47,10 +47,8 @@ private:
         const std::size_t width = job_.width;
         const float* const own = job_.error + (channel * job_.height + y) * width;
         std::copy_n(own, width, sums_.begin());
-        if (y != 0)
-            for (std::size_t x = 0; x < width; ++x) sums_[x] += own[x - width];
-        if (y + 1 != job_.height)
-            for (std::size_t x = 0; x < width; ++x) sums_[x] += own[x + width];
+        if (y != 0) add_row(own - width);
+        if (y + 1 != job_.height) add_row(own + width);
         float *const flat = flat_.data() + to, *const beside = beside_.data() + to;
         std::copy_n(sums_.data(), width, flat);
         for (std::size_t x = 1; x < width; ++x) flat[x] += sums_[x - 1];
@@ -62,6 +60,10 @@ private:
         }
     }
 
+    void add_row(const float* row) {
+        for (std::size_t x = 0; x < job_.width; ++x) sums_[x] += row[x];
+    }
+
     const PictureErrorJob& job_;
     const std::size_t count_;  // positions of two rows, filled up with zeros
     std::vector<float> flat_, beside_, sums_, seen_, of_flat_, columns_;
@@ -70,6 +72,7 @@ private:
 }  // namespace
 
 void picture_error(const PictureErrorJob& job, PictureFormFunction form) {
+    if (job.width == 0) return;
     const std::size_t rows = job.height / kSide, jobs = std::min(rows, job.threads);
     // A band of rows for each thread, which makes its room once.
     run_parallel(job.threads, jobs, [&](std::size_t band) {
