@@ -279,7 +279,8 @@ def test_change_is_none_where_a_whole_picture_is_brighter_or_of_another_size() -
 
 
 def test_change_is_little_where_one_picture_has_less_chroma() -> None:
-    for one, other in ((street(), street().reformat(format="yuv420p")), (street().reformat(format="yuv420p"), street())):
+    whole, less = street(), street().reformat(format="yuv420p")
+    for one, other in ((whole, less), (less, whole)):
         assert Change.between(one, other).steps.max() < 8
 
 
