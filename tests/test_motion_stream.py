@@ -67,6 +67,17 @@ def test_more_threads_than_kernels_run_on_code_and_decode_as_one_does(photograph
     assert many.field.moving.any()
 
 
+def test_where_bits_count_for_nothing_beside_errors_motion_is_chosen_as_where_they_count_for_little(
+        photograph: Picture) -> None:
+    fields = []
+    for skip in (1e-10, 1e-31):
+        encoder, _ = layers(SymbolDecision(skip=skip))
+        for n, picture in enumerate(pan(photograph, 2)):
+            encoder.encode(picture, key=n == 0, q=30)
+        fields.append(encoder.field.vectors)
+    assert fields[0].any() and np.array_equal(*fields)
+
+
 def test_a_pan_is_sent_as_the_vector_that_it_is(photograph: Picture) -> None:
     encoder, _ = layers()
     for n, picture in enumerate(pan(photograph, 3)):
