@@ -3,11 +3,11 @@
     python -m bench.texture_peers --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--generated]
                                   [--json FILE]
 
-The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind
-an inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture. Each
-picture's curve is read at fixed rates, linearly over the logarithm of the rate; where a coder does not reach a rate on
-a picture, the picture counts for none at that rate. Of texture, the setting (q of the machine layer) that is best on the
-mean of all pictures is taken at each rate, and named.
+The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
+inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture. Each
+picture's curve is read at fixed rates, linearly over the logarithm of the rate; where a coder does not reach a rate
+on a picture, the picture counts for none at that rate. Of texture, the setting (q of the machine layer) that is best
+on the mean of all pictures is taken at each rate, and named.
 """
 
 from __future__ import annotations
