@@ -225,17 +225,17 @@ class MachineLayer:
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before, after = (picture_error(z - one, weight, self._threads) for one in (start, z_m))
+                before, after = (picture_error(z - one, weight) for one in (start, z_m))
                 keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
                 if chosen.symbols[:, ~keep].any():
                     chosen = self._choose(y, first, key, scaling, keep)
                     z_m, after = start, before
                     if chosen.symbols.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        after = picture_error(z - z_m, weight, self._threads)
+                        after = picture_error(z - z_m, weight)
                 if field.moving.any():
                     assert self.z_m is not None
-                    before = picture_error(z - self.z_m, weight, self._threads)
+                    before = picture_error(z - self.z_m, weight)
                 worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()
