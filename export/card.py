@@ -279,11 +279,12 @@ bits, teacher and static are sums over the depths, teacher that of the same netw
 
 
 def human_section(options: HumanTraining, shape: Generation, material: Material, detector: str, sources: str,
-                  work: Path, eyes: Sequence[str] = ()) -> str:
+                  work: Path, eyes: Sequence[str] = (), emphasis: float = 1.0) -> str:
     """Section of a card on the conditional denoiser, for `put_section`.
 
     ``shape`` is what came of ``options``, ``detector`` the name of the one that captions were made with, empty without,
-    ``eyes`` those of the networks that samplings were looked at through; the rest as of `machine_inter_section`.
+    ``eyes`` those of the networks that samplings were looked at through, ``emphasis`` what its additions are multiplied
+    by; the rest as of `machine_inter_section`.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
     kept = ", ".join(sorted(material.held_clips))
@@ -303,6 +304,8 @@ Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
 {len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
 clips {kept or 'none'}.
 {told}
+In the profile what the layers add to what is known is {emphasis:g} times as large; the figures below are without that.
+
 Validation: q 24 on key frames of up to 32 held-back crops, averaged weights: PSNR, and detail, the energy above a 5x5
 mean relative to the source's; guided_n and textured_n by n steps, texture is the deepest texture without diffusion;
 features, where there are any, is how far those networks' features are from the source's.

@@ -31,7 +31,7 @@ from duoview.generation import Generation
 from duoview.human import Hints, HumanView
 from duoview.models.conditional_denoiser import ConditionalDenoiser, Conditions
 from duoview.models.data import Material, Picture
-from duoview.models.human_command import main
+from duoview.models.human_command import emphasise, main
 from duoview.models.human_material import CaptionedMaterial, TextureStates, cropped
 from duoview.models.network import Shape, StillCodec
 from duoview.models.train_human import (
@@ -305,6 +305,17 @@ def test_without_spread_one_sample_of_every_picture_is_drawn() -> None:
     assert float(score([far, -far], near, norm_distance, 1.0)) == pytest.approx(0, abs=1e-3)
 
 
+def test_emphasis_multiplies_what_is_added_to_what_is_known() -> None:
+    made = networks()
+    told = conditions(made=made)
+    state, time = torch.randn_like(told.z_m), torch.zeros(2)
+    with torch.no_grad():
+        before = made.denoiser(state, told, time, time) - told.known
+        emphasise(made, 1.5)
+        after = made.denoiser(state, told, time, time) - told.known
+    assert before.abs().max() > 0.01 and torch.allclose(after, 1.5 * before, rtol=1e-4, atol=1e-5)
+
+
 class Colours:
     """Looks at pictures as they are."""
 
@@ -409,6 +420,7 @@ def test_the_command_puts_the_networks_into_a_profile_with_texture(textured: Pat
     (["--minutes", "-1"], "--minutes -1.0: expected 0 or more"),
     (["--batch", "0"], "--batch 0: expected 1 or more"),
     (["--samplings-from", "1.5"], "--samplings-from 1.5: expected 0 to 1"),
+    (["--emphasis", "0"], "--emphasis 0.0: expected above 0 to 4"),
     (["--samplings", "-0.1"], "--samplings -0.1: expected 0 to 1"),
 ])
 def test_what_cannot_be_trained_is_told(words: list[str], told: str, tmp_path: Path,
