@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -11,12 +11,17 @@ from duoview.access_unit import Section, SectionType
 from duoview.decision import SymbolDecision
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
+from duoview.device.texture_encoder import DeviceTextureEncoder
 from duoview.encoder import UnitWriter
 from duoview.errors import LimitError
+from duoview.gain_map import GainMap, grid
 from duoview.inner.stream import FrameTimes
 from duoview.machine import MAX_Q
 from duoview.picture import DEFAULT_MAX_PIXELS, check_size
-from duoview.sequence import Colour, MachineCodec, SequenceHeader
+from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
+from duoview.texture.depths import Depths
+from duoview.texture.geometry import DEFAULT_TILE_LOG2
+from duoview.texture.view import Seen
 
 #: Of planar RGB: matrix 0 and full range (2), as ``duoview.picture.to_frame`` makes it.
 _RGB = Colour(matrix=0, range=2)
@@ -25,7 +30,7 @@ _RGB = Colour(matrix=0, range=2)
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control. It looks for no motion:
+    The neural machine layer, and texture of key frames: no captions, seeds or bit rate control. It looks for no motion:
     P frames of profiles with motion compensation say that nothing moves.
 
     Args:
@@ -35,12 +40,16 @@ class DeviceEncoder:
         decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
             ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
             though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
+        texture: how deep each tile of key frames is sent, or the depth of all; None for none. Palettes are the
+            profile's, and nothing is weighed. tile_log2: log2 of a tile's side in latent positions (8 pixels), 3 to 8.
 
-    Raises LimitError for values out of range, ProfileError for a profile whose networks do not load.
+    Raises LimitError for values out of range, ProfileError for a profile whose networks do not load, or that has no
+    texture.
     """
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
                  q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
+                 texture: Depths | int | None = None, tile_log2: int = DEFAULT_TILE_LOG2,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
         if gop < 1:
@@ -50,6 +59,9 @@ class DeviceEncoder:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.q, self.networks = q, networks
         self._machine = DeviceMachineLayer(networks, decision, digest=digest)
+        depths = Depths(texture) if isinstance(texture, int) else texture
+        self._texture = (DeviceTextureEncoder(networks, depths, tile_log2) if depths is not None and depths.most()
+                         else None)
         self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
 
     @property
@@ -63,12 +75,12 @@ class DeviceEncoder:
             raise LimitError(f"q={value}: expected 0 to {MAX_Q}")
         self._q = value
 
-    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False
-               ) -> av.Packet:
+    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False,
+               gains: GainMap | None = None) -> av.Packet:
         """The packet of a picture, (3, H, W) or (1, 3, H, W) uint8 RGB, contiguous, in the memory of the device.
 
         What fills the picture has to be done, or queued on the stream of the networks; it may change as soon as this
-        returns. pts, time_base: both or none.
+        returns. pts, time_base: both or none. gains: of this frame, as of ``duoview.region_gains``.
 
         Raises TypeError or ValueError for another array; BackendUnavailableError or DeviceError where the device fails,
         after which the next frame is a key frame.
@@ -80,16 +92,27 @@ class DeviceEncoder:
             raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
         width, height = int(shape[-1]), int(shape[-2])
         check_size(width, height, self.max_pixels)
+        if gains is not None and gains.levels.shape != grid(width, height):
+            raise ValueError(f"gains has {gains.levels.shape} levels; {grid(width, height)} are needed for a picture "
+                             f"of {width}x{height}")
+        if gains is not None and not gains.levels.any():
+            gains = None
         is_key = key or self._restart or self._units.index + 1 >= self.gop or (width, height) != self._size
         self._restart = True  # until this unit is out
-        payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height)
+        payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height, gains=gains)
+        texture: list[Section] = []
+        if self._texture is not None and is_key:
+            seen = Seen(True, self._machine.decoded, None, cast(Any, None), self.q)
+            texture = self._texture.encode(self._machine.z, self._machine.z_m, seen, width, height)
+        geometry = self._texture.geometry if self._texture is not None else PaletteGeometry()
         sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
                                   profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
-                                  colour=_RGB, pixel_format="gbrp")
+                                  colour=_RGB, pixel_format="gbrp", palette=geometry)
         base = 1 / self.rate if time_base is None else Fraction(time_base)
         times = FrameTimes(self._count if pts is None else pts, max(1, round(1 / self.rate / base)), base)
         packet = self._units.write(Section(SectionType.MACHINE, None, payload), key=is_key, q=self.q, sequence=sequence,
-                                   times=times, dts=times.pts)
+                                   times=times, dts=times.pts, texture=texture,
+                                   gains=gains.write() if gains is not None and payload else b"")
         self._size, self._count, self._restart = (width, height), self._count + 1, False
         return packet
 
