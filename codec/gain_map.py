@@ -142,7 +142,7 @@ class Scaling:
     """
 
     def __init__(self, levels: NDArray[np.int64]) -> None:
-        self.levels = levels.astype(np.int8)
+        self.levels = np.ascontiguousarray(levels, np.int8)
         self._classes = (CLASSES * levels).astype(np.int16)
         self._gains, self._restored = GAINS[levels + LIMIT], RESTORED[levels + LIMIT]
 

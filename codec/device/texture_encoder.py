@@ -66,7 +66,7 @@ class DeviceTextureEncoder:
         return PaletteGeometry(self._tables.groups, self._tables.depth, self._tile_log2)
 
     def encode(self, z: Any, z_m: Any, seen: Seen, width: int, height: int) -> list[Section]:
-        """Sections of a key frame. z: E of the picture, z_m: of its machine section, (1, C, H / 8, W / 8) device arrays.
+        """Sections of a key frame. z: E of the picture, z_m: of its section, (1, C, H / 8, W / 8), both on the device.
 
         Raises ValueError where a network gives what cannot be coded.
         """

@@ -1,0 +1,220 @@
+"""The human view on a device: the host's pictures, windows and provenance, on the CPU's stand-in for a GPU."""
+
+from __future__ import annotations
+
+import runpy
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import ColorRange, Colorspace
+from numpy.typing import NDArray
+from skimage import data
+
+from duoview import BackendUnavailableError, Decoder, Depths, Encoder, LimitError, Profile, ProfileError, TextureSettings
+from duoview.captions import Caption
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.device.human import DeviceHumanView
+from duoview.device.nv12 import weights
+from duoview.human import HumanView
+from duoview.picture import PictureReader
+
+HERE = Path(__file__)
+HUMAN = SimpleNamespace(**runpy.run_path(str(HERE.with_name("human_profile.py"))))
+TEXTURE = SimpleNamespace(**runpy.run_path(str(HERE.with_name("texture_profile.py"))))
+SAID, OTHER = Caption.parse("1 person left"), Caption.parse("many car right moving left")
+WIDTH, HEIGHT, GOP = 448, 128, 4
+PHOTOGRAPH = data.astronaut()
+#: Sums of float32 in another order, and what D makes of that.
+LEVELS, SHARE = 1, 2e-4
+Picture = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    """With texture, captions and all starts."""
+    folder = tmp_path_factory.mktemp("human") / "profile"
+    TEXTURE.write_profile(folder)
+    found: Profile = HUMAN.add_human(folder, levels=(1.0, 0.9, 0.7, 0.5, 0.3))
+    return found
+
+
+@pytest.fixture(scope="module")
+def networks(profile: Profile) -> DeviceNetworks:
+    return DeviceNetworks(profile, "cpu", threads=1)
+
+
+def frames(count: int) -> list[av.VideoFrame]:
+    """A square that moves over a photograph, in the left one of two windows."""
+    background = np.ascontiguousarray(PHOTOGRAPH[40:40 + HEIGHT, 20:20 + WIDTH])
+    found = []
+    for number in range(count):
+        picture = background.copy()
+        picture[40:80, 10 + 8 * number:50 + 8 * number] = (230, 60, 40)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = number, Fraction(1, 10)
+        found.append(frame)
+    return found
+
+
+def packets_of(profile: Profile, **options: Any) -> list[av.Packet]:
+    given: dict[str, Any] = {"q": 20, "gop": GOP, "caption": SAID} | options
+    encoder = Encoder(WIDTH, HEIGHT, rate=10, profile=profile, threads=1, **given)
+    return [packet for frame in frames(6) for packet in encoder.encode(frame)]
+
+
+@pytest.fixture(scope="module")
+def packets(profile: Profile) -> list[av.Packet]:
+    """Six units, of which the first and the fifth are key units, with texture and a caption."""
+    return packets_of(profile, texture=TextureSettings(Depths(TEXTURE.DEPTH), frames="all", tile_log2=3))
+
+
+def rgb(shown: av.VideoFrame) -> NDArray[np.int16]:
+    found: Any = shown.to_ndarray(format="rgb24")
+    return np.asarray(found.transpose(2, 0, 1), np.int16)
+
+
+def assert_same(networks: DeviceNetworks, packets: list[av.Packet], **options: Any) -> tuple[Any, Any]:
+    """Shows that a device gives the host's pictures and provenance; gives both samplers."""
+    device = DeviceDecoder(networks, view="human", strict=True, **options)
+    host = Decoder(profile=networks.profile, threads=1, view="human", strict=True, **options)
+    for packet in packets:
+        (one,), (other,) = device.decode(packet), host.decode(packet)
+        found = one.array[0, :, :one.height, :one.width]
+        assert np.abs(found - rgb(other)).max() <= LEVELS
+        expected: Any = other.opaque
+        assert one.origin.provenance == expected.provenance
+        assert abs(one.origin.generated_share - expected.generated_share) <= SHARE
+    samplers: tuple[Any, Any] = device._views._human, host._human
+    assert (samplers[0].computed, samplers[0].kept) == (samplers[1].computed, samplers[1].kept)
+    return samplers
+
+
+@pytest.mark.parametrize("options", [
+    {"start": "guided"}, {"start": "guided", "steps": 9, "seed": 2**63 + 5}, {"start": "guided", "tile": 0},
+    {"start": "slim"}, {"start": "slim", "noise": 0.2, "caption": OTHER}, {"start": "slim", "caption": "none"},
+    {"start": "texture"}, {"start": "texture", "texture": 1, "steps": 2}, {"start": "texture", "texture": 0}])
+def test_pictures_of_a_device_are_those_of_the_host(networks: DeviceNetworks, packets: list[av.Packet],
+                                                    options: dict[str, Any]) -> None:
+    device, _ = assert_same(networks, packets, **options)
+    assert (device.kept > 2) == (options.get("tile") != 0)
+
+
+def test_the_bundled_denoiser_runs_on_a_device_too() -> None:
+    networks = DeviceNetworks("s", "cpu", threads=1)
+    assert_same(networks, packets_of(networks.profile, caption="none")[:3], steps=2)
+
+
+def test_starts_and_seeds_are_told_apart(networks: DeviceNetworks, packets: list[av.Packet]) -> None:
+    shown = set()
+    for options in ({}, {"seed": 1}, {"start": "slim"}, {"start": "slim", "caption": "none"}, {"start": "texture"}):
+        given: dict[str, Any] = options
+        (picture,) = DeviceDecoder(networks, view="human", **given).decode(packets[0])
+        shown.add(picture.array.tobytes())
+    assert len(shown) == 5
+
+
+def test_the_seed_that_was_sent_counts_where_none_is_asked_for(profile: Profile, networks: DeviceNetworks) -> None:
+    packets = packets_of(profile, seeds=3, caption="none")[:2]
+    device, _ = assert_same(networks, packets, seed=None)
+    assert_same(networks, packets, seed=2)
+    assert device.provenance.seed in (0, 1, 2)
+
+
+def test_noise_is_that_of_the_host_by_place_and_seed(profile: Profile, networks: DeviceNetworks) -> None:
+    device = DeviceHumanView(networks, start="guided", steps=1, seed=9, noise=None, tile=None)
+    host = HumanView(profile, networks.backend, start="guided", steps=1, seed=9)
+    for height, width, seed in ((12, 20, None), (12, 20, 77), (8, 36, 77)):
+        np.testing.assert_array_equal(device.noise(height, width, seed), host.noise(height, width, seed))
+
+
+def test_frames_that_are_not_shown_change_no_other_frame(networks: DeviceNetworks, packets: list[av.Packet]) -> None:
+    whole, part = (DeviceDecoder(networks, view="human", start="texture", strict=True) for _ in range(2))
+    for number, packet in enumerate(packets):
+        (expected,), found = whole.decode(packet), part.decode(packet, discard=number in (1, 2, 4))
+        for one in found:
+            np.testing.assert_array_equal(one.array, expected.array)
+
+
+def test_pictures_stay_as_they_are_while_later_ones_are_made(networks: DeviceNetworks, packets: list[av.Packet]
+                                                             ) -> None:
+    decoder, again = (DeviceDecoder(networks, view="human", start="texture") for _ in range(2))
+    shown = [decoder.decode(packet)[0].array for packet in packets]
+    for packet, one in zip(packets, shown, strict=True):
+        np.testing.assert_array_equal(again.decode(packet)[0].array, one)
+
+
+def test_streams_take_turns_with_states_of_their_own(networks: DeviceNetworks, packets: list[av.Packet]) -> None:
+    alone = DeviceDecoder(networks, view="human", seed=3)
+    expected = [alone.decode(packet)[0].array for packet in packets[:3]]
+    one, other = (DeviceDecoder(networks, view="human", seed=seed) for seed in (3, 4))
+    for packet, picture in zip(packets, expected, strict=False):
+        other.decode(packet)
+        np.testing.assert_array_equal(one.decode(packet)[0].array, picture)
+
+
+def test_a_stream_of_a_device_has_a_human_view_there(networks: DeviceNetworks) -> None:
+    encoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=20, gop=2, texture=3)
+    packets = [encoder.encode(np.ascontiguousarray(rgb(frame).astype(np.uint8))) for frame in frames(3)]
+    assert_same(networks, packets, start="texture")
+
+
+def test_a_start_that_the_profile_or_the_stream_lacks_is_an_error(profile: Profile, networks: DeviceNetworks) -> None:
+    old = DeviceNetworks("s", "cpu", threads=1)
+    with pytest.raises(ProfileError, match="first generation and knows start='guided' only"):
+        DeviceDecoder(old, view="human", start="slim")
+    (packet,) = Encoder(WIDTH, HEIGHT, profile=profile, threads=1).encode(frames(1)[0])
+    with pytest.raises(LimitError, match="no texture layer"):
+        DeviceDecoder(networks, view="human", start="texture").decode(packet)
+    with pytest.raises(ValueError, match="steps=0"):
+        DeviceDecoder(networks, view="human", steps=0)
+
+
+def test_a_latent_diffusion_model_is_refused_with_what_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = DeviceNetworks("s", "cpu", threads=1)
+    monkeypatch.setattr(networks.profile, "latent_diffusion", object())
+    with pytest.raises(BackendUnavailableError, match=r"latent diffusion model.*expected duoview\.Decoder"):
+        DeviceDecoder(networks, view="human")
+
+
+# ---- NV12
+
+
+@pytest.mark.parametrize(("matrix", "space"), [(1, Colorspace.ITU709), (6, Colorspace.ITU601), (2, Colorspace.ITU601),
+                                               (9, Colorspace.BT2020)])
+def test_nv12_is_what_libswscale_makes_in_the_matrix_of_the_source(
+        profile: Profile, networks: DeviceNetworks, matrix: int, space: Colorspace) -> None:
+    source = frames(1)[0].reformat(format="yuv420p", dst_colorspace=space)
+    source.colorspace = matrix
+    encoder = Encoder(WIDTH, HEIGHT, profile=profile, threads=1, q=50)
+    (packet,) = encoder.encode(source)
+    decoder = DeviceDecoder(networks, pixel_format="nv12")
+    (shown,), (other,) = decoder.decode(packet), Decoder(profile=profile, threads=1).decode(packet)
+    assert decoder.sequence is not None and decoder.sequence.colour.matrix == matrix
+    expected = other.reformat(format="nv12", dst_colorspace=space, src_color_range=ColorRange.JPEG,
+                              dst_color_range=ColorRange.MPEG)
+    assert shown.array.shape == (192, 448) and shown.array.dtype == np.uint8
+    apart = np.abs(shown.array.astype(int) - expected.to_ndarray().astype(int))
+    assert apart.mean() < 0.6 and np.percentile(apart, 99) <= 2
+
+
+def test_nv12_of_a_human_view_becomes_the_same_picture_again(networks: DeviceNetworks, packets: list[av.Packet]
+                                                             ) -> None:
+    (shown,) = DeviceDecoder(networks, view="human", pixel_format="nv12").decode(packets[0])
+    (plain,) = DeviceDecoder(networks, view="human").decode(packets[0])
+    back = PictureReader().read(av.VideoFrame.from_ndarray(np.ascontiguousarray(shown.array), format="nv12"))
+    coarse = [picture[0].reshape(3, 16, 8, 56, 8).mean((2, 4)) for picture in (back, plain.array)]
+    assert np.abs(coarse[0] - coarse[1]).mean() < 1.5
+
+
+def test_greys_have_no_chroma_and_the_range_is_limited() -> None:
+    for matrix in (1, 6, 9, 2):
+        table = weights(matrix).reshape(3, 3)
+        assert table[1:].sum(1).tolist() == [0, 0]
+        assert (table.sum(1)[0] * 255 + 32768 >> 16) + 16 == 235
+    with pytest.raises(ValueError, match="pixel_format='yuv420p': expected one of rgb, nv12"):
+        DeviceDecoder(DeviceNetworks("s", "cpu", threads=1), pixel_format="yuv420p")
