@@ -30,9 +30,10 @@ def test_windows_that_are_cut_out_are_put_together_as_on_the_host(device: Device
                                                                   channels: int) -> None:
     windows = Windows(*sizes)
     whole = normals(1, 1, channels, *sizes[:2])
-    parts, together = [], np.zeros_like(whole)
+    parts: list[Any] = []
+    together = np.zeros_like(whole)
     for (rows, columns), share in zip(windows.areas, windows.shares, strict=True):
-        part = np.zeros((1, channels, *windows.side), np.float32)
+        part: Any = np.zeros((1, channels, *windows.side), np.float32)
         device.cut_window(whole, part, top=rows.start, left=columns.start)
         np.testing.assert_array_equal(part, whole[:, :, rows, columns])
         parts.append(part * np.float32(1 + len(parts)))

@@ -15,7 +15,16 @@ from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 from skimage import data
 
-from duoview import BackendUnavailableError, Decoder, Depths, Encoder, LimitError, Profile, ProfileError, TextureSettings
+from duoview import (
+    BackendUnavailableError,
+    Decoder,
+    Depths,
+    Encoder,
+    LimitError,
+    Profile,
+    ProfileError,
+    TextureSettings,
+)
 from duoview.captions import Caption
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.human import DeviceHumanView

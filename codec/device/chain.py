@@ -93,19 +93,18 @@ class Draw:
 class DeviceContext:
     """What all tiles of a frame share: features (1, F, H, W) on the device, quality index, key frame or not."""
 
-    networks: DeviceNetworks
+    chain: Chain
     features: Any
     q: int
     key: bool
 
     def of(self, area: tuple[slice, slice]) -> DeviceContext:
-        """The part of one tile."""
+        """The part of one tile, in memory that the next tile of its size gets too."""
         rows, columns = area
-        channels = self.networks.driver.array("features", self.features).shape[1]
-        part = self.networks.empty((1, channels, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-        self.networks.kernels.cut_window(self.features, part, top=rows.start, left=columns.start,
-                                         cuda_stream=self.networks.stream)
-        return DeviceContext(self.networks, part, self.q, self.key)
+        part = self.chain.window(self.features, rows.stop - rows.start, columns.stop - columns.start)
+        self.chain.kernels.cut_window(self.features, part, top=rows.start, left=columns.start,
+                                      cuda_stream=self.chain.stream)
+        return DeviceContext(self.chain, part, self.q, self.key)
 
 
 class Spare(Protocol):
@@ -131,6 +130,7 @@ class Chain:
         self._conditions: dict[tuple[int, int, int, bool], Any] = {}
         self._levels: dict[int, Any] = {}
         self._planes: dict[tuple[int, int], StepPlanes] = {}
+        self._windows: dict[tuple[int, ...], Any] = {}
         self._no_symbols: tuple[tuple[int, ...], Any] = ((), None)
 
     def planes(self, height: int, width: int) -> StepPlanes:
@@ -139,6 +139,13 @@ class Chain:
             numbers = self.tables.embedding[0].shape[-1]
             self._planes[height, width] = StepPlanes(self.networks, self.tables.groups, numbers, height, width)
         return self._planes[height, width]
+
+    def window(self, features: Any, height: int, width: int) -> Any:
+        """Memory for the features (1, F, height, width) of a tile."""
+        shape = (1, self.networks.driver.array("features", features).shape[1], height, width)
+        if shape not in self._windows:
+            self._windows[shape] = self.networks.empty(shape, np.float32)
+        return self._windows[shape]
 
     def level(self, q: int) -> Any:
         """A quality index as networks take it, (1,) int64."""
@@ -158,7 +165,7 @@ class Chain:
                 self._no_symbols = size, self.networks.array(np.zeros(size, np.float32))
             decoded = self._no_symbols[1]
         (features,) = self._features(decoded=decoded, q=self.level(seen.q))
-        return DeviceContext(self.networks, features, seen.q, seen.key)
+        return DeviceContext(self, features, seen.q, seen.key)
 
     def _told(self, context: DeviceContext, depth: int, half: int) -> Any:
         key = context.q, depth, half, context.key

@@ -204,6 +204,7 @@ class DeviceTextureView:
 
     def __init__(self, networks: DeviceNetworks) -> None:
         self._networks, self._encoder, self._decoder = networks, networks["encoder"], networks["decoder"]
+        self._changed: tuple[tuple[int, ...], Any] = ((), None)
 
     def latent(self, picture: Any) -> Any:
         """E of a picture (1, 3, H, W): (1, C, H / 8, W / 8)."""
@@ -222,7 +223,9 @@ class DeviceTextureView:
         if base is None:
             base = self.latent(machine)
         shape = networks.driver.array("base", base).shape
-        changed = networks.empty(shape, np.float32)
+        if self._changed[0] != shape:
+            self._changed = shape, networks.empty(shape, np.float32)
+        changed = self._changed[1]
         kernels.add_scaled(base, residual.planes, changed, cuda_stream=stream)
         output = networks.empty(networks.driver.array("machine", machine).shape, np.uint8)
         kernels.apply_change(machine, self.picture(changed), self.picture(base), output, cuda_stream=stream)
