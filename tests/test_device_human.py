@@ -30,6 +30,8 @@ from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.human import DeviceHumanView
 from duoview.device.nv12 import weights
 from duoview.human import HumanView
+from duoview.kernels.cuda import Device
+from duoview.kernels.cuda_driver import HostDriver
 from duoview.picture import PictureReader
 
 HERE = Path(__file__)
@@ -155,6 +157,19 @@ def test_pictures_stay_as_they_are_while_later_ones_are_made(networks: DeviceNet
     shown = [decoder.decode(packet)[0].array for packet in packets]
     for packet, one in zip(packets, shown, strict=True):
         np.testing.assert_array_equal(again.decode(packet)[0].array, one)
+
+
+def test_the_order_of_lanes_and_warps_makes_no_difference(profile: Profile, networks: DeviceNetworks,
+                                                          packets: list[av.Packet]) -> None:
+    backwards = DeviceNetworks(profile, "cpu", threads=1)
+    backwards.kernels = Device.on(HostDriver(backwards=True))
+    backwards.driver = backwards.kernels.driver
+    decoders = [DeviceDecoder(one, view="human", start="texture", texture=2, pixel_format="nv12", strict=True)
+                for one in (networks, backwards)]
+    for packet in packets[:3]:
+        (one,), (other,) = (decoder.decode(packet) for decoder in decoders)
+        np.testing.assert_array_equal(one.array, other.array)
+        assert one.origin == other.origin
 
 
 def test_streams_take_turns_with_states_of_their_own(networks: DeviceNetworks, packets: list[av.Packet]) -> None:
