@@ -72,3 +72,21 @@ class PictureKernels:
         table = shaped(self.driver, "weights", weights, np.int32, (9,)).pointer
         self.driver.launch("picture_to_nv12", height // 2,
                            [source.pointer, target.pointer, height, width, table, black], stream_handle(cuda_stream))
+
+    def from_nv12(
+        self, frame: object, picture: object, weights: object, *, black: int, cuda_stream: object = None
+    ) -> None:
+        """Fills ``picture``, (1, 3, H, W) uint8 RGB, with a frame (3 H / 2, W) uint8 in NV12, chroma interpolated.
+
+        H and W are even; chroma lies in the middle of 2x2 pixels. weights: (5,) int32, those of luma, of v in red, of u
+        and v in green, of u in blue, of 65536. black: luma of black, 16 or 0.
+        """
+        target = self._picture("picture", picture)
+        height, width = target.shape[2:]
+        if height % 2 or width % 2:
+            raise ValueError(f"picture has shape {target.shape}; even sides are needed")
+        shaped(self.driver, "picture", picture, np.uint8, target.shape, writable=True)
+        source = shaped(self.driver, "frame", frame, np.uint8, (3 * height // 2, width))
+        table = shaped(self.driver, "weights", weights, np.int32, (5,)).pointer
+        self.driver.launch("nv12_to_picture", height,
+                           [source.pointer, target.pointer, height, width, table, black], stream_handle(cuda_stream))

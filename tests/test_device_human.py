@@ -28,11 +28,12 @@ from duoview import (
 from duoview.captions import Caption
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.human import DeviceHumanView
-from duoview.device.nv12 import weights
+from duoview.device.nv12 import Nv12, weights
 from duoview.human import HumanView
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
 from duoview.picture import PictureReader
+from duoview.sequence import Colour
 
 HERE = Path(__file__)
 HUMAN = SimpleNamespace(**runpy.run_path(str(HERE.with_name("human_profile.py"))))
@@ -242,3 +243,49 @@ def test_greys_have_no_chroma_and_the_range_is_limited() -> None:
         assert (table.sum(1)[0] * 255 + 32768 >> 16) + 16 == 235
     with pytest.raises(ValueError, match="pixel_format='yuv420p': expected one of rgb, nv12"):
         DeviceDecoder(DeviceNetworks("s", "cpu", threads=1), pixel_format="yuv420p")
+
+
+@pytest.mark.parametrize(("matrix", "range_", "space"), [(1, 1, Colorspace.ITU709), (2, 0, Colorspace.ITU601),
+                                                         (6, 2, Colorspace.ITU601)])
+def test_nv12_that_comes_in_is_seen_as_by_libswscale(networks: DeviceNetworks, matrix: int, range_: int,
+                                                     space: Colorspace) -> None:
+    full = ColorRange.JPEG if range_ == 2 else ColorRange.MPEG
+    source = frames(1)[0].reformat(format="nv12", dst_colorspace=space, dst_color_range=full)
+    source.colorspace, source.color_range = matrix, full
+    expected = PictureReader().read(source)
+    found = Nv12(networks).picture(source.to_ndarray(), Colour(matrix=matrix, range=range_))
+    apart = np.abs(found[0].astype(int) - expected[0, :, :HEIGHT, :WIDTH])
+    assert apart.mean() < 0.02 and apart.max() <= 2
+
+
+def test_a_stream_of_nv12_pictures_says_so_and_comes_back_as_such(networks: DeviceNetworks) -> None:
+    source = frames(1)[0].reformat(format="nv12", dst_colorspace=Colorspace.ITU709)
+    array = np.ascontiguousarray(source.to_ndarray())
+    encoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=55, pixel_format="nv12", colour=Colour(1, 1, 1, 1))
+    decoder = DeviceDecoder(networks, pixel_format="nv12", strict=True)
+    (shown,) = decoder.decode(encoder.encode(array, caption=SAID))
+    assert decoder.sequence is not None and decoder.sequence.colour == Colour(1, 1, 1, 1)
+    assert decoder.sequence.pixel_format == "nv12"
+    apart = np.abs(shown.array.astype(int) - array)
+    assert apart[:HEIGHT].mean() < 4 and apart[HEIGHT:].mean() < 3
+
+
+def test_a_caption_of_a_device_is_told_to_its_viewers(networks: DeviceNetworks) -> None:
+    encoder = DeviceEncoder(networks, WIDTH, HEIGHT, gop=3)
+    decoder = DeviceDecoder(networks, view="human", start="slim", strict=True)
+    told = []
+    for frame, caption in zip(frames(4), (SAID, SAID, OTHER, None), strict=True):
+        (shown,) = decoder.decode(encoder.encode(np.ascontiguousarray(rgb(frame).astype(np.uint8)), caption=caption))
+        provenance: Any = shown.origin.provenance
+        told.append(provenance.caption)
+    assert told == [str(SAID), str(SAID), str(OTHER), ""]
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (np.zeros((3, 96, 64), np.uint8), r"\(3, 96, 64\); \(3 height / 2, width\) with even sides is needed for NV12"),
+    (np.zeros((97, 64), np.uint8), "is needed for NV12"), (np.zeros((96, 63), np.uint8), "is needed for NV12")])
+def test_what_is_no_nv12_is_refused_with_what_is_needed(networks: DeviceNetworks, wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeviceEncoder(networks, 64, 64, pixel_format="nv12").encode(wrong)
+    with pytest.raises(ValueError, match="belongs to pixel_format='nv12', not 'rgb'"):
+        DeviceEncoder(networks, 64, 64, colour=Colour())

@@ -14,7 +14,7 @@ from duoview.decoder import Decoder, DecoderStats, FrameOrigin
 from duoview.device.human import DeviceHumanView, Known
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
-from duoview.device.nv12 import Nv12
+from duoview.device.nv12 import Nv12, check_pixel_format
 from duoview.device.texture import DeviceTextureDecoder, DeviceTextureView, Residual
 from duoview.errors import BackendUnavailableError, ProfileError
 from duoview.human import HumanView
@@ -25,9 +25,6 @@ from duoview.profile import Profile
 from duoview.sequence import SequenceHeader
 from duoview.texture.depths import Depths
 from duoview.texture.view import TextureView
-
-#: Of pictures that come out.
-PIXEL_FORMATS = ("rgb", "nv12")
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ class _Views(Decoder):
     """A decoder whose layers and pictures are those of a device."""
 
     def __init__(self, networks: DeviceNetworks, *, digest: bool, pixel_format: str, **options: Any) -> None:
-        if pixel_format not in PIXEL_FORMATS:
-            raise ValueError(f"pixel_format={pixel_format!r}: expected one of {', '.join(PIXEL_FORMATS)}")
+        check_pixel_format(pixel_format)
         self._networks, self._counted = networks, digest  # first: the base class loads
         self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
         self._total = networks.empty((1,), np.uint64)

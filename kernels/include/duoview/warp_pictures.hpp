@@ -108,4 +108,48 @@ struct PictureToNv12 {
     }
 };
 
+// NV12 to planar RGB. Chroma lies in the middle of 2x2 pixels, as libswscale has it where no place is told, and is interpolated.
+// Weights are of 65536: luma in all, v in red, u and v in green, u in blue; a warp does one row.
+struct Nv12ToPicture {
+    const std::uint8_t* frame;
+    std::uint8_t* out;
+    std::uint64_t height;  // even, as width is
+    std::uint64_t width;
+    const std::int32_t* weights;  // (5,)
+    std::uint64_t luma_begin;     // where black lies: 16, or 0 of full range
+
+    // The pair before or behind that one which holds a row or column, whichever is nearer to it.
+    DUOVIEW_WARP_MEMBER static std::uint64_t neighbour(std::uint64_t place, std::uint64_t pairs) {
+        const std::uint64_t own = place / 2;
+        return place % 2 ? (own + 1 < pairs ? own + 1 : own) : (own > 0 ? own - 1 : own);
+    }
+
+    // Sixteen times the chroma of a place: u where `one` is 0, v where it is 1.
+    DUOVIEW_WARP_MEMBER std::int32_t chroma(std::uint64_t row, std::uint64_t column, std::uint64_t one) const {
+        const std::uint64_t near = 2 * (column / 2), far = 2 * neighbour(column, width / 2);
+        const std::uint8_t* const first = frame + height * width + row / 2 * width + one;
+        const std::uint8_t* const second = frame + height * width + neighbour(row, height / 2) * width + one;
+        return 3 * (3 * std::int32_t{first[near]} + first[far]) + 3 * std::int32_t{second[near]} + second[far];
+    }
+
+    DUOVIEW_WARP_MEMBER static std::uint8_t sample(std::int32_t sixteenfold) {
+        const std::int32_t value = (sixteenfold + (1 << 19)) >> 20;
+        return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
+    }
+
+    DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
+        const std::uint64_t plane = height * width;
+        for (std::uint64_t begin = 0; begin < width; begin += kWarpLanes)
+            warp.each([&](std::uint32_t lane) {
+                const std::uint64_t column = begin + lane, at = item * width + column;
+                if (column >= width) return;
+                const std::int32_t luma = 16 * weights[0] * (std::int32_t{frame[at]} - static_cast<std::int32_t>(luma_begin));
+                const std::int32_t u = chroma(item, column, 0) - 2048, v = chroma(item, column, 1) - 2048;
+                out[at] = sample(luma + weights[1] * v);
+                out[plane + at] = sample(luma + weights[2] * u + weights[3] * v);
+                out[2 * plane + at] = sample(luma + weights[4] * u);
+            });
+    }
+};
+
 }  // namespace duoview

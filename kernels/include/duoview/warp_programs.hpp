@@ -71,6 +71,7 @@
     X(apply_change, ApplyChange)                              \
     X(sum_generated, SumGenerated)                            \
     X(picture_to_nv12, PictureToNv12)                         \
+    X(nv12_to_picture, Nv12ToPicture)                         \
     X(gain_classes, GainClasses)                              \
     X(gain_values, GainValues)                                \
     X(gain_decoded, GainDecoded)                              \
