@@ -1,4 +1,4 @@
-"""The CUDA programs of windows, pictures and gain maps, run on the CPU lane by lane."""
+"""The CUDA programs of windows and pictures, run on the CPU lane by lane."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duoview.gain_map import GAINS, RESTORED, GainMap, Scaling
-from duoview.generated import generated_share
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
-from duoview.machine import first_half
-from duoview.windows import Windows
 
 DEVICES = st.sampled_from([Device.on_cpu(), Device.on(HostDriver(backwards=True))])
 DEVICE = Device.on_cpu()
@@ -25,20 +21,19 @@ def normals(seed: int, *shape: int) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@given(DEVICES, st.sampled_from([(40, 72, 32), (16, 20, 16), (64, 64, 16)]), st.integers(1, 3))
-def test_windows_that_are_cut_out_are_put_together_as_on_the_host(device: Device, sizes: tuple[int, int, int],
-                                                                  channels: int) -> None:
-    windows = Windows(*sizes)
-    whole = normals(1, 1, channels, *sizes[:2])
-    parts: list[Any] = []
-    together = np.zeros_like(whole)
-    for (rows, columns), share in zip(windows.areas, windows.shares, strict=True):
-        part: Any = np.zeros((1, channels, *windows.side), np.float32)
-        device.cut_window(whole, part, top=rows.start, left=columns.start)
-        np.testing.assert_array_equal(part, whole[:, :, rows, columns])
-        parts.append(part * np.float32(1 + len(parts)))
-        device.blend_window(parts[-1], share, together, top=rows.start, left=columns.start)
-    np.testing.assert_array_equal(together if len(parts) > 1 else parts[0], windows.put_together(parts))
+@given(DEVICES, SEEDS, st.integers(1, 3), st.integers(1, 20), st.integers(1, 20))
+def test_windows_are_cut_out_of_planes_and_added_to_them(device: Device, seed: int, channels: int, height: int,
+                                                         width: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole, share = normals(seed, 1, channels, 24, 30), normals(seed + 1, height, width)
+    top, left = int(rng.integers(25 - height)), int(rng.integers(31 - width))
+    part: Any = np.zeros((1, channels, height, width), np.float32)
+    device.cut_window(whole, part, top=top, left=left)
+    np.testing.assert_array_equal(part, whole[:, :, top:top + height, left:left + width])
+    expected = whole.copy()
+    expected[:, :, top:top + height, left:left + width] += part * share
+    device.blend_window(part, share, whole, top=top, left=left)
+    np.testing.assert_array_equal(whole, expected)
 
 
 @given(DEVICES, SEEDS, st.integers(1, 5000))
@@ -87,33 +82,29 @@ def test_changes_to_a_picture_end_at_black_and_white(device: Device, seed: int, 
     np.testing.assert_array_equal(output, np.clip(shown + (changed.astype(np.int16) - base), 0, 255))
 
 
-@given(DEVICES, SEEDS, st.integers(1, 64), st.integers(1, 128), st.sampled_from([0, 3, 60, 255]))
-def test_the_share_that_was_generated_is_that_of_the_host(device: Device, seed: int, height: int, width: int,
-                                                          spread: int) -> None:
-    rng = np.random.default_rng(seed)
-    coded = rng.integers(0, 256, (1, 3, 64, 128), np.uint8)
-    shown = np.clip(coded.astype(int) + rng.integers(-spread, spread + 1, coded.shape), 0, 255).astype(np.uint8)
-    found = device.check_generated(shown, coded, np.zeros(1, np.uint64), height=height, width=width)
-    expected = generated_share(shown[0, :, :height, :width], coded[0, :, :height, :width])
-    assert abs(found - expected) <= 1.01e-4  # one step of what is given
-
-
-@given(DEVICES, SEEDS, st.integers(0, 7), st.integers(1, 16), st.integers(1, 90))
-def test_gain_maps_do_what_they_do_on_the_host(device: Device, seed: int, channels: int, height: int, width: int
-                                               ) -> None:
-    rng, shape = np.random.default_rng(seed), (channels, height, width)
-    rows, columns = -(-height // 2), -(-width // 2)
-    scaling: Scaling = GainMap(rng.integers(-8, 9, (rows, columns)).astype(np.int8)).positions(height, width)
-    classes, out = rng.integers(0, 64, shape).astype(np.uint8), np.zeros(shape, np.uint8)
-    means, symbols = (rng.integers(-most, most + 1, shape).astype(np.int16) for most in (2032, 32767))
-    values, scaled = 30 * normals(seed, *shape), np.zeros(shape, np.float32)
-    device.gain_classes(classes, scaling.levels, out)
-    np.testing.assert_array_equal(out, scaling.classes(classes))
-    device.gain_values(values, means, scaling.levels, GAINS, scaled)
-    np.testing.assert_array_equal(scaled, scaling.values(values, means))
-    decoded = np.full(shape, 9, np.float32)
-    device.gain_decoded(symbols, means, scaling.levels, RESTORED.astype(np.int32), 1, decoded=decoded)
-    np.testing.assert_array_equal(decoded, np.where(first_half(*shape), 9, scaling.decoded(symbols, means)))
+@given(DEVICES, SEEDS, st.integers(1, 20), st.integers(1, 100), st.sampled_from([0, 16]))
+def test_nv12_is_weighed_and_chroma_lies_in_the_middle_of_two_by_two(device: Device, seed: int, height: int, width: int,
+                                                                     black: int) -> None:
+    rng, shape = np.random.default_rng(seed), (2 * height, 2 * width)
+    picture = rng.integers(0, 256, (1, 3, *shape), np.uint8)
+    frame, back = np.zeros((3 * height, 2 * width), np.uint8), np.zeros_like(picture)
+    weights, inverse = (rng.integers(-40000, 40001, count).astype(np.int32) for count in (9, 5))
+    device.to_nv12(picture, frame, weights, black=black)
+    table, planes = weights.reshape(3, 3).astype(int), picture[0].astype(int)
+    luma = (np.einsum("c,chw->hw", table[0], planes) + (1 << 15) >> 16) + black
+    fours = planes.reshape(3, height, 2, width, 2).sum((2, 4))
+    pairs = (np.einsum("kc,chw->hwk", table[1:], fours) + (1 << 17) >> 18) + 128
+    expected = np.concatenate([luma, pairs.reshape(height, -1)])
+    np.testing.assert_array_equal(frame, np.clip(expected, 0, 255))
+    device.from_nv12(frame, back, inverse, black=black)
+    chroma = frame[2 * height:].reshape(height, width, 2).astype(int)
+    wide = np.pad(chroma, ((1, 1), (1, 1), (0, 0)), "edge")
+    tall = np.stack([3 * wide[1:-1] + wide[:-2], 3 * wide[1:-1] + wide[2:]], 1).reshape(2 * height, width + 2, 2)
+    u, v = np.stack([3 * tall[:, 1:-1] + tall[:, :-2], 3 * tall[:, 1:-1] + tall[:, 2:]], 2).reshape(
+        *shape, 2).transpose(2, 0, 1) - 2048
+    bright = 16 * int(inverse[0]) * (frame[:2 * height].astype(int) - black)
+    rows = [bright + inverse[1] * v, bright + inverse[2] * u + inverse[3] * v, bright + inverse[4] * u]
+    np.testing.assert_array_equal(back[0], np.clip(np.stack(rows) + (1 << 19) >> 20, 0, 255))
 
 
 def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
@@ -130,6 +121,8 @@ def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
         DEVICE.to_nv12(picture, np.zeros((6, 5), np.uint8), np.zeros(9, np.int32), black=16)
     with pytest.raises(ValueError, match="even sides are needed"):
         DEVICE.to_nv12(picture[:, :, :3].copy(), np.zeros((6, 6), np.uint8), np.zeros(9, np.int32), black=16)
+    with pytest.raises(ValueError, match=r"frame has shape \(6, 5\); \(6, 6\) is needed"):
+        DEVICE.from_nv12(np.zeros((6, 5), np.uint8), picture, np.zeros(5, np.int32), black=16)
     with pytest.raises(ValueError, match=r"height, width are 5, 6; 1\.\.4 and 1\.\.6 are needed"):
         DEVICE.check_generated(picture, picture, np.zeros(1, np.uint64), height=5, width=6)
     with pytest.raises(ValueError, match=r"levels has shape \(8, 11\); \(8, 12\) is needed"):
