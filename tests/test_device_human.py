@@ -289,3 +289,53 @@ def test_what_is_no_nv12_is_refused_with_what_is_needed(networks: DeviceNetworks
         DeviceEncoder(networks, 64, 64, pixel_format="nv12").encode(wrong)
     with pytest.raises(ValueError, match="belongs to pixel_format='nv12', not 'rgb'"):
         DeviceEncoder(networks, 64, 64, colour=Colour())
+
+
+# ---- failures
+
+
+class _Failing:
+    """A session whose device fails at its next call."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run_with_iobinding(self, binding: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory")
+
+
+@pytest.mark.parametrize(("network", "view"), [("denoiser", {"view": "human", "start": "texture"}),
+                                               ("colour", {"view": "human"}), ("texture_prior", {"view": "texture"}),
+                                               ("encoder", {"view": "texture"})])
+def test_behind_a_frame_at_which_the_device_failed_key_units_are_whole_again(
+        networks: DeviceNetworks, packets: list[av.Packet], network: str, view: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, decoder = DeviceDecoder(networks, **view), DeviceDecoder(networks, **view)
+    expected = [whole.decode(packet)[0].array for packet in packets]
+    np.testing.assert_array_equal(decoder.decode(packets[0])[0].array, expected[0])
+    loaded: Any = networks[network]
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "session", _Failing(loaded.session))
+        with pytest.raises(BackendUnavailableError, match=rf"device 'cpu': {network} failed \(CUDA failure 2"):
+            decoder.decode(packets[1])
+    for number in (2, 3, 4, 5):
+        (shown,) = decoder.decode(packets[number])
+        if number >= GOP:
+            np.testing.assert_array_equal(shown.array, expected[number])
+
+
+def test_an_encoder_whose_device_failed_at_texture_goes_on_with_a_key_frame(networks: DeviceNetworks,
+                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = DeviceEncoder(networks, WIDTH, HEIGHT, gop=2, texture=2)
+    pictures = [np.ascontiguousarray(rgb(frame).astype(np.uint8)) for frame in frames(2)]
+    loaded: Any = networks["texture_analysis"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "session", _Failing(loaded.session))
+        with pytest.raises(BackendUnavailableError, match="texture_analysis failed"):
+            encoder.encode(pictures[0])
+    packet = encoder.encode(pictures[1])
+    other = DeviceEncoder(networks, WIDTH, HEIGHT, gop=2, texture=2).encode(pictures[1])
+    assert packet.is_keyframe and bytes(packet) == bytes(other)
