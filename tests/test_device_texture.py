@@ -25,6 +25,8 @@ from duoview.texture.decoder import TextureDecoder
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
 DEPTH = FILES.DEPTH
 WIDTH, HEIGHT, GOP = 150, 100, 4
+#: At which key frames adapt their palettes.
+QUALITY = 50
 PHOTOGRAPH = data.astronaut()
 #: A sum of float32 products in another order, and what D makes of that.
 LEVELS = 1
@@ -50,14 +52,16 @@ def frame(number: int) -> av.VideoFrame:
 
 
 def units_of(profile: Profile, texture: TextureSettings, count: int = 6) -> list[bytes]:
-    encoder = Encoder(WIDTH, HEIGHT, q=20, gop=GOP, profile=profile, threads=1, texture=texture)
+    encoder = Encoder(WIDTH, HEIGHT, q=QUALITY, gop=GOP, profile=profile, threads=1, texture=texture)
     return [bytes(packet) for number in range(count) for packet in encoder.encode(frame(max(0, number - 1)))]
 
 
 @pytest.fixture(scope="module")
 def units(profile: Profile) -> list[bytes]:
-    """Six units, a key unit among them, of small tiles, the second of which repeats the first."""
-    return units_of(profile, TextureSettings(Depths(DEPTH), frames="all", tile_log2=3))
+    """Six units, two of them key units with palettes of their own, of small tiles; the second repeats the first."""
+    found = units_of(profile, TextureSettings(Depths(DEPTH), frames="all", tile_log2=3))
+    assert sum(section.type == SectionType.PALETTE for section in parse(found[GOP]).sections) > 1
+    return found
 
 
 def rgb(shown: av.VideoFrame) -> NDArray[np.int16]:
@@ -142,12 +146,13 @@ def test_what_is_damaged_costs_the_depths_that_it_costs_on_the_host(
     device = DeviceDecoder(networks, view="texture")
     host = Decoder(profile=profile, threads=1, view="texture")
     rng = np.random.default_rng(3)
-    for number, data_ in enumerate(units):
+    for data_ in units:
         unit = parse(data_)
         sections = []
         for section in unit.sections:
             payload = section.payload
-            if section.type == SectionType.TEXTURE and rng.random() < 0.15 and len(payload) > 2 and number < 5:
+            breaks = section.type in (SectionType.TEXTURE, SectionType.PALETTE) and rng.random() < 0.15
+            if breaks and len(payload) > 2:
                 if break_ == "none":
                     continue
                 at = int(rng.integers(1, len(payload)))
@@ -204,30 +209,33 @@ def planar(shown: av.VideoFrame) -> Picture:
 
 def texture_of(unit: bytes) -> list[tuple[int, int | None, bytes]]:
     return [(section.type, section.sub_index, section.payload) for section in parse(unit).sections
-            if section.type in (SectionType.TEXTURE, SectionType.DEPTH_MAP)]
+            if section.type in (SectionType.TEXTURE, SectionType.PALETTE, SectionType.DEPTH_MAP)]
 
 
-@pytest.mark.parametrize(("depths", "tile_log2"), [(Depths(DEPTH), 3), (Depths.parse("2,0=4,3=0"), 3), (Depths(3), 6)])
-def test_a_device_codes_the_texture_of_the_encoder(profile: Profile, networks: DeviceNetworks, depths: Depths,
-                                                   tile_log2: int) -> None:
-    settings = TextureSettings(depths, palettes=False, tile_log2=tile_log2)
-    host = Encoder(WIDTH, HEIGHT, q=20, gop=2, profile=profile, threads=1, texture=settings)
-    device = DeviceEncoder(networks, WIDTH, HEIGHT, q=20, gop=2, texture=depths, tile_log2=tile_log2)
+@pytest.mark.parametrize("settings", [
+    TextureSettings(Depths(DEPTH), tile_log2=3), TextureSettings(Depths.parse("2,0=4,3=0"), tile_log2=3),
+    TextureSettings(Depths(3)), TextureSettings(Depths(DEPTH), palettes=False, tile_log2=3)])
+def test_a_device_codes_the_texture_of_the_encoder(profile: Profile, networks: DeviceNetworks,
+                                                   settings: TextureSettings) -> None:
+    host = Encoder(WIDTH, HEIGHT, q=QUALITY, gop=2, profile=profile, threads=1, texture=settings)
+    device = DeviceEncoder(networks, WIDTH, HEIGHT, q=QUALITY, gop=2, texture=settings)
     shows, other_shows = DeviceDecoder(networks, view="texture", strict=True), Decoder(
         profile=profile, threads=1, view="texture", strict=True)
-    for number in range(3):
+    palettes = 0
+    for number in range(5):
         (expected,), found = host.encode(frame(number)), device.encode(planar(frame(number)))
         assert texture_of(bytes(found)) == texture_of(bytes(expected))
         assert bool(texture_of(bytes(found))) == (number % 2 == 0)
+        palettes += sum(type_ == SectionType.PALETTE for type_, _, _ in texture_of(bytes(found)))
         (one,), (other,) = shows.decode(found), other_shows.decode(found)
         assert apart(one, other) <= LEVELS
+    assert (palettes > 2) == settings.palettes
 
 
 def test_a_device_codes_texture_of_the_bundled_profile_that_brings_pictures_nearer() -> None:
     networks = DeviceNetworks("s", "cpu", threads=1)
     (unit,) = [DeviceEncoder(networks, WIDTH, HEIGHT, q=24, texture=6).encode(planar(frame(0)))]
-    (expected,) = Encoder(WIDTH, HEIGHT, q=24, threads=1, texture=TextureSettings(Depths(6), palettes=False)
-                          ).encode(frame(0))
+    (expected,) = Encoder(WIDTH, HEIGHT, q=24, threads=1, texture=6).encode(frame(0))
     assert texture_of(bytes(unit)) == texture_of(bytes(expected))
     errors = []
     for view in ("machine", "texture"):
@@ -239,5 +247,12 @@ def test_a_device_codes_texture_of_the_bundled_profile_that_brings_pictures_near
 def test_texture_that_is_not_asked_for_is_not_sent(networks: DeviceNetworks) -> None:
     for texture in (None, 0):
         assert not texture_of(bytes(DeviceEncoder(networks, WIDTH, HEIGHT, texture=texture).encode(planar(frame(0)))))
-    with pytest.raises(LimitError, match="log2 of a tile's side is 9, expected 3 to 8"):
-        DeviceEncoder(networks, WIDTH, HEIGHT, texture=2, tile_log2=9)
+
+
+@pytest.mark.parametrize(("settings", "named"), [
+    (TextureSettings(frames="all"), "frames='all'"), (TextureSettings(bit_rate=9000), "a bit_rate"),
+    (TextureSettings(guide="saliency"), "a guide or regions")])
+def test_texture_that_is_decided_on_the_host_is_refused(networks: DeviceNetworks, settings: TextureSettings,
+                                                        named: str) -> None:
+    with pytest.raises(LimitError, match=f"texture with {named}: decided on the host; expected .*duoview.Encoder"):
+        DeviceEncoder(networks, WIDTH, HEIGHT, texture=settings)

@@ -21,8 +21,7 @@ from duoview.inner.stream import FrameTimes
 from duoview.machine import MAX_Q
 from duoview.picture import DEFAULT_MAX_PIXELS, check_size
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
-from duoview.texture.depths import Depths
-from duoview.texture.geometry import DEFAULT_TILE_LOG2
+from duoview.texture import Depths, TextureSettings
 from duoview.texture.view import Seen
 
 #: Of planar RGB: matrix 0 and full range (2), as ``duoview.picture.to_frame`` makes it.
@@ -42,18 +41,18 @@ class DeviceEncoder:
         decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
             ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
             though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
-        texture: how deep each tile of key frames is sent, or the depth of all; None for none. Palettes are the
-            profile's, and nothing is weighed. tile_log2: log2 of a tile's side in latent positions (8 pixels), 3 to 8.
+        texture: how much texture, or its greatest depth, key frames have; None for none. Palettes are adapted on the
+            host, for which vectors of key frames, though no pixels, are copied there: not with ``palettes=False``.
         pixel_format: of the pictures, ``rgb`` or ``nv12``. colour: of NV12 pictures; None where nothing is known, which
             is taken for BT.601 of limited range.
 
-    Raises ValueError for another pixel format, LimitError for values out of range, ProfileError for a profile whose
-    networks do not load, or that has no texture.
+    Raises ValueError for another pixel format, LimitError for values out of range and texture that only
+    ``duoview.Encoder`` decides on, ProfileError for a profile whose networks do not load, or that has no texture.
     """
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
                  q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
-                 texture: Depths | int | None = None, tile_log2: int = DEFAULT_TILE_LOG2,
+                 texture: TextureSettings | int | None = None,
                  pixel_format: str = "rgb", colour: Colour | None = None,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
@@ -69,8 +68,8 @@ class DeviceEncoder:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.q, self.networks = q, networks
         self._machine = DeviceMachineLayer(networks, decision, digest=digest)
-        depths = Depths(texture) if isinstance(texture, int) else texture
-        self._texture = (DeviceTextureEncoder(networks, depths, tile_log2) if depths is not None and depths.most()
+        settings = TextureSettings(Depths(texture)) if isinstance(texture, int) else texture
+        self._texture = (DeviceTextureEncoder(networks, settings) if settings is not None and settings.depths.most()
                          else None)
         self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
 

@@ -1,8 +1,8 @@
 """The texture layer's encoder on a device: leaves are chosen and coded there, the host gets sections.
 
-Key frames have texture, all tiles as deep as is asked for. What an encoder weighs on the host is not decided here: it
-does not adapt palettes, hold what P frames may keep, or cut tiles to a rate or by what counts. Sections are those of
-``duoview.texture.encoder`` with those settings.
+Key frames have texture, all tiles as deep as is asked for. Palettes are adapted on the host, to which vectors of key
+frames, though no pixels, are copied for it. What else an encoder weighs is not decided here: it does not hold what P
+frames may keep, or cut tiles to a rate or by what counts. Sections are those of ``duoview.texture.encoder``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from duoview.device.chain import Chain, DeviceContext, Write
 from duoview.device.coding import SectionCoder
 from duoview.device.networks import DeviceNetworks
 from duoview.device.texture import DeviceTextureView
+from duoview.errors import LimitError
 from duoview.sequence import PaletteGeometry
-from duoview.texture.depths import Depths, write_map
-from duoview.texture.geometry import DEFAULT_TILE_LOG2, Grid, Tile, sub_index
+from duoview.texture.adaptation import adapt
+from duoview.texture.depths import write_map
+from duoview.texture.geometry import Grid, Tile, sub_index
 from duoview.texture.palettes import APART, Palettes
 from duoview.texture.section import SectionHead
+from duoview.texture.settings import TextureSettings
 from duoview.texture.view import Seen
 
 
@@ -40,46 +43,70 @@ class _Memory:
 class DeviceTextureEncoder:
     """The texture of one stream's key frames.
 
-    Args:
-        depths: how deep each tile is sent at most. tile_log2: log2 of a tile's side in latent positions, 3 to 8.
-
-    Raises ProfileError when the profile has no texture layer.
+    Raises LimitError for settings that only ``duoview.Encoder`` can follow, ProfileError when the profile has no
+    texture layer.
     """
 
-    def __init__(self, networks: DeviceNetworks, depths: Depths, tile_log2: int = DEFAULT_TILE_LOG2) -> None:
-        Grid(64, 64, tile_log2)  # a wrong side is told now
+    def __init__(self, networks: DeviceNetworks, settings: TextureSettings) -> None:
+        for name, asked in (("frames='all'", settings.frames != "key"), ("a bit_rate", settings.bit_rate != 0),
+                            ("a guide or regions", settings.guided)):
+            if asked:
+                raise LimitError(f"texture with {name}: decided on the host; expected frames='key' without bit rate, "
+                                 "guide and regions, or duoview.Encoder")
+        self._settings = settings
         self._networks, self._kernels, self._stream = networks, networks.kernels, networks.stream
         self._chain, self._view = Chain(networks), DeviceTextureView(networks)
         self._analysis = networks["texture_analysis"]
-        self._depths, self._tile_log2 = depths, tile_log2
         self._tables = self._chain.tables
         self._palettes = Palettes(self._tables)
         self._memory: dict[tuple[int, int], _Memory] = {}
         self._scales: dict[int, Any] = {}
-        #: Leaves by quality index, and by depth of the nodes below which they are sought; 0 for everywhere.
+        #: Leaves of the palettes in use, by quality index and by depth of the nodes below which they are sought; 0 for
+        #: everywhere.
         self._leaves: dict[tuple[int, int], Any] = {}
+        self._vectors: tuple[tuple[int, ...], Any] = ((), None)
         self._apart = networks.array(np.array([APART], np.float32))
 
     @property
     def geometry(self) -> PaletteGeometry:
         """For the sequence header."""
-        return PaletteGeometry(self._tables.groups, self._tables.depth, self._tile_log2)
+        return PaletteGeometry(self._tables.groups, self._tables.depth, self._settings.tile_log2)
 
     def encode(self, z: Any, z_m: Any, seen: Seen, width: int, height: int) -> list[Section]:
         """Sections of a key frame. z: E of the picture, z_m: of its section, (1, C, H / 8, W / 8), both on the device.
 
         Raises ValueError where a network gives what cannot be coded.
         """
-        q, grid = seen.q, Grid(width, height, self._tile_log2)
+        q, grid = seen.q, Grid(width, height, self._settings.tile_log2)
         base = self._view.latent(self._view.picture(z_m))
         (components,) = self._analysis(z=z, base=base, q=self._chain.level(q))
+        changes = self._adapt(components, grid, q) if self._settings.palettes else []
         context = self._chain.frame(seen, grid.shape)
         payloads = [self._tile(tile, components, context.of(tile.area), q) for tile in grid.tiles]
         depths = [len(one) for one in payloads]
         found = sorted((depth, tile.number, payload) for tile, one in zip(grid.tiles, payloads, strict=True)
                        for depth, payload in enumerate(one, 1))
-        return [Section(SectionType.DEPTH_MAP, None, write_map(depths))] + [
-            Section(SectionType.TEXTURE, sub_index(depth, number), payload) for depth, number, payload in found]
+        sections = [Section(SectionType.DEPTH_MAP, None, write_map(depths))]
+        sections += [Section(SectionType.PALETTE, depth, payload)
+                     for depth, payload in enumerate(changes[:max(depths)], 1)]
+        return sections + [Section(SectionType.TEXTURE, sub_index(depth, number), payload)
+                           for depth, number, payload in found]
+
+    def _adapt(self, components: Any, grid: Grid, q: int) -> list[bytes]:
+        """Change the palettes to what a key frame holds, where that pays; payloads of depths 1, 2, ..."""
+        rows, columns = grid.shape
+        numbers = self._tables.matrix.shape[1] // self._tables.groups
+        shape = (rows * columns, self._tables.groups, numbers + 1)
+        if self._vectors[0] != shape:
+            self._vectors = shape, self._networks.empty(shape, np.float32)
+        self._kernels.gather_vectors(components, self._scale(q), self._vectors[1], (0, 0, rows, columns),
+                                     cuda_stream=self._stream)
+        vectors = np.ascontiguousarray(self._networks.get(self._vectors[1])[:, :, :numbers])
+        lagrangian = float(self._networks.profile.lagrangian[q])
+        before, (self._palettes, payloads) = self._palettes, adapt(Palettes(self._tables), vectors, q, lagrangian)
+        if payloads or before.adapted:
+            self._leaves.clear()
+        return payloads
 
     def _sized(self, tile: Tile) -> _Memory:
         size = tile.height, tile.width
@@ -110,8 +137,8 @@ class DeviceTextureEncoder:
         nodes, children = memory.nodes
         kernels.clear(nodes, cuda_stream=stream)
         planes, payloads = self._chain.planes(tile.height, tile.width), []
-        head = SectionHead(palette=False, distance=0).write()
-        for depth in range(1, min(self._depths.of(tile.number), deepest) + 1):
+        for depth in range(1, min(self._settings.depths.of(tile.number), deepest) + 1):
+            head = SectionHead(palette=self._palettes.adapted >= depth, distance=0).write()
             self._chain.step(context, nodes, children, depth - 1, Write(memory.leaves, deepest), before=None)
             payloads.append(head + memory.coder.encode(planes.symbols_row, planes.classes_row, [memory.status]))
             nodes, children = children, nodes
