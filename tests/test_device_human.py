@@ -137,6 +137,18 @@ def test_the_seed_that_was_sent_counts_where_none_is_asked_for(profile: Profile,
     assert device.provenance.seed in (0, 1, 2)
 
 
+def test_texture_that_the_machine_layer_has_overtaken_counts_no_more(profile: Profile, networks: DeviceNetworks
+                                                                      ) -> None:
+    """A key frame with texture, and a picture that changed everywhere behind it."""
+    encoder = Encoder(WIDTH, HEIGHT, q=40, gop=9, profile=profile, threads=1, texture=2)
+    other = np.ascontiguousarray(PHOTOGRAPH[300:300 + HEIGHT, 60:60 + WIDTH][:, ::-1])
+    pictures = [frames(1)[0], av.VideoFrame.from_ndarray(other, format="rgb24")]
+    packets = [packet for picture in pictures for packet in encoder.encode(picture)]
+    device, host = assert_same(networks, packets, start="texture")
+    assert device.provenance.coded_layers == host.provenance.coded_layers == ("machine",)
+    assert assert_same(networks, packets[:1], start="texture")[0].provenance.coded_layers == ("machine", "texture")
+
+
 def test_noise_is_that_of_the_host_by_place_and_seed(profile: Profile, networks: DeviceNetworks) -> None:
     device = DeviceHumanView(networks, start="guided", steps=1, seed=9, noise=None, tile=None)
     host = HumanView(profile, networks.backend, start="guided", steps=1, seed=9)

@@ -86,7 +86,7 @@ class _Views(Decoder):
             base = self._texture_view.latent(machine)
             residual: Any = self._residual
             if isinstance(residual, Residual):
-                known = Known(residual.planes, base, self._known_depths, residual.known)
+                known = Known(residual.planes, base, self._known_depths)
                 coded = self._texture_view.show(machine, cast(Any, residual), base)
         (human,) = self._picture_network(z=view.latent(z_m, q, hints, known))
         picture = view.colour(human, machine)

@@ -23,15 +23,11 @@ from duoview.windows import Windows
 
 @dataclass(frozen=True)
 class Known:
-    """What texture knows: what ``base`` lacks, both (1, C, H/8, W/8), and how deep it is known, (H/8, W/8) uint8.
-
-    any: whether anything is.
-    """
+    """What texture knows: what ``base`` lacks, both (1, C, H/8, W/8), and how deep it is known, (H/8, W/8) uint8."""
 
     residual: Any
     base: Any
     depths: Any
-    any: bool
 
 
 class _Window:
@@ -67,13 +63,16 @@ class _Planes:
         #: Of the frame at hand; those that are used change places with what was kept.
         self.given = [_Window(networks, channels, height, width, textured) for _ in windows.areas]
         self.shares = [networks.array(one) for one in windows.shares] if len(windows.areas) > 1 else []
-        self.status = networks.empty((len(windows.areas),), np.uint64)
+        #: A word for each window, and one for the depths of texture.
+        self.status = networks.empty((len(windows.areas) + 1,), np.uint64)
         whole = (1, channels, windows.rows, windows.columns)
         self.whole, self.latent = networks.empty(whole, np.float32), networks.empty(whole, np.float32)
         self.noise, self.state = (networks.empty((1, channels, height, width), np.float32) for _ in range(2))
         if textured:
             self.known = networks.empty(whole, np.float32)
             self.level = networks.empty((1, 1, *whole[2:]), np.float32)
+            #: Depths where nothing is known, four in each.
+            self.no_depths = networks.array(np.zeros(windows.rows * windows.columns // 4, np.float32))
         #: Where nothing of the residual is known, and the noise level is one everywhere.
         self.nothing = networks.array(np.zeros((1, channels, height, width), np.float32))
         self.plain_level = networks.array(np.full((1, 1, height, width), level, np.float32))
@@ -143,11 +142,13 @@ class DeviceHumanView(HumanView):
         rows, columns = networks.driver.array("z_m", z_m).shape[2:]
         memory = self._sized(rows, columns)
         seed = self.seed if self.seed is not None else hints.seed or 0
-        layers = self._layers(memory, z_m, q, known)
+        kernels.begin_comparison(memory.status, cuda_stream=stream)
+        if self.start == "texture":
+            self._know(memory, z_m, q, known)
         planes = self._planes(hints, rows, columns)
         noise = self.noise(rows, columns, seed)
         captions = self._cut(memory, z_m, planes)
-        same = kernels.check_comparison(memory.status, cuda_stream=stream)
+        *same, without = kernels.check_comparison(memory.status, cuda_stream=stream)
         for index, (area, caption) in enumerate(zip(memory.windows.areas, captions, strict=True)):
             if same[index] and memory.kept[index].says((seed, q), caption):
                 self.kept += 1
@@ -157,6 +158,7 @@ class DeviceHumanView(HumanView):
             window.result = self._sample_window(memory, window, noise, area, q, caption)
             window.numbers, window.planes = (seed, q), caption.copy() if caption is not None else None
             memory.kept[index], memory.given[index] = window, memory.kept[index]
+        layers: tuple[str, ...] = ("machine",) if without else ("machine", "texture")
         if planes is not None and hints.sent:
             layers = (*layers, "caption")
         self.provenance = replace(self.provenance, coded_layers=layers, seed=seed,
@@ -175,21 +177,20 @@ class DeviceHumanView(HumanView):
             self._levels[q] = self._networks.array(np.array([q], np.int64))
         return self._scales[q]
 
-    def _layers(self, memory: _Planes, z_m: Any, q: int, known: Known | None) -> tuple[str, ...]:
-        """Compute what texture knows of the residual; the layers that the view is made of."""
-        if self.start != "texture":
-            return ("machine",)
+    def _know(self, memory: _Planes, z_m: Any, q: int, known: Known | None) -> None:
+        """Compute what texture knows of the residual, and compare its depths with those of nothing."""
         if known is None:
             raise ValueError("start='texture': expected what texture knows")
-        self._kernels.known_residual(known.residual, known.base, z_m, known.depths, scale=self._scale(q),
-                                     levels=self._level_table, known=memory.known, level=memory.level,
-                                     cuda_stream=self._stream)
-        return ("machine", "texture") if known.any else ("machine",)
+        kernels, stream = self._kernels, self._stream
+        kernels.known_residual(known.residual, known.base, z_m, known.depths, scale=self._scale(q),
+                               levels=self._level_table, known=memory.known, level=memory.level, cuda_stream=stream)
+        shape = self._networks.driver.array("no_depths", memory.no_depths).shape
+        kernels.compare(self._networks.view(known.depths, shape, np.float32), memory.no_depths, memory.status,
+                        word=len(memory.windows.areas), cuda_stream=stream)
 
     def _cut(self, memory: _Planes, z_m: Any, planes: NDArray[np.float32] | None) -> list[NDArray[np.float32] | None]:
         """Cut out what windows depend on, and compare it with what was kept; the captions' parts of all windows."""
         kernels, stream, captions = self._kernels, self._stream, []
-        kernels.begin_comparison(memory.status, cuda_stream=stream)
         for index, (rows, columns) in enumerate(memory.windows.areas):
             sources = [z_m] if self.start != "texture" else [z_m, memory.known, memory.level]
             given, kept = memory.given[index], memory.kept[index]
