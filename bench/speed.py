@@ -141,10 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--q", type=int, default=24)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--out", type=Path, default=RESULTS / "speed.json")
     options = parser.parse_args(arguments)
     profile = Profile(options.profile)
-    settings = Settings("bikes.mp4", 640, 360, options.q, 50, options.frames, options.repeats)
+    settings = Settings("bikes.mp4", options.width, options.height, options.q, 50, options.frames, options.repeats)
     results = run(profile, settings, options.threads)
     for line in results.rates:
         print(f"{line.what:16} {line.threads} thread{'s' if line.threads > 1 else ' '} {line.fps:6.1f} fps "

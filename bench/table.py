@@ -100,7 +100,9 @@ def ceiling(result: dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The ceiling."""
     mean, worst = result["results"]["mean"], result["results"]["worst"]
     count = len(result["settings"]["pictures"])
-    text = [f"D(E(x)) without quantiser and coder, {count} pictures: {mean:.2f} dB on average, {worst:.2f} at worst."]
+    near = result["results"].get("perceptual")
+    text = [f"D(E(x)) without quantiser and coder, {count} pictures: {mean:.2f} dB on average, {worst:.2f} at worst"
+            + (f"; perceptual distance {near:.3f}." if near is not None else ".")]
     return text, [Row(f"D(E(x)), ceiling of every view, {count} pictures, RGB PSNR", TARGETS["ceiling"],
                       f"{mean:.2f} dB on average, {worst:.2f} at worst")]
 

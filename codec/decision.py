@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from duoview import kernels
+
 Floats = NDArray[np.float32]
 Symbols = NDArray[np.int16]
 #: Pixels of a position of the symbols' grid.
@@ -91,32 +93,14 @@ def _neighbours(size: int) -> Floats:
     return count
 
 
-def picture_error(error: Floats, weight: Floats) -> Floats:
+def picture_error(error: Floats, weight: Floats, threads: int = 1) -> Floats:
     """Squared error of the picture (8-bit steps, mean) that an error of the latent makes, by position of the symbols.
 
     error: (1, latent, 2H, 2W). weight: (2, latent, latent), quadratic forms for what of it changes from place to place
     and for what does not: brightness lies in the sum over channels and neighbours, so channel by channel a change of
-    light would seem to be a quarter of what is seen. Returns (H, W).
+    light would seem to be a quarter of what is seen. Returns (H, W), the same with any number of threads.
     """
-    flat = neighbourhood_mean(error[0])
-    seen = _form(error[0] - flat, weight[0]) + _form(flat, weight[1])
-    height, width = error.shape[2] // 2, error.shape[3] // 2
-    return seen.reshape(height, 2, width, 2).mean((1, 3))
-
-
-def _form(error: Floats, weight: Floats) -> Floats:
-    """The quadratic form at every position: (latent, H, W), (latent, latent) -> (H, W).
-
-    In pieces of 64 positions, which BLAS multiplies in the calling thread: its own threads and those of the networks
-    would wait for each other, which made P frames two to four times slower.
-    """
-    channels = error.shape[0]
-    piece = math.gcd(error[0].size, 64)
-    columns = error.reshape(channels, -1, piece).swapaxes(0, 1)
-    weighted = weight @ columns
-    weighted *= columns
-    total: Floats = weighted.sum(1)
-    return total.reshape(error.shape[1:])
+    return kernels.picture_error(error[0], weight, threads=threads)
 
 
 def worth_coding(gain: Floats, bits: Floats, lagrangian: float) -> NDArray[np.bool_]:

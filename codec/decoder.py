@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,6 +134,7 @@ class Decoder:
         self._inner = False
         self._reader = PictureReader()
         self._player = InnerPlayer(threads=threads)
+        self._threads = threads or len(os.sched_getaffinity(0))
         self._ready: list[av.VideoFrame] = []
         #: In strict decoders, the first fault that costs no picture and has not been told.
         self._fault = ""
@@ -270,7 +272,7 @@ class Decoder:
             texture = TextureDecoder(profile, self._backend, limit=self._depths, fill=self._fill, seed=self._seed or 0)
             view = TextureView(profile, self._backend)
         if not inner:
-            machine = MachineLayer(profile, self._backend, encode=False)
+            machine = MachineLayer(profile, self._backend, encode=False, threads=self._threads)
             machine.digest = self._digest
         elif self.view == "human":
             latent_network = profile.load("encoder", self._backend)

@@ -239,11 +239,11 @@ class Encoder:
         assert self._machine is not None
         caption = self._captions.of(frame, float(times.seconds))
         is_key = key or self._restart or self._units.index + 1 >= self.gop
+        seconds = float(times.seconds) if frame.pts is not None and frame.time_base else None
         if self._control is not None:
             if changed:
                 self._control.resized(frame.width * frame.height)
-            timed = frame.pts is not None and bool(frame.time_base)
-            self._q = self._control.quality(key=is_key, seconds=float(times.seconds) if timed else None)
+            self._q = self._control.quality(key=is_key, seconds=seconds)
         assert self._guide is not None
         told = told_regions(frame)
         importance = None
@@ -258,7 +258,7 @@ class Encoder:
         # Until this unit is out: if anything fails on the way, no later frame may refer to what nobody received.
         self._restart = True
         section = Section(SectionType.MACHINE, None, self._machine.encode(picture, key=is_key, q=self.q, gains=gains))
-        texture = self._texture_of(self._machine, frame, is_key)
+        texture = self._texture_of(self._machine, frame, is_key, seconds)
         seed = None
         if self._seeds is not None and is_key:
             assert self._machine.z_m is not None
@@ -272,10 +272,12 @@ class Encoder:
         self._restart = False
         return [packet]
 
-    def _texture_of(self, machine: MachineLayer, frame: av.VideoFrame, key: bool) -> Sequence[Section]:
-        """Sections of texture of the frame that the neural layer encoded last."""
+    def _texture_of(self, machine: MachineLayer, frame: av.VideoFrame, key: bool, seconds: float | None
+                    ) -> Sequence[Section]:
+        """Sections of texture of the frame that the neural layer encoded last; seconds: its time."""
         if self._texture is None:
             return ()
+        self._texture.tell(seconds)
         weights = self._texture_guide.look(frame) if self._texture_guide is not None else None
         if not self._texture.wants(key):
             self._texture.skip()

@@ -51,7 +51,10 @@ class Chosen:
 
     def bits(self, first: NDArray[np.bool_]) -> Floats:
         """Bits beyond those of coding nothing, by position, (H, W); ``first`` marks the places of the first half."""
-        total: Floats = extra_bits(self.symbols, np.where(first, *self.classes)).sum(0)
+        places = np.flatnonzero(self.symbols)  # few: zeros cost nothing beyond themselves
+        classes = np.where(first.reshape(-1)[places], *(half.reshape(-1)[places] for half in self.classes))
+        total = np.zeros(self.symbols.shape[1:], np.float32)
+        np.add.at(total.reshape(-1), places % total.size, extra_bits(self.symbols.reshape(-1)[places], classes))
         return total
 
 
@@ -70,7 +73,8 @@ def touched(symbols: Symbols) -> NDArray[np.bool_]:
 
     The synthesis of P frames leaves z_m elsewhere as it was, to the bit.
     """
-    coded = np.pad(symbols.any(0), 1)
+    coded = np.zeros((symbols.shape[1] + 2, symbols.shape[2] + 2), np.bool_)
+    symbols.any(0, out=coded[1:-1, 1:-1])
     wide = coded[:-2] | coded[1:-1] | coded[2:]
     near = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
     return near.repeat(2, 0).repeat(2, 1)
@@ -94,13 +98,13 @@ class MachineLayer:
 
     Args:
         encode: load the analysis networks as well.
-        decision: how an encoder rounds; None for the default. threads: of its search for motion.
+        decision: how an encoder rounds; None for the default. threads: of what is no network: motion and decisions.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
                  decision: SymbolDecision | None = None, threads: int = 1) -> None:
         self.profile, self.sizes = profile, profile.sizes
-        self.decision = decision or SymbolDecision()
+        self.decision, self._threads = decision or SymbolDecision(), threads
         names = ["key_hyper", "key_context", "key_synthesis", "inter_hyper", "inter_context", "inter_synthesis"]
         if encode:
             names += ["encoder", "key_analysis", "inter_analysis"]
@@ -161,7 +165,7 @@ class MachineLayer:
     def _compensate(self, field: MotionField) -> Floats:
         """z_m of the frame before, moved."""
         assert self.z_m is not None
-        return self._operators.compensate(self.z_m, field) if self._operators is not None else self.z_m
+        return self._operators.compensate(self.z_m, field, self._threads) if self._operators is not None else self.z_m
 
     def _repeat(self) -> bytes:
         """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
@@ -219,17 +223,17 @@ class MachineLayer:
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before, after = (picture_error(z - one, weight) for one in (start, z_m))
+                before, after = (picture_error(z - one, weight, self._threads) for one in (start, z_m))
                 keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
                 if chosen.symbols[:, ~keep].any():
                     chosen = self._choose(y, first, key, scaling, keep)
                     z_m, after = start, before
                     if chosen.symbols.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        after = picture_error(z - z_m, weight)
+                        after = picture_error(z - z_m, weight, self._threads)
                 if field.moving.any():
                     assert self.z_m is not None
-                    before = picture_error(z - self.z_m, weight)
+                    before = picture_error(z - self.z_m, weight, self._threads)
                 worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()

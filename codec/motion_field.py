@@ -7,7 +7,7 @@ twenty calls of the coder, whatever its size. Probabilities are those that field
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,7 @@ _LENGTHS = len(_LONGER[0])
 
 Vectors = NDArray[np.int8]
 Flags = NDArray[np.bool_]
-#: Row and column; vertical and horizontal half pixels.
-Cell = tuple[int, int]
+#: Vertical and horizontal half pixels.
 Vector = tuple[int, int]
 #: Symbols and their classes.
 Part = tuple[NDArray[np.int16], NDArray[np.uint8]]
@@ -82,15 +81,10 @@ class MotionField:
         if not moving.any():
             return parts
         there = expectable(moving, moved)[moving]
-        vectors, old = self.by_cell(), before.by_cell()
-        same = np.array([vector == _expected(vectors, old, *cell) for cell, vector in vectors.items()])
+        expected, predicted = _surroundings(self.vectors, before.vectors)
+        same = (self.vectors == expected).all(2)[moving]
         put(np.full(int(there.sum()), _SAME), same[there])
-        differences = []
-        for (cell, vector), is_same in zip(vectors.items(), same.tolist(), strict=True):
-            if not is_same:
-                dy, dx = _predicted(vectors, old, *cell)
-                differences.append((vector[0] - dy, vector[1] - dx))
-        _code_differences(put, ~there[~same], np.array(differences, np.int64).reshape(-1, 2))
+        _code_differences(put, ~there[~same], (self.vectors - predicted)[moving][~same])
         return parts
 
     @classmethod
@@ -108,28 +102,22 @@ class MotionField:
         same = np.zeros(len(there), np.bool_)
         same[there] = get(np.full(int(there.sum()), _SAME), None)
         following = iter(_code_differences(get, ~there[~same], None).tolist())
-        vectors: dict[Cell, Vector] = {}
-        old = before.by_cell()
+        old = before.vectors.tolist()
+        vectors = _Rows(*moved.shape)
         for (y, x), is_same in zip(np.argwhere(moving).tolist(), same.tolist(), strict=True):
-            expected = _expected(vectors, old, y, x)
+            expected, (dy, dx) = vectors.around(y, x, old[y][x])
             if is_same and expected is not None:  # which it is, where it was asked for
-                vectors[y, x] = expected
+                vectors.put(y, x, expected)
                 continue
-            (dy, dx), (more_y, more_x) = _predicted(vectors, old, y, x), next(following)
+            more_y, more_x = next(following)
             found = dy + more_y, dx + more_x
             if max(map(abs, found)) > LIMIT or found in ((0, 0), expected):
                 raise BitstreamError(f"motion field: vector {list(found)} at row {y}, column {x}: expected one "
                                      f"other than 0 and the expected one, within +-{LIMIT}", offset=0)
-            vectors[y, x] = found
+            vectors.put(y, x, found)
         field = np.zeros_like(before.vectors)
-        field[moving] = list(vectors.values())
+        field[moving] = vectors.in_order
         return cls(field)
-
-    def by_cell(self) -> dict[Cell, Vector]:
-        """The vectors of cells that move, by row and column, row by row."""
-        cells = np.argwhere(self.moving)
-        found = self.vectors[cells[:, 0], cells[:, 1]].tolist()
-        return {(y, x): (dy, dx) for (y, x), (dy, dx) in zip(cells.tolist(), found, strict=True)}
 
 
 def expectable(moving: Flags, moved: Flags) -> Flags:
@@ -140,17 +128,42 @@ def expectable(moving: Flags, moved: Flags) -> Flags:
     return found
 
 
-def _expected(vectors: Mapping[Cell, Vector], old: Mapping[Cell, Vector], y: int, x: int) -> Vector | None:
-    """The vector to the left where there is one, else that above, else the cell's own of the frame before."""
-    return vectors.get((y, x - 1)) or vectors.get((y - 1, x)) or old.get((y, x))
+class _Rows:
+    """The vectors of a field that is being read, row by row: plain numbers, which Python is quickest with.
+
+    None where nothing moves, also in the border of one cell to the left, above and to the right. in_order: all so far.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self._rows: list[list[Vector | None]] = [[None] * (columns + 2) for _ in range(rows + 1)]
+        self.in_order: list[Vector] = []
+
+    def put(self, y: int, x: int, vector: Vector) -> None:
+        self._rows[y + 1][x + 1] = vector
+        self.in_order.append(vector)
+
+    def around(self, y: int, x: int, old: list[int]) -> tuple[Vector | None, Vector]:
+        """The vector that is expected, None where none is, and what another one is near.
+
+        Expected is that to the left where there is one, else that above, else the cell's own of the frame before. Near
+        is the median of left, above and above right where all move, else the expected one, else 0.
+        """
+        above_row = self._rows[y]
+        left, above, right = self._rows[y + 1][x], above_row[x + 1], above_row[x + 2]
+        if left is not None and above is not None and right is not None:
+            return left, (sorted((left[0], above[0], right[0]))[1], sorted((left[1], above[1], right[1]))[1])
+        expected = left or above or ((old[0], old[1]) if old[0] or old[1] else None)
+        return expected, expected or (0, 0)
 
 
-def _predicted(vectors: Mapping[Cell, Vector], old: Mapping[Cell, Vector], y: int, x: int) -> Vector:
-    """What another vector than the expected one is near: the median of left, above and above right where all move."""
-    left, above, right = vectors.get((y, x - 1)), vectors.get((y - 1, x)), vectors.get((y - 1, x + 1))
-    if left is not None and above is not None and right is not None:
-        return sorted((left[0], above[0], right[0]))[1], sorted((left[1], above[1], right[1]))[1]
-    return _expected(vectors, old, y, x) or (0, 0)
+def _surroundings(vectors: Vectors, old: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of every cell of a field that is known, what ``_Rows.around`` gives; 0 where no vector is expected."""
+    left, above, right = (np.zeros(vectors.shape, np.int64) for _ in range(3))
+    left[:, 1:], above[1:], right[1:, :-1] = vectors[:, :-1], vectors[:-1], vectors[:-1, 1:]
+    moving = [beside.any(2, keepdims=True) for beside in (left, above, right)]
+    expected = np.where(moving[0], left, np.where(moving[1], above, old))
+    median = np.maximum(np.minimum(left, above), np.minimum(np.maximum(left, above), right))
+    return expected, np.where(moving[0] & moving[1] & moving[2], median, expected)
 
 
 def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
@@ -168,7 +181,8 @@ def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
         if half == 0:
             classes = np.array(_FIRST)[moved[here].astype(int)]
         else:
-            wide = np.pad(found, 1).astype(int)
+            wide = np.zeros((moved.shape[0] + 2, moved.shape[1] + 2), int)
+            wide[1:-1, 1:-1] = found
             beside = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
             classes = np.array(_SECOND)[moved[here].astype(int), beside[here]]
         found[here] = code(classes, None if moving is None else moving[here])

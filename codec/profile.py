@@ -158,7 +158,7 @@ class Profile:
                 self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
                 self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
                 self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
-                self.latent_weight: NDArray[np.float32] = arrays["latent_weight"]
+                self.latent_weight: NDArray[np.float32] = np.ascontiguousarray(arrays["latent_weight"])
                 self.lagrangian: NDArray[np.float32] = arrays["lagrangian"]
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ProfileError(f"{tables}: not the tables of a profile ({error})") from None

@@ -2,7 +2,8 @@
 
 The machine view is what was sent; the human view is generated from it. An object that a detector is sure of in one of
 them needs a counterpart in the other, of which it may be less sure: two thresholds, so that a score that wavers around
-one of them is no alarm.
+one of them is no alarm. Generation adds detail and keeps what is coarse; where it did not, a detector need not be sure:
+things that stand where they should not get low scores.
 """
 
 from __future__ import annotations
@@ -10,14 +11,20 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+import av
 import numpy as np
+from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from duoview.boxes import intersection_over_union
+from duoview.boxes import area, intersection, intersection_over_union
 from duoview.detections import Detection, Detections
 
 #: Overlap from frame to frame above which two differences are one that lasts.
 _SAME = 0.3
+#: Share of the smaller of two boxes from which on both are of one thing.
+_PART = 0.5
+#: Pixels on the side of the blocks whose means say what is coarse in a picture.
+BLOCK = 16
 
 
 class Kind(enum.Enum):
@@ -44,6 +51,38 @@ class Verdict:
     differences: tuple[Difference, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Change:
+    """How far two pictures of one scene are apart in the means of blocks, whatever they show.
+
+    steps: (rows, columns), of each block of 16x16 pixels of a picture of width x height the difference of the means in
+    8-bit steps, of red, green or blue, whichever differs most; beyond a brightness and contrast that all blocks share.
+    """
+
+    steps: NDArray[np.float32]
+    width: int
+    height: int
+
+    @classmethod
+    def between(cls, machine: av.VideoFrame, human: av.VideoFrame) -> Change:
+        """Of two frames, which may be of two sizes, in places of the second."""
+        size = max(1, human.width // BLOCK), max(1, human.height // BLOCK)
+        first, second = (frame.reformat(*size, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+                         .reshape(-1, 3).astype(np.float64) for frame in (machine, human))
+        apart = np.stack([np.abs(_unlike(first[:, at], second[:, at])) for at in range(3)]).max(0)
+        return cls(apart.reshape(size[1], size[0]).astype(np.float32), human.width, human.height)
+
+    def inside(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N,) of boxes (N, 4), left, top, right and bottom in pixels: the mean over all blocks that they touch."""
+        rows, columns = self.steps.shape
+        scale = np.array([columns / self.width, rows / self.height] * 2)
+        limits = np.array([columns, rows])
+        first = np.clip(np.floor(boxes[:, :2] * scale[:2]), 0, limits - 1).astype(int)
+        last = np.clip(np.ceil(boxes[:, 2:] * scale[2:]), first + 1, limits).astype(int)
+        return np.array([self.steps[top:bottom, left:right].mean() for (left, top), (right, bottom)
+                         in zip(first, last, strict=True)], np.float32)
+
+
 @dataclass(frozen=True)
 class Tolerance:
     """When two views agree.
@@ -51,7 +90,8 @@ class Tolerance:
     certain: least score of an object of the machine view that needs a counterpart. invented: the same of the human
     view; a detector is less sure of what stands where it should not. counterpart: least score of one. iou: least
     overlap of the two. classes: whether both must be of one class. frames: in how many frames in a row a difference
-    must be. alike: names of classes that count as one; a van that is a truck a little later is no lie.
+    must be. alike: names of classes that count as one; a van that is a truck a little later is no lie. hinted: least
+    score of an object of the human view that needs a counterpart where the views differ by ``changed`` 8-bit steps.
     """
 
     certain: float = 0.5
@@ -61,15 +101,40 @@ class Tolerance:
     classes: bool = True
     frames: int = 1
     alike: tuple[tuple[str, ...], ...] = ()
+    hinted: float = 0.1
+    changed: float = 8.0
 
-    def differences(self, machine: Detections, human: Detections) -> list[Difference]:
-        """The differences of one frame, lost objects first. Boxes of the machine view are scaled to the human view."""
+    def differences(self, machine: Detections, human: Detections, change: Change | None = None) -> list[Difference]:
+        """The differences of one frame, lost objects first. Boxes of the machine view are scaled to the human view.
+
+        change: of the two pictures; without it nothing is hinted at.
+        """
         if (machine.width, machine.height) != (human.width, human.height):
             machine = machine.scaled(human.width, human.height)
         sure = machine.above(self.certain), human.above(self.invented)
+        if change is not None:
+            sure = sure[0], self._hinted(machine, human, change)
         return [Difference(kind, one) for kind, here, there in ((Kind.LOST, sure[0], human),
                                                                 (Kind.INVENTED, sure[1], machine))
                 for one in here.keep(self._alone(here, there))]
+
+    def _hinted(self, machine: Detections, human: Detections, change: Change) -> Detections:
+        """The objects of the human view that need a counterpart, those among them that its change hints at.
+
+        What overlaps something likelier is part of it, or another name for it, and hints at nothing.
+        """
+        sure = human.scores >= self.invented
+        weak = np.flatnonzero(~sure & (human.scores >= self.hinted))
+        weak = weak[change.inside(human.boxes[weak]) >= self.changed]
+        kept = np.flatnonzero(sure).tolist()
+        known = machine.above(self.counterpart).boxes
+        for at in weak[np.argsort(-human.scores[weak], kind="stable")].tolist():
+            likelier = np.concatenate([known, human.boxes[kept]])
+            if not len(likelier) or _covered(human.boxes[at:at + 1], likelier).max() <= _PART:
+                kept.append(at)
+        chosen = np.zeros(len(human), np.bool_)
+        chosen[kept] = True
+        return human.keep(chosen)
 
     def _kinds(self, found: Detections) -> NDArray[np.int64]:
         """(N,) class ids, for classes that are alike that of the first of them."""
@@ -114,6 +179,25 @@ class Patience:
     def reset(self) -> None:
         """Forget the frames before."""
         self._lasting = []
+
+
+def _unlike(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of second, (N,) each, when the line through first that fits most of it is taken off."""
+    most = np.ones(len(first), np.bool_)
+    for _ in range(3):
+        x, y = first[most], second[most]
+        spread = x.var()
+        slope = ((x - x.mean()) * (y - y.mean())).mean() / spread if spread > 1 else 1.0
+        left = second - y.mean() - slope * (first - x.mean())
+        most = np.abs(left) <= 1 + 2 * np.median(np.abs(left))
+    return left
+
+
+def _covered(one: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Shares of the smaller of a box (1, 4) and each of others (N, 4) that both have: (N,)."""
+    smaller = np.minimum(area(one), area(others))
+    shared = intersection(one, others)[0]
+    return np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0)
 
 
 def _is_same(one: Difference, other: Difference) -> bool:

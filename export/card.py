@@ -278,30 +278,34 @@ bits, teacher and static are sums over the depths, teacher that of the same netw
 {_curve(work / "texture.jsonl")}"""
 
 
-def human_section(options: HumanTraining, shape: Generation, material: Material, detector: str, sources: str, work: Path
-                  ) -> str:
+def human_section(options: HumanTraining, shape: Generation, material: Material, detector: str, sources: str,
+                  work: Path, eyes: Sequence[str] = ()) -> str:
     """Section of a card on the conditional denoiser, for `put_section`.
 
-    ``shape`` is what came of ``options``, ``detector`` the name of the one that captions were made with, empty without;
-    the rest as of `machine_inter_section`.
+    ``shape`` is what came of ``options``, ``detector`` the name of the one that captions were made with, empty without,
+    ``eyes`` those of the networks that samplings were looked at through; the rest as of `machine_inter_section`.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
     kept = ", ".join(sorted(material.held_clips))
     captions = f"Captions: what {detector} finds." if detector else "It takes no captions."
+    seen = (f", and {options.features} times that of features of {' and '.join(eyes)}, normalised as in LPIPS" if eyes
+            else "")
     return f"""{HUMAN_TITLE}
 `{json.dumps(asdict(options))}`. One denoiser for the starts {', '.join(shape.starts)}: `{json.dumps(shape.as_dict())}`.
 {captions} Rectified flow from what is known of the residual z - z_m and noise of the start's level, prediction of the
 residual; the first {options.consistent:.0%} of a batch for self-consistency of steps of 1, 1/2, 1/4 and 1/8; from
-{options.rollouts_from} of the time on, half of the steps train the last step of samplings of 1 to 5 steps, by
-the energy score of two samples of a picture: of the latent, plus {options.spectral} times that of windowed Fourier
-magnitudes of the shown picture. Left out: z_m in {options.drop_z:.0%}, the quality in {options.drop_q:.0%}, captions in
-{options.drop_caption:.0%}. Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
+{options.rollouts_from} of the time on, {options.samplings:.0%} of the steps train the last step of samplings of 1 to 5
+steps, by the energy score of two samples of a picture: of the latent, plus {options.spectral} times that of windowed
+Fourier magnitudes of the shown picture{seen}; with {options.spread} of the samples' own distance.
+Left out: z_m in {options.drop_z:.0%}, the quality in {options.drop_q:.0%}, captions in {options.drop_caption:.0%}.
+Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
 
 {len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
 clips {kept or 'none'}.
 {told}
 Validation: q 24 on key frames of up to 32 held-back crops, averaged weights: PSNR, and detail, the energy above a 5x5
-mean relative to the source's; guided_n and textured_n by n steps, texture is the deepest texture without diffusion.
+mean relative to the source's; guided_n and textured_n by n steps, texture is the deepest texture without diffusion;
+features, where there are any, is how far those networks' features are from the source's.
 
 {_curve(work / "human.jsonl")}"""
 

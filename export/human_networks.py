@@ -89,7 +89,7 @@ def denoiser(network: ConditionalDenoiser) -> onnx.ModelProto:
     x = g.operator("Add", g.shuffle(convolution(g, x, network.from_coarse), 2), middle)
     x = run(x, network.middle_up)
     x = g.operator("Add", g.shuffle(convolution(g, x, network.from_middle), 2), fine)
-    estimate = convolution(g, run(x, network.fine_up), network.leave)
+    estimate = g.operator("Add", known, convolution(g, run(x, network.fine_up), network.leave))
     step = g.operator("Mul", g.operator("Sub", estimate, state), gain)
     g.output(g.operator("Add", state, step), "next", FLOAT, ["N", latent, "h", "w"])
     return g.model()

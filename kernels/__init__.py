@@ -8,19 +8,23 @@ from __future__ import annotations
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, DeviceError, Error
-from duoview.kernels.motion import block_motion
+from duoview.kernels.latent_error import picture_error
+from duoview.kernels.motion import VectorPrices, block_motion, choose_motion
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
-from duoview.kernels.shift import ShiftOperators
+from duoview.kernels.shift import ErrorForms, ShiftOperators
 
 __all__ = [
     "BitstreamError",
     "Decoder",
     "DeviceError",
     "Error",
+    "ErrorForms",
     "ShiftOperators",
+    "VectorPrices",
     "block_motion",
     "checkerboard",
+    "choose_motion",
     "crc32c",
     "crc32c_paths",
     "encode",
@@ -29,6 +33,7 @@ __all__ = [
     "palette",
     "paths",
     "philox",
+    "picture_error",
     "rans",
     "tables_digest",
 ]

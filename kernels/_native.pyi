@@ -89,6 +89,19 @@ def checkerboard_dequantise(
 def block_motion(
     previous: NDArray[np.uint8], current: NDArray[np.uint8], cell: int, reach: int, threads: int
 ) -> tuple[NDArray[np.int8], NDArray[np.uint32]]: ...
+def choose_motion(
+    offered: NDArray[np.int8],
+    errors: NDArray[np.float32],
+    before: NDArray[np.int8],
+    worth: float,
+    stay: float,
+    same: float,
+    other: float,
+    length: float,
+) -> NDArray[np.int8]: ...
+def picture_error(
+    error: NDArray[np.float32], weights: NDArray[np.float32], threads: int, path: str
+) -> NDArray[np.float32]: ...
 def rans_encode(
     symbols: NDArray[np.int16] | NDArray[np.int8],
     classes: NDArray[np.uint8],
@@ -114,6 +127,22 @@ class ShiftOperators:
         vectors: NDArray[np.int8],
         threads: int,
     ) -> NDArray[np.int16]: ...
+    def compensate(
+        self, state: NDArray[np.float32], vectors: NDArray[np.int8], threads: int
+    ) -> NDArray[np.float32]: ...
+
+class ErrorForms:
+    fraction_bits: int
+    def __init__(self, weights: NDArray[np.float32], path: str) -> None: ...
+    def errors(
+        self,
+        operators: ShiftOperators,
+        wanted: NDArray[np.float32],
+        state: NDArray[np.float32],
+        offered: NDArray[np.int8],
+        threads: int,
+    ) -> NDArray[np.float32]: ...
+
 def warp_programs() -> dict[str, int]: ...
 def warp_run(name: str, warps: int, arguments: Sequence[int], backwards: bool) -> None: ...
 def warp_table(name: str) -> bytes: ...

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 
 import numpy as np
 
 MAX_THREADS = 256
+
+
+def _names(dtypes: tuple[type, ...]) -> str:
+    """For errors only: numpy takes longer to name a dtype than small kernels to run."""
+    return " or ".join(np.dtype(dtype).name for dtype in dtypes)
+
+
+@functools.cache
+def _dimensions(shape: str) -> int:
+    """Of a text like "(N, C)"."""
+    return len([part for part in shape.strip("()").split(",") if part.strip()])
 
 
 def checked(name: str, array: object, dtypes: tuple[type, ...], shape: str) -> tuple[int, ...]:
@@ -16,12 +28,11 @@ def checked(name: str, array: object, dtypes: tuple[type, ...], shape: str) -> t
         TypeError: it is no array, or of another dtype.
         ValueError: it has another number of dimensions, or is not contiguous or not aligned.
     """
-    wanted = " or ".join(np.dtype(dtype).name for dtype in dtypes)
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is a {type(array).__name__}; a numpy array of {wanted} is needed")
+        raise TypeError(f"{name} is a {type(array).__name__}; a numpy array of {_names(dtypes)} is needed")
     if array.dtype not in dtypes:  # a dtype of foreign byte order differs from the native one
-        raise TypeError(f"{name} is an array of {array.dtype}; {wanted} is needed")
-    if array.ndim != len([part for part in shape.strip("()").split(",") if part.strip()]):
+        raise TypeError(f"{name} is an array of {array.dtype}; {_names(dtypes)} is needed")
+    if array.ndim != _dimensions(shape):
         raise ValueError(f"{name} has shape {array.shape}; {shape} is needed")
     if not array.flags.c_contiguous:
         raise ValueError(f"{name} is not contiguous (strides {array.strides}); use numpy.ascontiguousarray")

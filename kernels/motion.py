@@ -1,11 +1,13 @@
 """Motion of the cells of a luma plane against the plane before it, for codecs that predict a picture from the last one.
 
-The search is for encoders: which vectors it finds is no part of any format, what a vector means is. All arithmetic is
-of integers, and the result depends on the two planes, the cell and the reach alone.
+Search and choice are for encoders: which vectors they find is no part of any format, what a vector means is. All
+arithmetic of the search is of integers, and the result depends on the two planes, the cell and the reach alone.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +26,9 @@ MAX_REACH = 32
 
 MAX_SIDE = 16384
 """Rows or columns of a plane."""
+
+MOST_WORTH = 1e30
+"""Bits that an error may be worth: a product with an error of a latent stays a float32."""
 
 
 def block_motion(
@@ -79,3 +84,68 @@ def block_motion(
                          f"from {side} to {MAX_SIDE} are needed")
     return _native.block_motion(
         previous, current, side, checked_integer("reach", reach, 1, MAX_REACH), checked_threads(threads))
+
+
+@dataclass(frozen=True)
+class VectorPrices:
+    """About what a cell of a motion field costs, in bits.
+
+    Args:
+        stay: a cell that does not move.
+        same: one that moves by the vector that is expected.
+        other: one that moves otherwise, and ``length`` for every bit of both magnitudes of the difference from the
+            expected vector, or from 0 where none is expected.
+    """
+
+    stay: float
+    same: float
+    other: float
+    length: float
+
+    def __post_init__(self) -> None:
+        for name, price in vars(self).items():
+            if not 0 <= price < math.inf:
+                raise ValueError(f"{name} is {price}; a finite number, at least 0, is needed")
+
+
+def choose_motion(
+    offered: NDArray[np.int8],
+    errors: NDArray[np.float32],
+    before: NDArray[np.int8],
+    *,
+    worth: float,
+    prices: VectorPrices,
+) -> NDArray[np.int8]:
+    """Which of the vectors that cells are offered they take: of least error and bits, cell by cell, row by row.
+
+    The vector that is expected is the one chosen to the left where that is not 0, else the one chosen above, else the
+    cell's own of the frame before; none where all three are 0. Of equal ones the first is taken.
+
+    Args:
+        offered: (n, rows, columns, 2) int8, contiguous, n at least 1; the first vector of each cell is 0.
+        errors: (n, rows, columns) float32, contiguous, as ``ErrorForms.errors`` gives them. Vectors with an infinite
+            one are not taken.
+        before: (rows, columns, 2) int8, contiguous: the vectors of the frame before.
+        worth: of an error, in bits; 0..1e30. The product is rounded to float32, added to bits in float64.
+        prices: of what is chosen.
+
+    Returns:
+        (rows, columns, 2) int8.
+
+    Raises:
+        TypeError: an array is of another dtype.
+        ValueError: shape, contiguity or alignment; a first vector that is not 0 or an error that is no number (with its
+            place); ``worth``.
+    """
+    shape = checked("offered", offered, (np.int8,), "(n, rows, columns, 2)")
+    if not shape[0] or shape[3] != 2:
+        raise ValueError(f"offered has shape {shape}; (n, rows, columns, 2) is needed, n at least 1")
+    found = checked("errors", errors, (np.float32,), "(n, rows, columns)")
+    if found != shape[:3]:
+        raise ValueError(f"errors has shape {found}; {shape[:3]} is needed, as offered has")
+    found = checked("before", before, (np.int8,), "(rows, columns, 2)")
+    if found != shape[1:]:
+        raise ValueError(f"before has shape {found}; {shape[1:]} is needed, as offered has")
+    if not 0 <= worth <= MOST_WORTH:
+        raise ValueError(f"worth is {worth}; it is 0..{MOST_WORTH}")
+    return _native.choose_motion(offered, errors, before, worth, prices.stay, prices.same, prices.other, prices.length)

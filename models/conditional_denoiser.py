@@ -66,8 +66,8 @@ class ModulatedBlock(nn.Module):
 class ConditionalDenoiser(nn.Module):
     """U-Net over 1/8, 1/16 and 1/32: (state, Conditions, time (N,), span (N,)) -> estimate of the residual.
 
-    State and estimate are in units of the residual's scale. span: length of the step that is to be taken, 0 for the
-    flow's own direction (Frans et al., ICLR 2025).
+    State and estimate are in units of the residual's scale; the estimate is what is known and what the layers add.
+    span: length of the step that is to be taken, 0 for the flow's own direction (Frans et al., ICLR 2025).
     """
 
     def __init__(self, latent: int, shape: Generation) -> None:
@@ -108,7 +108,8 @@ class ConditionalDenoiser(nn.Module):
         x = self._run(x, self.coarse, told)
         x = self._run(F.pixel_shuffle(self.from_coarse(x), 2) + middle, self.middle_up, told)
         x = self._run(F.pixel_shuffle(self.from_middle(x), 2) + fine, self.fine_up, told)
-        return exact_float(self.leave, x)
+        # What texture knows is right already: only what it lacks has to be learned, and deep texture lacks little.
+        return exact_float(self.leave, x) + conditions.known
 
     @staticmethod
     def _run(x: Tensor, layers: nn.ModuleList, told: Tensor) -> Tensor:

@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
                    "samplings, where --yolox or --shufflenet gives any to look (default: 6)")
     p.add_argument("--spread", type=float, default=default.spread, help="how much samples are to differ from each "
                    "other, 0 to 1: 1 as truths do, less for nearer to what is likely (default: 1)")
+    p.add_argument("--samplings-from", type=float, default=default.rollouts_from, metavar="SHARE", help="share of the "
+                   "time from which on whole samplings are trained (default: 0.4)")
+    p.add_argument("--samplings", type=float, default=default.samplings, metavar="SHARE", help="share of the steps "
+                   "that are then theirs (default: 0.5)")
     p.add_argument("--yolox", type=Path, metavar="FILE", help="YOLOX network to look at samplings through")
     p.add_argument("--shufflenet", type=Path, metavar="FILE", help="weights of a ShuffleNetV2 backbone, likewise")
     return p
@@ -87,8 +91,12 @@ def options_of(given: argparse.Namespace) -> HumanTraining:
         raise ValueError(f"--features {given.features}: expected 0 or more")
     if not 0 <= given.spread <= 1:
         raise ValueError(f"--spread {given.spread}: expected 0 to 1")
+    for name in ("samplings_from", "samplings"):
+        if not 0 <= getattr(given, name) <= 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(given, name)}: expected 0 to 1")
     return HumanTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, spectral=given.spectral,
-                         features=given.features, spread=given.spread,
+                         features=given.features, spread=given.spread, rollouts_from=given.samplings_from,
+                         samplings=given.samplings,
                          channels=_three("channels", given.channels), blocks=_three("blocks", given.blocks),
                          device=given.device)
 
@@ -116,7 +124,8 @@ def _run(given: argparse.Namespace) -> None:
     digest = add_human(networks.denoiser, networks.captions, given.profile)
     tell_profile(given.profile, human_section(options, networks.denoiser.shape, material,
                                               given.detector.stem if given.detector is not None else "", told,
-                                              given.out), digest)
+                                              given.out, [one.stem for one in (given.yolox, given.shufflenet) if one]),
+                 digest)
 
 
 if __name__ == "__main__":

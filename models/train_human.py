@@ -45,7 +45,8 @@ class HumanTraining:
     """Options. ``minutes`` bounds wall time over all runs.
 
     consistent: share of a batch that is trained for self-consistency. rollouts_from, spectral: as in DenoiserTraining.
-    features: weight of what networks see, where there are any to look. spread: of the energy scores, see there.
+    features: weight of what networks see, where there are any to look. spread: of the energy scores, see there; for 0
+    one sample of each picture is drawn. samplings: share of the steps that train whole samplings, from then on.
     slim, texture: shares that begin as those starts do, the others as ``guided``. drop_z, drop_q, drop_caption: shares
     from which a condition is left out. Shape: see Generation.
     """
@@ -58,6 +59,7 @@ class HumanTraining:
     seed: int = 5
     consistent: float = 0.25
     rollouts_from: float = 0.4
+    samplings: float = 0.5
     spectral: float = 60.0
     features: float = 6.0
     spread: float = 1.0
@@ -139,6 +141,14 @@ def energy_score(first: Seen, second: Seen, truth: Seen, distance: Callable[[See
     return (near - spread * distance(first, second) / 2).mean()
 
 
+def score(samples: Sequence[Seen], truth: Seen, distance: Callable[[Seen, Seen], Tensor], spread: float) -> Tensor:
+    """The energy score of two samples; of one alone its distance from the truth, all that a spread of 0 leaves."""
+    if len(samples) == 1:
+        return distance(samples[0], truth).mean()
+    first, second = samples
+    return energy_score(first, second, truth, distance, spread)
+
+
 def norm_distance(a: Tensor, b: Tensor) -> Tensor:
     """Length of the difference across channels, relative to the root of their number, mean over positions: (N,)."""
     return ((a - b).square().mean(1) + 1e-8).sqrt().mean((1, 2))
@@ -161,7 +171,7 @@ class Samples:
 
 
 class Source:
-    """Samples of three kinds in turn: crops, crops with captions where there is a detector, and P frames."""
+    """Samples in turn: crops, P frames, crops with captions where there is a detector, and P frames again."""
 
     def __init__(self, material: Material, still: StillCodec, inter: InterCodec, find: Find | None,
                  options: HumanTraining, seed: int, motion: MotionTracker | None = None) -> None:
@@ -176,11 +186,15 @@ class Source:
         nothing: tuple[Caption | None, ...] = (None,) * self.options.batch
         while True:
             yield self._key(next(self._crops), nothing)
-            pictures, z_m, q = self._rollouts.advance()
-            yield Samples(pictures, self._encoded(pictures), z_m, q, nothing)
+            yield self._played(nothing)
             if self._captioned is not None:
                 crops_ = next(self._captioned)
                 yield self._key(crops_.pictures.to(self.device, memory_format=torch.channels_last), crops_.captions)
+                yield self._played(nothing)
+
+    def _played(self, captions: tuple[Caption | None, ...]) -> Samples:
+        pictures, z_m, q = self._rollouts.advance()
+        return Samples(pictures, self._encoded(pictures), z_m, q, captions)
 
     @torch.no_grad()
     def _encoded(self, pictures: Tensor) -> Tensor:
@@ -278,10 +292,11 @@ def flow_loss(denoiser: ConditionalDenoiser, average: ConditionalDenoiser, condi
 
 @torch.no_grad()
 def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture: TextureStates | None,
-             pictures: list[np.ndarray], level: int = 24) -> dict[str, float]:
+             pictures: list[np.ndarray], eyes: Sequence[Eye] = (), level: int = 24) -> dict[str, float]:
     """PSNR and detail (see ``train_denoiser.validate``) of guided samples of 1 and 4 steps and of all texture.
 
-    On up to 32 held-back pictures of 128x128 and more; nothing where there is none.
+    On up to 32 held-back pictures of 128x128 and more; nothing where there is none. Also how far they are from the
+    source to each of ``eyes``, see ``perceptual.layer_distance``.
     """
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures
              if min(p.shape[:2]) >= 128]
@@ -308,12 +323,15 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
         shown["textured_4"] = z_m + sample(networks.denoiser, told, noise, 4) * size
     found = {}
     energy = (batch - torch.nn.functional.avg_pool2d(batch, 5, 1, 2)).square().mean()
+    aim = layers_of(eyes, batch)
     for name, latent in shown.items():
         picture = still.decoder(latent).clamp(0, 1)
         error = (picture - batch).square().mean((1, 2, 3))
         detail = (picture - torch.nn.functional.avg_pool2d(picture, 5, 1, 2)).square().mean()
         found[f"{name}_psnr"] = round(float((-10 * torch.log10(error)).mean()), 2)
         found[f"{name}_detail"] = round(float(detail / energy), 3)
+        if eyes:
+            found[f"{name}_features"] = round(float(layer_distance(layers_of(eyes, picture), aim).mean()), 4)
     return found
 
 
@@ -361,28 +379,29 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
     loop.kept["levels"] = list(levels)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, options,
                          options.seed + loop.step, motion))
-    for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures)):
+    for done in loop.rounds(lambda: validate(loop.average, still, scale, texture, material.held_pictures, eyes)):
         samples = next(source)
         size = scale[samples.q][:, :, None, None]
         residual = (samples.z - samples.z_m) / size
         conditions = draw_conditions(networks, samples, scale, texture, options)
-        if done <= options.rollouts_from or float(torch.rand(())) < 0.5:
+        if done <= options.rollouts_from or float(torch.rand(())) >= options.samplings:
             loop.update(flow_loss(networks.denoiser, loop.average.denoiser, conditions, residual, options.consistent))
             continue
-        kept, steps = slice(0, (len(residual) + 1) // 2), int(torch.randint(1, 6, ()))
+        drawn = 2 if options.spread else 1
+        kept, steps = slice(0, (len(residual) + drawn - 1) // drawn), int(torch.randint(1, 6, ()))
         told, truth = part_of(conditions, kept), residual[kept]
         with torch.autocast(device.type, torch.bfloat16):
-            pair = [sample(networks.denoiser, told, torch.randn_like(truth), steps, last=True) for _ in range(2)]
-            shown = [still.decoder(samples.z_m[kept] + one * size[kept]).float() for one in pair]
-        latent = energy_score(pair[0], pair[1], truth, norm_distance, options.spread)
-        spectral = energy_score(shown[0], shown[1], samples.pictures[kept], picture_distance, options.spread)
+            ends = [sample(networks.denoiser, told, torch.randn_like(truth), steps, last=True) for _ in range(drawn)]
+            shown = [still.decoder(samples.z_m[kept] + one * size[kept]).float() for one in ends]
+        latent = score(ends, truth, norm_distance, options.spread)
+        spectral = score(shown, samples.pictures[kept], picture_distance, options.spread)
         loss, parts = latent + options.spectral * spectral, {"latent": latent, "spectral": spectral}
         if eyes:
             with torch.autocast(device.type, torch.bfloat16):
                 seen = [layers_of(eyes, one) for one in shown]
                 with torch.no_grad():
                     aim = layers_of(eyes, samples.pictures[kept])
-            parts["features"] = energy_score(seen[0], seen[1], aim, layer_distance, options.spread)
+            parts["features"] = score(seen, aim, layer_distance, options.spread)
             loss = loss + options.features * parts["features"]
         loop.update(loss, **parts)
     return loop.average

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from duoview.errors import BackendUnavailableError, Error, LimitError
 Array = NDArray[Any]
 #: Longer than any test may take on a busy machine.
 LONG = 8.0
+
+AT_ONCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("at_once.py"))))
 
 
 class Doubling:
@@ -53,25 +58,6 @@ def seats(network: Doubling, count: int, **options: Any) -> list[tuple[BatchingB
     return [(seat, seat.take("network", lambda: network)) for seat in made]
 
 
-def together(*works: Callable[[], object]) -> list[Any]:
-    """What each gives or raises, all of them at once, each in a thread."""
-    results: list[Any] = [None] * len(works)
-
-    def run(number: int) -> None:
-        try:
-            results[number] = works[number]()
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            results[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-        assert not thread.is_alive()
-    return results
-
-
 def call(network: Any, number: float, q: int = 0, side: int = 2) -> Callable[[], float]:
     return lambda: float(network(x=value(number, side), q=level(q))[0].mean())
 
@@ -79,14 +65,14 @@ def call(network: Any, number: float, q: int = 0, side: int = 2) -> Callable[[],
 def test_calls_that_come_within_the_window_are_one_batch_and_each_gets_its_own() -> None:
     network = Doubling()
     streams = seats(network, 4, batch=8, window=LONG)
-    assert together(*(call(stream, number) for number, (_, stream) in enumerate(streams))) == [0, 2, 4, 6]
+    assert AT_ONCE.together(*(call(stream, number) for number, (_, stream) in enumerate(streams))) == [0, 2, 4, 6]
     assert network.batches == [4]
 
 
 def test_a_batch_is_not_larger_than_asked_for() -> None:
     network = Doubling(0.05)
     streams = seats(network, 5, batch=2, window=0.2)
-    assert together(*(call(stream, number) for number, (_, stream) in enumerate(streams))) == [0, 2, 4, 6, 8]
+    assert AT_ONCE.together(*(call(stream, number) for number, (_, stream) in enumerate(streams))) == [0, 2, 4, 6, 8]
     assert max(network.batches) == 2 and sum(network.batches) == 5
 
 
@@ -94,7 +80,7 @@ def test_calls_of_other_qualities_or_sizes_are_never_in_one_batch() -> None:
     network = Doubling()
     streams = seats(network, 4, batch=8, window=0.2)
     asked = ((0, 2), (5, 2), (0, 3), (0, 2))
-    found = together(*(call(stream, 1, q, side) for (q, side), (_, stream) in zip(asked, streams, strict=True)))
+    found = AT_ONCE.together(*(call(stream, 1, q, side) for (q, side), (_, stream) in zip(asked, streams, strict=True)))
     assert found == [2, 7, 2, 2]
     assert sorted(network.batches) in ([1, 1, 2], [1, 1, 1, 1])  # the equal ones, where none came too late
 
@@ -102,7 +88,7 @@ def test_calls_of_other_qualities_or_sizes_are_never_in_one_batch() -> None:
 def test_a_failing_call_is_the_error_of_its_own_stream_only() -> None:
     network = Doubling()
     streams = seats(network, 3, batch=8, window=LONG)
-    found = together(*(call(stream, number) for number, (_, stream) in zip((1, 13, 2), streams, strict=True)))
+    found = AT_ONCE.together(*(call(stream, number) for number, (_, stream) in zip((1, 13, 2), streams, strict=True)))
     assert found[0] == 2 and found[2] == 4
     assert isinstance(found[1], ValueError) and str(found[1]) == "1 with a 13"
     assert streams[0][1].batcher.split == 1
@@ -137,7 +123,7 @@ def test_nobody_waits_for_a_stream_that_has_ended_until_it_begins_again() -> Non
     assert time.monotonic() - began < LONG / 2
     for seat in (first, second):
         seat.begin()
-    assert together(call(network, 1), call(other, 2)) == [2, 4]
+    assert AT_ONCE.together(call(network, 1), call(other, 2)) == [2, 4]
     assert other.batcher.largest == 2
 
 
@@ -155,7 +141,7 @@ def test_who_waits_goes_on_when_the_others_leave_or_are_forgotten() -> None:
     assert batcher.expected() == 3
     del gone
     assert batcher.expected() == 2
-    assert together(call(kept[1], 3), leave)[0] == 6
+    assert AT_ONCE.together(call(kept[1], 3), leave)[0] == 6
     assert time.monotonic() - began < LONG / 2
 
 
@@ -164,7 +150,7 @@ def test_streams_of_other_options_have_batches_of_their_own() -> None:
     (_, first), = seats(network, 1, batch=8, window=LONG)
     (_, second), = seats(network, 1, batch=4, window=LONG)
     assert first.batcher is not second.batcher
-    assert together(call(first, 1), call(second, 2)) == [2, 4]
+    assert AT_ONCE.together(call(first, 1), call(second, 2)) == [2, 4]
     assert network.batches == [1, 1]
 
 
@@ -188,7 +174,7 @@ def test_a_network_that_stays_while_its_stream_is_gone_still_answers() -> None:
 
 def test_results_do_not_share_memory_with_those_of_other_streams() -> None:
     streams = seats(Doubling(), 2, batch=8, window=LONG)
-    first, second = together(*(lambda one=one: one(x=value(1), q=level())[0] for _, one in streams))
+    first, second = AT_ONCE.together(*(lambda one=one: one(x=value(1), q=level())[0] for _, one in streams))
     assert first.base is None and second.base is None
 
 
@@ -216,7 +202,7 @@ def test_who_is_stopped_while_it_works_for_others_leaves_them_an_error() -> None
             return error
 
     go.set()
-    found = together(ask, ask)
+    found = AT_ONCE.together(ask, ask)
     assert inside.is_set()
     assert sorted(type(one).__name__ for one in found) == ["Error", "Stopped"]
     assert "was stopped by Stopped" in str(next(one for one in found if isinstance(one, Error)))
@@ -230,7 +216,7 @@ def test_one_kind_that_always_comes_does_not_keep_others_waiting() -> None:
     kinds: list[Hashable] = [0, 0, 1, 0]
     work = [lambda kind=kind: [batcher.run(Request([kind], patience=0.01, kind=kind)) for _ in range(20)]
             for kind in kinds]
-    assert [found[-1] for found in together(*work)] == [[0], [0], [1], [0]]
+    assert [found[-1] for found in AT_ONCE.together(*work)] == [[0], [0], [1], [0]]
     assert batcher.items == 80
 
 

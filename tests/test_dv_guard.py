@@ -23,7 +23,7 @@ from duoview.pipelines.filters import filter_help, our_filters
 from duoview.plugins.errors import FrameError, LinkError, OptionError
 from duoview.plugins.filters.dv_guard import Guard
 from duoview.plugins.testing import check_stage
-from duoview.verdict import Difference, Kind, Patience, Tolerance, Verdict
+from duoview.verdict import Change, Difference, Kind, Patience, Tolerance, Verdict
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("detector_files.py"))))
 Place = tuple[int, int]
@@ -249,6 +249,74 @@ def test_patience_follows_a_difference_that_moves_a_little() -> None:
     first, moved, far = (Difference(Kind.LOST, found(box)[0]) for box in (
         (0, 0, 20, 20), (4, 0, 24, 20), (60, 0, 80, 20)))
     assert patience.told([first]) == () and patience.told([moved, far]) == (moved,) and patience.told([far]) == (far,)
+
+
+def street(width: int = 320, height: int = 176, *, put: tuple[int, int, int, int] | None = None, gain: float = 1.0,
+           seed: int = 0) -> av.VideoFrame:
+    """A coarse pattern with fine noise, brighter by a gain, and with something white put into it."""
+    coarse = np.random.default_rng(1).integers(40, 200, (11, 20, 3)).repeat(16, 0).repeat(16, 1)
+    picture = gain * coarse + np.random.default_rng(seed).normal(0, 6, coarse.shape)
+    if put is not None:
+        picture[put[1]:put[3], put[0]:put[2]] = 250
+    frame = av.VideoFrame.from_ndarray(np.clip(picture, 0, 255).astype(np.uint8), "rgb24")
+    return frame if (width, height) == (320, 176) else frame.reformat(width, height)
+
+
+PUT = (100, 40, 140, 110)
+
+
+def test_change_is_where_something_was_put_and_not_where_detail_is_other() -> None:
+    change = Change.between(street(seed=1), street(seed=2, put=PUT))
+    inside, elsewhere = change.inside(np.array([PUT, (200, 40, 240, 110)], np.float32))
+    assert inside > 40 and elsewhere < 3
+    assert change.steps.shape == (11, 20)
+
+
+def test_change_is_none_where_a_whole_picture_is_brighter_or_of_another_size() -> None:
+    assert Change.between(street(), street(gain=1.1)).steps.max() < 4
+    small = Change.between(street(160, 88), street(put=PUT))
+    assert small.inside(np.array([PUT], np.float32))[0] > 40 and np.median(small.steps) < 4
+
+
+def test_change_of_boxes_beyond_the_picture_is_that_of_its_edge() -> None:
+    change = Change(np.array([[1, 2], [3, 4]], np.float32), 32, 32)
+    boxes = np.array([(-50, -50, -20, -20), (40, 40, 90, 90), (0, 0, 32, 32), (20, 2, 20, 2)], np.float32)
+    assert change.inside(boxes).tolist() == [1, 4, 2.5, 2]
+
+
+def change_in(*boxes: tuple[float, float, float, float], steps: float = 20) -> Change:
+    """Of pictures of 100x100 that differ in those boxes alone."""
+    found = np.zeros((100, 100), np.float32)
+    for left, top, right, bottom in boxes:
+        found[int(top):int(bottom), int(left):int(right)] = steps
+    return Change(found, 100, 100)
+
+
+def test_a_detector_need_not_be_sure_of_what_stands_where_the_pictures_differ() -> None:
+    here, there = (0.0, 0.0, 20.0, 20.0), (60.0, 60.0, 80.0, 80.0)
+    human, nothing = found(here, there, score=0.15), found()
+    assert Tolerance().differences(nothing, human) == []
+    assert Tolerance().differences(nothing, human, change_in(here, steps=7)) == []
+    assert [(one.kind, one.object.box) for one in Tolerance().differences(nothing, human, change_in(here))] == [
+        (Kind.INVENTED, here)]
+    assert Tolerance(hinted=0.2).differences(nothing, human, change_in(here)) == []
+    assert Tolerance().differences(found(here, score=0.3), human, change_in(here)) == []
+
+
+def test_parts_and_other_names_of_what_is_known_are_no_hints() -> None:
+    whole, part = (0.0, 0.0, 40.0, 40.0), (10.0, 10.0, 20.0, 20.0)
+    weak = Detections(np.array([whole, part, part], np.float32), np.array([0.3, 0.2, 0.15], np.float32),
+                      np.array([0, 0, 1], np.int32), ("a", "b"), "m", 100, 100)
+    assert [one.object.box for one in Tolerance().differences(found(), weak, change_in(whole))] == [whole]
+    assert Tolerance().differences(found(whole, kind=1), found(whole, kind=1).keep(np.array([True])), change_in(whole)
+                                   ) == []
+    assert [one.kind for one in Tolerance().differences(found(whole, kind=1), weak, change_in(whole))] == [Kind.LOST]
+
+
+def test_the_guard_sees_what_its_detector_is_not_sure_of(model: str) -> None:
+    (alone,), (hinted,) = (guarded(Guard(model, hinted=hint), [(scene(0, []), scene(0, [(1, 1)], red=60))])
+                           for hint in (1, 0.1))
+    assert told(alone) == [] and told(hinted) == [("invented", (1, 1))]
 
 
 def test_the_suite_feeds_all_inputs_of_a_stage_alike(model: str) -> None:

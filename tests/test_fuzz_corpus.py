@@ -6,6 +6,7 @@ for (rounding modes, shares of a step that no schedule has).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from numpy.typing import NDArray
 
 from duoview.kernels import (
     BitstreamError,
+    ErrorForms,
     ShiftOperators,
+    VectorPrices,
     block_motion,
+    choose_motion,
     crc32c,
     crc32c_paths,
     normals,
     palette,
     philox,
+    picture_error,
     rans,
 )
 
@@ -285,3 +290,85 @@ def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads(path: Path)
     assert np.abs(vectors.astype(int)).max() <= 2 * reach
     worth = np.where(vectors.any(-1), cell * cell // 2, 0)
     assert (sums[..., 1] + worth <= sums[..., 0]).all()
+
+
+@pytest.mark.parametrize("path", inputs("vector_errors"), ids=name)
+def test_fuzzed_vectors_leave_the_same_errors_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    channels = (1, 2, 3, 8, 9, 17, 25)[fields.number(1) % 7]
+    rows, columns, count = fields.number(1) % 4, fields.number(1) % 4, fields.number(1) % 5
+    mode, exponent = fields.number(1), int(np.array(fields.number(1), np.uint8).astype(np.int8))
+    size = 4 * (1 + fields.number(1))
+    raw = np.frombuffer(fields.bytes(size).ljust(size, b"\0"), np.uint8)
+    scale = 2.0 ** math.fmod(exponent, 64)
+    pattern = raw.view("<f4") if mode & 1 else raw.view("<i2")[::2] * scale
+    size = 2 * (1 + fields.number(1) % 8)
+    pool = np.frombuffer(fields.bytes(size).ljust(size, b"\0"), np.int8).reshape(-1, 2)
+    if not mode & 2:
+        pool = np.fmod(pool, np.int8(65)).astype(np.int8)
+    shape = channels, 2 * rows, 2 * columns
+    rest = np.frombuffer(fields.left or b"\0", np.uint8)
+    values = np.resize(rest, (2 * int(np.prod(shape)), 4))
+    latents = values.view("<f4")[:, 0] if mode & 1 else values.view("<i2")[:, 0] / 1024
+    wanted, state = (np.ascontiguousarray(latents[n::2], np.float32).reshape(shape) for n in (0, 1))
+    cells = np.arange(count * rows * columns)
+    offered = pool[(cells + np.resize(rest, cells.size)) % len(pool)].reshape(count, rows, columns, 2)
+    shifts = ((np.arange(81 * 9 * channels**2, dtype=np.uint64) * 2654435761 % 2**32 >> 24 & 63).astype(np.int16) - 32)
+    found = set()
+    for threads in (1, 3):
+        for route in rans.paths():
+            operators = ShiftOperators(shifts.reshape(9, 9, 9 * channels, channels), path=route)
+            try:
+                forms = ErrorForms(np.resize(pattern, (2, channels, channels)).astype(np.float32), path=route)
+                found.add((forms.errors(operators, wanted, state, offered, threads=threads).tobytes(), ""))
+            except ValueError as error:
+                found.add((b"", str(error)))
+    assert len(found) == 1
+    assert not found.pop()[1] or mode & 3
+
+
+@pytest.mark.parametrize("path", inputs("motion_choice"), ids=name)
+def test_fuzzed_offers_are_chosen_from_where_an_error_is_left_of_less_cost(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    rows, columns, count = fields.number(1) % 6, fields.number(1) % 6, fields.number(1) % 5 + 1
+    mode, worth = fields.number(1), fields.number(2) / 256
+    stay, same, other, length = (fields.number(1) / 4 for _ in range(4))
+    rest = np.frombuffer(fields.left or b"\0", np.uint8)
+    values = np.resize(rest, (count * rows * columns, 4))
+    errors = (values.view("<f4")[:, 0] if mode & 1 else values[:, 0]).astype(np.float32).reshape(count, rows, columns)
+    byte = np.resize(rest[::-1], (count + 3) * rows * columns * 2).astype(int)
+    components = np.where(byte % 2 == 0, byte // 2 % 9 - 4, byte - 128).astype(np.int8)
+    offered = components[:errors.size * 2].reshape(count, rows, columns, 2)
+    if not mode & 2:
+        offered[0] = 0
+    before = components[errors.size * 2::3][:rows * columns * 2].reshape(rows, columns, 2).copy()
+    prices = VectorPrices(stay=stay, same=same, other=other, length=length)
+    try:
+        found = choose_motion(offered, errors, before, worth=worth, prices=prices)
+    except ValueError:
+        assert mode & 3
+        return
+    for y, x in np.argwhere(found.any(2)):
+        taken = (offered[:, y, x] == found[y, x]).all(1)
+        with np.errstate(over="ignore"):
+            assert np.float32(worth) * errors[taken, y, x].min() < np.float32(worth) * errors[0, y, x] + stay
+
+
+@pytest.mark.parametrize("path", inputs("picture_error"), ids=name)
+def test_fuzzed_latents_have_the_same_error_on_every_path(path: Path) -> None:
+    fields = Fields(path.read_bytes())
+    channels, rows, columns = fields.number(1) % 16 + 1, fields.number(1) % 8, fields.number(1) % 8
+    mode = fields.number(1)
+    size = 4 * (1 + fields.number(1))
+
+    def numbers(data: bytes, count: int) -> NDArray[np.float32]:
+        raw = np.resize(np.frombuffer(data or b"\0", np.uint8), (count, 4))
+        found = raw.view("<f4")[:, 0] if mode & 1 else raw.view("<i2")[:, 0] / 256
+        return np.ascontiguousarray(found, np.float32)
+
+    weights = np.resize(numbers(fields.bytes(size).ljust(size, b"\0"), size // 4), (2, channels, channels))
+    error = numbers(fields.left, channels * 4 * rows * columns).reshape(channels, 2 * rows, 2 * columns)
+    expected = picture_error(error, weights)
+    for threads in (1, 3):
+        for route in rans.paths():
+            np.testing.assert_array_equal(picture_error(error, weights, threads=threads, path=route), expected)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from duoview.detections import Detections
-from duoview.verdict import Kind, Tolerance
+from duoview.verdict import Change, Kind, Tolerance
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("accuracy_bench.py"))))
 BENCH: Any = ACCURACY.module("bench.guard")
@@ -29,10 +29,16 @@ def seen(*boxes: Box) -> Detections:
                       ("person",), "test", 640, 360)
 
 
+def trial_of(kind: Kind, machine: Sequence[Box], before: Sequence[Box], after: Sequence[Box]) -> Any:
+    """Something done at REMOVED, in pictures that are not compared."""
+    same = Change(np.zeros((22, 40), np.float32), 640, 360)
+    return BENCH.Trial(kind, "person", 0.9, 80, (seen(*machine), seen(*before), same),
+                       (seen(*machine), seen(*after), same), REMOVED)
+
+
 def counted(kind: Kind, machine: Sequence[Box], before: Sequence[Box], after: Sequence[Box]) -> tuple[int, ...]:
     """found, touching, wrong_kind, elsewhere of one trial at REMOVED."""
-    trial = BENCH.Trial(kind, "person", 0.9, 80, (seen(*machine), seen(*before)), seen(*after), REMOVED)
-    rates = BENCH.rates([trial], Tolerance())
+    rates = BENCH.rates([trial_of(kind, machine, before, after)], Tolerance())
     return rates.found, rates.touching, rates.wrong_kind, rates.elsewhere
 
 
@@ -67,8 +73,7 @@ def test_what_was_told_of_before_is_no_new_alarm() -> None:
 
 def test_false_alarms_are_a_share_of_the_objects_that_were_looked_for() -> None:
     whole = (REMOVED, BESIDE, FAR)
-    trial = BENCH.Trial(Kind.LOST, "person", 0.9, 80, (seen(*whole), seen(*whole)), seen(BESIDE, (10, 10, 50, 50)),
-                        REMOVED)
+    trial = trial_of(Kind.LOST, whole, whole, (BESIDE, (10, 10, 50, 50)))
     rates = BENCH.rates([trial, trial], Tolerance())
     # FAR is lost too, and something is invented: two alarms for three objects of the machine view and two shown
     assert (rates.elsewhere, rates.judged, rates.false_share) == (4, 10, 0.4)

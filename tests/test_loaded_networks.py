@@ -7,7 +7,6 @@ import multiprocessing
 import runpy
 import shutil
 import threading
-from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from duoview.machine import MachineLayer
 from duoview.texture import Depths, TextureSettings
 
 TEXTURE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
+AT_ONCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("at_once.py"))))
 GOP = 3
 STREAMS = 4
 
@@ -40,25 +40,6 @@ def pictures() -> list[av.VideoFrame]:
         frame.pict_type = 0
         frame.pts = None
     return frames
-
-
-def together(works: list[Callable[[], Any]]) -> list[Any]:
-    """What each gives, all of them at once, each in a thread."""
-    results: list[Any] = [None] * len(works)
-
-    def run(number: int) -> None:
-        try:
-            results[number] = works[number]()
-        except Exception as error:  # noqa: BLE001 - the test looks at it
-            results[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-        assert not thread.is_alive()
-    return results
 
 
 def copies(frames: list[av.VideoFrame]) -> list[av.VideoFrame]:
@@ -134,7 +115,7 @@ def test_threads_that_ask_at_once_wait_for_one_that_loads() -> None:
         begun.wait(0.2)
         return Loaded()
 
-    found = together([lambda: networks.take(CpuBackend(1), "network", load)] * 5)
+    found = AT_ONCE.together(*[lambda: networks.take(CpuBackend(1), "network", load)] * 5)
     assert len(loads) == 1 and all(one is found[0] for one in found)
 
 
@@ -173,7 +154,7 @@ def test_streams_that_are_encoded_in_batches_give_the_packets_they_give_alone(
         pictures: list[av.VideoFrame], alone: list[list[bytes]]) -> None:
     made = [encoder(batch=STREAMS, window=2.0) for _ in range(STREAMS)]
     frames = [copies(pictures[n:n + 5]) for n in range(STREAMS)]
-    assert together([partial(encode, made[n], frames[n]) for n in range(STREAMS)]) == alone
+    assert AT_ONCE.together(*[partial(encode, made[n], frames[n]) for n in range(STREAMS)]) == alone
     batcher = made[0]._machine.networks["encoder"].batcher  # type: ignore[union-attr]
     assert batcher.largest == STREAMS and batcher.batches < 5 * STREAMS
 
@@ -181,7 +162,7 @@ def test_streams_that_are_encoded_in_batches_give_the_packets_they_give_alone(
 def test_streams_that_are_decoded_in_batches_give_the_pictures_they_give_alone(alone: list[list[bytes]]) -> None:
     expected = [decode(Decoder(threads=1, strict=True), packets) for packets in alone]
     made = [Decoder(threads=1, strict=True, batch=STREAMS, window=2.0) for _ in range(STREAMS)]
-    found = together([partial(decode, made[n], alone[n]) for n in range(STREAMS)])
+    found = AT_ONCE.together(*[partial(decode, made[n], alone[n]) for n in range(STREAMS)])
     for one, other in zip(found, expected, strict=True):
         assert len(one) == 5 and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     assert made[0]._machine.networks["key_hyper"].batcher.largest > 1  # type: ignore[union-attr]
@@ -193,14 +174,14 @@ def test_streams_of_other_sizes_qualities_and_lengths_go_on_beside_each_other(pi
         (24, pictures[:5]), (24, pictures[1:3]), (40, pictures[:4]), (24, small))]
     expected = [encode(encoder(q=q), frames) for q, frames in asked]
     made = [encoder(q=q, batch=3, window=0.05) for q, _ in asked]
-    assert together([partial(encode, made[n], asked[n][1]) for n in range(len(asked))]) == expected
+    assert AT_ONCE.together(*[partial(encode, made[n], asked[n][1]) for n in range(len(asked))]) == expected
 
 
 def test_a_damaged_stream_fails_by_itself_beside_those_it_shares_batches_with(alone: list[list[bytes]]) -> None:
     damaged = [bytes(packet) for packet in alone[1]]
     damaged[1] = damaged[1][:-6] + bytes(6)
     made = [Decoder(threads=1, batch=2, window=0.1) for _ in range(2)]
-    found = together([partial(decode, made[0], alone[0]), partial(decode, made[1], damaged)])
+    found = AT_ONCE.together(*[partial(decode, made[0], alone[0]), partial(decode, made[1], damaged)])
     expected = decode(Decoder(threads=1), alone[0])
     assert all(np.array_equal(a, b) for a, b in zip(found[0], expected, strict=True))
     assert made[0].stats.damaged == 0 and made[1].stats.damaged >= 1 and made[1].stats.decoded >= 1
@@ -215,11 +196,11 @@ def test_texture_and_views_of_batches_are_those_of_single_streams(tmp_path: Path
     expected = [encode(encoder(profile=profile, texture=texture), copies(pictures[n:n + 3])) for n in range(2)]
     made = [encoder(profile=profile, texture=texture, **shared) for _ in range(2)]
     frames = [copies(pictures[n:n + 3]) for n in range(2)]
-    assert together([partial(encode, made[n], frames[n]) for n in range(2)]) == expected
+    assert AT_ONCE.together(*[partial(encode, made[n], frames[n]) for n in range(2)]) == expected
     for view in views:
         single = [decode(Decoder(profile=profile, threads=1, **view), packets) for packets in expected]
         several = [Decoder(profile=profile, threads=1, **shared, **view) for _ in range(2)]
-        found = together([partial(decode, several[n], expected[n]) for n in range(2)])
+        found = AT_ONCE.together(*[partial(decode, several[n], expected[n]) for n in range(2)])
         assert all(np.array_equal(a, b) for one, other in zip(found, single, strict=True)
                    for a, b in zip(one, other, strict=True))
         seat = several[0]._seat

@@ -141,6 +141,66 @@ def test_cells_of_32_bits_are_as_those_of_64() -> None:
                                   operators(8, "auto").shift(state, cells, vectors))
 
 
+@settings(deadline=None)
+@given(shifts(), st.sampled_from([1, 2, 5]))
+def test_a_field_of_vectors_moves_a_latent_as_cells_are_shifted_and_keeps_the_rest_to_the_bit(
+    given_: tuple[NDArray[np.int16], NDArray[np.int64], NDArray[np.int8]], threads: int
+) -> None:
+    state, cells, vectors = given_
+    field = np.zeros((state.shape[1] // 2, state.shape[2] // 2, 2), np.int8)
+    field[cells[:, 0], cells[:, 1]] = vectors
+    beside = (state + np.where(state > 0, -0.2, 0.2)) / np.float32(64)  # a little off the grid
+    given_state = beside.astype(np.float32)
+    moving = np.argwhere(field.any(2))
+    shifted = defined(random_weights(len(state)), state, moving, field[moving[:, 0], moving[:, 1]])
+    for path in paths():
+        found = operators(len(state), path).compensate(given_state, field, threads=threads)
+        expected = given_state.copy()
+        for (row, column_), cell in zip(moving, shifted, strict=True):
+            expected[:, 2 * row:2 * row + 2, 2 * column_:2 * column_ + 2] = cell / np.float32(64)
+        assert found.dtype == np.float32 and found.tobytes() == expected.tobytes()
+
+
+def test_a_latent_in_floats_is_kept_within_its_limit_where_it_moves() -> None:
+    state = np.full((8, 2, 4), 1e30, np.float32)
+    field = np.zeros((1, 2, 2), np.int8)
+    field[0, 1] = 3, -2
+    found = operators(8, "auto").compensate(state, field)
+    full = np.full((8, 2, 4), 1024, np.int16)
+    assert (found[:, :, :2] == state[:, :, :2]).all()
+    np.testing.assert_array_equal(found[None, :, :, 2:] * 64, defined(random_weights(8), full, cells_of((0, 1)),
+                                                                       vectors_of((3, -2))))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_named_with_its_place(value: float) -> None:
+    state = np.zeros((8, 4, 6), np.float32)
+    state[2, 3, 1] = value
+    field = np.zeros((2, 3, 2), np.int8)
+    assert operators(8, "auto").compensate(state, field).tobytes() == state.tobytes()
+    field[0, 0] = 1
+    with pytest.raises(ValueError, match="state is not finite at channel 2, row 3, column 1"):
+        operators(8, "auto").compensate(state, field)
+
+
+@pytest.mark.parametrize(("wrong", "error", "message"), [
+    ({"state": np.zeros((8, 4, 6), np.int16)}, TypeError, "state is an array of int16; float32 is needed"),
+    ({"state": np.zeros((9, 4, 6), np.float32)}, ValueError, r"\(8, h, w\) is needed, h and w even"),
+    ({"state": np.zeros((8, 4, 5), np.float32)}, ValueError, "h and w even"),
+    ({"vectors": np.zeros((2, 3, 2), np.int16)}, TypeError, "vectors is an array of int16; int8 is needed"),
+    ({"vectors": np.zeros((3, 2, 2), np.int8)}, ValueError, r"vectors has shape \(3, 2, 2\); \(2, 3, 2\) is needed"),
+    ({"vectors": np.full((2, 3, 2), -65, np.int8)}, ValueError, r"vectors has \(-65, -65\) at row 0, column 0"),
+    ({"threads": 257}, ValueError, "threads is 257; it is 1..256"),
+])
+def test_arguments_of_a_field_that_do_not_fit_are_refused_by_name(
+    wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    fitting: dict[str, Any] = {"state": np.zeros((8, 4, 6), np.float32), "vectors": np.ones((2, 3, 2), np.int8)}
+    assert operators(8, "auto").compensate(**fitting).shape == (8, 4, 6)
+    with pytest.raises(error, match=message):
+        operators(8, "auto").compensate(**fitting | wrong)
+
+
 def column(magnitude: int, channels: int = 8) -> NDArray[np.int16]:
     """Operators of 0, but for output 5 of the shift by (1, -2) pixels, whose magnitudes sum to ``magnitude``."""
     weights = np.zeros((9, 9, 9 * channels, channels), np.int16)

@@ -46,7 +46,7 @@ class TextureEncoder:
     """The texture of one stream. Raises ProfileError when the profile has no texture layer.
 
     Args:
-        rate: frames per second. gop: frames from key frame to key frame.
+        rate: frames per second, until their times tell. gop: frames from key frame to key frame.
     """
 
     def __init__(self, profile: Profile, backend: Backend, settings: TextureSettings, *, rate: Fraction, gop: int
@@ -71,6 +71,11 @@ class TextureEncoder:
     def wants(self, key: bool) -> bool:
         """Whether a unit has texture: if not, no more than its coming is told."""
         return key or self.settings.frames == "all"
+
+    def tell(self, seconds: float | None) -> None:
+        """The presentation time of the unit that comes next, whether it has texture or not; None where it has none."""
+        if self._budget is not None:
+            self._budget.tell(seconds)
 
     def skip(self) -> None:
         """A unit that has no texture goes by."""

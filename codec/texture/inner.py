@@ -60,6 +60,7 @@ class InnerTextureEncoder:
     def sections(self, one: CodedFrame) -> list[Section]:
         """Of the next packet, in decode order."""
         picture, weights = self._waiting.pop(one.times.seconds)
+        self._texture.tell(float(one.times.seconds))
         if not one.key:
             self._texture.skip()
             return []

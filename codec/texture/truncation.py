@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from duoview.presentation_clock import PresentationClock
+
 #: Share of a group of pictures' bits that its key frame may take where the other frames have texture too.
-_KEY_SHARE = Fraction(3, 5)
+_KEY_SHARE = 0.6
 
 
 def hull(sizes: Sequence[int], errors: Sequence[float]) -> list[tuple[int, int, float]]:
@@ -57,26 +59,36 @@ def cut_to(budget: int, tiles: Sequence[tuple[Sequence[int], Sequence[float]]]) 
 
 
 class Budget:
-    """Bytes of texture that the next unit may take at a bit rate; what a unit leaves over, the next ones have.
+    """Bytes of texture that the next unit may take at a bit rate, by presentation time.
+
+    A key unit may take what its group is going to earn, less what the groups before it owe, or more where they left
+    some over, a group's worth at most.
 
     Args:
-        bit_rate: bits per second. rate: frames per second. gop: frames from key frame to key frame. every: all frames
-            carry texture, not key frames only.
+        bit_rate: bits per second. rate: frames per second, until their times tell. gop: frames from key frame to key
+            frame. every: all frames carry texture, not key frames only.
     """
 
     def __init__(self, bit_rate: int, rate: Fraction, gop: int, every: bool) -> None:
-        self._group = Fraction(bit_rate, 8) * gop / rate
+        self._bytes, self._clock = bit_rate / 8, PresentationClock(rate)
         self._every, self._gop = every, gop
-        self._left = Fraction(0)
+        #: Bytes: earned and not spent so far, those of the group that is under way taken in advance; left of these.
+        self._saved = self._left = 0.0
+
+    def tell(self, seconds: float | None) -> None:
+        """The next unit's presentation time, None where it has none; of all units, with texture or without."""
+        self._saved += self._bytes * self._clock.tell(seconds)
 
     def grant(self, key: bool) -> int:
         """Bytes for a unit that is about to be cut."""
         if key:
-            self._left = min(self._left, self._group) + self._group
-            share = _KEY_SHARE if self._every and self._gop > 1 else Fraction(1)
-            return int(self._left * share)
+            group = self._bytes * self._gop * self._clock.interval
+            self._saved = min(max(self._saved, -group), group)
+            self._left = self._saved + group
+            return int(self._left * (_KEY_SHARE if self._every and self._gop > 1 else 1))
         return int(self._left / self._gop)
 
     def spend(self, size: int) -> None:
         """What the unit took."""
-        self._left = max(Fraction(0), self._left - size)
+        self._left = max(0.0, self._left - size)
+        self._saved -= size

@@ -88,6 +88,8 @@ EncodeKernels choose_encode(const std::string& path) {
 ShiftKernels choose_shift(const std::string& path) {
     return {DUOVIEW_PICK(add_operators), DUOVIEW_PICK(gather_patch), DUOVIEW_PICK(shift_cell)};
 }
+PictureFormFunction choose_picture_form(const std::string& path) { return DUOVIEW_PICK(picture_form); }
+QuadraticFormFunction choose_quadratic_form(const std::string& path) { return DUOVIEW_PICK(quadratic_form); }
 PhiloxFunction choose_philox(const std::string& path) {
     const Path chosen = choose_sampling(path);
     return DUOVIEW_PICK_AVX512(philox);

@@ -8,6 +8,8 @@
 
 #include "noise.hpp"
 #include "palette.hpp"
+#include "picture_form.hpp"
+#include "quadratic_form.hpp"
 #include "rans_decoder.hpp"
 #include "rans_encoder.hpp"
 #include "shift_cells.hpp"
@@ -57,6 +59,8 @@ struct ShiftKernels {
 DecodeKernels choose_decode(const std::string& path);
 EncodeKernels choose_encode(const std::string& path);
 ShiftKernels choose_shift(const std::string& path);
+PictureFormFunction choose_picture_form(const std::string& path);
+QuadraticFormFunction choose_quadratic_form(const std::string& path);
 
 // `path` is "auto" or one of sampling_paths(); throws std::invalid_argument naming the available ones otherwise.
 PhiloxFunction choose_philox(const std::string& path);

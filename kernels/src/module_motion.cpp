@@ -1,4 +1,4 @@
-// Python's view of the motion search. kernels/motion.py checks what it gets and explains it.
+// Python's view of the motion search and of the choice of vectors. kernels/motion.py checks what it gets and explains it.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
@@ -10,6 +10,7 @@
 
 #include "block_motion.hpp"
 #include "module.hpp"
+#include "motion_choice.hpp"
 
 namespace nb = nanobind;
 
@@ -44,11 +45,34 @@ std::pair<Pairs<std::int8_t>, Pairs<std::uint32_t>> find(Plane previous, Plane c
     return {pairs(std::move(vectors), rows, columns), pairs(std::move(sums), rows, columns)};
 }
 
+using Offered = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Errors = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Vectors = nb::ndarray<const std::int8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+
+Pairs<std::int8_t> choose(Offered offered, Errors errors, Vectors before, float worth, double stay, double same, double other,
+                          double length) {
+    const std::size_t count = offered.shape(0), rows = offered.shape(1), columns = offered.shape(2);
+    if (count == 0 || offered.shape(3) != 2) throw std::invalid_argument("offered is of another shape");
+    if (errors.shape(0) != count || errors.shape(1) != rows || errors.shape(2) != columns)
+        throw std::invalid_argument("errors is of another shape");
+    if (before.shape(0) != rows || before.shape(1) != columns || before.shape(2) != 2)
+        throw std::invalid_argument("before is of another shape");
+    std::unique_ptr<std::int8_t[]> vectors(new std::int8_t[2 * rows * columns + 1]);
+    {
+        nb::gil_scoped_release release;
+        choose_motion({offered.data(), errors.data(), before.data(), count, rows, columns, worth, {stay, same, other, length},
+                       vectors.get()});
+    }
+    return pairs(std::move(vectors), rows, columns);
+}
+
 }  // namespace
 
 void bind_motion(nb::module_& m) {
     m.def("block_motion", &find, nb::arg("previous").noconvert(), nb::arg("current").noconvert(), nb::arg("cell"),
           nb::arg("reach"), nb::arg("threads"));
+    m.def("choose_motion", &choose, nb::arg("offered").noconvert(), nb::arg("errors").noconvert(),
+          nb::arg("before").noconvert(), nb::arg("worth"), nb::arg("stay"), nb::arg("same"), nb::arg("other"), nb::arg("length"));
 }
 
 }  // namespace duoview

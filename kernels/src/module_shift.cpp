@@ -1,4 +1,4 @@
-// Python's view of the shift operators. kernels/shift.py checks what it gets and explains it.
+// Python's view of the shift operators and of the errors that vectors leave. kernels/shift.py checks what it gets and explains it.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -8,6 +8,7 @@
 
 #include "module.hpp"
 #include "shift_operators.hpp"
+#include "vector_errors.hpp"
 
 namespace nb = nanobind;
 
@@ -17,6 +18,8 @@ namespace {
 template <typename T, int Dimensions>
 using Input = nb::ndarray<const T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 using Cells = nb::ndarray<nb::numpy, std::int16_t, nb::ndim<4>>;
+using Latent = nb::ndarray<nb::numpy, float, nb::ndim<3>>;
+using Errors = nb::ndarray<nb::numpy, float, nb::ndim<3>>;
 
 void construct(ShiftOperators* self, Input<std::int16_t, 4> weights, const std::string& path) {
     const std::size_t channels = weights.shape(3);
@@ -51,6 +54,53 @@ Cells shift(const ShiftOperators& self, Input<std::int16_t, 3> state, Input<Inde
     return Cells(data, {count, channels, kCellSide, kCellSide}, owner);
 }
 
+Latent compensate(const ShiftOperators& self, Input<float, 3> state, Input<std::int8_t, 3> vectors, std::size_t threads) {
+    const std::size_t channels = self.channels(), height = state.shape(1), width = state.shape(2);
+    if (state.shape(0) != channels || height % kCellSide != 0 || width % kCellSide != 0)
+        throw std::invalid_argument("state is of another shape");
+    if (vectors.shape(0) != height / kCellSide || vectors.shape(1) != width / kCellSide || vectors.shape(2) != 2)
+        throw std::invalid_argument("vectors is of another shape");
+    const std::size_t size = channels * height * width;
+    std::unique_ptr<float[]> values(new float[size ? size : 1]);
+    {
+        nb::gil_scoped_release release;
+        self.compensate({state.data(), height, width}, vectors.data(), threads, values.get());
+    }
+    float* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    values.release();
+    return Latent(data, {channels, height, width}, owner);
+}
+
+void construct_forms(ErrorForms* self, Input<float, 3> weights, const std::string& path) {
+    const std::size_t channels = weights.shape(1);
+    if (channels == 0 || weights.shape(0) != kFormMatrices || weights.shape(2) != channels)
+        throw std::invalid_argument("weights are of another shape");
+    new (self) ErrorForms(weights.data(), channels, choose_quadratic_form(path));
+}
+
+Errors errors(const ErrorForms& self, const ShiftOperators& operators, Input<float, 3> wanted, Input<float, 3> state,
+              Input<std::int8_t, 4> offered, std::size_t threads) {
+    const std::size_t count = offered.shape(0), rows = offered.shape(1), columns = offered.shape(2);
+    for (const auto& latent : {wanted, state})
+        if (latent.shape(0) != self.channels() || latent.shape(1) != rows * kCellSide || latent.shape(2) != columns * kCellSide)
+            throw std::invalid_argument("a latent is of another shape");
+    if (offered.shape(3) != 2) throw std::invalid_argument("offered is of another shape");
+    const std::size_t size = count * rows * columns;
+    std::unique_ptr<float[]> values(new float[size ? size : 1]);
+    {
+        nb::gil_scoped_release release;
+        // A copy: vectors that were checked must not change afterwards.
+        const std::vector<std::int8_t> vectors(offered.data(), offered.data() + 2 * size);
+        vector_errors(operators, self, {wanted.data(), state.data(), vectors.data(), count, rows * kCellSide, columns * kCellSide,
+                                        threads, values.get()});
+    }
+    float* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    values.release();
+    return Errors(data, {count, rows, columns}, owner);
+}
+
 }  // namespace
 
 void bind_shift(nb::module_& m) {
@@ -59,7 +109,13 @@ void bind_shift(nb::module_& m) {
         .def("shift", &shift<std::int64_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
              nb::arg("vectors").noconvert(), nb::arg("threads"))
         .def("shift", &shift<std::int32_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
-             nb::arg("vectors").noconvert(), nb::arg("threads"));
+             nb::arg("vectors").noconvert(), nb::arg("threads"))
+        .def("compensate", &compensate, nb::arg("state").noconvert(), nb::arg("vectors").noconvert(), nb::arg("threads"));
+    nb::class_<ErrorForms>(m, "ErrorForms")
+        .def("__init__", &construct_forms, nb::arg("weights").noconvert(), nb::arg("path"))
+        .def_prop_ro("fraction_bits", &ErrorForms::fraction_bits)
+        .def("errors", &errors, nb::arg("operators"), nb::arg("wanted").noconvert(), nb::arg("state").noconvert(),
+             nb::arg("offered").noconvert(), nb::arg("threads"));
 }
 
 }  // namespace duoview

@@ -1,6 +1,7 @@
 #include "shift_operators.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <memory>
@@ -8,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "fixed_point.hpp"
 #include "parallel.hpp"
 
 namespace duoview {
@@ -154,6 +156,45 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
                            std::int16_t* out) const {
     check_state(state, layout_.channels);
     check_cells(state, cells);
+    const std::size_t size = layout_.channels * kCellPositions;
+    each(state, cells, threads, [&](std::size_t i, const std::int16_t* cell) { std::copy_n(cell, size, out + i * size); });
+}
+
+void refuse_not_finite(const char* name, const FloatPlanes& planes) {
+    const std::size_t plane = planes.height * planes.width;
+    std::size_t i = 0;
+    while (std::isfinite(planes.values[i])) ++i;
+    throw std::invalid_argument(std::string(name) + " is not finite at channel " + std::to_string(i / plane) + ", row " +
+                                std::to_string(i % plane / planes.width) + ", column " + std::to_string(i % planes.width));
+}
+
+void ShiftOperators::compensate(const FloatPlanes& state, const std::int8_t* vectors, std::size_t threads, float* out) const {
+    const std::size_t plane = state.height * state.width, columns = state.width / kCellSide;
+    std::copy_n(state.values, layout_.channels * plane, out);
+    std::vector<ShiftedCell> cells;
+    for (std::size_t i = 0; i < plane / kCellPositions; ++i, vectors += 2) {
+        const ShiftedCell cell{static_cast<std::int64_t>(i / columns), static_cast<std::int64_t>(i % columns), vectors[0], vectors[1]};
+        if (std::abs(int{cell.dy}) > kMaxShift || std::abs(int{cell.dx}) > kMaxShift)
+            throw std::invalid_argument("vectors has (" + std::to_string(cell.dy) + ", " + std::to_string(cell.dx) + ") at row " +
+                                        std::to_string(cell.row) + ", column " + std::to_string(cell.column) + "; -" +
+                                        std::to_string(kMaxShift) + ".." + std::to_string(kMaxShift) + " half pixels are needed");
+        if (cell.dy != 0 || cell.dx != 0) cells.push_back(cell);
+    }
+    if (cells.empty()) return;
+    std::vector<std::int16_t> values(layout_.channels * plane);
+    if (!to_fixed_point(state.values, values.size(), kStateBits, kShiftLimit, values.data())) refuse_not_finite("state", state);
+    const LatentPlanes planes{values.data(), state.height, state.width};
+    each(planes, cells, threads, [&](std::size_t i, const std::int16_t* cell) {
+        const auto row = static_cast<std::size_t>(cells[i].row), column = static_cast<std::size_t>(cells[i].column);
+        float* const to = out + (row * state.width + column) * kCellSide;
+        for (std::size_t k = 0; k < layout_.channels * kCellPositions; ++k)
+            to[k / kCellPositions * plane + k % kCellPositions / kCellSide * state.width + k % kCellSide] =
+                static_cast<float>(cell[k]) / (1 << kStateBits);
+    });
+}
+
+void ShiftOperators::each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads,
+                          const TakeCell& take) const {
     // Cells in the order of their kinds, so that operators are added up once for many.
     std::size_t ends[kKinds + 1] = {};
     for (const ShiftedCell& cell : cells) ++ends[kind_of(cell) + 1];
@@ -168,6 +209,7 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
 
     run_parallel(threads, runs.size(), [&](std::size_t job) {
         const auto weights = aligned(layout_.operator_size()), patch = aligned(layout_.patch_size());
+        std::vector<std::int16_t> cell(layout_.channels * kCellPositions);
         const ShiftedCell& first = cells[order[runs[job].begin]];
         const int dy = inside(first.dy), dx = inside(first.dx);
         const auto of = [&](std::size_t y, std::size_t x) {
@@ -179,7 +221,8 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
             std::size_t places[kPatchPositions];
             find_places(state, cells[order[i]], places);
             kernels_.gather(layout_, state.values, state.height * state.width, places, patch.get());
-            kernels_.shift(layout_, patch.get(), weights.get(), out + order[i] * layout_.channels * kCellPositions);
+            kernels_.shift(layout_, patch.get(), weights.get(), cell.data());
+            take(order[i], cell.data());
         }
     });
 }

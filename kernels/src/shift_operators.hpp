@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "dispatch.hpp"
@@ -12,6 +13,7 @@ namespace duoview {
 constexpr int kShiftReach = 4;                     // whole pixels that operators go, up and down, left and right
 constexpr std::size_t kShifts = 2 * kShiftReach + 1;
 constexpr int kMaxShift = 64;                      // half pixels of a vector
+constexpr int kStateBits = 6;                      // fraction bits of a latent
 
 // A cell of 2x2 positions, and what comes to it: half pixels down and to the right of it.
 struct ShiftedCell {
@@ -23,6 +25,15 @@ struct LatentPlanes {
     const std::int16_t* values;  // (channels, height, width) in 1/64, within +-kShiftLimit
     std::size_t height, width;   // multiples of kCellSide
 };
+
+// The same in floats.
+struct FloatPlanes {
+    const float* values;
+    std::size_t height, width;
+};
+
+// Throws std::invalid_argument naming the first of `values` that is not finite; `name` is what they are.
+[[noreturn]] void refuse_not_finite(const char* name, const FloatPlanes& planes);
 
 // Holds the operators in the order in which they are multiplied. Safe to use from several threads at once.
 class ShiftOperators {
@@ -36,6 +47,15 @@ public:
 
     // Writes (cells, channels, 2, 2). Throws std::invalid_argument for a value, cell or vector out of range.
     void shift(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, std::int16_t* out) const;
+
+    // Writes `out` of the state's shape, in floats of 1/64: where `vectors` (height / 2, width / 2, 2) of half pixels down and to
+    // the right are 0 the state as it is, elsewhere what shift() gives for it, rounded to 1/64 and kept within the limit. Throws
+    // std::invalid_argument for a vector out of range and, where one is not 0, for a state that is not finite.
+    void compensate(const FloatPlanes& state, const std::int8_t* vectors, std::size_t threads, float* out) const;
+
+    // Hands every cell (channels, 2, 2) over by its index, in no order and from several threads. What shift() checks has to hold.
+    using TakeCell = std::function<void(std::size_t index, const std::int16_t* cell)>;
+    void each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, const TakeCell& take) const;
 
 private:
     ShiftLayout layout_;

@@ -18,7 +18,7 @@ from duoview.plugins.links import LinkType
 from duoview.plugins.options import option
 from duoview.plugins.paired_stage import PairedStage
 from duoview.plugins.references import References
-from duoview.verdict import Difference, Kind, Patience, Tolerance, Verdict
+from duoview.verdict import Change, Difference, Kind, Patience, Tolerance, Verdict
 
 from .dv_detect import Finder, load_finder
 
@@ -30,7 +30,8 @@ _LETTERS = 14  # pixels
 class Guard(PairedStage):
     """Compare the human view with the machine view, and report, mark or replace what was lost or invented.
 
-    A detector looks at both frames of a time. What it found in the machine view is added to the detections of
+    A detector looks at both frames of a time; where the means of their blocks differ, which generation leaves alone, it
+    need not be sure. What it found in the machine view is added to the detections of
     frame.opaque, and a Verdict is put into it: the machine view is what was coded, the human view is generated. Frames
     come out as the human view's, at its times; where the views differ, with boxes drawn, or with the machine view in
     their place, as `action` says.
@@ -64,6 +65,10 @@ class Guard(PairedStage):
         threads: int = option(0, min=0, max=1024, help="threads of the network, 0 for one per core")
         alike: str = option("car+truck+bus", help="names of classes that count as one, joined by +; several such "
                             "divided by |; none where empty")
+        hinted: float = option(0.1, min=0, max=1, help="least score of an object of the human view that the machine "
+                               "view must show where the views differ by `changed`; 1 to go by scores alone")
+        changed: float = option(8, min=0, max=255, help="difference of the means of 16x16 pixels, in 8-bit steps, that "
+                                "detail which generation adds does not make")
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -73,7 +78,8 @@ class Guard(PairedStage):
             raise OptionError(f"dv_guard: counterpart={options.counterpart:g}: expected at most confidence and "
                               f"invented, {least:g}")
         self.tolerance = Tolerance(options.confidence, options.invented, options.counterpart, options.iou,
-                                   not options.agnostic, options.frames, _groups(options.alike))
+                                   not options.agnostic, options.frames, _groups(options.alike), options.hinted,
+                                   options.changed)
         self._lettering = Lettering(self.name, _LETTERS) if options.action == "mark" and options.text else None
         self._patience = Patience(options.frames)
         self._holding = 0  # frames of the machine view still to come
@@ -82,14 +88,16 @@ class Guard(PairedStage):
 
     def load_detector(self) -> Finder:
         """The detector for the options. Raises DetectorError or BackendUnavailableError."""
-        return load_finder(self.options, confidence=self.options.counterpart)
+        return load_finder(self.options, confidence=min(self.options.counterpart, self.options.hinted))
 
     def pair(self, first: av.VideoFrame, second: av.VideoFrame) -> Iterable[av.VideoFrame]:
         """The frame of the human view `second`, or what takes its place; `first` is of the machine view."""
         if self.detector is None:
             self.detector = self.load_detector()
         coded, shown = self.detector([first, second])
-        differences = self._patience.told(self.tolerance.differences(coded, shown))
+        change = Change.between(first, second) if self.options.hinted < self.options.invented else None
+        differences = self._patience.told(self.tolerance.differences(coded, shown, change))
+        coded = coded.above(self.options.counterpart)
         falls_back = self._falls_back(bool(differences))
         verdict = Verdict("machine" if falls_back else "human", coded.model, differences)
         if (coded.width, coded.height) != (shown.width, shown.height):

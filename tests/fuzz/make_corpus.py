@@ -77,6 +77,20 @@ def rans_decode() -> Iterator[tuple[str, bytes]]:
         yield f"long_{place}", front + stream[:place] + bytes([stream[place] | 0x80, 0]) + stream[place + 1:]
 
 
+def picture_error() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(13)
+
+    def numbers(count: int) -> bytes:
+        return rng.integers(-600, 601, count).astype("<i4").tobytes()
+
+    for number, (channels, rows, columns) in enumerate(((1, 1, 1), (5, 2, 4), (6, 3, 7), (13, 4, 5), (16, 7, 1))):
+        yield f"planes_{number}", bytes([channels - 1, rows, columns, 0, 99]) + numbers(100) + numbers(61)
+    floats = (1e18 * rng.standard_normal(60)).astype("<f4").tobytes()
+    yield "as_they_come", bytes([7, 3, 3, 1, 19]) + floats
+    yield "not_finite", bytes([7, 3, 3, 1, 0]) + floats[:4] + np.array([1, np.nan, np.inf, 2, 3], "<f4").tobytes()
+    yield "no_rows", bytes([7, 0, 3, 0, 0]) + numbers(9)
+
+
 def rans_encode() -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(1)
     for choice, lanes in enumerate((None, *rans.LANES)):
@@ -177,19 +191,70 @@ def shift_operators() -> Iterator[tuple[str, bytes]]:
     yield "outside", bytes([3, 2, 2, 4]) + places(3) + bytes([20]) + numbers(99, 21) + numbers(1024, 30)
 
 
+def vector_errors() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(11)
+
+    def floats(count: int) -> bytes:
+        return rng.standard_normal(count).astype("<f4").tobytes()
+
+    def weights(count: int) -> bytes:
+        return bytes([count - 1]) + rng.integers(-3000, 3001, count).astype("<i4").tobytes()
+
+    def pool(count: int) -> bytes:
+        return bytes([count - 1]) + rng.integers(-64, 65, 2 * count).astype(np.int8).tobytes()
+
+    def latents(count: int) -> bytes:
+        return rng.integers(0, 256, count).astype(np.uint8).tobytes()
+
+    for choice, (rows, columns, count) in enumerate(((1, 1, 2), (2, 3, 3), (3, 1, 4), (1, 3, 2), (2, 2, 3), (2, 1, 4),
+                                                     (1, 2, 1))):
+        yield f"channels_{choice}", (bytes([choice, rows, columns, count, 0, 256 - 6]) + weights(251) + pool(4)
+                                     + latents(301))
+    yield "as_they_come", bytes([3, 2, 2, 2, 1, 0, 49]) + floats(50) + pool(3) + floats(40)
+    yield "not_finite", bytes([3, 2, 2, 2, 1, 0, 1]) + floats(1) + np.float32(np.nan).tobytes() + pool(3) + floats(40)
+    yield "state_not_finite", (bytes([3, 2, 2, 2, 1, 0, 1]) + floats(2) + pool(3) + floats(7)
+                               + np.float32(np.inf).tobytes() + floats(5))
+    yield "outside", bytes([3, 2, 2, 2, 2, 0]) + weights(20) + bytes([1, 100, 3, 5, 156]) + latents(50)
+    yield "heavy", bytes([5, 1, 1, 2, 0, 50]) + weights(20) + pool(2) + latents(50)
+    yield "no_vectors", bytes([3, 2, 2, 0, 0, 0]) + weights(20) + pool(2) + latents(50)
+    yield "no_cells", bytes([3, 0, 2, 3, 0, 0]) + weights(20) + pool(2) + latents(50)
+    yield "nothing_but_zero", bytes([3, 2, 2, 2, 0, 0]) + weights(20) + bytes([0, 0, 0]) + latents(50)
+
+
+def motion_choice() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(12)
+    prices = bytes([2, 5, 14, 8])
+
+    def rest(count: int, most: int = 256) -> bytes:
+        return rng.integers(0, most, count).astype(np.uint8).tobytes()
+
+    for number, (rows, columns, count) in enumerate(((1, 1, 2), (5, 5, 5), (3, 4, 3), (1, 5, 4), (5, 1, 2))):
+        yield f"field_{number}", bytes([rows, columns, count - 1, 0]) + little(256, 2) + prices + rest(301)
+    yield "small", bytes([5, 5, 3, 0]) + little(60, 2) + prices + rest(97, 8)
+    yield "as_they_come", bytes([3, 3, 1, 1]) + little(256, 2) + prices + rng.random(50).astype("<f4").tobytes()
+    yield "not_a_number", bytes([2, 2, 1, 1]) + little(256, 2) + prices + np.float32(np.nan).tobytes()
+    yield "infinite", bytes([2, 2, 1, 1]) + little(0, 2) + prices + np.float32(np.inf).tobytes()
+    yield "first_not_zero", bytes([2, 2, 1, 2]) + little(256, 2) + prices + rest(31)
+    yield "free", bytes([4, 4, 4, 0]) + little(256, 2) + bytes(4) + rest(131, 16)
+    yield "no_cells", bytes([0, 3, 2, 0]) + little(256, 2) + prices + rest(31)
+
+
 TARGETS = {
     "block_motion": block_motion,
     "checkerboard": checkerboard,
     "crc32c": crc32c,
+    "motion_choice": motion_choice,
     "noise": noise,
     "palette_child": palette_child,
     "palette_nearest": palette_nearest,
     "palette_posterior": palette_posterior,
     "palette_tree": palette_tree,
+    "picture_error": picture_error,
     "rans_decode": rans_decode,
     "rans_encode": rans_encode,
     "rans_warp_decode": rans_decode,
     "shift_operators": shift_operators,
+    "vector_errors": vector_errors,
 }
 
 

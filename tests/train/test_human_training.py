@@ -45,6 +45,7 @@ from duoview.models.train_human import (
     measure_levels,
     norm_distance,
     sample,
+    score,
     train,
 )
 from duoview.models.train_inter import new_inter_codec
@@ -297,6 +298,28 @@ def test_training_takes_steps_and_goes_on_from_its_checkpoint(textured: Path, tm
     assert made.captions is not None and made.denoiser.shape.starts == ("guided", "slim")
 
 
+def test_without_spread_one_sample_of_every_picture_is_drawn() -> None:
+    near, far = torch.zeros(4, 3, 8, 8), torch.ones(4, 3, 8, 8)
+    assert float(score([far], near, norm_distance, 0.0)) == pytest.approx(1, abs=1e-3)
+    assert float(score([far, far], near, norm_distance, 0.0)) == pytest.approx(1, abs=1e-3)
+    assert float(score([far, -far], near, norm_distance, 1.0)) == pytest.approx(0, abs=1e-3)
+
+
+class Colours:
+    """Looks at pictures as they are."""
+
+    def layers(self, pictures: Tensor) -> Sequence[Tensor]:
+        return [pictures]
+
+
+def test_held_back_pictures_are_measured_as_those_see_them_that_samplings_learn_from(tmp_path: Path) -> None:
+    still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
+    options = dataclasses.replace(OPTIONS, steps=3, rollouts_from=0.3, spread=0.0, samplings=1.0)
+    train(material(), still, inter, torch.ones(64, 8), None, find, options, tmp_path, [Colours()])
+    lines = [json.loads(line) for line in (tmp_path / "human.jsonl").read_text().splitlines()]
+    assert 0 < lines[-1]["machine_features"] <= 2 and 0 < lines[-1]["guided_1_features"] <= 2
+
+
 def test_a_checkpoint_of_another_denoiser_is_refused(textured: Path, tmp_path: Path) -> None:
     still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
 
@@ -385,6 +408,8 @@ def test_the_command_puts_the_networks_into_a_profile_with_texture(textured: Pat
     (["--channels", "1,2"], "--channels 1,2: expected three whole numbers"),
     (["--minutes", "-1"], "--minutes -1.0: expected 0 or more"),
     (["--batch", "0"], "--batch 0: expected 1 or more"),
+    (["--samplings-from", "1.5"], "--samplings-from 1.5: expected 0 to 1"),
+    (["--samplings", "-0.1"], "--samplings -0.1: expected 0 to 1"),
 ])
 def test_what_cannot_be_trained_is_told(words: list[str], told: str, tmp_path: Path,
                                         capsys: pytest.CaptureFixture[str]) -> None:
