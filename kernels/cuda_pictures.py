@@ -12,6 +12,11 @@ _SHARE_UNITS = 1 << 32
 _CELL = 8
 
 
+def _check_black(black: int) -> None:
+    if not 0 <= black <= 255:
+        raise ValueError(f"black is {black}; 0..255 is needed")
+
+
 class PictureKernels:
     """Methods of ``cuda.Device``. All raise TypeError or ValueError for an argument that is not as described."""
 
@@ -64,6 +69,7 @@ class PictureKernels:
         H and W are even. weights: (9,) int32, those of red, green and blue in luma and both chroma, of 65536. black:
         luma of black, 16 or 0.
         """
+        _check_black(black)
         source = self._picture("picture", picture)
         height, width = source.shape[2:]
         if height % 2 or width % 2:
@@ -81,6 +87,7 @@ class PictureKernels:
         H and W are even; chroma lies in the middle of 2x2 pixels. weights: (5,) int32, those of luma, of v in red, of u
         and v in green, of u in blue, of 65536. black: luma of black, 16 or 0.
         """
+        _check_black(black)
         target = self._picture("picture", picture)
         height, width = target.shape[2:]
         if height % 2 or width % 2:

@@ -25,6 +25,11 @@ def _tiles(count: int) -> int:
     return -(-count // _TILE)
 
 
+def _check_levels(levels: int) -> None:
+    if not 0 <= levels < MAX_DEPTH:
+        raise ValueError(f"levels is {levels}; 0..{MAX_DEPTH - 1} is needed")
+
+
 class TextureKernels:
     """Methods of ``cuda.Device``. All raise TypeError or ValueError for an argument that is not as described."""
 
@@ -62,8 +67,7 @@ class TextureKernels:
         nodes: (G, H, W) uint8, the parents now.
         """
         source, groups, height, width = self._nodes(nodes)
-        if not 0 <= levels < MAX_DEPTH:
-            raise ValueError(f"levels is {levels}; 0..{MAX_DEPTH - 1} is needed")
+        _check_levels(levels)
         self._queue("previous_children", _tiles(source.size), [
             shaped(self.driver, "before", before, np.uint8, source.shape).pointer,
             shaped(self.driver, "known", known, np.uint8, (height, width)).pointer, source.pointer,
@@ -135,10 +139,13 @@ class TextureKernels:
         self, wanted: object, fixed: object, nodes: object, half: int, *, levels: int, coded: object, children: object,
         decided: object, cuda_stream: object = None,
     ) -> None:
-        """Children of a half that lead to ``wanted``, (G, H, W) uint8, ``levels`` below them, where they are not fixed.
+        """Children of a half that lead to ``wanted``, (G, H, W) uint8, where they are not fixed.
+
+        levels: how far below the children those are, 0..7.
 
         coded: (N,) int16, written: what is coded of them, in coding order. The rest is as of ``take_children``.
         """
+        _check_levels(levels)
         shape, count, step = self._step(fixed, nodes, children, decided, half)
         goal = shaped(self.driver, "wanted", wanted, np.uint8, shape).pointer
         target = typed(self.driver, "coded", coded, np.int16, count, writable=True).pointer
@@ -153,9 +160,9 @@ class TextureKernels:
 
         The row's offset is ``(top + r) * row_positions + left``. The rest is as of ``take_children``.
         """
-        if not 0 <= seed < 1 << 64 or min(depth, top, left) < 0:
-            raise ValueError(f"seed, depth, top, left are {seed}, {depth}, {top}, {left}; 0 or more, and a seed below "
-                             "2**64, is needed")
+        if not 0 <= seed < 1 << 64 or not 0 <= depth < MAX_DEPTH or min(top, left, row_positions) < 0:
+            raise ValueError(f"seed, depth, top, left, row_positions are {seed}, {depth}, {top}, {left}, "
+                             f"{row_positions}; 0 or more, a seed below 2**64 and a depth below {MAX_DEPTH} are needed")
         shape, _, step = self._step(fixed, nodes, children, decided, half)
         binary = shaped(self.driver, "classes", classes, np.uint8, shape).pointer
         self._queue("draw_children", shape[0] * shape[1],
@@ -301,8 +308,10 @@ class TextureKernels:
     ) -> None:
         """Puts ``found``, (H W, G) uint8, into ``leaves``, (G, H, W) uint8.
 
-        nodes: (G, H, W) uint8: only where the leaf's ancestor, ``levels`` above it, is another one; None: everywhere.
+        nodes: (G, H, W) uint8: only where the leaf's ancestor, ``levels`` (0..7) above it, is another one; None:
+        everywhere.
         """
+        _check_levels(levels)
         target = typed(self.driver, "leaves", leaves, np.uint8, ndim=3, writable=True)
         groups, positions = target.shape[0], target.shape[1] * target.shape[2]
         source = shaped(self.driver, "found", found, np.uint8, (positions, groups)).pointer

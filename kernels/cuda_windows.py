@@ -64,7 +64,9 @@ class WindowKernels:
                            stream_handle(cuda_stream))
 
     def compare(self, first: object, second: object, status: object, *, word: int, cuda_stream: object = None) -> None:
-        """Notes in a word of ``status`` whether two float32 arrays of one size differ in any bit."""
+        """Notes in a word of ``status``, counted from 0, whether two float32 arrays of one size differ in any bit."""
+        if word < 0:
+            raise ValueError(f"word is {word}; 0 or more is needed")
         one, other = self.driver.array("first", first), self.driver.array("second", second)
         for name, array in (("first", one), ("second", other)):
             if array.dtype != np.float32:

@@ -242,3 +242,14 @@ def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
         DEVICE.child_classes(np.zeros((1, *SHAPE), np.int16), nodes, np.zeros((GROUPS, 4), np.int8),
                              np.zeros(256, np.uint8), 2, previous=np.zeros((1, *SHAPE), np.float32), classes=nodes,
                              fixed=nodes)
+    signs, found = np.zeros((1, *SHAPE), np.float32), np.zeros((HEIGHT * WIDTH, GROUPS), np.uint8)
+    for levels in (-1, 8):
+        with pytest.raises(ValueError, match=rf"levels is {levels}; 0\.\.7 is needed"):
+            DEVICE.offer_children(nodes, nodes, nodes, 0, levels=levels, coded=np.zeros(960, np.int16),
+                                  children=nodes.copy(), decided=signs)
+        with pytest.raises(ValueError, match=rf"levels is {levels}; 0\.\.7 is needed"):
+            DEVICE.take_leaves(found, nodes.copy(), nodes=nodes, levels=levels)
+    for depth, row in ((8, 0), (0, -1)):
+        with pytest.raises(ValueError, match=f"row_positions are 0, {depth}, 0, 0, {row}; 0 or more, a seed below"):
+            DEVICE.draw_children(nodes, nodes, nodes, 0, children=nodes.copy(), decided=signs, seed=0, depth=depth,
+                                 top=0, left=0, row_positions=row)

@@ -117,6 +117,14 @@ def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
         DEVICE.compare(planes, np.zeros((1, 2, 8, 11), np.float32), np.zeros(1, np.uint64), word=0)
     with pytest.raises(ValueError, match="status has 8 bytes; 16 are needed"):
         DEVICE.compare(planes, planes, np.zeros(1, np.uint64), word=1)
+    memory = np.full(8, 7, np.uint64)
+    with pytest.raises(ValueError, match="word is -1; 0 or more is needed"):
+        DEVICE.compare(planes, planes + 1, memory[4:], word=-1)
+    assert (memory == 7).all()
+    with pytest.raises(ValueError, match=r"black is 256; 0\.\.255 is needed"):
+        DEVICE.to_nv12(picture, np.zeros((6, 6), np.uint8), np.zeros(9, np.int32), black=256)
+    with pytest.raises(ValueError, match=r"black is -1; 0\.\.255 is needed"):
+        DEVICE.from_nv12(np.zeros((6, 6), np.uint8), picture, np.zeros(5, np.int32), black=-1)
     with pytest.raises(ValueError, match=r"output has shape \(6, 5\); \(6, 6\) is needed"):
         DEVICE.to_nv12(picture, np.zeros((6, 5), np.uint8), np.zeros(9, np.int32), black=16)
     with pytest.raises(ValueError, match="even sides are needed"):
