@@ -185,6 +185,23 @@ def test_a_stream_that_was_cut_is_decoded_as_deep_as_it_goes(networks: DeviceNet
                                       whole.decode(unit)[0].array)
 
 
+def test_memory_is_that_of_the_tiles_at_hand_however_many_sizes_there_were(profile: Profile, networks: DeviceNetworks
+                                                                           ) -> None:
+    encoder = DeviceEncoder(networks, 64, 64, q=QUALITY, texture=1)
+    decoder = DeviceDecoder(networks, view="texture", texture=1, strict=True)
+    for width in (64, 128, 192, 64):
+        picture = np.ascontiguousarray(PHOTOGRAPH[:64, :width].transpose(2, 0, 1))
+        packet = encoder.encode(picture)
+        (one,) = decoder.decode(packet)
+        (other,) = Decoder(profile=profile, threads=1, view="texture", texture=1, strict=True).decode(packet)
+        assert apart(one, other) <= LEVELS
+        texture: Any = decoder._views._texture
+        coder: Any = encoder._texture
+        for kept in (texture._memory, texture.prior._planes, coder._memory, coder._chain._planes):
+            assert list(kept) == [(8, width // 8)]
+        assert len(texture.prior._windows) == len(coder._chain._windows) == 1
+
+
 def test_a_stream_without_texture_has_no_texture_view(profile: Profile, networks: DeviceNetworks) -> None:
     (unit,) = Encoder(WIDTH, HEIGHT, profile=profile, threads=1).encode(frame(0))
     with pytest.raises(LimitError, match="no texture layer"):

@@ -147,6 +147,11 @@ class Chain:
             self._windows[shape] = self.networks.empty(shape, np.float32)
         return self._windows[shape]
 
+    def forget_sizes(self) -> None:
+        """Give back the memory for tiles: a stream may have others from a key unit on, of any number of sizes."""
+        self._planes.clear()
+        self._windows.clear()
+
     def level(self, q: int) -> Any:
         """A quality index as networks take it, (1,) int64."""
         if q not in self._levels:

@@ -60,6 +60,7 @@ class DeviceTextureEncoder:
         self._tables = self._chain.tables
         self._palettes = Palettes(self._tables)
         self._memory: dict[tuple[int, int], _Memory] = {}
+        self._grid: Grid | None = None  # whose tiles that memory is for
         self._scales: dict[int, Any] = {}
         #: Leaves of the palettes in use, by quality index and by depth of the nodes below which they are sought; 0 for
         #: everywhere.
@@ -78,6 +79,10 @@ class DeviceTextureEncoder:
         Raises ValueError where a network gives what cannot be coded.
         """
         q, grid = seen.q, Grid(width, height, self._settings.tile_log2)
+        if grid != self._grid:
+            self._grid = grid
+            self._memory.clear()
+            self._chain.forget_sizes()
         base = self._view.latent(self._view.picture(z_m))
         (components,) = self._analysis(z=z, base=base, q=self._chain.level(q))
         changes = self._adapt(components, grid, q) if self._settings.palettes else []
