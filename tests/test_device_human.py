@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from duoview import (
     ProfileError,
     TextureSettings,
 )
+from duoview.access_unit import SectionType, parse, serialize
 from duoview.captions import Caption
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.human import DeviceHumanView
@@ -280,6 +282,19 @@ def test_a_stream_of_nv12_pictures_says_so_and_comes_back_as_such(networks: Devi
     assert decoder.sequence.pixel_format == "nv12"
     apart = np.abs(shown.array.astype(int) - array)
     assert apart[:HEIGHT].mean() < 4 and apart[HEIGHT:].mean() < 3
+
+
+def test_a_picture_that_is_repeated_keeps_its_matrix_when_a_unit_with_another_is_lost(networks: DeviceNetworks) -> None:
+    array = np.ascontiguousarray(frames(1)[0].reformat(format="nv12").to_ndarray())
+    first, second = (bytes(DeviceEncoder(networks, WIDTH, HEIGHT, pixel_format="nv12", colour=Colour(matrix=matrix)
+                                         ).encode(array)) for matrix in (1, 6))
+    unit = parse(second)
+    sections = tuple(replace(section, payload=section.payload[:9]) if section.type == SectionType.MACHINE else section
+                     for section in unit.sections)
+    decoder = DeviceDecoder(networks, pixel_format="nv12")
+    (shown,), (again,) = decoder.decode(first), decoder.decode(serialize(replace(unit, sections=sections)))
+    assert again.origin.concealed
+    np.testing.assert_array_equal(again.array, shown.array)
 
 
 def test_a_caption_of_a_device_is_told_to_its_viewers(networks: DeviceNetworks) -> None:

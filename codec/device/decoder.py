@@ -53,6 +53,8 @@ class _Views(Decoder):
         check_pixel_format(pixel_format)
         self._networks, self._counted = networks, digest  # first: the base class loads
         self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
+        #: The picture that was shown last, and it in NV12.
+        self._converted: tuple[Any, Any] = (None, None)
         self._total = networks.empty((1,), np.uint64)
         super().__init__(profile=networks.profile, device=networks.backend, **options)
 
@@ -99,7 +101,10 @@ class _Views(Decoder):
         shown: Any = self._show()
         if self._nv12 is not None:
             assert self.sequence is not None
-            shown = self._nv12.of(shown, self.sequence.colour)
+            if self._converted[0] is not shown:
+                # One that is repeated stays as it was: a key unit that was lost may have brought another matrix.
+                self._converted = shown, self._nv12.of(shown, self.sequence.colour)
+            shown = self._converted[1]
         origin = FrameOrigin(concealed, self._provenance, self._generated_share)
         picture = DevicePicture(shown, *self._picture_size, times.pts, times.time_base, times.duration, origin)
         return cast(av.VideoFrame, picture)
