@@ -19,6 +19,7 @@ from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.texture import DeviceTextureDecoder
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
+from duoview.kernels.errors import DeviceError
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import TextureDecoder
 
@@ -183,6 +184,35 @@ def test_a_stream_that_was_cut_is_decoded_as_deep_as_it_goes(networks: DeviceNet
     for unit in units:
         np.testing.assert_array_equal(part.decode(serialize(cutter.cut(parse(unit))))[0].array,
                                       whole.decode(unit)[0].array)
+
+
+@pytest.mark.parametrize(("failing", "tile"), [(0, 0), (0, 4), (2, 0)])
+def test_units_behind_one_at_whose_texture_the_device_failed_are_concealed(
+        networks: DeviceNetworks, units: list[bytes], failing: int, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, decoder = (DeviceDecoder(networks, view="texture") for _ in range(2))
+    expected = [whole.decode(unit)[0].array for unit in units]
+    look_up, left = networks.kernels.look_up_nodes, tile
+
+    def fail(*arrays: Any, **options: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise DeviceError("the device is lost")
+        look_up(*arrays, **options)
+
+    for unit in units[:failing]:
+        decoder.decode(unit)
+    with monkeypatch.context() as patch, pytest.raises(DeviceError):
+        patch.setattr(networks.kernels, "look_up_nodes", fail)
+        decoder.decode(units[failing])
+    for unit in units[failing + 1:GOP]:
+        for shown in decoder.decode(unit):
+            assert shown.origin.concealed
+            np.testing.assert_array_equal(shown.array, expected[failing - 1])
+    for number in range(GOP, len(units)):
+        (shown,) = decoder.decode(units[number])
+        np.testing.assert_array_equal(shown.array, expected[number])
+    assert decoder.stats.concealed + decoder.stats.skipped == GOP - 1 - failing
 
 
 def test_memory_is_that_of_the_tiles_at_hand_however_many_sizes_there_were(profile: Profile, networks: DeviceNetworks
