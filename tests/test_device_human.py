@@ -318,6 +318,18 @@ def test_what_is_no_nv12_is_refused_with_what_is_needed(networks: DeviceNetworks
         DeviceEncoder(networks, 64, 64, colour=Colour())
 
 
+def test_nv12_beyond_max_pixels_is_refused_before_memory_is_taken_for_it(networks: DeviceNetworks,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = DeviceEncoder(networks, 64, 64, pixel_format="nv12", max_pixels=64 * 64)
+    encoder.encode(np.zeros((96, 64), np.uint8))
+    large = np.zeros((192, 64), np.uint8)
+    taken: list[int] = []
+    monkeypatch.setattr(networks.driver, "allocate", taken.append)
+    with pytest.raises(LimitError, match="64x128 has 8192 pixels, max_pixels is 4096"):
+        encoder.encode(large)
+    assert taken == []
+
+
 # ---- failures
 
 

@@ -100,6 +100,7 @@ class DeviceEncoder:
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
         if self._nv12 is not None:
+            check_size(*self._nv12.size(picture), self.max_pixels)
             picture = self._nv12.picture(picture, self._colour)
         shape = self.networks.driver.array("picture", picture).shape
         if len(shape) < 2:

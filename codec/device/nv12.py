@@ -70,17 +70,22 @@ class Nv12:
         networks.kernels.to_nv12(picture, output, self._weights[matrix], black=_BLACK, cuda_stream=networks.stream)
         return output
 
+    def size(self, frame: Any) -> tuple[int, int]:
+        """Width and height of a frame (3 H / 2, W). Raises TypeError or ValueError for what is no such frame."""
+        found = self._networks.driver.array("picture", frame)
+        if len(found.shape) != 2 or found.shape[0] % 3 or found.shape[1] % 2 or not found.size:
+            raise ValueError(f"picture has shape {found.shape}; (3 height / 2, width) with even sides is needed for "
+                             "NV12")
+        return found.shape[1], found.shape[0] // 3 * 2
+
     def picture(self, frame: Any, colour: Colour) -> Any:
         """(1, 3, H, W) uint8 RGB of a frame (3 H / 2, W) uint8, in memory that the next frame's gets too.
 
         Raises TypeError or ValueError for what is no such frame.
         """
         networks, full = self._networks, colour.range == _FULL_RANGE
-        found = networks.driver.array("picture", frame)
-        if len(found.shape) != 2 or found.shape[0] % 3 or found.shape[1] % 2 or not found.size:
-            raise ValueError(f"picture has shape {found.shape}; (3 height / 2, width) with even sides is needed for "
-                             "NV12")
-        shape = (1, 3, found.shape[0] // 3 * 2, found.shape[1])
+        width, height = self.size(frame)
+        shape = (1, 3, height, width)
         if self._shape != shape:
             self._picture, self._shape = networks.empty(shape, np.uint8), shape
         if (colour.matrix, full) not in self._inverse:
