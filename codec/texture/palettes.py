@@ -88,7 +88,6 @@ class Palettes:
         found: Floats = (tables.matrix[depth - 1] @ flat).reshape(channels, height, width)
         return found
 
-
     def contributions(self, depth: int, q: int) -> Floats:
         """What each node of a depth of 1 or more adds to the base, (G, 2^depth, C): ``residual`` is their sum."""
         tables = self.tables
