@@ -1,6 +1,6 @@
 """Frames per second of machine encode, machine decode and the human view, and where the time goes.
 
-    python -m bench.speed [--threads 1 2] [--repeats 5] [--out bench/results/speed.json]
+    python -m bench.speed [--threads 1 2] [--repeats 5] [--gop 1 --texture 6] [--out bench/results/speed.json]
 
 Threads 1 and 2 are measured on the same cores; numbers count only when the load average beside them is low.
 """
@@ -26,7 +26,8 @@ from duoview import Decoder, Encoder, Profile
 
 @dataclass(frozen=True)
 class Settings:
-    """The clip, the size it is scaled to beforehand, quality, frames per repeat and repeats."""
+    """The clip, the size it is scaled to beforehand, quality, frames from key frame to key frame, per repeat, repeats,
+    and the depth of texture on key frames."""
 
     clip: str
     width: int
@@ -35,6 +36,7 @@ class Settings:
     gop: int
     frames: int
     repeats: int
+    texture: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def encode_rate(source: list[av.VideoFrame], profile: Profile, settings: Setting
                 ) -> tuple[Rate, list[bytes]]:
     """Encode the frames again and again with one encoder; also the access units of one pass."""
     encoder = Encoder(settings.width, settings.height, rate=Fraction(25), q=settings.q, gop=settings.gop,
-                      profile=profile, threads=threads)
+                      profile=profile, threads=threads, texture=settings.texture or None)
     units = [bytes(encoder.encode(frame, key=number == 0)[0]) for number, frame in enumerate(source)]  # warms up too
     times = []
     for _ in range(settings.repeats):
@@ -129,7 +131,8 @@ def run(profile: Profile, settings: Settings, threads: Sequence[int]) -> Results
         encoded, units = encode_rate(source, profile, settings, count)
         rates.append(encoded)
         rates.append(decode_rate(units, profile, settings, count, "machine"))
-        rates.append(decode_rate(units[:max(2, len(units) // 4)], profile, settings, count, "human"))
+        slow = "texture" if settings.texture else "human"
+        rates.append(decode_rate(units[:max(2, len(units) // 4)], profile, settings, count, slow))
     return Results(tuple(rates), float(np.mean([len(data) for data in units])))
 
 
@@ -141,12 +144,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--frames", type=int, default=50)
     parser.add_argument("--q", type=int, default=24)
+    parser.add_argument("--gop", type=int, default=50, help="1: key frames alone")
+    parser.add_argument("--texture", type=int, default=0, help="depth of texture on key frames, and its view in place "
+                        "of the human one")
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--out", type=Path, default=RESULTS / "speed.json")
     options = parser.parse_args(arguments)
     profile = Profile(options.profile)
-    settings = Settings("bikes.mp4", options.width, options.height, options.q, 50, options.frames, options.repeats)
+    settings = Settings("bikes.mp4", options.width, options.height, options.q, options.gop, options.frames,
+                        options.repeats, options.texture)
     results = run(profile, settings, options.threads)
     for line in results.rates:
         print(f"{line.what:16} {line.threads} thread{'s' if line.threads > 1 else ' '} {line.fps:6.1f} fps "

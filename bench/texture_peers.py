@@ -1,18 +1,20 @@
 """Key frames with texture against other still coders at equal bytes, by perceptual distance and by PSNR.
 
-    python -m bench.texture_peers --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--json FILE]
+    python -m bench.texture_peers --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--generated]
+                                  [--json FILE]
 
-The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind
-an inner codec, x265 and SVT-AV1 intra. Each picture's curve is read at fixed rates, linearly over the logarithm of the
-rate; where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the
-setting (q of the machine layer) that is best on the mean of all pictures is taken at each rate, and named.
+The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
+inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture. Each
+picture's curve is read at fixed rates, linearly over the logarithm of the rate; where a coder does not reach a rate
+on a picture, the picture counts for none at that rate. Of texture, the setting (q of the machine layer) that is best
+on the mean of all pictures is taken at each rate, and named.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -40,6 +42,7 @@ class Settings:
     machine: tuple[int, ...]
     inner: tuple[int, ...]
     threads: int
+    generated: bool
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,13 @@ class Results:
 class TextureStill:
     """Key units with all texture, and what their cuts show."""
 
-    def __init__(self, profile: Profile, machine: str, threads: int) -> None:
+    def __init__(self, profile: Profile, machine: str, threads: int, *, generated: bool = False) -> None:
         self._profile, self._machine, self._threads = profile, machine, threads
         self._views = {name: Decoder(profile=profile, threads=threads, view=name, strict=True)
                        for name in ("machine", "texture")}
+        if generated:
+            self._views["human"] = Decoder(profile=profile, threads=threads, view="human", start="texture", steps=4,
+                                           strict=True)
         self._encoder: tuple[tuple[object, ...], Encoder] | None = None
 
     def units(self, rgb: RGB, q: int, texture: int) -> bytes:
@@ -112,12 +118,11 @@ class TextureStill:
         (frame,) = [*decoder.decode(unit), *decoder.decode(None)]
         return planar_rgb(frame)
 
-    def cuts(self, rgb: RGB, q: int) -> Iterator[tuple[int, RGB]]:
-        """Bytes and pictures of depths 0 to D."""
+    def cuts(self, rgb: RGB, q: int) -> list[bytes]:
+        """Units of depths 0 to D."""
         whole = parse(self.units(rgb, q, self._profile.texture().depth))
-        for depth in range(self._profile.texture().depth + 1):
-            unit = serialize(TextureCutter(Depths(depth)).cut(whole))
-            yield len(unit), self.shown(unit, "texture" if depth else "machine")
+        return [serialize(TextureCutter(Depths(depth)).cut(whole))
+                for depth in range(self._profile.texture().depth + 1)]
 
 
 def read_at(points: Sequence[Point], bpp: float) -> tuple[float, float] | None:
@@ -168,7 +173,8 @@ def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
 def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, features: FrozenFeatures) -> Curves:
     """All coders on all pictures."""
     curves: Curves = {}
-    neural, inner = (TextureStill(profile, machine, settings.threads) for machine in ("neural", "inner"))
+    neural, inner = (TextureStill(profile, machine, settings.threads, generated=settings.generated)
+                     for machine in ("neural", "inner"))
     others: tuple[StillCoder, ...] = (X265Still(qualities=(25, 29, 33, 37, 41, 45, 49)),
                                       SvtAv1Still(qualities=(30, 37, 44, 50, 55, 59, 63)))
     for picture in pictures:
@@ -184,7 +190,12 @@ def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, fea
         for name, still, levels in (("neural + texture", neural, settings.texture), ("inner + texture", inner,
                                                                                        settings.inner)):
             for q in levels:
-                add(name, f"q {q}", [point(*one) for one in still.cuts(picture.rgb, q)])
+                cuts = still.cuts(picture.rgb, q)
+                add(name, f"q {q}", [point(len(unit), still.shown(unit, "texture" if depth else "machine"))
+                                     for depth, unit in enumerate(cuts)])
+                if settings.generated:
+                    add(f"{name}, generated", f"q {q}", [point(len(unit), still.shown(unit, "human"))
+                                                         for unit in cuts])
         for name, still, levels in (("neural", neural, settings.machine), ("inner", inner, settings.machine)):
             units = [still.units(picture.rgb, q, 0) for q in levels]
             add(name, "", [point(len(unit), still.shown(unit, "machine")) for unit in units])
@@ -215,6 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--texture", type=int, nargs="+", default=[0, 8, 16, 24], help="q below texture")
     parser.add_argument("--machine", type=int, nargs="+", default=[0, 8, 16, 24, 32, 40, 48], help="q of no texture")
     parser.add_argument("--inner", type=int, nargs="+", default=[4, 16], help="q of the inner codec below texture")
+    parser.add_argument("--generated", action="store_true", help="human views that start from texture, too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS / "texture_peers.json")
     options = parser.parse_args(arguments)
@@ -223,11 +235,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pictures = [Picture(one.name, np.ascontiguousarray(one.rgb[:one.rgb.shape[0] // 2 * 2, :one.rgb.shape[1] // 2 * 2]))
                 for one in load(options.images, held=options.held, limit=options.limit)]
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.texture), tuple(options.machine),
-                        tuple(options.inner), options.threads)
+                        tuple(options.inner), options.threads, options.generated)
     curves = sweep(profile, pictures, settings, FrozenFeatures(options.weights))
     found = readings(curves)
     for one in found:
-        print(f"{one.bpp:.2f} bpp  {one.coder:20s} {one.setting:6s} {one.pictures:3d} pictures  {one.psnr:.2f} dB  "
+        print(f"{one.bpp:.2f} bpp  {one.coder:28s} {one.setting:6s} {one.pictures:3d} pictures  {one.psnr:.2f} dB  "
               f"perceptual {one.perceptual:.4f}")
     write(options.json, measured("Texture and other still coders at equal bytes", profile, settings,
                                  Results(tuple(found), mean_curves(curves))))

@@ -26,11 +26,18 @@ class SymbolDecision:
             the symbol's Gaussian class outweigh the squared error added.
         skip: in P frames, a position is coded where the error that coding takes away is worth ``skip`` times its bits
             at the Lagrangian of the quality index; 0 codes everywhere.
+
+    Raises ValueError for one that is negative or not finite.
     """
 
     key: float = 0.0
     inter: float = 0.5
     skip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; a finite number, at least 0, is needed")
 
     def margins(self, key: bool) -> Floats:
         """By table class, (64,): how far above the midpoint a value has to lie to keep magnitude 1."""

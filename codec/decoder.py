@@ -67,8 +67,8 @@ class Decoder:
     Args:
         profile: where to look for the profile (bundled name, folder or Profile); None takes the bundled one that the
             stream names. Its hash must be the stream's.
-        threads: of the networks, 0 for all cores; networks are shared with all others of the process that have the same
-            profile, device and threads. batch, window: as an Encoder's.
+        threads: of networks and kernels, 0 for all cores; networks are shared with all others of the process that have
+            the same profile, device and threads. batch, window: as an Encoder's.
         view: ``machine``, ``human`` or ``texture``; start, steps, seed, noise, tile, text: see HumanView.
         caption: of starts ``slim`` and ``texture``, what is seen: ``auto``, the stream's caption, and where it has none
             that of ``detector``; a Caption; or ``none``. detector: finds objects in frames of the machine view.

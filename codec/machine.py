@@ -28,6 +28,7 @@ from duoview.decision import (
 from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap, Scaling
 from duoview.kernels import checkerboard
+from duoview.kernels.arrays import MAX_THREADS
 from duoview.motion_field import MotionField, Part
 from duoview.motion_search import MotionSearch, Reference, luma
 from duoview.picture import padded
@@ -98,19 +99,20 @@ class MachineLayer:
 
     Args:
         encode: load the analysis networks as well.
-        decision: how an encoder rounds; None for the default. threads: of what is no network: motion and decisions.
+        decision: how an encoder rounds; None for the default. threads: of what is no network: motion and decisions; of
+            more than kernels run on, those that they do.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, encode: bool,
                  decision: SymbolDecision | None = None, threads: int = 1) -> None:
         self.profile, self.sizes = profile, profile.sizes
-        self.decision, self._threads = decision or SymbolDecision(), threads
+        self.decision, self._threads = decision or SymbolDecision(), min(threads, MAX_THREADS)
         names = ["key_hyper", "key_context", "key_synthesis", "inter_hyper", "inter_context", "inter_synthesis"]
         if encode:
             names += ["encoder", "key_analysis", "inter_analysis"]
         self.networks: dict[str, Network] = {name: profile.load(name, backend) for name in names}
         self._operators = profile.motion() if profile.has_motion else None
-        self._search = (MotionSearch(self._operators, profile.latent_weight, threads)
+        self._search = (MotionSearch(self._operators, profile.latent_weight, self._threads)
                         if encode and self._operators is not None else None)
         self._reference = Reference()
         #: The motion field of the last frame.
@@ -223,17 +225,17 @@ class MachineLayer:
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before, after = (picture_error(z - one, weight, self._threads) for one in (start, z_m))
+                before, after = (picture_error(z - one, weight) for one in (start, z_m))
                 keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
                 if chosen.symbols[:, ~keep].any():
                     chosen = self._choose(y, first, key, scaling, keep)
                     z_m, after = start, before
                     if chosen.symbols.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        after = picture_error(z - z_m, weight, self._threads)
+                        after = picture_error(z - z_m, weight)
                 if field.moving.any():
                     assert self.z_m is not None
-                    before = picture_error(z - self.z_m, weight, self._threads)
+                    before = picture_error(z - self.z_m, weight)
                 worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()

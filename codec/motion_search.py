@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from duoview import kernels
 from duoview.decision import BLOCK_PIXELS
+from duoview.kernels.motion import MOST_WORTH
 from duoview.motion_compensation import PIXELS, Floats, ShiftOperators
 from duoview.motion_field import CELL, LIMIT, MotionField
 
@@ -63,8 +64,8 @@ class MotionSearch:
         if not offered.any():
             return MotionField(still)
         errors = self._operators.errors(self._forms, z, z_m, offered, self._threads)
-        return MotionField(kernels.choose_motion(offered, errors, before.vectors, worth=_SHARE * worth * BLOCK_PIXELS,
-                                                 prices=_PRICES))
+        most = min(_SHARE * worth * BLOCK_PIXELS, MOST_WORTH)  # beyond it bits count for nothing beside errors
+        return MotionField(kernels.choose_motion(offered, errors, before.vectors, worth=most, prices=_PRICES))
 
 
 def _beside(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

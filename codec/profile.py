@@ -188,6 +188,8 @@ class Profile:
                 raise ProfileError(f"{path}: {what} is {table.dtype} {table.shape}, expected {np.dtype(kind)} {shape}")
             if not np.isfinite(table).all():
                 raise ProfileError(f"{path}: {what} has values that are not finite")
+            if what == "lagrangian" and table.min() < 0:
+                raise ProfileError(f"{path}: {what} is {table.min():g} at q {table.argmin()}, expected 0 or more")
             if kind is np.uint8 and not 1 <= table.min() <= table.max() <= 63:
                 raise ProfileError(f"{path}: {what} has classes {table.min()} to {table.max()}, expected 1 to 63")
 

@@ -67,8 +67,10 @@ class Change:
     def between(cls, machine: av.VideoFrame, human: av.VideoFrame) -> Change:
         """Of two frames, which may be of two sizes, in places of the second."""
         size = max(1, human.width // BLOCK), max(1, human.height // BLOCK)
+        # libswscale makes RGB from half of the chroma of what it makes smaller: colours first, then sizes.
+        whole = [frame if frame.format.is_rgb else frame.reformat(format="rgb24") for frame in (machine, human)]
         first, second = (frame.reformat(*size, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
-                         .reshape(-1, 3).astype(np.float64) for frame in (machine, human))
+                         .reshape(-1, 3).astype(np.float64) for frame in whole)
         apart = np.stack([np.abs(_unlike(first[:, at], second[:, at])) for at in range(3)]).max(0)
         return cls(apart.reshape(size[1], size[0]).astype(np.float32), human.width, human.height)
 

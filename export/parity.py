@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from duoview.backends import CpuBackend, DescribedNetwork, TensorSpec
+from duoview.backends.engine_shapes import input_shapes
 from duoview.export.calibration import Clip, pixels, samples
 from duoview.export.engine_graph import precision_of
 from duoview.export.torch_backend import TorchBackend
@@ -23,8 +24,8 @@ from duoview.profile import Profile
 #: a few hyper symbols may flip: three of them are 0.09 where few dozens are not 0.
 TOLERANCES = {"exact": 0.0, "float": 1e-4, "rounded": 1e-2, "fp16": 1e-1, "int8": 5e-2, "int8 hyper": 1e-1}
 SAMPLES = 4
-#: Rows and columns of drawn pictures and of drawn feature maps.
-_PICTURE, _MAP = (64, 128), (16, 24)
+#: Size of drawn pictures, in 64 pixels, and how many words every vocabulary has at least.
+_UNITS, _WORDS = (1, 2), 5
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,14 @@ def drawn_clip(frames: int = 3, width: int = 192, height: int = 128) -> Clip:
 def drawn_inputs(name: str, network: DescribedNetwork) -> dict[str, NDArray[Any]]:
     """Random inputs of a network by what its file declares; the same ones in every run."""
     generator = np.random.default_rng(zlib.crc32(name.encode()))
+    shapes = input_shapes(name, network.signature, *_UNITS)
 
     def drawn(spec: TensorSpec) -> NDArray[Any]:
-        if spec.name == "q" or spec.dtype == "int64":
+        shape = shapes[spec.name]
+        if spec.name == "q":
             return np.array([24], np.int64)
-        rows = _PICTURE if spec.dtype == "uint8" else _MAP
-        free = iter((1, *rows))
-        shape = [length if length is not None else next(free) for length in spec.shape]
+        if spec.dtype == "int64":  # of words
+            return generator.integers(0, _WORDS, shape)
         if spec.dtype == "uint8":
             return generator.integers(0, 256, shape, dtype=np.uint8)
         return generator.uniform(0, 1, shape).astype(np.float32)

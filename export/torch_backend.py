@@ -125,6 +125,7 @@ _OPERATORS: dict[str, Operator] = {
     "Sin": lambda a, x: torch.sin(x),
     "SpaceToDepth": _space_to_depth,
     "Split": lambda a, x, sizes: torch.split(x, [int(s) for s in sizes], _int(a, "axis")),
+    "Squeeze": lambda a, x, axes: x.squeeze([int(axis) for axis in axes]),
     "Sub": lambda a, x, y: x - y,
     "Unsqueeze": lambda a, x, axes: x[(...,) + (None,) * len(axes)],
 }

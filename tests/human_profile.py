@@ -1,9 +1,10 @@
-"""A profile with a small conditional denoiser of random weights, for tests: the bundled one, or one with texture."""
+"""Profiles with small denoisers of random weights, for tests: conditional ones, and one of the first generation."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,21 @@ def denoiser(captions: bool) -> bytes:
     return bytes(g.model().SerializeToString())
 
 
+def first_denoiser() -> bytes:
+    """``denoiser`` of the first generation: sees the state, z_m and the quality."""
+    g, random = GraphBuilder("denoiser"), _Random()
+    state, z_m = (g.input(name, FLOAT, ["N", LATENT, "h", "w"]) for name in ("state", "z_m"))
+    time, gain, q = g.input("time", FLOAT, [1, 1]), g.input("gain", FLOAT, [1]), g.input("q", INT64, [1])
+    told = g.operator("Mul", time, g.operator("Mul", g.operator("Cast", q, to=FLOAT), g.number(1 / 63)))
+    x = g.convolve(g.concat((state, LATENT), (z_m, LATENT)), random.normals(INNER, 2 * LATENT, 3, 3, scale=0.1),
+                   np.zeros(INNER, np.float32))
+    x = g.operator("Tanh", g.operator("Add", x, g.operator("Unsqueeze", told, g.constant(np.array([2, 3], np.int64)))))
+    estimate = g.convolve(x, random.normals(LATENT, INNER, 1, 1, scale=0.2), np.zeros(LATENT, np.float32))
+    g.output(g.operator("Add", state, g.operator("Mul", g.operator("Sub", estimate, state), gain)), "next", FLOAT,
+             ["N", LATENT, "h", "w"])
+    return bytes(g.model().SerializeToString())
+
+
 def text_encoder() -> bytes:
     """``caption``: the sum of a random vector for every word."""
     g, random = GraphBuilder("caption"), _Random()
@@ -84,5 +100,19 @@ def add_human(folder: Path, *, captions: bool = True, levels: tuple[float, ...] 
         manifest["networks"][name] = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest()}
     made = Generation((8, 8, 8), (1, 1, 1), CAPTION if captions else 0, levels, noise=0.5, steps=2)
     manifest["human"] = made.as_dict()
+    (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Profile(folder)
+
+
+def first_generation(folder: Path) -> Profile:
+    """A copy of the bundled profile whose denoiser is of the first generation."""
+    shutil.copytree(Profile("s").folder, folder)
+    manifest = json.loads((folder / "profile.json").read_text())
+    manifest.pop("human", None)
+    if manifest["networks"].pop("caption", None) is not None:
+        (folder / "caption.onnx").unlink()
+    data = first_denoiser()
+    (folder / "denoiser.onnx").write_bytes(data)
+    manifest["networks"]["denoiser"] = {"file": "denoiser.onnx", "sha256": hashlib.sha256(data).hexdigest()}
     (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return Profile(folder)

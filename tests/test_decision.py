@@ -168,3 +168,11 @@ def test_an_empty_machine_section_in_a_key_unit_is_damage(profile: Profile) -> N
     sections = tuple(replace(s, payload=b"") if s.type == SectionType.MACHINE else s for s in unit.sections)
     with pytest.raises(BitstreamError):
         Decoder(profile=profile, threads=1, strict=True).decode(serialize(replace(unit, sections=sections)))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"skip": -1.0}, "skip is -1.0"), ({"inter": float("nan")}, "inter is nan"), ({"key": float("inf")}, "key is inf"),
+])
+def test_a_decision_that_is_negative_or_not_finite_is_refused_by_name(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message + "; a finite number, at least 0, is needed"):
+        SymbolDecision(**wrong)

@@ -278,6 +278,12 @@ def test_change_is_none_where_a_whole_picture_is_brighter_or_of_another_size() -
     assert small.inside(np.array([PUT], np.float32))[0] > 40 and np.median(small.steps) < 4
 
 
+def test_change_is_little_where_one_picture_has_less_chroma() -> None:
+    whole, less = street(), street().reformat(format="yuv420p")
+    for one, other in ((whole, less), (less, whole)):
+        assert Change.between(one, other).steps.max() < 8
+
+
 def test_change_of_boxes_beyond_the_picture_is_that_of_its_edge() -> None:
     change = Change(np.array([[1, 2], [3, 4]], np.float32), 32, 32)
     boxes = np.array([(-50, -50, -20, -20), (40, 40, 90, 90), (0, 0, 32, 32), (20, 2, 20, 2)], np.float32)

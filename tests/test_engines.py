@@ -314,7 +314,7 @@ def test_engine_graphs_give_the_same_numbers_without_int16(profile: Profile) -> 
 
 
 def test_every_network_of_the_profile_has_an_engine_graph(profile: Profile) -> None:
-    assert set(buildable(profile)) == set(profile.manifest["networks"]) - {"saliency"}
+    assert set(buildable(profile)) == set(profile.manifest["networks"]) - {"saliency", "caption"}
     for name in buildable(profile):
         graph = engine_graph(onnx.load(str(profile.path(name))))
         assert precision_of(graph) == "fp32"

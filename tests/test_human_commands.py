@@ -177,10 +177,13 @@ def test_what_cannot_be_is_told(words: list[str], told: str, capsys: pytest.Capt
     assert told in capsys.readouterr().err
 
 
-def test_the_bundled_profile_says_what_it_cannot_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(folder, "encode", "-y", "-i", "in.mkv", "-q", "20", "bundled.nut") == 0
+def test_a_profile_of_the_first_generation_says_what_it_cannot_do(folder: Path, tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    old = str(FILES.first_generation(tmp_path / "profile").folder)
+    assert run(folder, "encode", "-y", "-i", "in.mkv", "-q", "20", "-profile", old, "bundled.nut") == 0
     capsys.readouterr()
-    assert run(folder, "decode", "-i", "bundled.nut", "-view", "human", "-start", "slim", "none.mkv") == 1
+    assert run(folder, "decode", "-profile", old, "-i", "bundled.nut", "-view", "human", "-start", "slim",
+               "none.mkv") == 1
     assert "its denoiser is of the first generation" in capsys.readouterr().err
     assert not (folder / "none.mkv").exists()
 

@@ -47,8 +47,9 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Profile:
 
 
 @pytest.fixture(scope="module")
-def old() -> Profile:
-    return Profile("s")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Profile:
+    found: Profile = FILES.first_generation(tmp_path_factory.mktemp("old") / "profile")
+    return found
 
 
 def view(profile: Profile, **options: Any) -> HumanView:

@@ -56,6 +56,29 @@ def test_decoders_have_the_encoders_state_after_every_frame_that_moves(photograp
     assert moved > 100
 
 
+def test_more_threads_than_kernels_run_on_code_and_decode_as_one_does(photograph: Picture) -> None:
+    profile, backend = Profile("s"), CpuBackend(1)
+    few, many = (MachineLayer(profile, backend, encode=True, threads=threads) for threads in (1, 1024))
+    decoder = MachineLayer(profile, backend, encode=False, threads=1024)
+    for n, picture in enumerate(pan(photograph, 2)):
+        payload = many.encode(picture, key=n == 0, q=30)
+        assert payload == few.encode(picture, key=n == 0, q=30)
+        z_m = decode(decoder, payload, picture, key=n == 0, q=30)
+        assert many.z_m is not None and np.array_equal(z_m, many.z_m)
+    assert many.field.moving.any()
+
+
+def test_where_bits_count_for_nothing_beside_errors_motion_is_chosen_as_where_they_count_for_little(
+        photograph: Picture) -> None:
+    fields = []
+    for skip in (1e-10, 1e-31):
+        encoder, _ = layers(SymbolDecision(skip=skip))
+        for n, picture in enumerate(pan(photograph, 2)):
+            encoder.encode(picture, key=n == 0, q=30)
+        fields.append(encoder.field.vectors)
+    assert fields[0].any() and np.array_equal(fields[0], fields[1])
+
+
 def test_a_pan_is_sent_as_the_vector_that_it_is(photograph: Picture) -> None:
     encoder, _ = layers()
     for n, picture in enumerate(pan(photograph, 3)):

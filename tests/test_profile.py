@@ -115,6 +115,14 @@ def test_a_table_with_a_value_that_is_not_finite_is_refused(profile: Profile, fo
         Profile(folder)
 
 
+def test_a_negative_lagrangian_is_refused_with_its_quality(profile: Profile, folder: Path) -> None:
+    lagrangian = profile.lagrangian.copy()
+    lagrangian[30] = -1
+    change_tables(folder, lagrangian=lagrangian)
+    with pytest.raises(ProfileError, match="lagrangian is -1 at q 30, expected 0 or more"):
+        Profile(folder)
+
+
 def test_tables_that_are_no_archive_are_refused(folder: Path) -> None:
     (folder / "tables.npz").write_bytes(b"PK\x03\x04 not really")
     digest = hashlib.sha256((folder / "tables.npz").read_bytes()).hexdigest()

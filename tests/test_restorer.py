@@ -175,7 +175,7 @@ def test_a_profile_without_the_network_gives_the_coded_pictures(plain: Profile, 
     packets = [packet for frame in (*clip[:3], None) for packet in encoder.encode(frame)]
     usual, off = decoded(plain, packets), decoded(plain, packets, restore=False)
     assert len(usual) == 3 and all(np.array_equal(usual[pts], off[pts]) for pts in usual)
-    with pytest.raises(ProfileError, match="has no network 'restoration'; it has colour, decoder"):
+    with pytest.raises(ProfileError, match=r"has no network 'restoration'; it has .*colour, decoder"):
         decoded(plain, packets, restore=True)
 
 

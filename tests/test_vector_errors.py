@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from duoview.kernels import ErrorForms, ShiftOperators, paths
 
-CHANNELS = (1, 3, 8, 20, 48)
+CHANNELS = (1, 3, 8, 13, 20, 25, 48)  # registers of 8: one to three, and what is left of a block of three
 #: A sum of products of a part of the Haar transform, at most 4 times 32 + 16 in 1/64, by a column fits 32 bits.
 MOST_COLUMN = (2**31 - 1) // (4 * (32 + 16) * 64)
 

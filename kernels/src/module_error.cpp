@@ -1,4 +1,4 @@
-// Python's view of the error of a picture. kernels/picture_error.py checks what it gets and explains it.
+// Python's view of the error of a picture. kernels/latent_error.py checks what it gets and explains it.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>

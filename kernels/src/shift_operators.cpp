@@ -160,10 +160,11 @@ void ShiftOperators::shift(const LatentPlanes& state, const std::vector<ShiftedC
     each(state, cells, threads, [&](std::size_t i, const std::int16_t* cell) { std::copy_n(cell, size, out + i * size); });
 }
 
-void refuse_not_finite(const char* name, const FloatPlanes& planes) {
+void refuse_not_finite(const char* name, const FloatPlanes& planes, std::size_t channels) {
     const std::size_t plane = planes.height * planes.width;
     std::size_t i = 0;
-    while (std::isfinite(planes.values[i])) ++i;
+    while (i < channels * plane && std::isfinite(planes.values[i])) ++i;
+    if (i == channels * plane) throw std::invalid_argument(std::string(name) + " was not finite, and changed while it was read");
     throw std::invalid_argument(std::string(name) + " is not finite at channel " + std::to_string(i / plane) + ", row " +
                                 std::to_string(i % plane / planes.width) + ", column " + std::to_string(i % planes.width));
 }
@@ -182,7 +183,8 @@ void ShiftOperators::compensate(const FloatPlanes& state, const std::int8_t* vec
     }
     if (cells.empty()) return;
     std::vector<std::int16_t> values(layout_.channels * plane);
-    if (!to_fixed_point(state.values, values.size(), kStateBits, kShiftLimit, values.data())) refuse_not_finite("state", state);
+    if (!to_fixed_point(state.values, values.size(), kStateBits, kShiftLimit, values.data()))
+        refuse_not_finite("state", state, layout_.channels);
     const LatentPlanes planes{values.data(), state.height, state.width};
     each(planes, cells, threads, [&](std::size_t i, const std::int16_t* cell) {
         const auto row = static_cast<std::size_t>(cells[i].row), column = static_cast<std::size_t>(cells[i].column);

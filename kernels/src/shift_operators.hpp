@@ -32,8 +32,9 @@ struct FloatPlanes {
     std::size_t height, width;
 };
 
-// Throws std::invalid_argument naming the first of `values` that is not finite; `name` is what they are.
-[[noreturn]] void refuse_not_finite(const char* name, const FloatPlanes& planes);
+// Throws std::invalid_argument naming the first number that is not finite; `name` is what the planes are. Their owner may be
+// writing to them meanwhile: where all are finite by now, it says that.
+[[noreturn]] void refuse_not_finite(const char* name, const FloatPlanes& planes, std::size_t channels);
 
 // Holds the operators in the order in which they are multiplied. Safe to use from several threads at once.
 class ShiftOperators {

@@ -120,7 +120,7 @@ private:
             if (!to_fixed_point(job_.state + channel * plane, plane, kStateBits, kShiftLimit, state_.data() + channel * plane))
                 finite = false;
         });
-        if (!finite) refuse_not_finite("state", {job_.state, job_.height, job_.width});
+        if (!finite) refuse_not_finite("state", {job_.state, job_.height, job_.width}, channels_);
         finite = true;
         run_parallel(job_.threads, channels_, [&](std::size_t channel) {
             std::vector<std::int16_t> wanted(plane);
@@ -128,7 +128,7 @@ private:
             for (std::size_t i = 0; i < cells_.size(); ++i)
                 copy_cell(wanted.data(), cells_[i], wanted_.data() + i * cell_size_ + channel * kCellPositions);
         });
-        if (!finite) refuse_not_finite("wanted", {job_.wanted, job_.height, job_.width});
+        if (!finite) refuse_not_finite("wanted", {job_.wanted, job_.height, job_.width}, channels_);
     }
 
     void copy_cell(const std::int16_t* plane, std::size_t cell, std::int16_t* to) const {

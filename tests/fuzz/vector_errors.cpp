@@ -128,6 +128,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         state_finite = state_finite && std::isfinite(given.state[i]);
         wanted_finite = wanted_finite && std::isfinite(given.wanted[i]);
     }
+    // Whoever owns a latent may have mended it by the time that its error is told.
+    if (state_finite)
+        fuzz::require(!fuzz::error_of([&] { duoview::refuse_not_finite("state", {given.state.data(), 2 * rows, 2 * columns}, channels); })
+                           .empty(), "what became finite is an error as well");
     const bool possible = !any || (vectors_fit && state_finite && wanted_finite);
 
     std::vector<std::int16_t> shifts(81 * 9 * channels * channels);

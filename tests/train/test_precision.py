@@ -168,7 +168,8 @@ def test_a_profile_in_float16_agrees_with_torch_and_decodes_streams_of_its_base(
         profile: Profile, clip: Clip, fp16: tuple[Profile, list[variant.Trial]]) -> None:
     made, _ = fp16
     found = report(made)
-    assert {item.kind for item in found} == {"exact", "fp16", "rounded"}
+    # The text encoder of captions is a table and a few sums: it stays as it is.
+    assert {item.kind for item in found if item.network != "caption"} == {"exact", "fp16", "rounded"}
     assert all(item.passed for item in found), [item for item in found if not item.passed]
     encoder = Encoder(clip.frames[0].width, clip.frames[0].height, q=30, gop=8, profile=profile, threads=1)
     decoder = Decoder(profile=made, device=TorchBackend(), strict=True)
