@@ -359,12 +359,13 @@ class Decoder:
         self._waiting = True  # until it is decoded: if a device fails at it, later units must not refer to older ones
         z_m = self._machine.decode(payload, key=unit.key, q=self._q, width=self.sequence.width,
                                    height=self.sequence.height, gains=self._gains)
+        residual = None
+        if self._texture is not None:
+            machine = self._machine
+            residual = self._texture.decode(unit, Seen(unit.key, machine.decoded, None, machine.moved, self._q))
         self._waiting = False
-        if self._texture is None:
-            return z_m, None
-        machine = self._machine
-        residual = self._texture.decode(unit, Seen(unit.key, machine.decoded, None, machine.moved, self._q))
-        self._count_faults()
+        if self._texture is not None:
+            self._count_faults()
         return z_m, residual
 
     def _count_faults(self) -> None:

@@ -135,9 +135,14 @@ def _neighbours(rows: list[list[int]], y: int, x: int) -> tuple[int, int]:
 
 
 class Scaling:
-    """A gain map at the positions of symbols, (H, W) levels."""
+    """A gain map at the positions of symbols.
+
+    Attributes:
+        levels: (H, W) int8.
+    """
 
     def __init__(self, levels: NDArray[np.int64]) -> None:
+        self.levels = np.ascontiguousarray(levels, np.int8)
         self._classes = (CLASSES * levels).astype(np.int16)
         self._gains, self._restored = GAINS[levels + LIMIT], RESTORED[levels + LIMIT]
 

@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 #: Noise is addressed by position: a row holds at most this many latent columns (16384 pixels).
 ROW_COLUMNS = 2048
 #: Latent positions on a side of an element of a caption's planes.
-_CAPTION_STRIDE = CELL // 8
+CAPTION_STRIDE = CELL // 8
 _GENERATED = {"guided": "all detail above the machine view", "slim": "all detail above the machine view",
               "texture": "all detail above the texture that was sent"}
 
@@ -161,8 +161,7 @@ class HumanView:
         self.seed, self.strength = seed, noise if noise is not None else (made.noise if made is not None else 1.0)
         self.tile = tile if tile is not None else (DEFAULT_TILE if made is not None else 0)
         Windows(64, 64, self.tile)  # a wrong side is told now
-        self._denoiser = load_denoiser(profile, backend, text)
-        self._colour = profile.load("colour", backend)
+        self._denoiser, self._colour = self._networks_of(profile, backend, text)
         self._speaker: Network | None = None
         if made is not None and made.caption and start != "guided":
             # A table and a few sums, once a caption: not worth an engine.
@@ -175,6 +174,10 @@ class HumanView:
         self.provenance = Provenance(
             view="human", start=start, coded_layers=("machine",), generated=_GENERATED[start], steps=self.steps,
             seed=seed or 0, profile=profile.name, profile_sha256=profile.sha256.hex(), tile=self.tile, text=text)
+
+    def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any]:
+        """The denoiser, and the network that puts colours right."""
+        return load_denoiser(profile, backend, text), profile.load("colour", backend)
 
     @property
     def takes_captions(self) -> bool:
@@ -208,7 +211,7 @@ class HumanView:
         noise = self.noise(rows, columns, seed)
         parts = []
         for index, area in enumerate(self._windows.areas):
-            coarse = tuple(slice(one.start // _CAPTION_STRIDE, one.stop // _CAPTION_STRIDE) for one in area)
+            coarse = tuple(slice(one.start // CAPTION_STRIDE, one.stop // CAPTION_STRIDE) for one in area)
             inputs = _Inputs((seed, q), z_m[:, :, *area], known[:, :, *area], level[:, :, *area],
                              planes[:, :, *coarse] if planes is not None else None)
             result = self._results.get(index)
@@ -248,7 +251,7 @@ class HumanView:
         if self._speaker is None or hints.caption is None:
             return None
         assert self.generation is not None
-        height, width = rows // _CAPTION_STRIDE, columns // _CAPTION_STRIDE
+        height, width = rows // CAPTION_STRIDE, columns // CAPTION_STRIDE
         if not hints.caption.phrases:
             return np.zeros((1, self.generation.caption, height, width), np.float32)
         if self._vectors is None or self._vectors[0] != hints.caption:
@@ -267,7 +270,7 @@ class HumanView:
                       "span": np.array([[span_of(self.steps)]], np.float32),
                       "given": np.array([[1, planes is not None, 1]], np.float32)}
             if self.generation.caption:
-                sides = (side // _CAPTION_STRIDE for side in state.shape[2:])
+                sides = (side // CAPTION_STRIDE for side in state.shape[2:])
                 given["caption"] = (np.ascontiguousarray(planes) if planes is not None else
                                     np.zeros((1, self.generation.caption, *sides), np.float32))
         for step in range(self.steps):

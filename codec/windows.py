@@ -85,7 +85,8 @@ class Windows:
         return tuple((slice(top, top + height), slice(left, left + width)) for top in tops for left in lefts)
 
     @cached_property
-    def _shares(self) -> tuple[Floats, ...]:
+    def shares(self) -> tuple[Floats, ...]:
+        """Of every window, what it counts at each of its positions (height, width); all at a position add up to 1."""
         (height, tops), (width, lefts) = self._axes
         down, across = _weights(self.rows, height, tops), _weights(self.columns, width, lefts)
         return tuple(one[:, None] * other[None, :] for one in down for other in across)
@@ -95,6 +96,6 @@ class Windows:
         if len(parts) == 1:
             return parts[0]
         whole = np.zeros((1, parts[0].shape[1], self.rows, self.columns), np.float32)
-        for (rows, columns), share, part in zip(self.areas, self._shares, parts, strict=True):
+        for (rows, columns), share, part in zip(self.areas, self.shares, parts, strict=True):
             whole[:, :, rows, columns] += part * share
         return whole

@@ -369,3 +369,26 @@ def typed(
     if writable and not found.writable:
         raise ValueError(f"{name} is read-only; memory to write to is needed")
     return found
+
+
+def shaped(
+    driver: Driver, name: str, array: object, dtype: type, shape: tuple[int, ...], *, writable: bool = False
+) -> DeviceArray:
+    """An array of ``dtype`` and ``shape``.
+
+    Raises:
+        TypeError, ValueError: by name: wrong dtype, shape, alignment, or read-only where it is written to.
+    """
+    found = typed(driver, name, array, dtype, ndim=len(shape), writable=writable)
+    if found.shape != shape:
+        raise ValueError(f"{name} has shape {found.shape}; {shape} is needed")
+    return found
+
+
+def part_of(name: str, part: tuple[int, int, int, int], rows: int, columns: int) -> tuple[int, int, int, int]:
+    """A part (top, left, height, width) of planes that have so many rows and columns, or ValueError."""
+    top, left, height, width = part
+    if min(top, left) < 0 or min(height, width) < 1 or top + height > rows or left + width > columns:
+        raise ValueError(f"{name} is {part} (top, left, height, width); a part of {rows} rows and {columns} columns "
+                         "is needed")
+    return part

@@ -34,6 +34,7 @@ _MESSAGES = {
     15: "classes holds a class at flat index {} that is not Gaussian; those are 0..63",
     27: "values holds a number that is not finite at flat index {}",
     28: "values holds a number at flat index {} that is no integer, or beyond the limit",
+    29: "flags holds a block with position {}, which is not known",
 }
 
 

@@ -275,9 +275,19 @@ def _gpu_facts(*, tensorrt: bool) -> list[str]:
     for package in packages:
         present = importlib.util.find_spec(package) is not None
         facts.append(f"{package}: {'installed' if present else 'not installed; pip install duoview[gpu]'}")
-    if tensorrt:
-        facts.append(_engines_fact())
+    facts.append(_engines_fact() if tensorrt else _pictures_fact())
     return facts
+
+
+def _pictures_fact() -> str:
+    """Whether pictures can stay on the first GPU: onnxruntime's provider, pycuda and our kernels, all of them."""
+    try:
+        from duoview.device import DeviceNetworks
+
+        networks = DeviceNetworks(device="cuda")
+    except (Error, ImportError) as error:
+        return f"pictures on the device: no: {reason(error)}"
+    return f"pictures on the device: duoview.device can, on {networks.kernels.name}"
 
 
 def _engines_fact() -> str:

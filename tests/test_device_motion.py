@@ -133,6 +133,26 @@ def test_a_device_codes_what_the_encoder_does_where_nothing_moves(
     assert device.digest.digest() == host.digest.digest() == reader.digest.digest()
 
 
+def test_where_a_frame_may_have_changed_is_what_the_host_says(
+        profile: Profile, networks: DeviceNetworks, pan: list[Picture], monkeypatch: pytest.MonkeyPatch) -> None:
+    moved(monkeypatch, (4, 14), (0, 0))
+    encoder = MachineLayer(profile, CpuBackend(1), encode=True)
+    still = [encoder.encode(pan[0][None], key=True, q=30), motion_alone(field_of(1), STILL), b"",
+             motion_alone(field_of(2), STILL)]
+    moves = [encoder.encode(pan[1][None], key=False, q=30), encoder.encode(pan[2][None], key=False, q=30)]
+    for payloads in (still, [still[0], *moves]):
+        device, host = DeviceMachineLayer(networks), MachineLayer(profile, CpuBackend(1), encode=False)
+        device.watched = True
+        for n, payload in enumerate(payloads):
+            for layer in (device, host):
+                decoded(layer, payload, n == 0)
+            if n:
+                expected = host.moved
+                found = np.zeros_like(expected) if device.moved is None else device.moved > 0
+                np.testing.assert_array_equal(found, expected)
+                assert expected.any() == (payload != b"") and not expected.all()
+
+
 def test_damaged_motion_is_damage_on_a_device_too(
         profile: Profile, networks: DeviceNetworks, pan: list[Picture], monkeypatch: pytest.MonkeyPatch) -> None:
     moved(monkeypatch, (4, 14))

@@ -23,12 +23,15 @@ from duoview import (
     kernels,
 )
 from duoview.access_unit import SectionType, parse
+from duoview.backends import CpuBackend
 from duoview.backends.onnxruntime_cuda import PROVIDER
 from duoview.decision import SymbolDecision
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
-from duoview.device.machine import ONE_LANE_BYTES
+from duoview.device.coding import ONE_LANE_BYTES
 from duoview.errors import ProfileError
+from duoview.gain_map import GainMap
 from duoview.inner.importance import Region
+from duoview.machine import MachineLayer
 from duoview.motion_field import MotionField
 from duoview.motion_search import MotionSearch
 from duoview.neural_settings import NeuralSettings
@@ -269,10 +272,41 @@ def test_streams_that_a_device_does_not_decode_are_an_error(networks: DeviceNetw
     (packet,) = inner.encode(host_frame(pictures[0]))
     with pytest.raises(BackendUnavailableError, match=r"duoview\.Decoder"):
         DeviceDecoder(networks).decode(packet)
+
+
+@pytest.mark.parametrize("skip", [0.0, 1.0])
+def test_frames_with_a_gain_map_have_the_sections_and_pictures_of_the_host(
+        networks: DeviceNetworks, pictures: list[Picture], skip: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
+    decision, rng = SymbolDecision(skip=skip), np.random.default_rng(4)
+    layer = MachineLayer(networks.profile, CpuBackend(1), encode=True, decision=decision)
+    encoder = DeviceEncoder(networks, 100, 70, q=40, gop=3, decision=decision, digest=True)
+    device, host = DeviceDecoder(networks, digest=True, strict=True), Decoder(threads=1, strict=True)
+    for number, picture in enumerate(pictures):
+        gains = GainMap(rng.integers(-8, 9, (3, 4)).astype(np.int8))
+        padded = np.pad(picture, ((0, 0), (0, 58), (0, 28)), "edge")[None]
+        section = layer.encode(padded, key=number % 3 == 0, q=40, gains=gains)
+        packet = encoder.encode(picture, gains=gains)
+        assert parse(bytes(packet)).payload(SectionType.MACHINE) == section
+        (one,), (other,) = device.decode(packet), host.decode(packet)
+        np.testing.assert_array_equal(shown(one), rgb(other))
+    assert encoder.symbols_sha256() == device.symbols_sha256() == layer.digest.hexdigest()
+
+
+def test_a_device_decodes_regions_of_the_encoder(networks: DeviceNetworks, pictures: list[Picture]) -> None:
     regions = NeuralSettings("off", (Region(0, 0, 64, 64, -1.0),))
     (packet,) = Encoder(100, 70, threads=1, neural=regions).encode(host_frame(pictures[0]))
-    with pytest.raises(BackendUnavailableError, match="gain map"):
-        DeviceDecoder(networks).decode(packet)
+    (plain,) = Encoder(100, 70, threads=1).encode(host_frame(pictures[0]))
+    (one,), (other,) = DeviceDecoder(networks, strict=True).decode(packet), Decoder(threads=1).decode(packet)
+    np.testing.assert_array_equal(shown(one), rgb(other))
+    assert parse(bytes(packet)).payload(SectionType.MACHINE) != parse(bytes(plain)).payload(SectionType.MACHINE)
+
+
+def test_a_gain_map_of_another_picture_is_refused(networks: DeviceNetworks, pictures: list[Picture]) -> None:
+    with pytest.raises(ValueError, match=r"gains has \(2, 2\) levels; \(3, 4\) are needed for a picture of 100x70"):
+        DeviceEncoder(networks, 100, 70).encode(pictures[0], gains=GainMap(np.ones((2, 2), np.int8)))
+    nothing = DeviceEncoder(networks, 100, 70).encode(pictures[0], gains=GainMap(np.zeros((3, 4), np.int8)))
+    assert bytes(nothing) == bytes(DeviceEncoder(networks, 100, 70).encode(pictures[0]))
 
 
 def test_a_stream_of_another_profile_is_an_error(tmp_path: Any, networks: DeviceNetworks, pictures: list[Picture]

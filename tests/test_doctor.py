@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from duoview.backends import CpuBackend, Network, nvidia
+from duoview.kernels.cuda import Device
 from duoview.pipelines import device_speed, doctor
 from duoview.pipelines.command import main
 from duoview.profile import EXACT, TEXTURE, Profile
@@ -143,3 +144,18 @@ def test_doctor_goes_on_for_a_user_without_a_home(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: {}[uid])
     assert "has no home folder to keep engines in; set DUOVIEW_ENGINES" in engines_fact(capsys)
+
+
+def test_doctor_tells_whether_pictures_can_stay_on_the_device_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "-of", "json"])
+    (device,) = (item for item in json.loads(capsys.readouterr().out)["devices"] if item["name"] == "cuda")
+    (fact,) = (fact for fact in device["facts"] if fact.startswith("pictures on the device: "))
+    assert fact.startswith("pictures on the device: no: device 'cuda': NVIDIA driver: present, but there is no GPU")
+
+
+def test_doctor_names_the_gpu_on_which_pictures_can_stay(monkeypatch: pytest.MonkeyPatch,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("duoview.device.networks.CudaBackend", lambda index: CpuBackend(1))
+    monkeypatch.setattr("duoview.device.networks.Device", lambda index: Device.on_cpu())
+    main(["doctor"])
+    assert "pictures on the device: duoview.device can, on CPU, lane by lane" in capsys.readouterr().out

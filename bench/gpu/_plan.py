@@ -81,7 +81,7 @@ def _script(name: str, *words: str) -> tuple[str, ...]:
 def _checks(given: argparse.Namespace) -> list[Part]:
     dry = ("--dry-run",) if given.dry else ("--through", given.through)
     # In a dry run the kernels run lane by lane on one core.
-    equal = "rans,planes,tree" if given.dry else "rans,planes,noise,palette,tree,damage,graph"
+    equal = "rans,planes,tree,layers" if given.dry else "rans,planes,noise,palette,tree,damage,layers,graph"
 
     def backends(name: str, seconds: float, least: float) -> Part:
         return Part(name, "check", _script("backends.py", *dry, "--parts", name, "--seconds", f"{seconds:.0f}"),
@@ -103,7 +103,7 @@ def _benchmarks(given: argparse.Namespace) -> list[Part]:
     kernels = Part("speed", "benchmark", _script("kernels.py", *dry, *speed, "--parts", "speed"), "kernels.json", slow,
                    40, sections=("speed",))
     return [kernels, *(Part(name, "benchmark", _script("backends.py", *dry, "--parts", name), "backends.json", slow, 40,
-                            sections=(name,)) for name in ("frames", "streams", "stages", "limits"))]
+                            sections=(name,)) for name in ("frames", "views", "streams", "stages", "limits"))]
 
 
 def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:

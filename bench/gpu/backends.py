@@ -13,9 +13,10 @@ it is. What the machine lacks (onnxruntime's CUDA provider, TensorRT) is listed 
 doctor: its report for every device. tests: those of the repository that touch CUDA. kernels: bench/gpu/kernels.py.
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
-access units too. streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and
-which limits it, beside the least that arithmetic and memory allow. limits: the same for each network and operator. What
-the device can do is measured.
+access units too. views: those of texture and for people at 1920x1080, beside the CPU's, and texture's encoding.
+streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and which limits it,
+beside the least that arithmetic and memory allow. limits: the same for each network and operator. What the device can
+do is measured.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from bench.device_layer import DeviceLayer
 
 CHILD = "DUOVIEW_BENCH_CHILD"
-PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "streams", "stages", "limits")
+PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "views", "streams", "stages", "limits")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -265,6 +266,27 @@ def measure_frames(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     return found
 
 
+def measure_views(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    """Of torch's networks and, where it has the device, of onnxruntime's."""
+    from bench.device_views import views
+    from duoview.device import DeviceNetworks
+    from duoview.errors import Error
+
+    width, height, count = (128, 64, 4) if options.dry_run else (1920, 1080, 40)
+    pictures = [one[0, :, :height, :width].contiguous() for one in bench.pictures(width, height)]
+    given = [one if one.is_cuda else one.numpy() for one in pictures]
+    settings = {"width": width, "height": height, "count": count, "q": 30, "compared": 2}
+    found: dict[str, Any] = {"torch": views(bench.networks, given, bench.wait, **settings)}
+    try:
+        bound = DeviceNetworks(bench.profile, bench.device)
+    except Error as error:
+        found["not_run"] = {"views of onnxruntime": str(error)}
+    else:
+        found["onnxruntime"] = views(bound, given, bench.wait, **settings)
+    found["good"] = all(one["good"] for name, one in found.items() if name != "not_run")
+    return found
+
+
 def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Streams in turn, each with its own state and memory, on networks that all share; in one thread."""
     width, height, streams = (128, 64, 3) if options.dry_run else (1280, 720, options.streams)
@@ -333,7 +355,8 @@ def measure(options: argparse.Namespace) -> int:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "doctor": lambda: run_doctor(options), "tests": lambda: run_tests(options),
         "kernels": lambda: run_kernels(options), "matrix": lambda: run_matrix(options),
-        "frames": lambda: measure_frames(options, bench()), "streams": lambda: measure_streams(options, bench()),
+        "frames": lambda: measure_frames(options, bench()), "views": lambda: measure_views(options, bench()),
+        "streams": lambda: measure_streams(options, bench()),
         "stages": lambda: measure_stages(options, bench()), "limits": lambda: measure_limits(options, bench())}
     code = 0
     for name in options.parts.split(","):

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--symbols", type=int, default=100_000_000, help="for equality and speed")
     p.add_argument("--mutations", type=int, default=1000)
     p.add_argument("--repeats", type=int, default=11)
-    p.add_argument("--parts", default="rans,planes,noise,palette,tree,damage,graph,speed,sanitizer")
+    p.add_argument("--parts", default="rans,planes,noise,palette,tree,damage,layers,graph,speed,sanitizer")
     p.add_argument("--dry-run", action="store_true", help="on the CPU with tiny sizes")
     p.add_argument("--installed", action="store_true", help="measure the installed duoview; build nothing")
     return p
@@ -300,6 +300,13 @@ def check_damage(bench: DeviceBench) -> dict[str, Any]:
     }
 
 
+def check_layers(bench: DeviceBench) -> dict[str, Any]:
+    """Texture, windows, pictures and gain maps: bytes and microseconds of every program."""
+    from bench.device_programs import compare
+
+    return compare(bench)
+
+
 def check_graph(bench: DeviceBench) -> dict[str, Any]:
     """Encoding, opening, decoding and finishing captured once and replayed on other symbols."""
     if bench.dry:
@@ -428,7 +435,7 @@ def run_sanitizer(options: argparse.Namespace, bench: DeviceBench) -> dict[str, 
     # Not initcheck: all memory is filled first, so that reading what nobody wrote shows as a difference of bytes.
     for check in ("memcheck", "racecheck", "synccheck"):
         folder = Path(tempfile.mkdtemp())
-        parts = "rans,planes,noise,palette,tree,damage" if check == "memcheck" else "rans,planes,palette"
+        parts = "rans,planes,noise,palette,tree,damage,layers" if check == "memcheck" else "rans,planes,palette"
         command = [
             tool,
             "--tool",
@@ -467,6 +474,7 @@ def measure(options: argparse.Namespace) -> int:
         "palette": lambda: check_palette(bench),
         "tree": lambda: check_tree(bench),
         "damage": lambda: check_damage(bench),
+        "layers": lambda: check_layers(bench),
         "graph": lambda: check_graph(bench),
         "speed": lambda: measure_speed(bench),
         "sanitizer": lambda: run_sanitizer(options, bench),

@@ -1,4 +1,4 @@
-"""The machine layer with pictures that lie on a GPU: device arrays in and out, coded bytes on the host.
+"""Pictures that lie on a GPU, coded and shown there: device arrays in and out, coded bytes on the host.
 
 It needs no array library: pictures come by ``__cuda_array_interface__`` or DLPack, and go out by the former. Networks
 are onnxruntime's with bound inputs and outputs; what is between them are the kernels of ``duoview.kernels.cuda``.

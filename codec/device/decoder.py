@@ -1,4 +1,4 @@
-"""Access units in, device pictures of the machine view out."""
+"""Access units in, device pictures of a view out."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+import numpy as np
 
+from duoview.captions import Caption
 from duoview.decoder import Decoder, DecoderStats, FrameOrigin
+from duoview.device.human import DeviceHumanView, Known
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
-from duoview.errors import BackendUnavailableError
+from duoview.device.nv12 import Nv12, check_pixel_format
+from duoview.device.texture import DeviceTextureDecoder, DeviceTextureView, Residual
+from duoview.errors import BackendUnavailableError, ProfileError
+from duoview.human import HumanView
 from duoview.inner.player import UnitTimes
 from duoview.machine import MachineLayer
 from duoview.picture import DEFAULT_MAX_PIXELS
 from duoview.profile import Profile
 from duoview.sequence import SequenceHeader
+from duoview.texture.depths import Depths
+from duoview.texture.view import TextureView
 
 
 @dataclass(frozen=True)
 class DevicePicture:
-    """A picture of the machine view on a device, and its times.
+    """A picture of a view on a device, and its times.
 
-    array: (1, 3, H, W) uint8 RGB, H and W padded to multiples of 64, with ``__cuda_array_interface__``; numpy's where
-    the device is the CPU. What is shown are its first `height` rows and `width` columns:
+    array: with ``__cuda_array_interface__``; numpy's where the device is the CPU. (1, 3, H, W) uint8 RGB, or, of a
+    decoder of ``nv12``, (3 H / 2, W) uint8: luma, and behind its H rows those of pairs of chroma. H and W are multiples
+    of 64; what is shown are the first `height` rows and `width` columns:
     ``torch.as_tensor(picture.array)[0, :, :picture.height, :picture.width]``. It stays as it is.
     """
 
@@ -38,44 +47,101 @@ class DevicePicture:
 
 
 class _Views(Decoder):
-    """A decoder whose layer and pictures are those of a device."""
+    """A decoder whose layers and pictures are those of a device."""
 
-    def __init__(self, networks: DeviceNetworks, *, digest: bool, strict: bool, max_pixels: int) -> None:
+    def __init__(self, networks: DeviceNetworks, *, digest: bool, pixel_format: str, **options: Any) -> None:
+        check_pixel_format(pixel_format)
         self._networks, self._counted = networks, digest  # first: the base class loads
-        super().__init__(profile=networks.profile, device=networks.backend, strict=strict, max_pixels=max_pixels)
+        self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
+        #: The picture that was shown last, and it in NV12.
+        self._converted: tuple[Any, Any] = (None, None)
+        self._total = networks.empty((1,), np.uint64)
+        super().__init__(profile=networks.profile, device=networks.backend, **options)
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
         if inner:
             raise BackendUnavailableError("this stream's machine codec is a standard one (inner), which is decoded on "
                                           "the host; expected duoview.Decoder")
-        layer = DeviceMachineLayer(self._networks, digest=self._counted)
-        layer.digest = self._digest
-        # It is asked to decode and to reset, with arrays that nothing looks into on the way to the decoder network.
+        networks, human, texture, view = self._networks, None, None, None
+        if self.view == "human":
+            human = DeviceHumanView(networks, start=self._start, steps=self._steps, seed=self._seed, noise=self._noise,
+                                    tile=self._tile, text=self._text)
+            if self._hint_reader.wanted and not human.takes_captions:
+                raise ProfileError(f"{self._hint_reader.wanted}: the denoiser of profile {profile.name!r} takes none; "
+                                   "expected a profile that was trained with captions")
+        if self._textured:
+            texture = DeviceTextureDecoder(networks, limit=self._depths, fill=self._fill, seed=self._seed or 0)
+            view = DeviceTextureView(networks)
+        layer = DeviceMachineLayer(networks, digest=self._counted)
+        layer.digest, layer.watched = self._digest, texture is not None
+        # They are asked to decode, to show and to reset, with arrays that nothing looks into in between.
         self._machine = cast(MachineLayer, layer)
-        self._picture_network = self._networks["decoder"]
+        self._human, self._texture, self._texture_view = human, texture, cast(TextureView, view)
+        self._picture_network = networks["decoder"]
         self._profile, self._inner = profile, inner
 
+    def _generate(self, view: HumanView, machine: Any, z_m: Any, q: int) -> Any:
+        assert isinstance(view, DeviceHumanView) and self._picture_network is not None
+        known, coded = None, machine
+        hints = self._hint_reader.chosen(self._hints, _no_frame)
+        if self._texture_view is not None:
+            base = self._texture_view.latent(machine)
+            residual: Any = self._residual
+            if isinstance(residual, Residual):
+                known = Known(residual.planes, base, self._known_depths)
+                coded = self._texture_view.show(machine, cast(Any, residual), base)
+        (human,) = self._picture_network(z=view.latent(z_m, q, hints, known))
+        picture = view.colour(human, machine)
+        width, height = self._picture_size
+        self._generated_share = self._networks.kernels.check_generated(
+            picture, coded, self._total, height=height, width=width, cuda_stream=self._networks.stream)
+        return picture
+
     def _frame(self, times: UnitTimes, *, concealed: bool) -> av.VideoFrame:
-        picture = DevicePicture(self._show(), *self._picture_size, times.pts, times.time_base, times.duration,
-                                FrameOrigin(concealed))
+        shown: Any = self._show()
+        if self._nv12 is not None:
+            assert self.sequence is not None
+            if self._converted[0] is not shown:
+                # One that is repeated stays as it was: a key unit that was lost may have brought another matrix.
+                self._converted = shown, self._nv12.of(shown, self.sequence.colour)
+            shown = self._converted[1]
+        origin = FrameOrigin(concealed, self._provenance, self._generated_share)
+        picture = DevicePicture(shown, *self._picture_size, times.pts, times.time_base, times.duration, origin)
         return cast(av.VideoFrame, picture)
 
 
-class DeviceDecoder:
-    """Decodes packets of the neural machine codec into pictures that stay on a device.
+def _no_frame() -> av.VideoFrame:
+    raise BackendUnavailableError("a detector sees frames of the host; expected duoview.Decoder")
 
-    Units, damage and concealment are as of ``duoview.Decoder``. Streams of the inner codec and frames with a gain map
-    raise BackendUnavailableError; texture, captions and seeds are skipped.
+
+class DeviceDecoder:
+    """Decodes packets of the neural machine codec into pictures of one view that stay on a device.
+
+    Units, damage and concealment are as of ``duoview.Decoder``. Streams of the inner codec raise
+    BackendUnavailableError.
 
     Args:
         networks: of the device and the stream's profile. digest: for ``symbols_sha256``; copies symbols to the host.
+        view: ``machine``, ``texture`` or ``human``. texture, fill, start, steps, seed, noise, tile: see ``Decoder``.
+        caption: of starts ``slim`` and ``texture``: ``auto``, the stream's; a Caption; or ``none``. Detectors see
+            frames of the host, and tell nothing here.
+        pixel_format: ``rgb``, or ``nv12``, limited range in the matrix of the stream's source, BT.601 where it names
+            none.
         strict: raise BitstreamError on damage instead of concealing. max_pixels: larger pictures are refused.
+
+    Raises ValueError for values out of range, ProfileError for what the profile cannot make, BackendUnavailableError
+    for a human view of a latent diffusion model.
     """
 
-    def __init__(self, networks: DeviceNetworks, *, digest: bool = False, strict: bool = False,
+    def __init__(self, networks: DeviceNetworks, *, digest: bool = False, view: str = "machine",
+                 texture: Depths | int | None = None, fill: str = "mean", start: str = "guided",
+                 steps: int | None = 4, seed: int | None = None, noise: float | None = None, tile: int | None = None,
+                 caption: str | Caption = "auto", pixel_format: str = "rgb", strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         self._counted = digest
-        self._views = _Views(networks, digest=digest, strict=strict, max_pixels=max_pixels)
+        self._views = _Views(networks, digest=digest, pixel_format=pixel_format, view=view, texture=texture, fill=fill,
+                             start=start, steps=steps, seed=seed, noise=noise, tile=tile, caption=caption,
+                             strict=strict, max_pixels=max_pixels)
 
     @property
     def stats(self) -> DecoderStats:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 
 from duoview.access_unit import Section, SectionType
+from duoview.captions import Caption
 from duoview.decision import SymbolDecision
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
+from duoview.device.nv12 import Nv12, check_pixel_format
+from duoview.device.texture_encoder import DeviceTextureEncoder
 from duoview.encoder import UnitWriter
 from duoview.errors import LimitError
+from duoview.gain_map import GainMap, grid
 from duoview.inner.stream import FrameTimes
 from duoview.machine import MAX_Q
 from duoview.picture import DEFAULT_MAX_PIXELS, check_size
-from duoview.sequence import Colour, MachineCodec, SequenceHeader
+from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
+from duoview.texture import Depths, TextureSettings
+from duoview.texture.view import Seen
 
 #: Of planar RGB: matrix 0 and full range (2), as ``duoview.picture.to_frame`` makes it.
 _RGB = Colour(matrix=0, range=2)
@@ -25,7 +31,7 @@ _RGB = Colour(matrix=0, range=2)
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer alone: no texture, captions, seeds, gain maps or bit rate control. It looks for no motion:
+    The neural machine layer, and texture of key frames: no seeds or bit rate control. It looks for no motion:
     P frames of profiles with motion compensation say that nothing moves.
 
     Args:
@@ -35,14 +41,26 @@ class DeviceEncoder:
         decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
             ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
             though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
+        texture: how much texture, or its greatest depth, key frames have; None for none. Palettes are adapted on the
+            host, for which vectors of key frames, though no pixels, are copied there: not with ``palettes=False``.
+        pixel_format: of the pictures, ``rgb`` or ``nv12``. colour: of NV12 pictures; None where nothing is known, which
+            is taken for BT.601 of limited range.
 
-    Raises LimitError for values out of range, ProfileError for a profile whose networks do not load.
+    Raises ValueError for another pixel format, LimitError for values out of range and texture that only
+    ``duoview.Encoder`` decides on, ProfileError for a profile whose networks do not load, or that has no texture.
     """
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
                  q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
+                 texture: TextureSettings | int | None = None,
+                 pixel_format: str = "rgb", colour: Colour | None = None,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
+        check_pixel_format(pixel_format)
+        if pixel_format == "rgb" and colour is not None:
+            raise ValueError(f"colour={colour}: belongs to pixel_format='nv12', not 'rgb'")
+        self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
+        self._colour = _RGB if self._nv12 is None else colour or Colour()
         if gop < 1:
             raise LimitError(f"gop={gop}: expected 1 or more frames")
         self.rate, self.gop, self.max_pixels = Fraction(rate), gop, max_pixels
@@ -50,6 +68,9 @@ class DeviceEncoder:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.q, self.networks = q, networks
         self._machine = DeviceMachineLayer(networks, decision, digest=digest)
+        settings = TextureSettings(Depths(texture)) if isinstance(texture, int) else texture
+        self._texture = (DeviceTextureEncoder(networks, settings) if settings is not None and settings.depths.most()
+                         else None)
         self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
 
     @property
@@ -63,33 +84,51 @@ class DeviceEncoder:
             raise LimitError(f"q={value}: expected 0 to {MAX_Q}")
         self._q = value
 
-    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False
-               ) -> av.Packet:
-        """The packet of a picture, (3, H, W) or (1, 3, H, W) uint8 RGB, contiguous, in the memory of the device.
+    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False,
+               gains: GainMap | None = None, caption: Caption | None = None) -> av.Packet:
+        """The packet of a picture, contiguous, in the memory of the device.
+
+        It is (3, H, W) or (1, 3, H, W) uint8 RGB, or (3 H / 2, W) uint8 NV12 with even sides.
 
         What fills the picture has to be done, or queued on the stream of the networks; it may change as soon as this
-        returns. pts, time_base: both or none.
+        returns. pts, time_base: both or none. gains: of this frame, as of ``duoview.region_gains``.
+        caption: what is seen in it; the stream tells where that changes.
 
         Raises TypeError or ValueError for another array; BackendUnavailableError or DeviceError where the device fails,
         after which the next frame is a key frame.
         """
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
+        if self._nv12 is not None:
+            check_size(*self._nv12.size(picture), self.max_pixels)
+            picture = self._nv12.picture(picture, self._colour)
         shape = self.networks.driver.array("picture", picture).shape
         if len(shape) < 2:
             raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
         width, height = int(shape[-1]), int(shape[-2])
         check_size(width, height, self.max_pixels)
+        if gains is not None and gains.levels.shape != grid(width, height):
+            raise ValueError(f"gains has {gains.levels.shape} levels; {grid(width, height)} are needed for a picture "
+                             f"of {width}x{height}")
+        if gains is not None and not gains.levels.any():
+            gains = None
         is_key = key or self._restart or self._units.index + 1 >= self.gop or (width, height) != self._size
         self._restart = True  # until this unit is out
-        payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height)
+        payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height, gains=gains)
+        texture: list[Section] = []
+        if self._texture is not None and is_key:
+            seen = Seen(True, self._machine.decoded, None, cast(Any, None), self.q)
+            texture = self._texture.encode(self._machine.z, self._machine.z_m, seen, width, height)
+        geometry = self._texture.geometry if self._texture is not None else PaletteGeometry()
         sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
                                   profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
-                                  colour=_RGB, pixel_format="gbrp")
+                                  colour=self._colour, pixel_format="gbrp" if self._nv12 is None else "nv12",
+                                  palette=geometry)
         base = 1 / self.rate if time_base is None else Fraction(time_base)
         times = FrameTimes(self._count if pts is None else pts, max(1, round(1 / self.rate / base)), base)
         packet = self._units.write(Section(SectionType.MACHINE, None, payload), key=is_key, q=self.q, sequence=sequence,
-                                   times=times, dts=times.pts)
+                                   times=times, dts=times.pts, texture=texture, caption=caption,
+                                   gains=gains.write() if gains is not None and payload else b"")
         self._size, self._count, self._restart = (width, height), self._count + 1, False
         return packet
 

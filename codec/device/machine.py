@@ -1,7 +1,7 @@
 """The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
 
-Sections are those of any encoder, without gain maps. In profiles with motion compensation an encoder here sends fields
-in which nothing moves; a decoder reads all fields, and moves latents on the host.
+Sections are those of any encoder. In profiles with motion compensation an encoder here sends fields in which nothing
+moves; a decoder reads all fields, and moves latents on the host.
 """
 
 from __future__ import annotations
@@ -15,26 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_error, worth_coding
+from duoview.device.coding import SectionCoder, check, most_chunks
+from duoview.device.gains import DeviceScaling
 from duoview.device.networks import DeviceNetworks
-from duoview.errors import BackendUnavailableError, BitstreamError
+from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap
 from duoview.kernels import Decoder, checkerboard
-from duoview.kernels.cuda_rans import MAX_CHUNKS
-from duoview.kernels.rans import MAX_CHUNK
 from duoview.machine import first_half, motion_parts, read_coded
 from duoview.motion_field import MotionField, Part
 from duoview.picture import padded
 
-#: Symbols that a warp codes; 32 lanes cost 3 bytes each a chunk.
-CHUNK, LANES = 8192, 32
-#: Sections below this are coded in one lane, as the CPU's encoder does it: of few bytes those of lanes are many.
-ONE_LANE_BYTES = 8192
 #: In P frames below this it is looked whether there is any symbol but hyper symbols, which alone are worth no section.
 STILL_BYTES = 64
 #: Hyper symbols are at most this in magnitude.
 HYPER_LIMIT = 127
-#: Least symbols of a chunk, of any encoder.
-_LEAST_CHUNK = 32
 #: Most symbols that a motion field has by cell: that it moves, that its vector is the expected one, and for either
 #: component 8 for the bit length, 7 bits and the sign; blocks, and what there is once, are fewer than another one.
 _MOTION_SYMBOLS = 2 + 2 * (8 + 7 + 1) + 1
@@ -83,17 +77,17 @@ class Planes:
         self.zeros = empty((1, *self.shape), np.float32)
         kernels.clear(self.zeros, cuda_stream=networks.stream)
         self.picture = empty((1, 3, height, width), np.uint8)
-        self.output = empty((kernels.encode_output_bytes(begins[3], CHUNK),), np.uint8)
-        self.one_chunk = min(MAX_CHUNK, -(-begins[3] // _LEAST_CHUNK) * _LEAST_CHUNK)
-        scratch = max(kernels.encode_scratch_bytes(begins[3], chunk) for chunk in (CHUNK, self.one_chunk))
-        self.encode_scratch = empty((scratch,), np.uint8)
+        self.coder = SectionCoder(networks, begins[3])
         self.keep = empty(self.shape[1:], np.bool_)
-        self.result = empty((2,), np.int64)
+        #: Of frames with a gain map, made for the first of them.
+        self.scaling: DeviceScaling | None = None
+        #: What P frames change, for texture: positions with symbols, those that move, those of z_m.
+        self.coded, self.moving = (empty(self.shape[1:], np.uint8) for _ in range(2))
+        self.touched = empty((2 * self.shape[1], 2 * self.shape[2]), np.uint8)
         #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
         self.statuses = [empty((1,), np.uint64) for _ in range(3)]
         motion = _MOTION_SYMBOLS * (self.shape[1] * self.shape[2] + 1) if networks.profile.has_motion else 0
-        chunks = min(MAX_CHUNKS, -(-(sum(counts) + motion) // _LEAST_CHUNK))
-        self.state = empty((kernels.decode_state_bytes(chunks),), np.uint8)
+        self.state = empty((kernels.decode_state_bytes(most_chunks(sum(counts) + motion)),), np.uint8)
         self.decode_scratch = empty((kernels.decode_scratch_bytes(max(*counts, motion)),), np.uint8)
 
 
@@ -119,6 +113,13 @@ class DeviceMachineLayer:
         self.digest, self.counted = hashlib.sha256(), digest
         self.z_m: Any = None
         self.previous: Any = None
+        #: For the texture layer, where ``watched``. z: of the last picture, encoders only. decoded: y of the last
+        #: frame, in sixteenths. moved: (H/8, W/8) uint8, where z_m may be another than in the frame before; None for
+        #: nowhere, and of key frames, where it is everywhere.
+        self.watched = False
+        self.z: Any = None
+        self.decoded: Any = None
+        self.moved: Any = None
         #: The motion field of the last frame, and what moves z_m by one: of latents, and on the host.
         self.field = MotionField.still(0, 0)
         self._operators = networks.profile.motion() if networks.profile.has_motion else None
@@ -133,7 +134,7 @@ class DeviceMachineLayer:
 
     def reset(self) -> None:
         """Forget the state: the next frame must be a key frame."""
-        self.z_m = self.previous = None
+        self.z_m = self.previous = self.z = self.decoded = self.moved = None
 
     def _sized(self, width: int, height: int) -> Planes:
         """Memory for this size; at another one than the last frame's the state is forgotten."""
@@ -193,6 +194,7 @@ class DeviceMachineLayer:
     def _repeat(self, planes: Planes) -> bytes:
         """A P frame in which nothing is coded, an empty section: z_m stays, and nothing moved in it."""
         self.previous, self.field = planes.zeros, MotionField.still(*planes.shape[1:])
+        self.decoded, self.moved = planes.zeros, None
         if self.counted:
             self.digest.update(b"R")
         return b""
@@ -201,7 +203,19 @@ class DeviceMachineLayer:
         """To the state after a frame; field: its motion, None for a key frame."""
         self.z_m, self.previous = z_m, planes.zeros if field is None else decoded
         self.field = MotionField.still(*planes.shape[1:]) if field is None else field
+        self.decoded, self.moved = decoded, None
+        if self.watched and field is not None:
+            self._watch(planes, field)
         return z_m
+
+    def _watch(self, planes: Planes, field: MotionField) -> None:
+        """Find where a P frame, whose symbols are in the planes, may have changed z_m."""
+        moving = None
+        if field.moving.any():
+            self.networks.put(field.moving.astype(np.uint8), planes.moving)
+            moving = planes.moving
+        self.kernels.touched(planes.symbols, planes.touched, planes.coded, moving=moving, cuda_stream=self.stream)
+        self.moved = planes.touched
 
     def _count(self, planes: Planes, field: MotionField | None, *, coded: bool = True) -> None:
         if self.counted:
@@ -227,8 +241,20 @@ class DeviceMachineLayer:
                                  self._plane(target, np.uint8), cuda_stream=self.stream)
         return target
 
-    def encode(self, picture: Any, *, key: bool, q: int, width: int, height: int) -> bytes:
+    def _scaling(self, planes: Planes, gains: GainMap | None) -> DeviceScaling | None:
+        """What a frame's gain map does to the planes."""
+        if gains is None:
+            return None
+        if planes.scaling is None:
+            planes.scaling = DeviceScaling(self.networks, planes.shape)
+        planes.scaling.take(gains)
+        return planes.scaling
+
+    def encode(self, picture: Any, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
+               ) -> bytes:
         """The machine section of a picture (3, H, W) uint8 on the device. The state moves on.
+
+        gains: of this frame, which decoders need too.
 
         Raises ValueError where a network gives what cannot be coded, DeviceError where the device fails: the state is
         then unusable until a key frame.
@@ -238,6 +264,7 @@ class DeviceMachineLayer:
         if not key and self.z_m is None:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
         (z,) = self.networks["encoder"](picture=given)
+        self.z = z
         if key:
             y, hyper = self.networks["key_analysis"](z=z, q=self._level)
         else:
@@ -246,11 +273,12 @@ class DeviceMachineLayer:
             self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
             limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=self.stream)
         first = self._first(hyper, key)
-        chosen = self._choose(planes, y, first, key)
+        scaling = self._scaling(planes, gains)
+        chosen = self._choose(planes, y, first, key, scaling)
         z_m = self._synthesise(planes, chosen.decoded, None if key else self.z_m)
         worth = math.inf
         if not key and self.decision.skip:
-            decided = self._decide(planes, z, y, first, chosen, z_m, q)
+            decided = self._decide(planes, z, y, first, chosen, z_m, q, scaling)
             if decided is None:
                 return self._repeat(planes)
             chosen, z_m, worth = decided
@@ -263,24 +291,31 @@ class DeviceMachineLayer:
         self._move_on(planes, chosen.decoded, z_m, field)
         return section
 
-    def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool, keep: Any = None) -> Chosen:
+    def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool,
+                scaling: DeviceScaling | None, keep: Any = None) -> Chosen:
         """The symbols of y, none where ``keep`` (H, W) is False, in coding order too."""
         run, stream = self.kernels, self.stream
         features, classes, means = first
-        decoded, used = self._cleared(planes), [classes]
+        decoded, used = self._cleared(planes), []
         for half in (0, 1):
             if half:
                 classes, means = self._second(features, decoded, key)
-                used.append(classes)
-            run.quantise_half(self._plane(y, np.float32), classes, means, half, margins=self._margins[key], keep=keep,
-                              symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
-                              status=planes.statuses[1 + half], cuda_stream=stream)
+            values, subtracted, plane = self._plane(y, np.float32), means, self._plane(decoded, np.float32)
+            if scaling is not None:
+                classes, values = scaling.classes(classes, half), scaling.values(values, means)
+                subtracted = scaling.no_means
+            used.append(classes)
+            run.quantise_half(values, classes, subtracted, half, margins=self._margins[key], keep=keep,
+                              symbols=planes.symbols, decoded=plane, status=planes.statuses[1 + half],
+                              cuda_stream=stream)
+            if scaling is not None:
+                scaling.restore(planes.symbols, means, half, plane)
             run.gather_half(classes, planes.classes_of[1 + half], half, cuda_stream=stream)
             run.gather_half(planes.symbols, planes.symbols_of[1 + half], half, cuda_stream=stream)
         return Chosen(decoded, (used[0], used[1]))
 
-    def _decide(self, planes: Planes, z: Any, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, q: int
-                ) -> tuple[Chosen, Any, float] | None:
+    def _decide(self, planes: Planes, z: Any, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, q: int,
+                scaling: DeviceScaling | None) -> tuple[Chosen, Any, float] | None:
         """What of a P frame is worth its bits, as ``duoview.machine`` decides it, on copies of latents and symbols.
 
         The choice, its z_m, and the bits that it is worth in all; None where nothing is.
@@ -296,7 +331,7 @@ class DeviceMachineLayer:
         keep = worth_coding(gain, extra_bits(symbols, classes).sum(0), lagrangian)
         if symbols[:, ~keep].any():
             self.networks.put(keep, planes.keep)
-            chosen = self._choose(planes, y, first, False, planes.keep)
+            chosen = self._choose(planes, y, first, False, scaling, planes.keep)
             if not get(planes.symbols).any():
                 return None
             z_m = self._synthesise(planes, chosen.decoded, self.z_m)
@@ -305,31 +340,16 @@ class DeviceMachineLayer:
 
     def _code(self, planes: Planes, key: bool) -> bytes:
         """The section of what is in coding order, checked; one that is small in one lane."""
-        section = b""
         moves = not key and self._operators is not None
         symbols, classes = (planes.symbols_row, planes.classes_row) if moves else planes.plain_rows
-        for lanes, chunk in ((LANES, CHUNK), (1, planes.one_chunk)):
-            self.kernels.encode(symbols, classes, planes.output, planes.result, planes.encode_scratch, chunk=chunk,
-                                lanes=lanes, cuda_stream=self.stream)
-            size = self.kernels.check_encode(planes.result, cuda_stream=self.stream)
-            if lanes == LANES:
-                for status in planes.statuses:
-                    self.kernels.check(status, cuda_stream=self.stream)
-            pointer = self.networks.driver.array("output", planes.output).pointer
-            section = self.networks.driver.read(pointer, size, self.stream) if size else b""
-            if size >= ONE_LANE_BYTES:
-                break
-        return section
+        return planes.coder.encode(symbols, classes, planes.statuses)
 
     def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
                ) -> Any:
         """z_m (1, latent, H/8, W/8) of a machine section, on the device.
 
-        Raises BitstreamError, after which the state is unusable; BackendUnavailableError for a gain map.
+        Raises BitstreamError, after which the state is unusable.
         """
-        if gains is not None:
-            raise BackendUnavailableError("a frame with a gain map is not decoded on a device; expected a stream that "
-                                          "was encoded with simplify=off and without regions, or duoview.Decoder")
         if not key and self.z_m is None:
             raise BitstreamError("P frame without a frame before it", offset=0)
         planes = self._prepare(key, q, width, height)
@@ -342,6 +362,7 @@ class DeviceMachineLayer:
         start = None if field is None else self._compensate(field)
         if field is not None and lead is None:
             self._count(planes, field, coded=False)
+            self.kernels.clear(planes.symbols, cuda_stream=self.stream)
             return self._move_on(planes, planes.zeros, start, field)
         run, stream, networks = self.kernels, self.stream, self.networks
         data = networks.empty((len(payload),), np.uint8)
@@ -355,28 +376,27 @@ class DeviceMachineLayer:
         flat = networks.view(planes.hyper_values, (planes.hyper_again.size,), np.float32)
         run.widen_symbols(planes.symbols_of[0], flat, cuda_stream=stream)
         run.narrow_values(flat, planes.hyper_again, limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=stream)
-        try:
-            decoder.check(cuda_stream=stream)
-        except BitstreamError:
-            raise
-        except ValueError as error:  # the state takes as many chunks as there can be
-            raise BitstreamError(f"more chunks than symbols of this size can fill: {error}", offset=0) from None
+        check(decoder, stream)
         try:
             run.check(planes.statuses[0], cuda_stream=stream)
         except ValueError:
             raise BitstreamError(f"hyper symbol beyond +-{HYPER_LIMIT}", offset=0) from None
         features, classes, means = self._first(planes.hyper_values, key)
-        decoded = self._cleared(planes)
+        decoded, scaling = self._cleared(planes), self._scaling(planes, gains)
         for half in (0, 1):
             if half:
                 classes, means = self._second(features, decoded, key)
+            if scaling is not None:
+                classes = scaling.classes(classes, half)
             ordered, part = planes.classes_of[1 + half], planes.symbols_of[1 + half]
             run.gather_half(classes, ordered, half, cuda_stream=stream)
             decoder.decode(ordered, part, planes.decode_scratch, cuda_stream=stream)
-            run.dequantise_half(part, means, half, symbols=planes.symbols, decoded=self._plane(decoded, np.float32),
-                                cuda_stream=stream)
+            plane = self._plane(decoded, np.float32)
+            run.dequantise_half(part, means, half, symbols=planes.symbols, decoded=plane, cuda_stream=stream)
+            if scaling is not None:
+                scaling.restore(planes.symbols, means, half, plane)
         decoder.finish(cuda_stream=stream)
-        decoder.check(cuda_stream=stream)
+        check(decoder, stream)
         self._count(planes, field)
         return self._move_on(planes, decoded, self._synthesise(planes, decoded, start), field)
 

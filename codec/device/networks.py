@@ -120,6 +120,12 @@ class DeviceNetworks:
         found = array if isinstance(array, DeviceArray) else self.driver.array("array", array)
         return self.driver.at(found.pointer + offset, shape, dtype, array)
 
+    def array(self, values: np.ndarray[Any, Any]) -> Any:
+        """A copy of an array of the host on the device."""
+        made = self.empty(values.shape, values.dtype.type)
+        self.put(np.ascontiguousarray(values), made)
+        return made
+
     def put(self, values: np.ndarray[Any, Any], array: Any) -> None:
         """Copy values of the host into an array of the device."""
         found = self.driver.array("array", array)

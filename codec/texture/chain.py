@@ -51,8 +51,11 @@ class TileState:
         Deeper chains break.
         """
         self.nodes, self.depth = nodes, depth
-        self.known = np.full(self.known.shape, depth > 0)
+        self._know(depth > 0)
         self.indices = [index if 1 <= one <= reached else None for one in range(len(self.indices))]
+
+    def _know(self, known: bool) -> None:
+        self.known = np.full(self.known.shape, known)
 
     def ancestors(self, depth: int) -> Nodes:
         """Nodes of a depth of at most ``self.depth``."""

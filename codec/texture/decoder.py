@@ -2,9 +2,13 @@
 
 What is missing, damaged or breaks a rule costs that depth of that tile and what depends on it, and is told in
 ``faults``; the machine view never depends on any of this.
+
+The rules are here; what is done to arrays are the methods that ``duoview.device`` does on a device.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +25,7 @@ from duoview.texture.geometry import Grid, depth_and_tile, grid_of
 from duoview.texture.palettes import Palettes, read_changes
 from duoview.texture.prior import FrameContext, Prior
 from duoview.texture.section import SectionHead, read_section
-from duoview.texture.view import Floats, Seen
+from duoview.texture.view import Seen
 
 #: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
 FILLS = ("mean", "sample")
@@ -45,7 +49,7 @@ class TextureDecoder:
             raise ValueError(f"fill={fill!r}: expected one of {', '.join(FILLS)}")
         if not 0 <= seed < 1 << 64:
             raise ValueError(f"seed={seed}: expected 0 to 2^64 - 1")
-        self.prior = Prior(profile, backend)
+        self.prior = self._open_prior(profile, backend)
         self.limit, self.fill, self.seed = limit or Depths(MAX_DEPTH), fill, seed
         self.tables = self.prior.tables
         self._grid: Grid | None = None
@@ -54,11 +58,14 @@ class TextureDecoder:
         self.states: list[TileState] = []
         #: How deep each tile goes at most; None where nothing says.
         self.depth_map: list[int] | None = None
-        self._residual: Floats = np.zeros((1, 0, 0, 0), np.float32)
+        self._residual: Any = np.zeros((1, 0, 0, 0), np.float32)
         #: How deep each position of what `decode` gave is known, (H, W) uint8; another array where it is another.
         self.depths: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
         #: Of the last unit: what was refused, and why.
         self.faults: list[str] = []
+
+    def _open_prior(self, profile: Profile, backend: Backend) -> Any:
+        return Prior(profile, backend)
 
     def begin(self, sequence: SequenceHeader) -> None:
         """Take over a sequence's geometry.
@@ -75,19 +82,14 @@ class TextureDecoder:
                                f"profile's {self.tables.groups} and {self.tables.depth}")
         self._grid = grid_of(sequence)
 
-    def decode(self, unit: AccessUnit, seen: Seen) -> Floats:
-        """What the base (1, C, H, W) of a unit lacks, as far as is known; the same array if it is as before."""
+    def decode(self, unit: AccessUnit, seen: Seen) -> Any:
+        """What the base (1, C, H, W) of a unit lacks, as far as is known; the same float32 array if it is as before."""
         assert self._grid is not None
         self.faults = []
-        moved = bool(seen.moved.any())
         if unit.key:
             self._start(unit)
-        elif moved:
-            for state in self.states:
-                state.forget(seen.moved[state.tile.area])
-            # The machine layer knows better there now than what texture said of the frame before.
-            self._residual = np.where(seen.moved, 0, self._residual)
-            self.depths = np.where(seen.moved, np.uint8(0), self.depths)
+        else:
+            self._forget(seen)
         payloads = self._payloads(unit)
         context: FrameContext | None = None
         for state in self.states:
@@ -96,16 +98,14 @@ class TextureDecoder:
                 continue
             if context is None:
                 context = self.prior.frame(seen, self._grid.shape)
-                self._residual, self.depths = self._residual.copy(), self.depths.copy()
+                self._renew()
             self._tile(state, found, context.of(state.tile.area), unit.index)
         return self._residual
 
     def _start(self, unit: AccessUnit) -> None:
         """A key unit: nothing of before counts any more."""
         assert self._grid is not None
-        self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in self._grid.tiles]
-        self._residual = np.zeros((1, self.tables.matrix.shape[1], *self._grid.shape), np.float32)
-        self.depths = np.zeros(self._grid.shape, np.uint8)
+        self._clear(self._grid)
         self.palettes, self.depth_map = [Palettes(self.tables)], None
         deepest = min(self.limit.most(), self.tables.depth)
         for damage in unit.damaged:
@@ -150,7 +150,7 @@ class TextureDecoder:
         """Go down one tile's chain as far as it reaches."""
         most = self.tables.depth if self.depth_map is None else self.depth_map[state.tile.number]
         wanted = min(self.limit.of(state.tile.number), self.tables.depth)
-        nodes = np.zeros_like(state.nodes)
+        nodes: Any = self._roots(state)
         depth, held, refresh = 0, None, True
         for depth in range(1, wanted + 1):
             payload = found.get(depth)
@@ -170,15 +170,49 @@ class TextureDecoder:
                 if head.palette != (len(self.palettes) > depth):
                     raise BitstreamError("its palette was changed by a section that is not there", offset=0)
                 refresh = head.refresh
-                nodes, held = read_section(self.prior, context, state, nodes, depth, head, payload[at:], index, held)
+                nodes, held = self._read(context, state, nodes, depth, head, payload[at:], index, held)
             except BitstreamError as error:
                 self.faults.append(f"texture of depth {depth}, tile {state.tile.number}: {error}")
                 depth -= 1
                 break
         state.take(nodes, depth, depth, index)
-        rows, columns = state.tile.area
         # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
-        palettes = self.palettes[min(depth, len(self.palettes) - 1)]
+        self._place(state, nodes, depth, held, context, self.palettes[min(depth, len(self.palettes) - 1)])
+
+    # What is done to arrays
+
+    def _clear(self, grid: Grid) -> None:
+        """Tiles of which nothing is known."""
+        self.states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in grid.tiles]
+        self._residual = np.zeros((1, self.tables.matrix.shape[1], *grid.shape), np.float32)
+        self.depths = np.zeros(grid.shape, np.uint8)
+
+    def _forget(self, seen: Seen) -> None:
+        """The machine layer knows better where it changed something than what texture said of the frame before."""
+        if not seen.moved.any():
+            return
+        for state in self.states:
+            state.forget(seen.moved[state.tile.area])
+        self._residual = np.where(seen.moved, 0, self._residual)
+        self.depths = np.where(seen.moved, np.uint8(0), self.depths)
+
+    def _renew(self) -> None:
+        """Arrays of the residual and the depths that may be written to: others than those that were given out."""
+        self._residual, self.depths = self._residual.copy(), self.depths.copy()
+
+    def _roots(self, state: TileState) -> Any:
+        """Nodes of depth 0 of a tile."""
+        return np.zeros_like(state.nodes)
+
+    def _read(self, context: FrameContext, state: TileState, nodes: Any, depth: int, head: SectionHead, symbols: bytes,
+              index: int, held: Any) -> tuple[Any, Any]:
+        """See ``read_section``."""
+        return read_section(self.prior, context, state, nodes, depth, head, symbols, index, held)
+
+    def _place(self, state: TileState, nodes: Any, depth: int, held: Any, context: FrameContext, palettes: Palettes
+               ) -> None:
+        """Put what the nodes of a tile, of ``depth``, stand for into the residual, and how deep they are."""
+        rows, columns = state.tile.area
         residual = palettes.residual(nodes, depth, context.q)
         if self.fill == "sample" and depth < self.tables.depth:
             leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed)

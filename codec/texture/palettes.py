@@ -17,7 +17,7 @@ MOST_CHANGE = 127
 MOST_SHIFT = 12
 _LAST_GAUSSIAN = 63
 #: Between nodes, in units of vectors' scales, when leaves are sought below one of them.
-_APART = np.float32(2.0**40)
+APART = np.float32(2.0**40)
 
 
 class Palettes:
@@ -59,9 +59,9 @@ class Palettes:
         """The leaves to be coded for vectors (N, G, C / G) among those below nodes (N, G) of ``depth``: (N, G)."""
         tables = self.tables
         # One coordinate more: the node, so far apart that no error is worth another one, and exactly 0 within it.
-        ends = np.arange(1 << tables.depth, dtype=np.float32) // (1 << tables.depth - depth) * _APART
+        ends = np.arange(1 << tables.depth, dtype=np.float32) // (1 << tables.depth - depth) * APART
         below = np.broadcast_to(ends[None, :, None], (tables.groups, len(ends), 1))
-        mine = nodes[:, :, None].astype(np.float32) * _APART
+        mine = nodes[:, :, None].astype(np.float32) * APART
         return chosen_leaves(np.concatenate([vectors, mine], 2), np.concatenate([self.vectors[-1], below], 2),
                              tables.rate, tables.price[q])
 
@@ -88,6 +88,31 @@ class Palettes:
         found: Floats = (tables.matrix[depth - 1] @ flat).reshape(channels, height, width)
         return found
 
+    def contributions(self, depth: int, q: int) -> Floats:
+        """What each node of a depth of 1 or more adds to the base, (G, 2^depth, C): ``residual`` is their sum."""
+        tables = self.tables
+        groups, _, channels = self.vectors[depth].shape
+        flat = self.vectors[depth] * tables.scale[q][:, None, None]
+        flat = flat * tables.inverse[q, depth - 1].reshape(groups, 1, channels)
+        parts = tables.matrix[depth - 1].reshape(-1, groups, channels)
+        found: Floats = np.einsum("ogc,gkc->gko", parts, flat).astype(np.float32)
+        return found
+
+    def leaf_table(self, q: int) -> Floats:
+        """Leaves (G, K, C / G + 1) with the square root of what each costs: what ``chosen_leaves`` seeks among."""
+        return priced_leaves(self.vectors[-1], self.tables.rate, self.tables.price[q])
+
+    def apart_table(self, depth: int, q: int) -> Floats:
+        """The same, and one number more: the ancestor of ``depth``, times a distance that no error is worth."""
+        table = self.leaf_table(q)
+        ends = np.arange(table.shape[1], dtype=np.float32) // (1 << self.tables.depth - depth) * APART
+        return np.concatenate([table, np.broadcast_to(ends[None, :, None], (*table.shape[:2], 1))], 2)
+
+
+def priced_leaves(leaves: Floats, rate: Floats, price: Floats) -> Floats:
+    """Leaves (G, K, C / G) with one number more, whose square is what a leaf costs: rate (G, K) at price (G,)."""
+    return np.concatenate([leaves, np.sqrt(rate / price[:, None], dtype=np.float32)[:, :, None]], 2)
+
 
 def chosen_leaves(vectors: Floats, leaves: Floats, rate: Floats, price: Floats) -> NDArray[np.uint8]:
     """The leaves of vectors (N, G, C / G) of which squared error, at ``price`` (G,) bits, and rate are least: (N, G).
@@ -95,9 +120,8 @@ def chosen_leaves(vectors: Floats, leaves: Floats, rate: Floats, price: Floats) 
     leaves: (G, K, C / G). rate: (G, K), bits. As in entropy-constrained vector quantisation (Chou, Lookabaugh and Gray,
     1989): the nearest ones in a space with one coordinate more, whose square is what a leaf costs.
     """
-    costs = np.sqrt(rate / price[:, None], dtype=np.float32)
     beside = np.zeros((*vectors.shape[:2], 1), np.float32)
-    return palette.nearest(np.concatenate([vectors, beside], 2), np.concatenate([leaves, costs[:, :, None]], 2))
+    return palette.nearest(np.concatenate([vectors, beside], 2), priced_leaves(leaves, rate, price))
 
 
 def write_changes(changes: NDArray[np.int16], shift: int, class_: int) -> bytes:

@@ -36,6 +36,11 @@ class SectionHead:
         """Needs no frame before it."""
         return self.distance == 0
 
+    def check_continues(self, state: TileState, depth: int, index: int) -> None:
+        """Raises BitstreamError where what a section of unit ``index`` continues is not there."""
+        if state.depth < depth or state.indices[depth] != index - self.distance:
+            raise BitstreamError(f"continues the section of {self.distance} units before, which is not there", offset=0)
+
     def write(self) -> bytes:
         """As it stands in the stream."""
         out = bytearray((_REFRESH * self.refresh | _PALETTE * self.palette | min(self.distance, _FAR),))
@@ -95,9 +100,7 @@ def read_section(prior: Prior, context: FrameContext, state: TileState, nodes: N
     """
     decoder = kernels.Decoder(symbols)
     if not head.refresh:
-        if state.depth < depth or state.indices[depth] != index - head.distance:
-            raise BitstreamError(f"continues the section of {head.distance} units before, which is not there",
-                                 offset=0)
+        head.check_continues(state, depth, index)
         if depth == 1:
             shape = (state.tile.height // BLOCK, state.tile.width // BLOCK)
             flags = decoder.decode(np.full(shape[0] * shape[1], BLOCK_CLASS, np.uint8))

@@ -40,6 +40,23 @@ def test_units_by_torch_decode_there_and_elsewhere_to_the_same_symbols(networks:
     assert encoder.symbols_sha256() == decoder.symbols_sha256() == bound.symbols_sha256() == host.symbols_sha256()
 
 
+@pytest.mark.parametrize("options", [{"view": "texture"}, {"view": "texture", "texture": 2, "fill": "sample"},
+                                     {"view": "human", "steps": 2}])
+def test_views_by_torch_are_those_of_the_host(networks: TorchDeviceNetworks, options: dict[str, Any]) -> None:
+    encoder = DeviceEncoder(networks, 120, 64, q=30, texture=6)
+    device, host = DeviceDecoder(networks, strict=True, **options), Decoder(threads=1, strict=True, **options)
+    picture = np.random.default_rng(0).integers(0, 256, (3, 8, 15), np.uint8).repeat(8, 1).repeat(8, 2)
+    for number in range(2):
+        packet = encoder.encode(np.ascontiguousarray(np.roll(picture, 3 * number, 2)))
+        (one,), (other,) = device.decode(packet), host.decode(packet)
+        apart = np.abs(one.array[0, :, :64, :120] - other.to_ndarray(format="rgb24").transpose(2, 0, 1).astype(int))
+        assert apart.max() <= 3 and apart.mean() < 0.2
+    layers: Any = device._views._texture, host._texture
+    if layers[0] is not None:
+        nodes = [[state.nodes.tolist() for state in layer.states] for layer in layers]
+        assert nodes[0] == nodes[1] and np.any(nodes[0][0])
+
+
 def test_a_failure_of_torch_is_one_line_and_the_next_frame_a_key_frame(
         networks: TorchDeviceNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, picture = DeviceEncoder(networks, 64, 64), np.zeros((3, 64, 64), np.uint8)

@@ -216,6 +216,7 @@ enum class DeviceFault : std::uint8_t {
     missing_chunks = 26,  // the last chunk was not begun: offset of the end, 0 where none was
     value_not_finite = 27,  // flat index of a value that is not finite
     value_not_whole = 28,   // flat index of a value that is no integer, or beyond the limit
+    held_unknown = 29,      // index of a position that is held and not known
 };
 
 static constexpr std::uint64_t kNoError = 0xFFFFFFFFFFFFFFFFull;

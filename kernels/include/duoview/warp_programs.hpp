@@ -6,11 +6,15 @@
 #include "duoview/warp_compaction.hpp"
 #include "duoview/warp_decode.hpp"
 #include "duoview/warp_encode.hpp"
+#include "duoview/warp_gains.hpp"
 #include "duoview/warp_noise.hpp"
 #include "duoview/warp_palette.hpp"
+#include "duoview/warp_pictures.hpp"
 #include "duoview/warp_planes.hpp"
 #include "duoview/warp_posterior.hpp"
+#include "duoview/warp_texture.hpp"
 #include "duoview/warp_tree.hpp"
+#include "duoview/warp_windows.hpp"
 
 // X(name, program) where the program reads global memory only; Y(name, program, tables) where its `tables` are copied to
 // shared memory first.
@@ -42,6 +46,35 @@
     X(pad_picture, PadPicture)                                \
     X(widen_symbols, WidenSymbols)                            \
     X(narrow_values, NarrowValues)                            \
+    X(embed_nodes, EmbedNodes)                                \
+    X(previous_children, PreviousChildren)                    \
+    X(child_classes, ChildClasses)                            \
+    X(take_children, TakeChildren)                            \
+    X(offer_children, OfferChildren)                          \
+    X(draw_children, DrawChildren)                            \
+    X(held_positions, HeldPositions)                          \
+    X(look_up_nodes, LookUpNodes)                             \
+    X(mark_positions, MarkPositions)                          \
+    X(floats_without_marked, FloatsWithoutMarked)             \
+    X(bytes_without_marked, BytesWithoutMarked)               \
+    X(coded_positions, CodedPositions)                        \
+    X(touched_positions, TouchedPositions)                    \
+    X(gather_vectors, GatherVectors)                          \
+    X(take_leaves, TakeLeaves)                                \
+    X(cut_window, CutWindow)                                  \
+    X(blend_window, BlendWindow)                              \
+    X(find_difference, FindDifference)                        \
+    X(add_noise, AddNoise)                                    \
+    X(channels_first, ChannelsFirst)                          \
+    X(add_scaled, AddScaled)                                  \
+    X(known_residual, KnownResidual)                          \
+    X(apply_change, ApplyChange)                              \
+    X(sum_generated, SumGenerated)                            \
+    X(picture_to_nv12, PictureToNv12)                         \
+    X(nv12_to_picture, Nv12ToPicture)                         \
+    X(gain_classes, GainClasses)                              \
+    X(gain_values, GainValues)                                \
+    X(gain_decoded, GainDecoded)                              \
     X(check_leaves, CheckLeaves)                              \
     X(nearest, NearestLeaf)                                   \
     X(grid_vectors, GridVectors)                              \
