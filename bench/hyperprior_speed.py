@@ -1,10 +1,12 @@
 """Milliseconds a picture of our coder and of a scale hyperprior from compressai's parts, in one run.
 
-    python -m bench.hyperprior_speed --weights hyperprior.pt [--threads 1 2] [--repeats 5] [--out FILE]
+    python -m bench.hyperprior_speed [--weights hyperprior.pt] [--threads 1 2] [--repeats 5] [--out FILE]
 
 Both code the same pictures, in turn, entropy coding included: ours from YUV 4:2:0 and back, as key frames alone and as
-P frames behind one; the hyperprior (Balle et al., 2018; 128 and 192 channels, `bench.accuracy.train_hyperprior`) from
-RGB and back. Its pictures are filled up to multiples of 64. Needs what the learned baseline needs.
+P frames behind one; the hyperprior (Balle et al., 2018) from RGB and back. Its pictures are filled up to multiples of
+64. Without --weights (of `bench.accuracy.train_hyperprior`) it has the paper's 128 and 192 channels and weights as they
+are drawn: networks take as long whatever their weights are, entropy coding hardly counts. Needs what the learned
+baseline needs.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ OURS = ("key frames", "P frames")
 
 @dataclass(frozen=True)
 class Settings:
-    """The clip, the size it is scaled to beforehand, our quality, lambda of the hyperprior, its channels."""
+    """The clip, the size it is scaled to beforehand, our quality, lambda of the hyperprior (None: drawn), channels."""
 
     clip: str
     width: int
     height: int
     q: int
-    trade: float
+    trade: float | None
     channels: tuple[int, int]
     frames: int
     repeats: int
@@ -112,11 +114,19 @@ def measure(source: Sequence[av.VideoFrame], network: Hyperprior, profile: Profi
                    times["decode"] / watch.milliseconds(name, "decode"))) for name in ("hyperprior", *OURS)]
 
 
+def _drawn() -> Hyperprior:
+    torch.manual_seed(0)
+    network = Hyperprior()
+    network.update()
+    return network.eval()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.hyperprior_speed",
                                      description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--weights", required=True, type=Path, help="of bench.accuracy.train_hyperprior")
+    parser.add_argument("--weights", type=Path, help="of bench.accuracy.train_hyperprior; else 128, 192 channels, "
+                        "drawn")
     parser.add_argument("--profile", default="s", help="bundled name or folder")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
@@ -126,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--out", type=Path, default=RESULTS / "hyperprior_speed.json")
     options = parser.parse_args(arguments)
-    network, trade = load(options.weights)
+    network, trade = load(options.weights) if options.weights is not None else (_drawn(), None)
     profile = Profile(options.profile)
     settings = Settings("bikes.mp4", options.width, options.height, options.q, trade,
                         (network.channels, network.latent), options.frames, options.repeats)

@@ -4,10 +4,10 @@
                                   [--json FILE]
 
 The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
-inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture. Each
-picture's curve is read at fixed rates, linearly over the logarithm of the rate; where a coder does not reach a rate
-on a picture, the picture counts for none at that rate. Of texture, the setting (q of the machine layer) that is best
-on the mean of all pictures is taken at each rate, and named.
+inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture
+(``guided`` where none is left). Each picture's curve is read at fixed rates, linearly over the logarithm of the rate;
+where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting (q
+of the machine layer) that is best on the mean of all pictures is taken at each rate, and named.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class TextureStill:
         self._views = {name: Decoder(profile=profile, threads=threads, view=name, strict=True)
                        for name in ("machine", "texture")}
         if generated:
-            self._views["human"] = Decoder(profile=profile, threads=threads, view="human", start="texture", steps=4,
-                                           strict=True)
+            self._views |= {f"human {start}": Decoder(profile=profile, threads=threads, view="human", start=start,
+                                                      steps=4, strict=True) for start in ("guided", "texture")}
         self._encoder: tuple[tuple[object, ...], Encoder] | None = None
 
     def units(self, rgb: RGB, q: int, texture: int) -> bytes:
@@ -194,8 +194,9 @@ def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, fea
                 add(name, f"q {q}", [point(len(unit), still.shown(unit, "texture" if depth else "machine"))
                                      for depth, unit in enumerate(cuts)])
                 if settings.generated:
-                    add(f"{name}, generated", f"q {q}", [point(len(unit), still.shown(unit, "human"))
-                                                         for unit in cuts])
+                    add(f"{name}, generated", f"q {q}", [
+                        point(len(unit), still.shown(unit, "human texture" if depth else "human guided"))
+                        for depth, unit in enumerate(cuts)])
         for name, still, levels in (("neural", neural, settings.machine), ("inner", inner, settings.machine)):
             units = [still.units(picture.rgb, q, 0) for q in levels]
             add(name, "", [point(len(unit), still.shown(unit, "machine")) for unit in units])
