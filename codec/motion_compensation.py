@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from duoview import kernels
 from duoview.errors import ProfileError
+from duoview.literals import stored_arrays
 from duoview.motion_field import CELL, MotionField
 
 #: Pixels of a latent position; shifts go from -REACH to REACH pixels, vertical first; neighbours that are looked at.
@@ -44,8 +45,7 @@ class ShiftOperators:
     def read(cls, path: Path, latent: int) -> ShiftOperators:
         """Those of a profile's file. Raises ProfileError for a file of another kind or size."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                found = cls(arrays["weights"])
+            found = cls(stored_arrays(path)["weights"])
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise ProfileError(f"{path}: not the shift operators of a profile ({error})") from None
         if found.latent != latent:

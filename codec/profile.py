@@ -19,6 +19,7 @@ from duoview.backends.loaded import LOADED
 from duoview.errors import ProfileError
 from duoview.generation import Generation
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
+from duoview.literals import stored_arrays
 from duoview.motion_compensation import ShiftOperators
 from duoview.precision_base import base_sha256
 from duoview.sequence import PROFILE_HASH_BYTES
@@ -154,12 +155,12 @@ class Profile:
                                f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")
         tables = self._checked("tables")
         try:
-            with np.load(tables, allow_pickle=False) as arrays:
-                self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
-                self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
-                self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
-                self.latent_weight: NDArray[np.float32] = np.ascontiguousarray(arrays["latent_weight"])
-                self.lagrangian: NDArray[np.float32] = arrays["lagrangian"]
+            arrays = stored_arrays(tables)
+            self.key_hyper_classes: NDArray[np.uint8] = arrays["key_hyper_classes"]
+            self.inter_hyper_classes: NDArray[np.uint8] = arrays["inter_hyper_classes"]
+            self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
+            self.latent_weight: NDArray[np.float32] = np.ascontiguousarray(arrays["latent_weight"])
+            self.lagrangian: NDArray[np.float32] = arrays["lagrangian"]
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ProfileError(f"{tables}: not the tables of a profile ({error})") from None
         self._check_tables(tables)

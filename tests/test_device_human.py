@@ -202,8 +202,9 @@ def test_a_stream_of_a_device_has_a_human_view_there(networks: DeviceNetworks) -
     assert_same(networks, packets, start="texture")
 
 
-def test_a_start_that_the_profile_or_the_stream_lacks_is_an_error(profile: Profile, networks: DeviceNetworks) -> None:
-    old = DeviceNetworks("s", "cpu", threads=1)
+def test_a_start_that_the_profile_or_the_stream_lacks_is_an_error(profile: Profile, networks: DeviceNetworks,
+                                                                  tmp_path: Path) -> None:
+    old = DeviceNetworks(HUMAN.first_generation(tmp_path / "old"), "cpu", threads=1)
     with pytest.raises(ProfileError, match="first generation and knows start='guided' only"):
         DeviceDecoder(old, view="human", start="slim")
     (packet,) = Encoder(WIDTH, HEIGHT, profile=profile, threads=1).encode(frames(1)[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from duoview.detectors.description import FAMILIES, Description, read_descriptio
 from duoview.detectors.family import Candidates, Family
 from duoview.detectors.preparation import PictureSampler, Placement, Preparation
 from duoview.errors import BackendUnavailableError, DetectorError, DetectorNotFoundError, ProfileError
+from duoview.literals import literal
 
 #: Boxes that go into suppression, the best by score; more are noise, and time would grow with them.
 _MAX_CANDIDATES = 3000
@@ -278,7 +278,7 @@ def _names_in_metadata(text: str) -> tuple[str, ...]:
 def _literal(text: str) -> object:
     """A Python literal of numbers, texts, lists and dictionaries; None for any other text."""
     try:
-        return ast.literal_eval(text) if len(text) <= 1 << 20 else None
+        return literal(text) if len(text) <= 1 << 20 else None
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from duoview.errors import ProfileError
 from duoview.kernels.palette import MAX_DEPTH
+from duoview.literals import stored_arrays
 
 LEVELS = 64
 #: Integer logits of the prior, -128..127 in sixteenths, each with its Bernoulli class.
@@ -87,13 +88,13 @@ class TextureTables:
 def read_tables(path: Path, latent: int) -> TextureTables:
     """The tables of a file, checked. Raises ProfileError."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            depth = sum(name.startswith("nodes_") for name in stored.files) - 1
-            tables = TextureTables(
-                **{name: stored[name] for name in (*_FLOATS, "classes", "levels")},
-                nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
-                embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
-                logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
+        stored = stored_arrays(path)
+        depth = sum(name.startswith("nodes_") for name in stored) - 1
+        tables = TextureTables(
+            **{name: stored[name] for name in (*_FLOATS, "classes", "levels")},
+            nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
+            embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
+            logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
     except (KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ProfileError(f"{path}: not the texture tables of a profile ({error})") from None
     check_tables(tables, latent, str(path))

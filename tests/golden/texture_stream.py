@@ -156,6 +156,7 @@ def encode(profile: Profile, motion: Motion, settings: TextureSettings) -> list[
         sections = [Section(kind, None, b"\1" if frame.moved.any() else b"")]
         if frame.key or frame.q != motion.q[number - 1]:
             sections.insert(0, Section(SectionType.QUALITY, None, bytes((frame.q,))))
+        encoder.tell(number / 25)
         if encoder.wants(frame.key):
             sections += encoder.encode(frame.z, frame.base, frame.seen, WIDTH, HEIGHT)
         else:

@@ -1,0 +1,61 @@
+"""Literals in files: several threads read profiles and detectors at once."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from duoview import Profile, literals
+from duoview.literals import literal, stored_arrays
+
+AT_ONCE = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("at_once.py"))))
+
+
+def test_arrays_come_back_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", one=np.arange(3), two=np.eye(2))
+    found = stored_arrays(tmp_path / "a.npz")
+    assert sorted(found) == ["one", "two"] and found["one"].tolist() == [0, 1, 2]
+
+
+def test_a_file_of_objects_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", one=np.array([{}], object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        stored_arrays(tmp_path / "a.npz")
+
+
+def test_profiles_are_read_by_several_threads_at_once() -> None:
+    folder = Profile("s").folder
+
+    def read() -> bool:
+        return all(Profile(folder).sha256 and literal("[" * 40 + "]" * 40) for _ in range(6))
+
+    assert AT_ONCE.together(*[read] * 6) == [True] * 6
+
+
+def test_one_thread_parses_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, seen = threading.Lock(), []
+
+    def parse(text: str) -> str:
+        seen.append(inside.acquire(blocking=False))
+        threading.Event().wait(0.01)
+        inside.release()
+        return text
+
+    monkeypatch.setattr(literals.ast, "literal_eval", parse)
+    assert AT_ONCE.together(*[lambda: literal("1")] * 4) == ["1"] * 4
+    assert seen == [True] * 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_process_forked_while_another_thread_parses_does_not_wait_for_it() -> None:
+    with literals._parsing:
+        child = os.fork()
+        if not child:
+            os._exit(0 if literal("7") == 7 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
