@@ -291,13 +291,15 @@ def human_section(options: HumanTraining, shape: Generation, material: Material,
     captions = f"Captions: what {detector} finds." if detector else "It takes no captions."
     seen = (f", and {options.features} times that of features of {' and '.join(eyes)}, normalised as in LPIPS" if eyes
             else "")
+    by = (f"the energy score of two samples of a picture, with {options.spread} of their own distance" if options.spread
+          else "the distance of one sample from each picture")
     return f"""{HUMAN_TITLE}
 `{json.dumps(asdict(options))}`. One denoiser for the starts {', '.join(shape.starts)}: `{json.dumps(shape.as_dict())}`.
 {captions} Rectified flow from what is known of the residual z - z_m and noise of the start's level, prediction of the
 residual; the first {options.consistent:.0%} of a batch for self-consistency of steps of 1, 1/2, 1/4 and 1/8; from
 {options.rollouts_from} of the time on, {options.samplings:.0%} of the steps train the last step of samplings of 1 to 5
-steps, by the energy score of two samples of a picture: of the latent, plus {options.spectral} times that of windowed
-Fourier magnitudes of the shown picture{seen}; with {options.spread} of the samples' own distance.
+steps, by {by}: of the latent, plus {options.spectral} times that of windowed Fourier
+magnitudes of the shown picture{seen}.
 Left out: z_m in {options.drop_z:.0%}, the quality in {options.drop_q:.0%}, captions in {options.drop_caption:.0%}.
 Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
 
