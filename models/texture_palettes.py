@@ -7,6 +7,7 @@ there is detail.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,14 @@ class Palettes:
     def depth(self) -> int:
         """D."""
         return len(self.nodes) - 1
+
+    @property
+    def sha256(self) -> str:
+        """Of all numbers: what is trained for these palettes is worth nothing with others."""
+        digest = hashlib.sha256()
+        for part in (self.scale, self.price, self.rate, *self.nodes):
+            digest.update(f"{part.dtype} {part.shape}".encode() + part.tobytes())
+        return digest.hexdigest()
 
     def vectors(self, components: Floats, q: NDArray[np.int64]) -> Floats:
         """Components (N, C, h, w) as vectors (N h w, G, C / G)."""
