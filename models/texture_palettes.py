@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,8 @@ class Palettes:
     def sha256(self) -> str:
         """Of all numbers: what is trained for these palettes is worth nothing with others."""
         digest = hashlib.sha256()
-        for part in (self.scale, self.price, self.rate, *self.nodes):
+        parts: list[NDArray[Any]] = [self.scale, self.price, self.rate, *self.nodes]
+        for part in parts:
             digest.update(f"{part.dtype} {part.shape}".encode() + part.tobytes())
         return digest.hexdigest()
 
