@@ -167,8 +167,9 @@ class ClipRecording(Recording):
         gone = self._ring.overflowed - self._overflowed
         if gone and self._clock() - self._overflow_told_at >= _TELL_AGAIN:
             self._overflowed, self._overflow_told_at = self._ring.overflowed, self._clock()
-            self._overflow_told(self.name, f"{gone} packets before events were given up, as {self._ring.seconds:g} s are "
-                                           f"more than {self._ring.limit} bytes; clips begin later: allow more memory")
+            self._overflow_told(self.name, f"{gone} packets before events were given up, as {self._ring.seconds:g} s "
+                                           f"are more than {self._ring.limit} bytes; clips begin later: allow more "
+                                           "memory")
 
     def _interrupt(self) -> None:
         # What came before the pause would stand right before what comes after it.
