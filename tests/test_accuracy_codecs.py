@@ -236,6 +236,7 @@ def test_pictures_of_any_sizes_are_coded_into_a_file_each(name: str, stills: Any
     coded = made.code(stills, QUALITY[name])
     assert [(frame.width, frame.height) for frame in coded.frames] == [(100, 76), (100, 198)]
     assert coded.data.count(b"nut/multimedia container") == 2
+    assert list(coded.sizes) == pytest.approx([made.size(stills.only(number), QUALITY[name]) for number in (0, 1)])
     assert made.size(stills, QUALITY[name]) == len(coded.data)
     assert all(psnr(*pair) > 17 for pair in zip(coded.frames, stills.frames, strict=True))
 

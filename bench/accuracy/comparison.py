@@ -185,8 +185,8 @@ def _interval(verdicts: Verdicts, entries: Sequence[Entry], bootstrap: Bootstrap
     total, number = np.zeros(bootstrap.draws), np.zeros(bootstrap.draws)
     for item in entries:
         try:
-            logs = bootstrap.logs(*(verdicts.of(item.clip, codec, item.judge) for codec in (item.codec, item.anchor)),
-                                  item.metric)
+            logs = bootstrap.logs(verdicts.of(item.clip, item.codec, item.judge),
+                                  verdicts.of(item.clip, item.anchor, item.judge), item.metric)
         except NoIntervalError as error:
             return Interval(None, None, 0, 0, str(error))
         total += np.nan_to_num(logs)
