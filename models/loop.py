@@ -7,6 +7,7 @@ the stage.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import time
@@ -37,6 +38,15 @@ def rate_factor(step: int, done: float) -> float:
     A trapezoid: a short warm-up, a plateau, and a long linear fall to zero, which is where most of the gain comes.
     """
     return min(1.0, (step + 1) / WARM_UP_STEPS) * min(1.0, (1 - done) / FALL_SHARE)
+
+
+def weights_sha256(*networks: nn.Module) -> str:
+    """Of all weights and buffers of some networks, to tell them from others of the same sizes."""
+    found = hashlib.sha256()
+    for network in networks:
+        for name, value in network.state_dict().items():
+            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 class Loop(Generic[Network]):

@@ -10,7 +10,6 @@ refused otherwise.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -18,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from duoview.models.data import load
+from duoview.models.loop import weights_sha256
 from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining, components_of, error_table, new_transform
 from duoview.models.texture_analysis import train as train_analysis
@@ -79,14 +78,6 @@ def stored_palettes(path: Path, components: str, make: Callable[[], Palettes]) -
                         stored["rate"])
 
 
-def _digest(network: nn.Module) -> str:
-    """Of all weights."""
-    digest = hashlib.sha256()
-    for name, value in network.state_dict().items():
-        digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _run(given: argparse.Namespace) -> None:
     minutes = [float(part) for part in given.minutes.split(",")]
     if len(minutes) != 3 or not all(0 <= part < math.inf for part in minutes):
@@ -114,7 +105,7 @@ def _run(given: argparse.Namespace) -> None:
     components = components_of(transform, samples)
     error = error_table(transform, decoder, samples)
     path = work / "texture_palettes.npz"
-    palettes = stored_palettes(path, _digest(transform), lambda: cluster(
+    palettes = stored_palettes(path, weights_sha256(transform), lambda: cluster(
         components, samples.q, error, profile.lagrangian, groups=given.groups, depth=given.depth))
     shape = TextureShape(groups=palettes.scale.shape[1], depth=palettes.depth)
     if (shape.groups, shape.depth) != (given.groups, given.depth):

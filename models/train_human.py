@@ -28,7 +28,7 @@ from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoi
 from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.human_material import CaptionedMaterial, Find, TextureStates
 from duoview.models.inter import InterCodec, bound_state
-from duoview.models.loop import Loop
+from duoview.models.loop import Loop, weights_sha256
 from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
 from duoview.models.perceptual import Eye, layer_distance, layers_of
@@ -377,9 +377,10 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
                   else (1.0,))
     shape = Generation(options.channels, options.blocks, options.caption if find is not None else 0, levels)
     networks = HumanNetworks(still.shape.latent, shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    latent_space = weights_sha256(still.encoder, still.decoder)
     try:
         loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
-                                         rate=options.rate, of={"estimate": _ESTIMATE})
+                                         rate=options.rate, of={"estimate": _ESTIMATE, "E and D": latent_space})
     except (RuntimeError, ProfileError) as error:
         if not checkpoint.is_file():
             raise
