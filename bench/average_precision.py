@@ -23,6 +23,8 @@ from duoview.detections import Detections
 #: 0.5, 0.55, ..., 0.95.
 COCO_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 _RECALLS = np.linspace(0, 1, 101)
+#: Detections times choices of frames that are looked at in one go: some 10 MB of memory.
+_AT_ONCE = 1 << 18
 WEAK = ("wrong", "ignored")
 
 
@@ -45,6 +47,45 @@ class Reference:
         if len(self.names) != count or np.shape(self.ignored) != (count,):
             raise ValueError(f"{count} boxes, {len(self.names)} names, ignored of shape {np.shape(self.ignored)}: "
                              "expected one of each per box")
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Detections of one class, matched: all that its average precision takes, for any choice of the frames.
+
+    frames (N,) int32: the frame of every detection, by falling score. right, counted (T, N) bool: which are right at
+    every threshold, and which are right or wrong. objects (F,) int32: how many are to be found in every frame.
+    """
+
+    frames: NDArray[np.int32]
+    right: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
+    objects: NDArray[np.int32]
+
+    def areas(self, column: int, weights: NDArray[np.integer[Any]] | None = None) -> NDArray[np.float64]:
+        """Average precision at threshold number `column` of every choice of frames, (D,); NaN for one that holds no
+        object. weights (D, F): how often each frame is in a choice; None takes every frame once.
+
+        The same as of the frames written down so often. Copies of a wrong detection between copies of right ones could
+        differ only where they have one score, and are then taken one kind after the other.
+        """
+        times = np.ones((1, len(self.objects)), np.int32) if weights is None else np.asarray(weights, np.int32)
+        hits = np.flatnonzero(self.right[column])
+        found = np.full(len(times), np.nan)
+        step = max(1, _AT_ONCE // max(1, len(self.frames)))
+        for first in range(0, len(times), step):
+            part = times[first:first + step]
+            objects = part @ self.objects
+            each = part[:, self.frames]
+            # Recall changes at right detections only, so that nothing has to be known between them.
+            true = np.cumsum(each[:, hits], axis=1)
+            taken = np.cumsum(each * self.counted[column], axis=1)[:, hits]
+            best = np.maximum.accumulate((true / np.maximum(taken, 1))[:, ::-1], axis=1)[:, ::-1]
+            # How many of the 101 recalls each of them is the first to reach.
+            reached = np.searchsorted(_RECALLS, true / np.maximum(objects, 1)[:, None], side="right")
+            area = (best * np.diff(reached, axis=1, prepend=0)).sum(axis=1) / len(_RECALLS)
+            found[first:first + step] = np.where(objects > 0, area, np.nan)
+        return found
 
 
 @dataclass(frozen=True)
@@ -103,8 +144,9 @@ def average_precision(found: Sequence[Detections], wanted: Sequence[Reference], 
     if not chosen or set(chosen) - present:
         missing = ", ".join(sorted(set(chosen) - present)) or "any class"
         raise ValueError(f"the references hold no object of {missing}: average precision is not defined")
-    rows = [_of_class(name, found, wanted, np.asarray(thresholds, np.float64), floor, limit) for name in chosen]
-    return AveragePrecision(tuple(thresholds), chosen, tuple(count for count, _ in rows), tuple(row for _, row in rows))
+    rows = [matched(name, found, wanted, thresholds=thresholds, floor=floor, limit=limit) for name in chosen]
+    return AveragePrecision(tuple(thresholds), chosen, tuple(int(row.objects.sum()) for row in rows),
+                            tuple(tuple(row.areas(column).item() for column in range(len(thresholds))) for row in rows))
 
 
 def agreement(found: Sequence[Detections], source: Sequence[Detections], *, above: float = 0.45, weak: str = "wrong",
@@ -152,24 +194,25 @@ def read_mot(path: Path, frames: int, name: str = "person") -> list[Reference]:
             for items in rows]
 
 
-def _of_class(name: str, found: Sequence[Detections], wanted: Sequence[Reference], thresholds: NDArray[np.float64],
-              floor: float, limit: int) -> tuple[int, tuple[float, ...]]:
-    """Number of objects of a class, and its average precision by threshold."""
-    scores, right, counted, objects = [], [], [], 0
-    for detections, reference in zip(found, wanted, strict=True):
+def matched(name: str, found: Sequence[Detections], wanted: Sequence[Reference], *,
+            thresholds: Sequence[float] = COCO_THRESHOLDS, floor: float = 0.0, limit: int = 100) -> Matched:
+    """Matches the detections of one class, frame by frame. Arguments as of `average_precision`."""
+    scores, right, counted, frames, objects = [], [], [], [], []
+    for number, (detections, reference) in enumerate(zip(found, wanted, strict=True)):
         labels = np.array([detections.names[index] == name for index in detections.classes], np.bool_)
         chosen = detections.keep(labels & (detections.scores >= np.float32(floor)))
         chosen = chosen.keep(np.argsort(-chosen.scores, kind="stable")[:limit])
         ours = np.array([label == name for label in reference.names], np.bool_)
         boxes, ignored = np.asarray(reference.boxes)[ours], np.asarray(reference.ignored, np.bool_)[ours]
-        objects += int((~ignored).sum())
-        hits, misses = _match(chosen.boxes, boxes, ignored, thresholds)
+        objects.append(int((~ignored).sum()))
+        hits, misses = _match(chosen.boxes, boxes, ignored, np.asarray(thresholds, np.float64))
         scores.append(chosen.scores)
         right.append(hits)
         counted.append(hits | misses)
+        frames.append(np.full(len(chosen), number, np.int32))
     order = np.argsort(-np.concatenate(scores), kind="stable")
-    hits, valid = np.concatenate(right, axis=1)[:, order], np.concatenate(counted, axis=1)[:, order]
-    return objects, tuple(_area(hit[use], objects) for hit, use in zip(hits, valid, strict=True))
+    return Matched(np.concatenate(frames)[order], np.concatenate(right, axis=1)[:, order],
+                   np.concatenate(counted, axis=1)[:, order], np.array(objects, np.int32))
 
 
 def _match(boxes: NDArray[Any], wanted: NDArray[Any], ignored: NDArray[np.bool_], thresholds: NDArray[np.float64]
@@ -190,13 +233,3 @@ def _match(boxes: NDArray[Any], wanted: NDArray[Any], ignored: NDArray[np.bool_]
             else:
                 wrong[row, index] = not (overlap[index][ignored] >= least).any()
     return right, wrong
-
-
-def _area(hits: NDArray[np.bool_], objects: int) -> float:
-    """Mean of the interpolated precision at 101 recalls."""
-    if not len(hits):
-        return 0.0
-    true = np.cumsum(hits)
-    precision = np.maximum.accumulate((true / np.arange(1, len(hits) + 1))[::-1])[::-1]
-    at = np.searchsorted(true / objects, _RECALLS, side="left")
-    return float(np.where(at < len(precision), precision[np.minimum(at, len(precision) - 1)], 0).mean())

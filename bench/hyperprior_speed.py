@@ -136,6 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--height", type=int, default=360)
     parser.add_argument("--out", type=Path, default=RESULTS / "hyperprior_speed.json")
     options = parser.parse_args(arguments)
+    if min(*options.threads, options.repeats, options.frames) < 1:
+        parser.error("--threads, --repeats, --frames: expected 1 or more each")
     network, trade = load(options.weights) if options.weights is not None else (_drawn(), None)
     profile = Profile(options.profile)
     settings = Settings("bikes.mp4", options.width, options.height, options.q, trade,

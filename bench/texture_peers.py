@@ -143,19 +143,19 @@ Curves = dict[tuple[str, str], list[list[Point]]]
 def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
     """What every coder's best setting comes to at every rate, over the pictures on which all coders reach it.
 
-    A setting that does not reach a rate on all of those is not looked at; a coder without any is left out at that rate.
+    A coder reaches a rate on those pictures on which the setting does that reaches it on most of them; one that does on
+    less than half of all is left out at that rate. A setting that does not reach it on all that count is not looked at.
     """
     found = []
     coders = dict.fromkeys(coder for coder, _ in curves)
     count = min(map(len, curves.values()))
     for bpp in rates:
         reached = {key: [read_at(points, bpp) for points in pictures] for key, pictures in curves.items()}
-        # Coders that reach the rate on half of the pictures at least, with some setting, decide which pictures count.
-        able = [coder for coder in coders if any(
-            name == coder and 2 * sum(one is not None for one in values) >= count
-            for (name, _), values in reached.items())]
-        kept = [at for at in range(count) if all(any(
-            values[at] is not None for (name, _), values in reached.items() if name == coder) for coder in able)]
+        # By one setting each: pictures that no setting reaches together would leave a coder without any.
+        widest = {coder: max(({at for at in range(count) if values[at] is not None}
+                              for (name, _), values in reached.items() if name == coder), key=len) for coder in coders}
+        able = [coder for coder in coders if 2 * len(widest[coder]) >= count]
+        kept = sorted(set(range(count)).intersection(*(widest[coder] for coder in able)))
         for coder in able:
             best: Reading | None = None
             for (name, setting), values in reached.items():

@@ -11,7 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from duoview.captions import Caption
-from duoview.decoder import Decoder, DecoderStats
+from duoview.decoder import Decoder
+from duoview.decoder_stats import DecoderStats
 from duoview.detections import Detection, Detections
 from duoview.encoder import Encoder
 from duoview.errors import (

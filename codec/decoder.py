@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from duoview.backends import Backend, Network
 from duoview.backends.batching import DEFAULT_WINDOW, BatchingBackend, open_stream_backend
 from duoview.captions import Caption
 from duoview.captions.told import Find
+from duoview.decoder_stats import DecoderStats
 from duoview.errors import BitstreamError, LimitError, ProfileError
 from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import GainMap
@@ -37,25 +39,6 @@ from duoview.texture.view import Seen, TextureView
 from duoview.unit_origin import is_discarded
 
 VIEWS = ("machine", "human", "texture")
-
-
-@dataclass
-class DecoderStats:
-    """Counts of access units: decoded, concealed, skipped while waiting for a key frame, and unreadable ones.
-
-    ``texture_refused`` counts what a view of texture did without: depths of tiles that are damaged, or need what is
-    missing; ``hints_refused`` captions and seeds that a human view did without.
-    """
-
-    decoded: int = 0
-    concealed: int = 0
-    skipped: int = 0
-    damaged: int = 0
-    last_damage: str = ""
-    texture_refused: int = 0
-    last_texture_fault: str = ""
-    hints_refused: int = 0
-    last_hint_fault: str = ""
 
 
 class Decoder:
@@ -336,10 +319,8 @@ class Decoder:
     def _read_hints(self, unit: AccessUnit) -> None:
         """Take over what the unit tells a human view; a caption or seed that is damaged is told and left out."""
         faults = self._hint_reader.read(unit)
-        self.stats.hints_refused += len(faults)
-        if faults:
-            self.stats.last_hint_fault = faults[-1]
-            self._tell(faults[0])
+        self.stats.count_hints(faults)
+        self._tell(faults)
 
     def _retell(self) -> None:
         """A unit that repeats the frame before it may bring another caption: what is shown is then made anew."""
@@ -370,15 +351,13 @@ class Decoder:
 
     def _count_faults(self) -> None:
         assert self._texture is not None
-        if self._texture.faults:
-            self.stats.texture_refused += len(self._texture.faults)
-            self.stats.last_texture_fault = self._texture.faults[-1]
-            self._tell(self._texture.faults[0])
+        self.stats.count_texture(self._texture.faults)
+        self._tell(self._texture.faults)
 
-    def _tell(self, fault: str) -> None:
+    def _tell(self, faults: Sequence[str]) -> None:
         """Have a strict decoder raise once the pictures of this call are made, none of which needs what is damaged."""
-        if self.strict and not self._fault:
-            self._fault = fault
+        if self.strict and faults and not self._fault:
+            self._fault = faults[0]
 
     def _feed_inner(self, unit: AccessUnit, times: UnitTimes) -> None:
         assert self.sequence is not None
@@ -480,8 +459,7 @@ class Decoder:
 
     def _lose(self, error: BitstreamError) -> None:
         """Damage: what the next units refer to is gone, up to the next key frame."""
-        self.stats.damaged += 1
-        self.stats.last_damage = str(error)
+        self.stats.count_damage(str(error))
         self._waiting = True
         self._player.interrupt()
         if self._machine is not None:

@@ -8,7 +8,6 @@ a sum of integers, rounded once, and the same on every machine.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ class ShiftOperators:
         """Those of a profile's file. Raises ProfileError for a file of another kind or size."""
         try:
             found = cls(stored_arrays(path)["weights"])
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, TypeError, ValueError) as error:
             raise ProfileError(f"{path}: not the shift operators of a profile ({error})") from None
         if found.latent != latent:
             raise ProfileError(f"{path}: shift operators of {found.latent} channels, the latent has {latent}")

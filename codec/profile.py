@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import weakref
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +160,7 @@ class Profile:
             self.residual_scale: NDArray[np.float32] = arrays["residual_scale"]
             self.latent_weight: NDArray[np.float32] = np.ascontiguousarray(arrays["latent_weight"])
             self.lagrangian: NDArray[np.float32] = arrays["lagrangian"]
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (KeyError, ValueError) as error:
             raise ProfileError(f"{tables}: not the tables of a profile ({error})") from None
         self._check_tables(tables)
 
@@ -244,11 +243,14 @@ class Profile:
                         f"(golden case {result.case}); it must not be used for entropy coding")
         return loaded
 
-    def _golden(self, network: str, loaded: Network) -> list[GoldenResult]:
+    def golden_inputs(self, network: str) -> list[dict[str, NDArray[np.generic]]]:
+        """What an exact network is given in each of GOLDEN_CASES."""
         sizes = self.manifest["sizes"] | self._texture_sizes
+        return [exact_inputs(network, sizes, case.height, case.width, case.saturate) for case in GOLDEN_CASES]
+
+    def _golden(self, network: str, loaded: Network) -> list[GoldenResult]:
         results = []
-        for case in GOLDEN_CASES:
-            inputs = exact_inputs(network, sizes, case.height, case.width, case.saturate)
+        for case, inputs in zip(GOLDEN_CASES, self.golden_inputs(network), strict=True):
             expected = self._digests[network][case.name]
             results.append(GoldenResult(network, case.name, digest(loaded(**inputs)) == expected))
         return results

@@ -287,6 +287,9 @@ def human_section(options: HumanTraining, shape: Generation, material: Material,
     by; the rest as of `machine_inter_section`.
     """
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    if emphasis != 1:
+        told += (f"\nIn the profile what the layers add to what is known is {emphasis:g} times as large; the figures "
+                 "below are without that.\n")
     kept = ", ".join(sorted(material.held_clips))
     captions = f"Captions: what {detector} finds." if detector else "It takes no captions."
     seen = (f", and {options.features} times that of features of {' and '.join(eyes)}, normalised as in LPIPS" if eyes
@@ -306,8 +309,6 @@ Muon for pointwise convolutions, Adam for the rest, bfloat16 autocast.
 {len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
 clips {kept or 'none'}.
 {told}
-In the profile what the layers add to what is known is {emphasis:g} times as large; the figures below are without that.
-
 Validation: q 24 on key frames of up to 32 held-back crops, averaged weights: PSNR, and detail, the energy above a 5x5
 mean relative to the source's; guided_n and textured_n by n steps, texture is the deepest texture without diffusion;
 features, where there are any, is how far those networks' features are from the source's.

@@ -43,7 +43,7 @@ class Parity:
 def report(profile: Profile, *, threads: int = 1) -> list[Parity]:
     """Compare every network of a profile.
 
-    Those of the machine layer get what they are given when a drawn clip is coded, exact ones golden inputs among it,
+    Those of the machine layer get what they are given when a drawn clip is coded, exact ones their golden inputs too,
     the others drawn numbers of their inputs' types.
     """
     recorded = samples(profile, [drawn_clip()], threads=threads)
@@ -52,9 +52,14 @@ def report(profile: Profile, *, threads: int = 1) -> list[Parity]:
     for name in sorted(profile.manifest["networks"]):
         path = profile.path(name)
         network, reference = ours.load(path), torch.load(path)
-        calls = recorded.get(name, [])
-        calls = calls[::max(1, len(calls) // SAMPLES)] or [drawn_inputs(name, network)]
         kind = kind_of(profile, name)
+        calls = recorded.get(name, [])
+        calls = calls[::max(1, -(-len(calls) // SAMPLES))]
+        if kind == "exact":
+            # Integers, at their limits too: of numbers between 0 and 1 nothing would come near where rounding decides.
+            calls = [*profile.golden_inputs(name), *calls]
+        elif not calls:
+            calls = [drawn_inputs(name, network)]
         errors = [difference(a, b) for call in calls
                   for a, b in zip(reference(**call), network(**call), strict=True)]
         # Not a number is greater than nothing: it must not get lost in max.

@@ -7,11 +7,12 @@ the stage.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
@@ -39,6 +40,15 @@ def rate_factor(step: int, done: float) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * min(1.0, (1 - done) / FALL_SHARE)
 
 
+def weights_sha256(*networks: nn.Module) -> str:
+    """Of all weights and buffers of some networks, to tell them from others of the same sizes."""
+    found = hashlib.sha256()
+    for network in networks:
+        for name, value in network.state_dict().items():
+            found.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 class Loop(Generic[Network]):
     """Training of one network, from its checkpoint where there is one, until its time is spent.
 
@@ -53,19 +63,21 @@ class Loop(Generic[Network]):
 
     Args:
         key: what the checkpoint calls the network's weights; the others are ``average``, ``step``, ``spent`` (seconds)
-            and ``optimisers``, and what the stage puts into ``kept``.
+            and ``optimisers``, ``of``, and what the stage puts into ``kept``.
         network: trained in place, parameters without gradient excepted.
         checkpoint: where to save; the log is beside it with the suffix ``.jsonl``.
         steps: as many in place of ``minutes``; None for by time.
         rate: the full learning rate. muon: Muon for pointwise convolutions of float networks, else Adam for all.
         report_seconds, save_seconds: how often at most a line is logged and a checkpoint written.
-    Raises ValueError when the checkpoint has states of other optimisers, ProfileError when its network has other sizes,
-    RuntimeError when it has other weights.
+        of: what weights of the same sizes may not have in common, by name, such as the palettes that they are for.
+    Raises ValueError when the checkpoint has states of other optimisers or is ``of`` something else, ProfileError when
+    its network has other sizes, RuntimeError when it has other weights.
     """
 
     def __init__(self, key: str, network: Network, checkpoint: Path, *, minutes: float, rate: float,
                  steps: int | None = None, muon: bool = True, report_seconds: float = 150.0,
-                 save_seconds: float = 300.0) -> None:
+                 save_seconds: float = 300.0, of: Mapping[str, str] | None = None) -> None:
+        self.of = dict(of or {})
         self.key, self.network, self.checkpoint = key, network, checkpoint
         self.minutes, self.steps, self.rate, self.rate_now = minutes, steps, rate, 0.0
         self.report_seconds, self.save_seconds = report_seconds, save_seconds
@@ -86,6 +98,7 @@ class Loop(Generic[Network]):
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+        self._check_of(state.pop("of", {}))
         weights = state.pop(self.key)
         unlike = [f"{name} {list(weights[name].shape)}, expected {list(one.shape)}"
                   for name, one in self.network.state_dict().items()
@@ -105,11 +118,21 @@ class Loop(Generic[Network]):
             optimiser.load_state_dict(one)
         self.kept = state
 
+    def _check_of(self, told: Mapping[str, str]) -> None:
+        for name, wanted in self.of.items():
+            if name not in told:
+                # Written before checkpoints told it.
+                print(f"{self.checkpoint}: does not tell its {name}; taken for {wanted}", flush=True)
+            elif told[name] != wanted:
+                raise ValueError(f"{self.checkpoint}: its {name}: {told[name]}; expected {wanted}; remove it to begin "
+                                 "anew, or give another folder")
+
     def save(self) -> None:
         """Write a checkpoint beside the old one and swap it in, so that a kill at any time leaves one that loads."""
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save({self.key: self.network.state_dict(), "average": self.average.state_dict(), "step": self.step,
-                    "spent": self.spent, "optimisers": [o.state_dict() for o in self.optimisers], **self.kept},
+                    "spent": self.spent, "optimisers": [o.state_dict() for o in self.optimisers], "of": self.of,
+                    **self.kept},
                    temporary)
         temporary.replace(self.checkpoint)
 

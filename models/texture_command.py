@@ -3,7 +3,8 @@
 Codes pictures with the profile's own networks, trains what of them texture codes, clusters that into palettes,
 trains the prior, and puts all of it into the profile. The same command goes on from the checkpoints in ``--out``, each
 profile whose key frames are coded by other weights in a folder of its own there. With more minutes for the first part,
-remove ``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave.
+remove ``texture_palettes.npz``, ``texture_synthesis.pt`` and ``texture.pt``: they are of what that part gave, and are
+refused otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from duoview.models.data import load
+from duoview.models.loop import weights_sha256
 from duoview.models.texture import TextureShape
 from duoview.models.texture_analysis import AnalysisTraining, components_of, error_table, new_transform
 from duoview.models.texture_analysis import train as train_analysis
@@ -50,19 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run("texture_command", parser(), _run, arguments)
 
 
-def _palettes(path: Path, make: Callable[[], Palettes]) -> Palettes:
-    """The palettes of a run, made by its first part and kept: a checkpoint is worth nothing with others."""
+def stored_palettes(path: Path, components: str, make: Callable[[], Palettes]) -> Palettes:
+    """The palettes of a run, made by its first part and kept: a checkpoint is worth nothing with others.
+
+    components: digest of the network that gives what is clustered; ValueError where the palettes are of another one's.
+    """
     if not path.is_file():
         made = make()
         fresh = path.with_suffix(".tmp.npz")
         trees = {f"nodes_{d}": nodes for d, nodes in enumerate(made.nodes)}
-        np.savez(fresh, allow_pickle=False, scale=made.scale, price=made.price, rate=made.rate, **trees)
+        np.savez(fresh, allow_pickle=False, scale=made.scale, price=made.price, rate=made.rate,
+                 components=np.array(components), **trees)
         fresh.replace(path)
     with np.load(path) as stored:
         if "price" not in stored.files:
             raise ValueError(f"{path}: palettes of an earlier version; train into an empty folder")
-        return Palettes(stored["scale"], stored["price"],
-                        tuple(stored[f"nodes_{d}"] for d in range(len(stored.files) - 3)), stored["rate"])
+        if "components" not in stored.files:
+            print(f"{path}: does not tell what components it is of; taken for those of the network beside it",
+                  flush=True)
+        elif stored["components"] != components:
+            raise ValueError(f"{path}: palettes of other components than texture_analysis.pt, which was trained on, "
+                             "gives now; remove it, texture_synthesis.pt and texture.pt")
+        depths = sum(name.startswith("nodes_") for name in stored.files)
+        return Palettes(stored["scale"], stored["price"], tuple(stored[f"nodes_{d}"] for d in range(depths)),
+                        stored["rate"])
 
 
 def _run(given: argparse.Namespace) -> None:
@@ -92,8 +105,8 @@ def _run(given: argparse.Namespace) -> None:
     components = components_of(transform, samples)
     error = error_table(transform, decoder, samples)
     path = work / "texture_palettes.npz"
-    palettes = _palettes(path, lambda: cluster(components, samples.q, error, profile.lagrangian, groups=given.groups,
-                                               depth=given.depth))
+    palettes = stored_palettes(path, weights_sha256(transform), lambda: cluster(
+        components, samples.q, error, profile.lagrangian, groups=given.groups, depth=given.depth))
     shape = TextureShape(groups=palettes.scale.shape[1], depth=palettes.depth)
     if (shape.groups, shape.depth) != (given.groups, given.depth):
         raise ValueError(f"{path}: palettes of {shape.groups} groups and depth {shape.depth}, asked for {given.groups} "

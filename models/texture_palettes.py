@@ -7,7 +7,9 @@ there is detail.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +50,15 @@ class Palettes:
     def depth(self) -> int:
         """D."""
         return len(self.nodes) - 1
+
+    @property
+    def sha256(self) -> str:
+        """Of all numbers: what is trained for these palettes is worth nothing with others."""
+        digest = hashlib.sha256()
+        parts: list[NDArray[Any]] = [self.scale, self.price, self.rate, *self.nodes]
+        for part in parts:
+            digest.update(f"{part.dtype} {part.shape}".encode() + part.tobytes())
+        return digest.hexdigest()
 
     def vectors(self, components: Floats, q: NDArray[np.int64]) -> Floats:
         """Components (N, C, h, w) as vectors (N h w, G, C / G)."""

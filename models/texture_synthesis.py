@@ -105,7 +105,8 @@ def train(start: TextureSynthesis, decoder: LatentDecoder, palettes: Palettes,
     samples, leaves = data
     network = DepthSynthesis(samples.z.shape[1], palettes.depth, start).to(device)
     loop: Loop[DepthSynthesis] = Loop("synthesis", network, folder / "texture_synthesis.pt", minutes=options.minutes,
-                                      rate=options.rate, muon=False, report_seconds=90, save_seconds=120)
+                                      rate=options.rate, muon=False, report_seconds=90, save_seconds=120,
+                                      of={"palettes": palettes.sha256})
     random = np.random.default_rng(options.seed + loop.step)
     for _ in loop.rounds(lambda: validate(loop.average, decoder, palettes, *held)):
         chosen = random.integers(0, len(samples), options.batch)

@@ -28,7 +28,7 @@ from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoi
 from duoview.models.data import Material, batches, crops, to_tensor
 from duoview.models.human_material import CaptionedMaterial, Find, TextureStates
 from duoview.models.inter import InterCodec, bound_state
-from duoview.models.loop import Loop
+from duoview.models.loop import Loop, weights_sha256
 from duoview.models.motion_tracker import MotionTracker
 from duoview.models.network import StillCodec
 from duoview.models.perceptual import Eye, layer_distance, layers_of
@@ -36,6 +36,8 @@ from duoview.models.train_denoiser import DenoiserTraining, Rollouts
 from duoview.models.train_still import spectral_distance
 
 _LEAST_LEVEL = 0.05
+#: What the estimate of a checkpoint's denoiser is. Before checkpoints told it, the layers had to repeat what is known.
+_ESTIMATE = "what texture knows, and what the layers add"
 #: What an energy score compares: tensors, or lists of them.
 Seen = TypeVar("Seen")
 
@@ -336,13 +338,20 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
 
 
 def _kept_levels(checkpoint: Path, depth: int) -> tuple[float, ...]:
-    """Those that a checkpoint was begun with. Raises ValueError where they are not for texture of this depth."""
-    kept = torch.load(checkpoint, weights_only=True, map_location="cpu").get("levels")
+    """Those that a checkpoint was begun with.
+
+    Raises ValueError where they are not for texture of this depth, or its denoiser had to repeat what texture knows.
+    """
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
+    kept = state.get("levels")
     if kept is None:
         raise ValueError(f"{checkpoint}: has no levels; expected a checkpoint of this stage")
     if len(kept) != depth + 1:
         raise ValueError(f"{checkpoint}: was begun for texture of depth {len(kept) - 1}, the profile's is {depth} deep "
                          "(0: none); expected that profile, or another folder")
+    if depth and state.get("of", {}).get("estimate") != _ESTIMATE:
+        raise ValueError(f"{checkpoint}: of a denoiser whose layers repeat what texture knows, or that does not tell; "
+                         "they are to add to it now: remove the checkpoint to begin anew, or give another folder")
     return tuple(float(level) for level in kept)
 
 
@@ -368,9 +377,10 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
                   else (1.0,))
     shape = Generation(options.channels, options.blocks, options.caption if find is not None else 0, levels)
     networks = HumanNetworks(still.shape.latent, shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    latent_space = weights_sha256(still.encoder, still.decoder)
     try:
         loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
-                                         rate=options.rate)
+                                         rate=options.rate, of={"estimate": _ESTIMATE, "E and D": latent_space})
     except (RuntimeError, ProfileError) as error:
         if not checkpoint.is_file():
             raise

@@ -22,7 +22,7 @@ from duoview.models.data import Picture
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.key import level_gain
 from duoview.models.layers import QualityTable
-from duoview.models.loop import Loop
+from duoview.models.loop import Loop, weights_sha256
 from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
 from duoview.models.machine_material import Batch, Look, RegionWeights, batches
 from duoview.models.network import LAMBDA_FIRST, LAMBDA_LAST, StillCodec
@@ -176,7 +176,8 @@ def train(looks: Sequence[Look], eyes: Sequence[Eyes], start: StillCodec, option
     codec.requires_grad_(False)
     codec.key.requires_grad_(True)
     loop: Loop[StillCodec] = Loop("codec", codec, folder / "machine.pt", minutes=options.minutes, rate=options.rate,
-                                  steps=options.steps, report_seconds=report_seconds)
+                                  steps=options.steps, report_seconds=report_seconds,
+                                  of={"E and D": weights_sha256(codec.encoder, codec.decoder)})
     loop.kept["shape"] = codec.shape.as_dict()
     random = np.random.default_rng([options.seed, loop.step])
     sources = [batches(looks, side, count, options.regions, random, options.aimed)

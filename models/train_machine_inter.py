@@ -21,7 +21,7 @@ from duoview.models.agreement import Judge, agreement
 from duoview.models.data import Material, Picture, to_tensor
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.inter import InterCodec, bound_state
-from duoview.models.loop import Loop
+from duoview.models.loop import Loop, weights_sha256
 from duoview.models.machine_fidelity import Eyes, FidelityWeights, check_zooms, distances, total
 from duoview.models.machine_material import SURE, Look, RegionWeights
 from duoview.models.motion_tracker import MotionTracker
@@ -142,7 +142,8 @@ def train(material: Material, still: StillCodec, start: InterCodec, eyes: Eyes, 
     if options.worth:
         move_quality(inter, options.lagrangian, options.worth)
     loop: Loop[InterCodec] = Loop("inter", inter, folder / "machine_inter.pt", minutes=options.minutes,
-                                  rate=options.rate, steps=options.steps, report_seconds=report_seconds)
+                                  rate=options.rate, steps=options.steps, report_seconds=report_seconds,
+                                  of={"E and D": weights_sha256(still.encoder, still.decoder)})
     loop.kept["shape"] = still.shape.as_dict()
     slots = Slots(material, options.batch, options.crop, options.mix, options.seed + loop.step)
     random = np.random.default_rng([options.seed, loop.step])

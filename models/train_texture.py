@@ -212,7 +212,7 @@ def train(palettes: Palettes, shape: TextureShape, symbols: int, train_nodes: No
     odds = [torch.from_numpy(one) for one in log_odds(train_nodes, palettes.depth)]
     network = Texture(shape, symbols, vectors, odds).to(device)
     loop: Loop[Texture] = Loop("texture", network, folder / "texture.pt", minutes=options.minutes, rate=options.rate,
-                               report_seconds=120)
+                               report_seconds=120, of={"palettes": palettes.sha256})
     loop.kept["shape"] = shape.as_dict()
     random = np.random.default_rng(options.seed + loop.step)
 

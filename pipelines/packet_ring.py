@@ -27,6 +27,7 @@ class PacketRing:
     Attributes:
         left_out: packets that were never given: too old, too many bytes, or before the first key frame.
         overflowed: those of them that had to go because of the limit of bytes.
+        seconds, limit: as given; limit: of bytes.
     """
 
     def __init__(self, seconds: float, *, bytes: int = 64 << 20) -> None:
@@ -35,7 +36,7 @@ class PacketRing:
             raise LimitError(f"packet ring: seconds={seconds:g}: expected 0 or more")
         if bytes < 1:
             raise LimitError(f"packet ring: bytes={bytes}: expected 1 or more")
-        self._seconds, self._limit = seconds, bytes
+        self.seconds, self.limit = seconds, bytes
         self._groups: deque[_Group] = deque()
         self._bytes = 0
         self.left_out = 0
@@ -65,9 +66,9 @@ class PacketRing:
         group.packets.append(packet)
         group.bytes += size
         self._bytes += size
-        while len(self._groups) > 1 and self._groups[1].start <= packet.seconds - self._seconds:
+        while len(self._groups) > 1 and self._groups[1].start <= packet.seconds - self.seconds:
             self._give_up()
-        while self._groups and self._bytes > self._limit:
+        while self._groups and self._bytes > self.limit:
             self.overflowed += self._give_up()
 
     def take(self) -> list[LivePacket]:

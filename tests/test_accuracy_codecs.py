@@ -65,6 +65,7 @@ def test_every_coder_gives_a_nut_file_and_its_pictures(name: str, clip: Any) -> 
     assert psnr(coded.frames[0], clip.frames[0]) > 17
     assert all(np.array_equal(old, frame.to_ndarray()) for old, frame in zip(before, clip.frames, strict=True))
     assert coded.encode_seconds > 0 and coded.decode_seconds > 0
+    assert len(coded.sizes) == 10 and sum(coded.sizes) == pytest.approx(coded.size) and min(coded.sizes) > 0
 
 
 def test_what_guidance_brings_is_measured_by_two_coders_that_differ_in_nothing_else(clip: Any) -> None:
@@ -81,6 +82,19 @@ def test_more_quality_is_more_bytes(name: str, clip: Any) -> None:
     made = only(name)
     sizes = [made.size(clip, quality) for quality in made.qualities[::len(made.qualities) // 4]]
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
+
+
+@pytest.mark.parametrize("name", ["neural", "inner", "x264-slow", "x265-medium"])
+def test_the_bytes_of_a_clip_are_told_by_frame_in_the_order_of_show(name: str, clip: Any) -> None:
+    sizes = only(name).code(clip, QUALITY[name]).sizes
+    assert {0, 4, 8} == set(np.argsort(sizes)[-3:].tolist())  # key frames, two seconds apart
+
+
+def test_what_a_clip_pays_once_is_shared_by_its_frames(clip: Any) -> None:
+    coded = only("x264-slow", key="once").code(clip, 34)
+    shown = sorted(packets(coded.data), key=lambda packet: packet.pts or 0)
+    shared = (coded.size - sum(packet.size for packet in shown[1:])) / 10
+    assert coded.sizes == pytest.approx([shared, *(packet.size + shared for packet in shown[1:])])
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="the ffprobe command is not installed")
@@ -222,6 +236,7 @@ def test_pictures_of_any_sizes_are_coded_into_a_file_each(name: str, stills: Any
     coded = made.code(stills, QUALITY[name])
     assert [(frame.width, frame.height) for frame in coded.frames] == [(100, 76), (100, 198)]
     assert coded.data.count(b"nut/multimedia container") == 2
+    assert list(coded.sizes) == pytest.approx([made.size(stills.only(number), QUALITY[name]) for number in (0, 1)])
     assert made.size(stills, QUALITY[name]) == len(coded.data)
     assert all(psnr(*pair) > 17 for pair in zip(coded.frames, stills.frames, strict=True))
 

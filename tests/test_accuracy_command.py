@@ -230,9 +230,9 @@ def test_cars_and_trucks_are_vehicles_and_what_is_seen_as_both_counts_once() -> 
 def test_a_kind_with_few_objects_is_not_judged() -> None:
     source = [detection.grouped(found(("person", 0, 0.9), ("car", 100, 0.9)), 0.6)] * 4
     source += [detection.grouped(found(("person", 0, 0.9)), 0.6)]
-    result = detection.judged(source, source, None)
+    result = detection.judged(source, source, None)[0]
     assert (result.kinds, result.objects, result.ap75) == (("person",), 5, 1)
-    nothing = detection.judged(source[:3], source[:3], None)
+    nothing = detection.judged(source[:3], source[:3], None)[0]
     assert nothing.ap75 is None and "3 of person, 3 of vehicle above 0.45 in the source, 5 are" in nothing.reason
 
 
@@ -240,7 +240,7 @@ def test_truth_gives_real_average_precision_of_persons() -> None:
     average = BENCH.module("bench.average_precision")
     truth = [average.Reference(np.array([[0, 0, 40, 40.0], [100, 0, 140, 40]]), ("person",) * 2, np.zeros(2, bool))] * 5
     source = [detection.grouped(found(("person", 0, 0.9)), 0.6)] * 5
-    result = detection.judged(source, source, truth)
+    result = detection.judged(source, source, truth)[0]
     assert result.ap75 == 1 and result.real_ap75 == pytest.approx(51 / 101)
 
 

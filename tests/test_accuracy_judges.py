@@ -132,7 +132,7 @@ def test_a_clip_that_does_not_say_where_faces_are_is_not_judged_by_landmarks(des
     result = judge.accuracy(seen, seen, clip)
     assert result.nme is None and "no landmarks68.csv" in result.reason
     with pytest.raises(ValueError, match="landmarks 36 and 45 are one point"):
-        landmarks.nme([np.zeros((68, 2))], [np.zeros((68, 2))], [np.zeros((68, 2))], (36, 45))
+        landmarks.errors([np.zeros((68, 2))], [np.zeros((68, 2))], [np.zeros((68, 2))], (36, 45))
 
 
 def test_segmentation_is_the_mean_over_classes_of_intersection_over_union(described: Described) -> None:
@@ -150,9 +150,10 @@ def test_segmentation_is_the_mean_over_classes_of_intersection_over_union(descri
 def test_a_class_of_a_few_pixels_is_not_judged() -> None:
     source = np.zeros((100, 100), np.uint8)
     source[0, :49] = 3
-    assert segmentation.miou([np.zeros_like(source)], [source]) == ((0,), pytest.approx(0.9951))
+    assert segmentation.overlaps([np.zeros_like(source)], [source]).value("miou", 1) == pytest.approx(0.9951)
     source[0, 49] = 3
-    assert segmentation.miou([source], [source]) == ((0, 3), 1)
+    both = segmentation.overlaps([source], [source])
+    assert np.flatnonzero(both.judged).tolist() == [0, 3] and both.value("miou", 1) == 1
 
 
 def test_classification_is_the_share_of_pictures_that_keep_their_class(described: Described) -> None:

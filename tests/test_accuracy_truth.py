@@ -100,8 +100,8 @@ def test_cars_and_buses_of_the_truth_are_vehicles_and_dogs_are_not_judged(folder
     assert grouped.names == ("vehicle", "vehicle")
     found = Detections(grouped.boxes.astype(np.float32), np.array([0.9, 0.8], np.float32), np.array([1, 1], np.int32),
                        detection.KINDS, "m", 200, 100)
-    result = detection.judged([found] * 3, [found] * 3, [reference] * 3)
+    result = detection.judged([found] * 3, [found] * 3, [reference] * 3)[0]
     assert result.real_ap75 == 1 and result.kinds == ("vehicle",)
     one = found.keep(np.array([0]))
-    assert detection.judged([one] * 3, [found] * 3, [reference] * 3).real_ap50 == pytest.approx(51 / 101)
-    assert detection.judged([found], [found], [reference]).real_ap50 is None  # two objects are too few
+    assert detection.judged([one] * 3, [found] * 3, [reference] * 3)[0].real_ap50 == pytest.approx(51 / 101)
+    assert detection.judged([found], [found], [reference])[0].real_ap50 is None  # two objects are too few

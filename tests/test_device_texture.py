@@ -215,6 +215,25 @@ def test_units_behind_one_at_whose_texture_the_device_failed_are_concealed(
     assert decoder.stats.concealed + decoder.stats.skipped == GOP - 1 - failing
 
 
+def test_what_was_decoded_and_not_shown_yet_outlives_two_failures_of_the_device(
+        networks: DeviceNetworks, units: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, decoder = (DeviceDecoder(networks, view="texture") for _ in range(2))
+    expected = [whole.decode(unit)[0].array for unit in units[:3]][-1]
+    for unit in units[:3]:
+        decoder.decode(unit, discard=True)
+
+    def fail(*arrays: Any, **options: Any) -> None:
+        raise DeviceError("the device is lost")
+
+    for number in (3, GOP):  # a P unit, and the key unit behind it
+        with monkeypatch.context() as patch, pytest.raises(DeviceError):
+            patch.setattr(networks.kernels, "look_up_nodes", fail)
+            decoder.decode(units[number])
+    (shown,) = decoder.decode(units[GOP + 1])
+    assert shown.origin.concealed
+    np.testing.assert_array_equal(shown.array, expected)
+
+
 def test_memory_is_that_of_the_tiles_at_hand_however_many_sizes_there_were(profile: Profile, networks: DeviceNetworks
                                                                            ) -> None:
     encoder = DeviceEncoder(networks, 64, 64, q=QUALITY, texture=1)

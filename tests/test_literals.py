@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import runpy
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,34 @@ def test_a_file_of_objects_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", one=np.array([{}], object))
     with pytest.raises(ValueError, match="allow_pickle"):
         stored_arrays(tmp_path / "a.npz")
+
+
+def damaged(whole: bytes) -> list[bytes]:
+    """A text, nothing, a part, one array alone, and files with some wrong bits."""
+    alone = io.BytesIO()
+    np.save(alone, np.arange(3))
+    random, found = np.random.default_rng(4), [b"text", b"", whole[:60], whole[:-50], alone.getvalue()]
+    for _ in range(200):
+        bits = bytearray(whole)
+        for at in random.integers(len(bits), size=3):
+            bits[at] ^= 1 << int(random.integers(8))
+        found.append(bytes(bits))
+    return found
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_whatever_else_a_file_holds_is_one_error_that_names_it(save: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    save(path, one=np.random.default_rng(1).random(300), two=np.arange(40))
+    refused = 0
+    for content in damaged(path.read_bytes()):
+        (tmp_path / "b.npz").write_bytes(content)
+        try:
+            stored_arrays(tmp_path / "b.npz")
+        except ValueError as error:
+            assert "b.npz: no .npz file of arrays, or a damaged one" in str(error)
+            refused += 1
+    assert refused > 100
 
 
 def test_profiles_are_read_by_several_threads_at_once() -> None:

@@ -9,10 +9,11 @@ import av
 import pytest
 
 from duoview.pipelines.errors import MediaError
-from duoview.pipelines.live_packet import Capture
+from duoview.pipelines.live_packet import Capture, LivePacket
 from duoview.pipelines.packet_ring import PacketRing
 from duoview.pipelines.run.live_encode import LiveEncode
 from duoview.pipelines.run.recording import ClipRecording, Origin, Recording
+from duoview.pipelines.stream_layout import StreamInfo, StreamLayout
 from duoview.plugins.graph import Graph
 from duoview.plugins.stage import Stage
 from duoview.plugins.testing import picture
@@ -95,6 +96,33 @@ def test_an_event_in_a_pause_writes_nothing_and_what_came_before_is_not_put_in_f
     recording.trigger()
     recording.write(packet)
     assert taken == ["all"] and events.triggers == 0 and disk.gaps == 1 and recording.status().lost == 1
+
+
+def live(number: int, size: int) -> LivePacket:
+    """A second of video, alone in its group of pictures."""
+    packet: av.Packet[Any] = av.Packet(bytes(size))
+    packet.pts = packet.dts = number
+    packet.is_keyframe = True
+    stream = StreamInfo(0, "video", "h264", Fraction(1), Fraction(1), 64, 48)
+    return LivePacket(packet, stream, StreamLayout((stream,), b""), Capture("gate", number, 1, False))
+
+
+def test_packets_that_do_not_fit_before_an_event_are_counted_and_told_once_a_minute() -> None:
+    disk: Any = Disk()
+    told, now = [], 0.0
+    recording = ClipRecording("gate.clips", disk, PacketRing(5.0, bytes=300), after=1.0, clock=lambda: now,
+                              overflowed=lambda name, words: told.append((name, words)))
+    for number in range(3):
+        recording.write(live(number, 100))
+    assert recording.status().overflowed == 0 and not told
+    for number in range(3, 6):
+        recording.write(live(number, 100))
+    assert recording.status().overflowed == 3 and recording.status().lost == 0
+    assert told == [("gate.clips", "1 packets before events were given up, as 5 s are more than 300 bytes; clips begin "
+                                   "later: allow more memory")]
+    now = 60.0
+    recording.write(live(6, 100))
+    assert [words.split()[0] for _, words in told] == ["1", "3"]
 
 
 @pytest.mark.parametrize(("pts", "expected"), [(100, 1_000_000), (95, 500_000), (105, 1_000_000), (-900, 1_000_000)])

@@ -244,12 +244,13 @@ def test_health_and_metrics_are_served(cameras: list[Any], tmp_path: Path) -> No
         until(supervisor, recorded(tmp_path, "gate", 2))
         with urllib.request.urlopen(f"{where}/health") as answer:
             health = json.load(answer)
+        assert health["cameras"]["gate"]["recordings"]["gate"]["overflowed"] == 0
         assert health["healthy"] and health["cameras"]["gate"]["sources"]["gate"]["state"] == "running"
         with urllib.request.urlopen(f"{where}/metrics") as answer:
             metrics = answer.read().decode()
         for name in ("source_frames_total", "source_dropped_total", "source_reconnects_total", "source_state",
                      "stage_seconds_bucket", "queue_depth", "layer_bytes_total", "end_to_end_seconds_count",
-                     "recorded_segments_total", "disk_free_bytes"):
+                     "recorded_segments_total", "recorded_overflowed_packets_total", "disk_free_bytes"):
             assert f"duoview_{name}" in metrics, name
         assert 'duoview_source_state{source="gate",state="running"} 1.0' in metrics
         assert 'cause="queue_full",source="gate"} 0.0' in metrics and 'stage="dv_encode"' in metrics

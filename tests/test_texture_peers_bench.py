@@ -40,6 +40,14 @@ def test_the_best_setting_counts_on_pictures_that_all_coders_reach() -> None:
     assert found["ours", 0.2].perceptual == pytest.approx(2.0)
 
 
+def test_a_coder_whose_settings_reach_different_pictures_is_shown_on_those_of_the_widest() -> None:
+    near, far, both = curve((0.05, 4), (0.2, 2)), curve((0.3, 9), (0.4, 8)), curve((0.05, 5), (0.4, 3))
+    curves = {("ours", "q 0"): [near, near, near, far], ("ours", "q 8"): [far, far, near, near],
+              ("theirs", ""): [both] * 4, ("few", ""): [far, far, far, near]}
+    found = BENCH.readings(curves, (0.1,))
+    assert [(one.coder, one.setting, one.pictures) for one in found] == [("ours", "q 0", 3), ("theirs", "", 3)]
+
+
 def test_svt_av1_codes_a_still_within_its_bytes() -> None:
     picture = np.ascontiguousarray(data.astronaut()[:128, :160])
     coder = CODERS.SvtAv1Still()

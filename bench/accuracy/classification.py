@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import av
+import numpy as np
 from PIL import Image, ImageDraw
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.judge import Judge
 from bench.accuracy.metric import Accuracy
 from bench.accuracy.network import PictureNetwork
+from bench.accuracy.tally import MeanTally
 
 
 class ClassificationJudge(Judge[int]):
@@ -26,10 +28,10 @@ class ClassificationJudge(Judge[int]):
     def look(self, frames: Sequence[av.VideoFrame], clip: Clip) -> list[int]:
         return [self._seen(frame) for frame in frames]
 
-    def accuracy(self, found: Sequence[int], source: Sequence[int], clip: Clip) -> Accuracy:
-        same = sum(here == there for here, there in zip(found, source, strict=True))
+    def assessed(self, found: Sequence[int], source: Sequence[int], clip: Clip) -> tuple[Accuracy, MeanTally]:
+        same = [here == there for here, there in zip(found, source, strict=True)]
         return Accuracy(kinds=tuple(f"class {kind}" for kind in sorted(set(source))), objects=len(source),
-                        top1=same / len(source))
+                        top1=sum(same) / len(source)), MeanTally({"top1": np.array(same, np.float64)})
 
     def count(self, finding: int) -> int:
         return 1

@@ -59,6 +59,11 @@ class Clip:
         """Of all frames together."""
         return sum(frame.width * frame.height for frame in self.frames)
 
+    @property
+    def block(self) -> int:
+        """Frames of two seconds, which are much alike and hold one key frame of most coders; 1 of pictures."""
+        return 1 if self.still else max(1, round(2 * self.rate))
+
     def files(self) -> list[Clip]:
         """What is coded into one file each: all frames, or every picture by itself."""
         return [replace(self, frames=(frame,)) for frame in self.frames] if self.still else [self]

@@ -52,7 +52,9 @@ class Variant:
 class Coded:
     """A coded clip: its file, its pictures at the source's size, CPU seconds of all threads for either way.
 
-    Of still pictures, `data` is all their files one after the other. size: the bytes that count.
+    Of still pictures, `data` is all their files one after the other. size: the bytes that count. sizes: the same by
+    frame. What is paid once for a clip, such as parameter sets, the container and a key frame that is the only one,
+    is shared by all its frames.
     """
 
     data: bytes
@@ -60,6 +62,7 @@ class Coded:
     frames: tuple[av.VideoFrame, ...]
     encode_seconds: float
     decode_seconds: float
+    sizes: tuple[float, ...]
 
 
 class Codec(abc.ABC):
@@ -104,7 +107,20 @@ class Codec(abc.ABC):
                                    f"expected {len(source.frames)}")
             frames += shown
         decoded = time.process_time()
-        return Coded(b"".join(files), sum(map(self._counted, files)), tuple(frames), encoded - began, decoded - encoded)
+        sizes = [size for source, data in zip(clip.files(), files, strict=True)
+                 for size in self._by_frame(data, len(source.frames))]
+        return Coded(b"".join(files), sum(map(self._counted, files)), tuple(frames), encoded - began, decoded - encoded,
+                     tuple(sizes))
+
+    def _by_frame(self, data: bytes, frames: int) -> list[float]:
+        """The bytes of a file that count, by frame in the order in which they are shown."""
+        packets = packet_sizes(data)
+        if len(packets) != frames:
+            raise RuntimeError(f"{self.label}: {len(packets)} packets of {frames} frames; expected one of each")
+        if self.variant.key == "once":
+            packets[0] = 0
+        shared = (self._counted(data) - sum(packets)) / frames
+        return [size + shared for size in packets]
 
     def _counted(self, data: bytes) -> int:
         return len(data) if self.count == "file" else payload(data)
@@ -143,6 +159,13 @@ def payload(data: bytes) -> int:
         # AV1's key frames carry the sequence header themselves; what stands before them repeats it.
         before: bytes | None = context.extradata if context is not None and context.name != "libdav1d" else None
         return len(before or b"") + sum(packet.size for packet in source.demux(stream))
+
+
+def packet_sizes(data: bytes) -> list[int]:
+    """Bytes of every packet of a file, in the order in which their frames are shown."""
+    with av.open(io.BytesIO(data), "r") as source:
+        packets = [(packet.pts or 0, packet.size) for packet in source.demux(video=0) if packet.size]
+    return [size for _, size in sorted(packets, key=lambda item: item[0])]
 
 
 def fresh(frame: av.VideoFrame, number: int, rate: Fraction) -> av.VideoFrame:

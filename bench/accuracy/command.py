@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.accuracy import clip as clips
 from bench.accuracy import comparison, gallery, table
+from bench.accuracy.bootstrap import Bootstrap
 from bench.accuracy.codec import COUNTS, KEYS, LATENCIES, Codec, Setup, Variant
 from bench.accuracy.codecs import ANCHOR, CODECS, USUAL, make
 from bench.accuracy.comparison import Entry, Mean, Verdicts
@@ -30,6 +31,7 @@ from bench.accuracy.metric import METRICS
 from bench.accuracy.page import page
 from bench.accuracy.plot import draw
 from bench.accuracy.sweep import SOURCE, Span, Sweep
+from bench.accuracy.tally import Tallies, UnreadablePointError
 from bench.accuracy.within import Best, best_within
 from bench.judges import FLOOR, JUDGES
 from bench.machine import Machine
@@ -44,7 +46,8 @@ WHAT = {"file": f"{TITLE}; bytes of whole NUT files",
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for. above, floor: scores from which objects are to be found again, and detections are taken."""
+    """What was asked for. above, floor: scores from which objects are to be found again, and detections are taken.
+    draws: of the bootstrap, 0 for none."""
 
     clips: tuple[str, ...]
     fps: tuple[str, ...]
@@ -60,6 +63,7 @@ class Settings:
     above: float = ABOVE
     floor: float = FLOOR
     count: str = COUNTS[0]
+    draws: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def parser() -> argparse.ArgumentParser:
                       metavar="NAME",
                       help=f"of {', '.join(METRICS)}: what coders are compared by; tracks and judges of other tasks by "
                            "their own beside it")
+    made.add_argument("--draws", type=int, default=1000,
+                      help="of pictures, or of runs of frames, for the intervals of BD-rates; 0 leaves intervals out")
     made.add_argument("--profile", default="s", help="bundled name or folder")
     made.add_argument("--threads", type=int, default=1, help="of coders and judges")
     made.add_argument("--out", type=Path, default=Path("out/accuracy"), help="folder of all results")
@@ -129,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name, value, least in (("points", options.points, LEAST_POINTS), ("threads", options.threads, 1),
                                    ("frames", 1 if options.frames is None else options.frames, 1),
-                                   ("width", options.width, 0), ("more", options.more, 0)):
+                                   ("width", options.width, 0), ("more", options.more, 0),
+                                   ("draws", options.draws, 0)):
             if value < least:
                 raise ValueError(f"--{name} {value}: expected {least} or more")
         low, high = options.bpp or options.bytes
@@ -158,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made.error(str(error))
     span = Span(low, high, options.points, tuple(options.below), options.more, per_pixel=bool(options.bpp))
     out: Path = options.out
-    findings = SourceFindings(out / "source")
+    findings, tallies = SourceFindings(out / "source"), Tallies(out / "points")
     verdicts: list[Verdict] = []
     pictures: dict[str, list[gallery.Shot]] = {}
     try:
@@ -167,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{made.prog}: {error}", file=sys.stderr)
         return 1
     with ledger:
-        sweep = Sweep(codecs, judges, span, ledger, findings, say=_say)
+        sweep = Sweep(codecs, judges, span, ledger, findings, tallies, say=_say)
         for load in _loads(paths, rates, options.stills, options.width, options.frames):
             clip = load()
             if any(item.clip_sha256 == clip.sha256 for item in verdicts):
@@ -181,18 +188,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         tuple(path.name for path in (*paths, *options.stills)), tuple(options.fps), options.width, options.frames,
         tuple(codec.label for codec in codecs), tuple(judge.name for judge in judges), options.anchor,
-        tuple(options.metric), options.tracking, span, options.threads, count=options.count)
-    report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at)
+        tuple(options.metric), options.tracking, span, options.threads, count=options.count, draws=options.draws)
+    bootstrap = Bootstrap(tallies, options.draws) if options.draws else None
+    try:
+        report(verdicts, settings, profile, out, options.json or out / "accuracy.json", pictures, options.at, bootstrap)
+    except UnreadablePointError as error:
+        print(f"{made.prog}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
 def report(verdicts: Sequence[Verdict], settings: Settings, profile: Profile, out: Path, json_path: Path,
-           pictures: dict[str, list[gallery.Shot]], rates: Sequence[float]) -> None:
-    """Write accuracy.json, report.md, plots and index.html."""
+           pictures: dict[str, list[gallery.Shot]], rates: Sequence[float], bootstrap: Bootstrap | None) -> None:
+    """Write accuracy.json, report.md, plots and index.html. bootstrap: gives intervals."""
     looked = Verdicts(verdicts)
     metrics = comparison.reported(looked, settings.metrics)
-    entries = [entry for metric in metrics for entry in comparison.compare(looked, settings.anchor, metric)]
-    averages = comparison.means(entries, looked)
+    entries = [entry for metric in metrics
+               for entry in comparison.compare(looked, settings.anchor, metric, bootstrap)]
+    averages = comparison.means(entries, looked, bootstrap)
     best = [best_within(looked, limit, metric) for metric in metrics for limit in settings.span.below]
     keep = [kept(looked, settings.anchor, metric) for metric in metrics]
     result = measured(WHAT[settings.count], profile, settings, Results(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from bench.accuracy.bootstrap import Bootstrap, Interval, NoIntervalError
 from bench.accuracy.curve import Curve, Difference, Point, difference, mean_percent
 from bench.accuracy.ledger import Verdict
 from bench.accuracy.metric import HEADLINE, METRICS, TASKS
@@ -15,7 +18,10 @@ BEST = "best peer"
 
 @dataclass(frozen=True)
 class Entry:
-    """One coder against another on one clip by one judge; percent: BD-rate, None with the reason why."""
+    """One coder against another on one clip by one judge; percent: BD-rate, None with the reason why.
+
+    interval: how sure it is; None where there is no BD-rate or nobody asked.
+    """
 
     clip: str
     judge: str
@@ -31,13 +37,15 @@ class Entry:
     points: int
     envelope: int
     reason: str
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
 class Mean:
     """Mean BD-rate of a coder over clips and deciding judges; over all judges when none decides.
 
-    role: ``anchor`` or ``best peer``. of: comparisons that could be made, from how many.
+    role: ``anchor`` or ``best peer``. of: comparisons that could be made, from how many. interval: of the mean over the
+    comparisons that could be made, by what was drawn in each of their clips; other clips would give other means.
     """
 
     codec: str
@@ -47,6 +55,7 @@ class Mean:
     percent: float | None
     count: int
     of: int
+    interval: Interval | None = None
 
 
 class Verdicts:
@@ -104,13 +113,13 @@ class Verdicts:
         return self._curves[key]
 
 
-def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry]:
+def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75", bootstrap: Bootstrap | None = None) -> list[Entry]:
     """Every coder against the anchor of its key frames and latency, and ours against the best peer of the clip too.
 
     anchor: a coder's name without variant; unscaled where its own is scaled. A coder of ours without delay is held
     against the anchor with full lookahead as well; one of key frames only (JPEG) against the anchor however it is used.
     The best peer is the one with the least mean BD-rate against that anchor by the deciding judges, at any scale, with
-    the same key frames and latency.
+    the same key frames and latency; it stays that in every draw of the bootstrap, which gives intervals.
     """
     entries = []
     for clip in verdicts.clips:
@@ -118,11 +127,11 @@ def compare(verdicts: Verdicts, anchor: str, metric: str = "ap75") -> list[Entry
             test = verdicts.codec(codec)
             for base in anchors(verdicts, anchor, test):
                 if base != codec:
-                    entries += _entries(verdicts, clip, codec, base, "anchor", metric)
+                    entries += _entries(verdicts, clip, codec, base, "anchor", metric, bootstrap)
                 if test.ours:
                     best = best_peer(verdicts, clip, base, metric)
                     role = f"{BEST}, {verdicts.codec(base).latency} latency"
-                    entries += _entries(verdicts, clip, codec, best, role, metric)
+                    entries += _entries(verdicts, clip, codec, best, role, metric, bootstrap)
     return entries
 
 
@@ -152,7 +161,7 @@ def best_peer(verdicts: Verdicts, clip: str, anchor: str, metric: str = "ap75") 
     return best
 
 
-def means(entries: Sequence[Entry], verdicts: Verdicts) -> list[Mean]:
+def means(entries: Sequence[Entry], verdicts: Verdicts, bootstrap: Bootstrap | None = None) -> list[Mean]:
     """Over clips and deciding judges, one for every coder and what it is held against."""
     groups: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in entries:
@@ -163,19 +172,38 @@ def means(entries: Sequence[Entry], verdicts: Verdicts) -> list[Mean]:
     for key, group in groups.items():
         differences = [_difference(verdicts, item.clip, item.codec, item.anchor, item.judge, item.metric)
                        for item in group]
-        found.append(Mean(*key, mean_percent(differences), sum(item.log is not None for item in differences),
-                          len(differences)))
+        known = [item for item in group if item.percent is not None]
+        found.append(Mean(*key, mean_percent(differences), len(known), len(differences),
+                          _interval(verdicts, known, bootstrap)))
     return found
 
 
-def _entries(verdicts: Verdicts, clip: str, codec: str, anchor: str, role: str, metric: str) -> list[Entry]:
+def _interval(verdicts: Verdicts, entries: Sequence[Entry], bootstrap: Bootstrap | None) -> Interval | None:
+    """Of the mean of BD-rates, each of which is there; a draw's mean is over those that it gives."""
+    if bootstrap is None or not entries:
+        return None
+    total, number = np.zeros(bootstrap.draws), np.zeros(bootstrap.draws)
+    for item in entries:
+        try:
+            logs = bootstrap.logs(verdicts.of(item.clip, item.codec, item.judge),
+                                  verdicts.of(item.clip, item.anchor, item.judge), item.metric)
+        except NoIntervalError as error:
+            return Interval(None, None, 0, 0, str(error))
+        total += np.nan_to_num(logs)
+        number += ~np.isnan(logs)
+    return Interval.of(np.where(number > 0, total / np.maximum(1, number), np.nan))
+
+
+def _entries(verdicts: Verdicts, clip: str, codec: str, anchor: str, role: str, metric: str,
+             bootstrap: Bootstrap | None) -> list[Entry]:
     found = []
     for judge in verdicts.judges_of(metric):
         result = _difference(verdicts, clip, codec, anchor, judge, metric)
         curve = verdicts.curve(clip, codec, judge, metric)
-        found.append(Entry(clip, judge, verdicts.decides(judge), codec, verdicts.codec(codec).ours, anchor, role,
-                           metric, result.percent, result.low, result.high, len(curve.points), len(curve.envelope),
-                           result.reason))
+        entry = Entry(clip, judge, verdicts.decides(judge), codec, verdicts.codec(codec).ours, anchor, role, metric,
+                      result.percent, result.low, result.high, len(curve.points), len(curve.envelope), result.reason)
+        known = [entry] if entry.percent is not None else []
+        found.append(replace(entry, interval=_interval(verdicts, known, bootstrap)))
     return found
 
 

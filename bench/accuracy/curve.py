@@ -101,6 +101,40 @@ def difference(test: Curve, anchor: Curve) -> Difference:
     return Difference(float(((gap[1:] + gap[:-1]) / 2 * np.diff(knots)).sum() / (high - low)), low, high)
 
 
+class Envelopes:
+    """Many curves of one number of points at once. rates, accuracies: (D, P), points in any order; NaN for all
+    accuracies of a curve that there is not."""
+
+    def __init__(self, rates: Array, accuracies: Array) -> None:
+        order = np.argsort(-accuracies, axis=1, kind="stable")
+        rates, accuracies = (np.take_along_axis(part, order, axis=1) for part in (rates, accuracies))
+        order = np.argsort(rates, axis=1, kind="stable")  # by rate, of one rate the best first
+        rates, accuracies = (np.take_along_axis(part, order, axis=1) for part in (rates, accuracies))
+        self.enough = ((np.diff(rates, axis=1) > 0).sum(axis=1) + 1 >= LEAST_POINTS) & ~np.isnan(accuracies).any(axis=1)
+        #: A point that is not on the envelope repeats the one before it that is.
+        self.accuracies = np.maximum.accumulate(accuracies, axis=1)
+        rises = np.diff(self.accuracies, axis=1, prepend=-1.0) > 0
+        last = np.maximum.accumulate(np.where(rises, np.arange(rates.shape[1]), 0), axis=1)
+        self.logs = np.log(np.take_along_axis(rates, last, axis=1))
+
+    def integral(self, low: Array, high: Array) -> Array:
+        """Of the log rate over accuracies from `low` to `high`, (D,) each, within what each curve reaches."""
+        from_, to = self.accuracies[:, :-1], self.accuracies[:, 1:]
+        ends = [np.clip(side, low[:, None], high[:, None]) for side in (from_, to)]
+        slope = np.diff(self.logs, axis=1) / np.where(to > from_, to - from_, 1)
+        at = [self.logs[:, :-1] + slope * (end - from_) for end in ends]
+        return ((at[0] + at[1]) / 2 * (ends[1] - ends[0])).sum(axis=1)
+
+
+def differences(test: Envelopes, anchor: Envelopes) -> Array:
+    """`Difference.log` of every pair of curves, (D,); NaN where the two are not comparable."""
+    low = np.maximum(test.accuracies[:, 0], anchor.accuracies[:, 0])
+    high = np.minimum(test.accuracies[:, -1], anchor.accuracies[:, -1])
+    comparable = test.enough & anchor.enough & (high - low >= LEAST_RANGE)
+    gap = test.integral(low, high) - anchor.integral(low, high)
+    return np.where(comparable, gap / np.where(comparable, high - low, 1), np.nan)
+
+
 def mean_percent(differences: Sequence[Difference]) -> float | None:
     """Mean BD-rate of those that are comparable, in percent, taken in logarithms; None when none is."""
     logs = [item.log for item in differences if item.log is not None]

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from bench.accuracy.clip import Clip
 from bench.accuracy.judge import Judge
 from bench.accuracy.metric import Accuracy
-from bench.average_precision import Reference, agreement, average_precision
+from bench.accuracy.tally import LEAST_OBJECTS, PrecisionTally
+from bench.average_precision import Matched, Reference, matched, reference_of
 from duoview.boxes import suppress
 from duoview.detections import Detections
 from duoview.detectors import Detector
@@ -24,8 +25,6 @@ ABOVE = 0.45
 GROUPS = {"person": "person", "car": "vehicle", "bus": "vehicle", "truck": "vehicle", "motorcycle": "vehicle",
           "vehicle": "vehicle"}
 KINDS = ("person", "vehicle")
-#: Objects of one kind in the source's frames, taken together, that are needed to judge by.
-LEAST_OBJECTS = 5
 COLOURS = ("#ffd400", "#00e5ff", "#ff5cf4", "#7dff5c")
 
 
@@ -42,14 +41,15 @@ class DetectionJudge(Judge[Detections]):
         iou = self._detector.description.iou or self._detector.description.family.iou
         return [grouped(self._detector([frame])[0], iou) for frame in frames]
 
-    def accuracy(self, found: Sequence[Detections], source: Sequence[Detections], clip: Clip) -> Accuracy:
-        result = judged(found, source, clip.truth)
+    def assessed(self, found: Sequence[Detections], source: Sequence[Detections], clip: Clip
+                 ) -> tuple[Accuracy, PrecisionTally]:
+        result, tally = judged(found, source, clip.truth)
         if not self._tracking or clip.still:
-            return result
+            return result, tally
         from bench.accuracy.tracking import hota_of_tracks, hota_of_truth
 
         hota = hota_of_tracks(found, source, float(clip.rate), result.kinds) if result.kinds else None
-        return replace(result, hota=hota, real_hota=hota_of_truth(found, clip.truth, float(clip.rate)))
+        return replace(result, hota=hota, real_hota=hota_of_truth(found, clip.truth, float(clip.rate))), tally
 
     def count(self, finding: Detections) -> int:
         return len(finding.above(ABOVE))
@@ -96,27 +96,30 @@ def grouped_truth(reference: Reference) -> Reference:
                      tuple(who for who, keep in zip(reference.ids, kept, strict=False) if keep))
 
 
-def judged(found: Sequence[Detections], source: Sequence[Detections], truth: Sequence[Reference] | None) -> Accuracy:
-    """How well what was found in coded pictures agrees with the source's detections, and with the truth."""
+def judged(found: Sequence[Detections], source: Sequence[Detections], truth: Sequence[Reference] | None
+           ) -> tuple[Accuracy, PrecisionTally]:
+    """How well what was found in coded pictures agrees with the source's detections, and with the truth; and the
+    matches behind it."""
     counts: dict[str, int] = {}
     for item in source:
         for index in item.above(ABOVE).classes:
             counts[item.names[index]] = counts.get(item.names[index], 0) + 1
-    kinds = _enough(counts)
-    real50, real75, real50_95 = _real(found, truth)
-    if not kinds:
+    wanted = [reference_of(item, above=ABOVE) for item in source]
+    tally = PrecisionTally({kind: matched(kind, found, wanted) for kind in _enough(counts)}, _real(found, truth))
+    values = {f"{side}{metric}": tally.value(f"{side}{metric}", len(source))
+              for side in ("", "real_") for metric in ("ap50", "ap75", "ap50_95")}
+    reason = ""
+    if not tally.agreement:
         seen = ", ".join(f"{count} of {kind}" for kind, count in sorted(counts.items())) or "nothing"
-        return Accuracy(None, None, None, (), 0, real50, real75, real50_95,
-                        f"the judge finds {seen} above {ABOVE} in the source, {LEAST_OBJECTS} are needed")
-    result = agreement(found, source, above=ABOVE, classes=kinds)
-    return Accuracy(result.ap50, result.ap75, result.ap50_95, kinds, sum(result.objects), real50, real75,
-                    real50_95)
+        reason = f"the judge finds {seen} above {ABOVE} in the source, {LEAST_OBJECTS} are needed"
+    return Accuracy(kinds=tuple(tally.agreement), reason=reason,
+                    objects=sum(int(item.objects.sum()) for item in tally.agreement.values()), **values), tally
 
 
-def _real(found: Sequence[Detections], truth: Sequence[Reference] | None) -> tuple[float | None, ...]:
-    """Over the kinds that the truth holds often enough and the judge knows."""
+def _real(found: Sequence[Detections], truth: Sequence[Reference] | None) -> dict[str, Matched]:
+    """Of the kinds that the truth holds often enough and the judge knows."""
     if truth is None or not found:
-        return None, None, None
+        return {}
     names = found[0].names
     wanted = [grouped_truth(item) for item in truth] if set(names) <= set(KINDS) else list(truth)
     counts: dict[str, int] = {}
@@ -124,11 +127,7 @@ def _real(found: Sequence[Detections], truth: Sequence[Reference] | None) -> tup
         for name, ignored in zip(item.names, item.ignored, strict=True):
             if name in names and not ignored:
                 counts[name] = counts.get(name, 0) + 1
-    kinds = _enough(counts)
-    if not kinds:
-        return None, None, None
-    result = average_precision(found, wanted, classes=kinds)
-    return result.ap50, result.ap75, result.ap50_95
+    return {kind: matched(kind, found, wanted) for kind in _enough(counts)}
 
 
 def _enough(counts: dict[str, int]) -> tuple[str, ...]:

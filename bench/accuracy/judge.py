@@ -14,6 +14,7 @@ from PIL import Image
 
 from bench.accuracy.clip import Clip
 from bench.accuracy.metric import HEADLINE, Accuracy
+from bench.accuracy.tally import Tally
 
 #: What a judge sees in one frame.
 Finding = TypeVar("Finding")
@@ -37,8 +38,13 @@ class Judge(abc.ABC, Generic[Finding]):
         """What it sees in every frame; of a clip, which may know where to look."""
 
     @abc.abstractmethod
+    def assessed(self, found: Sequence[Finding], source: Sequence[Finding], clip: Clip) -> tuple[Accuracy, Tally]:
+        """How well what was seen in coded pictures agrees with what the source shows, and with the clip's truth; and
+        what that rests on, frame by frame."""
+
     def accuracy(self, found: Sequence[Finding], source: Sequence[Finding], clip: Clip) -> Accuracy:
-        """How well what was seen in coded pictures agrees with what the source shows, and with the clip's truth."""
+        """The first of `assessed`."""
+        return self.assessed(found, source, clip)[0]
 
     @abc.abstractmethod
     def count(self, finding: Finding) -> int:

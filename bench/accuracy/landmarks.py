@@ -19,6 +19,7 @@ from bench.accuracy.clip import Clip
 from bench.accuracy.judge import Judge
 from bench.accuracy.metric import Accuracy
 from bench.accuracy.network import PictureNetwork
+from bench.accuracy.tally import MeanTally
 from bench.accuracy.truth import POINTS
 
 Points = NDArray[Any]
@@ -42,12 +43,14 @@ class LandmarkJudge(Judge[Points]):
         return [self._seen(frame, square_around(points, margin))
                 for frame, points in zip(frames, clip.landmarks, strict=True)]
 
-    def accuracy(self, found: Sequence[Points], source: Sequence[Points], clip: Clip) -> Accuracy:
+    def assessed(self, found: Sequence[Points], source: Sequence[Points], clip: Clip) -> tuple[Accuracy, MeanTally]:
         if clip.landmarks is None:
-            return Accuracy(reason="no landmarks68.csv says where the faces are")
+            return Accuracy(reason="no landmarks68.csv says where the faces are"), MeanTally({})
         eyes = self._network.description.eyes
-        return Accuracy(kinds=("face",), objects=len(found), nme=nme(found, source, clip.landmarks, eyes),
-                        real_nme=nme(found, clip.landmarks, clip.landmarks, eyes))
+        to_source, to_truth = (errors(found, wanted, clip.landmarks, eyes) for wanted in (source, clip.landmarks))
+        return (Accuracy(kinds=("face",), objects=len(found), nme=float(to_source.mean()),
+                         real_nme=float(to_truth.mean())),
+                MeanTally({"landmarks": 1 - to_source, "real_landmarks": 1 - to_truth}))
 
     def count(self, finding: Points) -> int:
         return len(finding)
@@ -84,13 +87,14 @@ def square_around(points: Points, margin: float) -> Square:
     return round(x - half), round(y - half), round(x + half), round(y + half)
 
 
-def nme(found: Sequence[Points], wanted: Sequence[Points], truth: Sequence[Points], eyes: tuple[int, int]) -> float:
-    """Mean over pictures of the mean distance of landmarks, over the true distance of two of them. Raises ValueError
+def errors(found: Sequence[Points], wanted: Sequence[Points], truth: Sequence[Points], eyes: tuple[int, int]
+           ) -> NDArray[np.float64]:
+    """The mean distance of landmarks in every picture, over the true distance of two of them, (F,). Raises ValueError
     for a face whose eyes are one point."""
-    errors = []
+    each = []
     for here, there, face in zip(found, wanted, truth, strict=True):
         between = float(np.linalg.norm(face[eyes[0]] - face[eyes[1]]))
         if not between:
             raise ValueError(f"landmarks {eyes[0]} and {eyes[1]} are one point: no distance to measure by")
-        errors.append(float(np.linalg.norm(here - there, axis=1).mean()) / between)
-    return float(np.mean(errors))
+        each.append(float(np.linalg.norm(here - there, axis=1).mean()) / between)
+    return np.array(each, np.float64)

@@ -17,10 +17,9 @@ from bench.accuracy.clip import Clip
 from bench.accuracy.judge import Judge
 from bench.accuracy.metric import Accuracy
 from bench.accuracy.network import PictureNetwork
+from bench.accuracy.tally import LEAST_SHARE, OverlapTally
 
 Labels = NDArray[np.uint8]
-#: Share of all the source's pixels that a class needs to be judged: a rare one would be noise of equal weight.
-LEAST_SHARE = 0.005
 _MAX_CLASSES = 256
 
 
@@ -36,9 +35,11 @@ class SegmentationJudge(Judge[Labels]):
     def look(self, frames: Sequence[av.VideoFrame], clip: Clip) -> list[Labels]:
         return [self._seen(frame) for frame in frames]
 
-    def accuracy(self, found: Sequence[Labels], source: Sequence[Labels], clip: Clip) -> Accuracy:
-        kinds, mean = miou(found, source)
-        return Accuracy(kinds=tuple(f"class {kind}" for kind in kinds), objects=len(kinds), miou=mean)
+    def assessed(self, found: Sequence[Labels], source: Sequence[Labels], clip: Clip) -> tuple[Accuracy, OverlapTally]:
+        tally = overlaps(found, source)
+        kinds = np.flatnonzero(tally.judged)
+        return Accuracy(kinds=tuple(f"class {kind}" for kind in kinds), objects=len(kinds),
+                        miou=tally.value("miou", len(source))), tally
 
     def count(self, finding: Labels) -> int:
         return len(np.unique(finding))
@@ -66,12 +67,12 @@ class SegmentationJudge(Judge[Labels]):
         return out.argmax(axis=0).astype(np.uint8)
 
 
-def miou(found: Sequence[Any], source: Sequence[Any]) -> tuple[tuple[int, ...], float]:
-    """Classes that are judged, and the mean of their intersection over union, each over all frames together."""
-    shared, ours, theirs = (np.zeros(_MAX_CLASSES, np.int64) for _ in range(3))
-    for here, there in zip(found, source, strict=True):
-        ours += np.bincount(here.ravel(), minlength=_MAX_CLASSES)
-        theirs += np.bincount(there.ravel(), minlength=_MAX_CLASSES)
-        shared += np.bincount(there[here == there], minlength=_MAX_CLASSES)
-    kinds = np.flatnonzero(theirs >= max(1, LEAST_SHARE * theirs.sum()))
-    return tuple(map(int, kinds)), float((shared[kinds] / (ours + theirs - shared)[kinds]).mean())
+def overlaps(found: Sequence[Any], source: Sequence[Any]) -> OverlapTally:
+    """Pixels by frame and class, of labels (H, W) uint8 in coded frames and in the source, and which classes count."""
+    shared, ours, theirs = (np.zeros((len(source), _MAX_CLASSES), np.int64) for _ in range(3))
+    for frame, (here, there) in enumerate(zip(found, source, strict=True)):
+        ours[frame] = np.bincount(here.ravel(), minlength=_MAX_CLASSES)
+        theirs[frame] = np.bincount(there.ravel(), minlength=_MAX_CLASSES)
+        shared[frame] = np.bincount(there[here == there], minlength=_MAX_CLASSES)
+    total = theirs.sum(axis=0)
+    return OverlapTally(shared, ours, theirs, total >= max(1, LEAST_SHARE * total.sum()))

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from bench.accuracy.clip import Clip
 from bench.accuracy.codec import Codec, Coded
 from bench.accuracy.judge import Judge, SourceFindings
 from bench.accuracy.ledger import Ledger, Size, Verdict
 from bench.accuracy.metric import METRICS
 from bench.accuracy.points import between, choose, most_within
+from bench.accuracy.tally import Point, Tallies
 
 SOURCE = "source"
 
@@ -46,9 +49,9 @@ class Sweep:
     """
 
     def __init__(self, codecs: Sequence[Codec], judges: Sequence[Judge[Any]], span: Span, ledger: Ledger,
-                 findings: SourceFindings, *, say: Callable[[str], None] = print) -> None:
+                 findings: SourceFindings, tallies: Tallies, *, say: Callable[[str], None] = print) -> None:
         self._codecs, self._judges, self._span, self._ledger, self._findings = codecs, judges, span, ledger, findings
-        self._say = say
+        self._tallies, self._say = tallies, say
 
     def run(self, clip: Clip) -> list[Verdict]:
         """Every verdict on one clip, those from the ledger too; the source's own come first.
@@ -119,11 +122,13 @@ class Sweep:
 
     def _judged(self, clip: Clip, codec: Codec, quality: int, coded: Coded, judge: Judge[Any]) -> Verdict:
         variant = codec.variant
-        result = judge.accuracy(judge.look(coded.frames, clip), self._findings.of(clip, judge), clip)
-        return Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate), codec.label,
+        result, tally = judge.assessed(judge.look(coded.frames, clip), self._findings.of(clip, judge), clip)
+        made = Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate), codec.label,
                        codec.name, codec.ours, variant.key, variant.latency, variant.scale, codec.version, quality,
                        coded.size, round(coded.encode_seconds, 4), round(coded.decode_seconds, 4), judge.name,
                        judge.version, judge.decides, result, judge.task, clip.pixels)
+        self._tallies.keep(made, Point(np.array(coded.sizes, np.float64), clip.block, tally))
+        return made
 
 
 def _shown(value: float | None) -> str:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.accuracy.bootstrap import LEVEL, Interval
 from bench.accuracy.comparison import Entry, Mean, Verdicts
 from bench.accuracy.kept import Kept
 from bench.accuracy.metric import HEADLINE, METRICS
@@ -44,27 +45,28 @@ class Table:
 def summary(means: Sequence[Mean], verdicts: Verdicts) -> Table:
     """Mean BD-rates."""
     rows = tuple((item.codec, item.anchor if item.role == "anchor" else item.role, METRICS[item.metric].title,
-                  _percent(item.percent), f"{item.count} of {item.of}") for item in means)
+                  _percent(item.percent), _interval(item.interval), f"{item.count} of {item.of}") for item in means)
     notes = []
     for task in dict.fromkeys(METRICS[item.metric].task for item in means):
         metric = HEADLINE[task]
         undecided = "" if verdicts.decided(metric) else " (none of these judges decides: all were trained on)"
         notes.append(f"{task} by {', '.join(verdicts.deciding(metric))}{undecided}")
-    return Table("Mean BD-rate", ("codec", "against", "accuracy", "BD-rate", "comparable"), rows,
+    return Table("Mean BD-rate", ("codec", "against", "accuracy", "BD-rate", f"{LEVEL} % interval", "comparable"), rows,
                  f"Over clips and the judges that decide: {'; '.join(notes)}. Negative: fewer bytes at equal accuracy. "
-                 "Means of logarithms.")
+                 "Means of logarithms." + _intervals([item.interval for item in means]))
 
 
 def comparisons(entries: Sequence[Entry]) -> Table:
     """Every BD-rate by clip and judge."""
     rows = tuple((item.clip, item.judge + ("" if item.decides else " (beside)"), METRICS[item.metric].title, item.codec,
-                  item.anchor, item.role, _percent(item.percent),
+                  item.anchor, item.role, _percent(item.percent), _interval(item.interval),
                   f"not comparable: {item.reason}" if item.percent is None else f"{item.low:.3f} to {item.high:.3f}",
                   f"{item.points} ({item.envelope})") for item in entries)
     return Table("BD-rate by clip and judge",
-                 ("clip", "judge", "accuracy", "codec", "against", "role", "BD-rate", "over accuracies",
-                  "points (envelope)"),
-                 rows, "Points: measured ones of different rates, and how many of them are on the monotone envelope.")
+                 ("clip", "judge", "accuracy", "codec", "against", "role", "BD-rate", f"{LEVEL} % interval",
+                  "over accuracies", "points (envelope)"),
+                 rows, "Points: measured ones of different rates, and how many of them are on the monotone envelope."
+                 + _intervals([item.interval for item in entries]))
 
 
 def at_rates(verdicts: Verdicts, rates: Sequence[float], metric: str) -> Table:
@@ -154,6 +156,27 @@ def _line(cells: Sequence[str]) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %"
+
+
+def _interval(value: Interval | None) -> str:
+    if value is None:
+        return "-"
+    if value.low90 is None or value.high90 is None:
+        return "none"
+    left_out = f" ({value.undefined} of {value.draws} without)" if value.undefined else ""
+    return f"{value.low90:+.1f} to {value.high90:+.1f} %{left_out}"
+
+
+def _intervals(given: Sequence[Interval | None]) -> str:
+    """What has to be known to read a column of intervals, and why some are missing."""
+    known = [item for item in given if item is not None]
+    if not known:
+        return ""
+    said = (f" Intervals: percentiles of {max(item.draws for item in known)} draws of the pictures, or of runs of "
+            "frames of two seconds, with replacement (bootstrap), the same draws for both coders; without: draws that "
+            "have no BD-rate.")
+    reasons = dict.fromkeys(item.reason for item in known if item.reason)
+    return said + (f" None where {'; '.join(reasons)}." if reasons else "")
 
 
 def _bits(value: float | None) -> str:

@@ -10,13 +10,15 @@ import av
 import numpy as np
 
 from duoview.captions import Caption
-from duoview.decoder import Decoder, DecoderStats, FrameOrigin
+from duoview.decoder import Decoder
+from duoview.decoder_stats import DecoderStats
 from duoview.device.human import DeviceHumanView, Known
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
 from duoview.device.nv12 import Nv12, check_pixel_format
 from duoview.device.texture import DeviceTextureDecoder, DeviceTextureView, Residual
 from duoview.errors import BackendUnavailableError, ProfileError
+from duoview.frame_origin import FrameOrigin
 from duoview.human import HumanView
 from duoview.inner.player import UnitTimes
 from duoview.machine import MachineLayer

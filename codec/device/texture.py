@@ -89,8 +89,9 @@ class DeviceTextureDecoder(TextureDecoder):
         self._share = networks.array(np.array([SAMPLE_SHARE], np.float32))
         self._memory: dict[tuple[int, int], _Sections] = {}
         self._contributions: dict[tuple[int, int, int], Any] = {}
-        #: Two of each, in turn: those that were given out with a frame stay until the next one's are.
+        #: Two of each: those that were given out with a frame stay until the next one's are, however many units fail.
         self._pairs: list[tuple[Any, Any]] = []
+        self._given: Any = None
         self._shape: tuple[int, int] | None = None
         self._unmarked: Any = None
         self._fresh = False
@@ -101,12 +102,17 @@ class DeviceTextureDecoder(TextureDecoder):
     def decode(self, unit: AccessUnit, seen: Seen) -> Any:
         """What the base of a unit lacks, as far as is known: a Residual, the same one if it is as before."""
         self._fresh = False
-        return super().decode(unit, seen)
+        found: Residual = super().decode(unit, seen)
+        self._given = found.planes
+        return found
+
+    def _spare(self) -> tuple[Any, Any]:
+        """The pair that was not given out with the last frame that was decoded."""
+        return next(pair for pair in self._pairs if pair[0] is not self._given)
 
     def _flip(self, marked: Any) -> None:
         """To the other pair of arrays, with what there was but where positions are marked."""
-        residual, depths = self._pairs.pop(0)
-        self._pairs.append((residual, depths))
+        residual, depths = self._spare()
         for before, after in ((self._residual.planes, residual), (self.depths, depths)):
             self._kernels.without_marked(before, marked, after, cuda_stream=self._stream)
         self._residual, self.depths, self._fresh = Residual(residual, self._residual.known), depths, True
@@ -123,8 +129,7 @@ class DeviceTextureDecoder(TextureDecoder):
         else:
             for state in self.states:
                 state.take(state.nodes, 0, 0, 0)
-        residual, depths = self._pairs.pop(0)
-        self._pairs.append((residual, depths))
+        residual, depths = self._spare()
         for plane in (residual, depths):
             self._kernels.clear(plane, cuda_stream=self._stream)
         self._residual, self.depths, self._fresh = Residual(residual, False), depths, True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,7 +94,7 @@ def read_tables(path: Path, latent: int) -> TextureTables:
             nodes=tuple(stored[f"nodes_{d}"] for d in range(depth + 1)),
             embedding=tuple(stored[f"embedding_{d}"] for d in range(depth + 1)),
             logits=tuple(stored[f"logits_{d}"] for d in range(depth)))
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError) as error:
         raise ProfileError(f"{path}: not the texture tables of a profile ({error})") from None
     check_tables(tables, latent, str(path))
     return tables

@@ -113,6 +113,7 @@ def _families(snapshot: Snapshot) -> Iterable[Any]:
         ("bytes", "Payload of complete segments", lambda one: one.bytes),
         ("seconds", "Length of complete segments", lambda one: one.seconds),
         ("lost_packets", "Packets that were not recorded", lambda one: one.lost),
+        ("overflowed_packets", "Packets before events that did not fit into memory", lambda one: one.overflowed),
         ("failures", "Failures to write", lambda one: one.failures),
     ):
         yield family(counter, f"duoview_recorded_{name}", what, ("recording",),

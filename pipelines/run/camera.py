@@ -264,7 +264,8 @@ class Camera:
             clips = section.clips
             recorder = Recorder(folder, name, seconds=clips.segment, format=clips.format)
             ring = PacketRing(clips.pre + _RING_MARGIN, bytes=clips.memory)
-            self._clips = ClipRecording(name, recorder, ring, after=clips.post, failed=self._recording_failed)
+            self._clips = ClipRecording(name, recorder, ring, after=clips.post, failed=self._recording_failed,
+                                        overflowed=self._clips_cut_short)
             self._recordings.append(self._clips)
         return list(self._recordings)
 
@@ -340,6 +341,10 @@ class Camera:
     def _recording_failed(self, name: str, words: str) -> None:
         self._log("recording_failed", words, recording=name)
         self._around.full()
+
+    def _clips_cut_short(self, name: str, words: str) -> None:
+        self._around.log.warning(f"{self.name}: {words}", extra={"fields": {
+            "event": "clips_cut_short", "camera": self.name, "reason": words, "recording": name}})
 
     def _log(self, event: str, words: str, **fields: str) -> None:
         self._around.log.error(f"{self.name}: {words}",

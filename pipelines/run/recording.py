@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from duoview.errors import Error
@@ -30,7 +30,8 @@ class RecordingStatus:
 
     segments, seconds, bytes: of complete segments, by this process. lost: packets that were not recorded because of
     failures or a pause, up to the next key frame. failures: how often writing failed. failure: why it does not record
-    now, empty where it does.
+    now, empty where it does. overflowed: packets that would have come before an event and went, as they were more
+    bytes than may be held.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RecordingStatus:
     lost: int
     failures: int
     failure: str
+    overflowed: int = 0
 
 
 class Recording:
@@ -131,11 +133,22 @@ class Recording:
 class ClipRecording(Recording):
     """Recordings around events: `trigger` may be called from any thread."""
 
-    def __init__(self, name: str, recorder: Recorder, ring: PacketRing, *, after: float, **settings: Any) -> None:
-        """As Recording; `after`: seconds to go on after the last trigger."""
+    def __init__(self, name: str, recorder: Recorder, ring: PacketRing, *, after: float,
+                 overflowed: Callable[[str, str], None] | None = None, **settings: Any) -> None:
+        """As Recording; `after`: seconds to go on after the last trigger.
+
+        `overflowed` is told of the recording's name and of how many packets the ring gave up for want of bytes, once a
+        minute where it goes on.
+        """
         super().__init__(name, recorder, **settings)
         self._ring, self._events = ring, EventRecorder(recorder, ring, after=after)
         self._wanted = threading.Event()
+        self._overflow_told = overflowed or (lambda name, words: None)
+        self._overflowed, self._overflow_told_at = 0, float("-inf")
+
+    def status(self) -> RecordingStatus:
+        """Counters, and what is wrong."""
+        return replace(super().status(), overflowed=self._ring.overflowed)
 
     def trigger(self) -> None:
         """Something happened: keep what the ring holds, and go on."""
@@ -145,7 +158,18 @@ class ClipRecording(Recording):
         if self._wanted.is_set():
             self._wanted.clear()
             self._events.trigger()
-        return self._events.write(packet)
+        try:
+            return self._events.write(packet)
+        finally:
+            self._tell_overflow()
+
+    def _tell_overflow(self) -> None:
+        gone = self._ring.overflowed - self._overflowed
+        if gone and self._clock() - self._overflow_told_at >= _TELL_AGAIN:
+            self._overflowed, self._overflow_told_at = self._ring.overflowed, self._clock()
+            self._overflow_told(self.name, f"{gone} packets before events were given up, as {self._ring.seconds:g} s "
+                                           f"are more than {self._ring.limit} bytes; clips begin later: allow more "
+                                           "memory")
 
     def _interrupt(self) -> None:
         # What came before the pause would stand right before what comes after it.

@@ -65,7 +65,8 @@ class Snapshot:
                     "outputs": {one.name: {"items": one.items, "bytes": one.bytes, "lost": one.lost,
                                            "problem": one.failure} for one in camera.outputs},
                     "recordings": {one.name: {"segments": one.segments, "bytes": one.bytes, "lost": one.lost,
-                                              "problem": one.failure} for one in camera.recordings},
+                                              "overflowed": one.overflowed, "problem": one.failure}
+                                   for one in camera.recordings},
                     "events": camera.events,
                 }
                 for camera in self.cameras

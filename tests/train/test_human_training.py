@@ -331,6 +331,24 @@ def test_held_back_pictures_are_measured_as_those_see_them_that_samplings_learn_
     assert 0 < lines[-1]["machine_features"] <= 2 and 0 < lines[-1]["guided_1_features"] <= 2
 
 
+def test_a_checkpoint_whose_layers_repeat_what_texture_knows_is_refused(textured: Path, tmp_path: Path) -> None:
+    profile = Profile(textured)
+    made = restore(textured)
+
+    def go() -> None:
+        train(material(), made.still, made.inter, made.residual_scale, TextureStates(profile), None,
+              dataclasses.replace(OPTIONS, steps=1), tmp_path)
+
+    go()
+    go()  # its own is taken
+    path = tmp_path / "human.pt"
+    state = torch.load(path, weights_only=True)
+    for of in ({}, {"estimate": "the residual"}):
+        torch.save(state | {"of": of}, path)
+        with pytest.raises(ValueError, match=r"human\.pt: of a denoiser whose layers repeat what texture"):
+            go()
+
+
 def test_a_checkpoint_of_another_denoiser_is_refused(textured: Path, tmp_path: Path) -> None:
     still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
 

@@ -53,6 +53,23 @@ def test_by_steps_time_does_not_count_and_it_goes_on_where_it_was(tmp_path: Path
     assert run(new(0), clock) == []
 
 
+def test_a_checkpoint_that_is_of_something_else_is_refused_by_name(tmp_path: Path) -> None:
+    def new(**of: str) -> Loop[nn.Conv2d]:
+        return Loop("codec", nn.Conv2d(4, 6, 1), tmp_path / "still.pt", minutes=1.0, rate=0.01, of=of)
+
+    new(palettes="a").save()
+    new(palettes="a").save()
+    with pytest.raises(ValueError, match=r"still\.pt: its palettes: a; expected b; remove it to begin anew"):
+        new(palettes="b")
+
+
+def test_a_checkpoint_that_does_not_tell_what_it_is_of_is_taken_and_that_is_said(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_loop(tmp_path).save()
+    Loop("codec", nn.Conv2d(4, 6, 1), tmp_path / "still.pt", minutes=1.0, rate=0.01, of={"palettes": "b"})
+    assert "still.pt: does not tell its palettes; taken for b" in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_a_network_of_other_sizes_is_refused_by_name(tmp_path: Path) -> None:
     new_loop(tmp_path).save()
     with pytest.raises(ProfileError, match=r"still\.pt: of a network of other sizes \(weight \[6, 4, 1, 1\], expected "

@@ -178,6 +178,13 @@ def test_training_changes_the_key_codec_alone_and_goes_on(
     assert torch.load(tmp_path / "machine.pt", weights_only=True)["step"] > steps
 
 
+def test_a_checkpoint_of_another_latent_space_is_refused(looks: list[Look], eyes: Eyes, tmp_path: Path) -> None:
+    train(looks, [eyes], codec(), options(minutes=0.01), tmp_path)
+    train(looks, [eyes], codec(), options(minutes=0.01), tmp_path)
+    with pytest.raises(ValueError, match=r"machine\.pt: its E and D: \w+; expected \w+; remove it to begin anew"):
+        train(looks, [eyes], codec(seed=2), options(minutes=0.01), tmp_path)
+
+
 def test_steps_against_the_loss_lower_the_cost_of_a_batch(looks: list[Look], eyes: Eyes) -> None:
     network = codec()
     batch = next(batches(looks, 64, 4, RegionWeights(), np.random.default_rng(4)))

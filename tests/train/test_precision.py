@@ -276,6 +276,21 @@ def test_the_parity_report_sees_a_network_that_is_off(profile: Profile, clip: Cl
     assert difference(expected, expected[..., 1:]) == float("inf")
 
 
+def test_the_parity_report_sees_an_exact_network_that_is_off_for_large_integers(
+        profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = TorchBackend.load
+
+    def off(self: TorchBackend, path: Path) -> Any:
+        network = load(self, path)
+        if path.stem != "texture_prior":
+            return network
+        return lambda **inputs: [value + (max(np.abs(one).max() for one in inputs.values()) > 100)
+                                 for value in network(**inputs)]
+
+    monkeypatch.setattr(TorchBackend, "load", off)
+    assert [item.network for item in report(profile) if not item.passed] == ["texture_prior"]
+
+
 def test_the_command_writes_a_profile_and_checks_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "-precision", "fp32", str(tmp_path / "wide")]) == 0
     assert "at fp32, sha256" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,7 @@ from duoview.export.profile import add_texture
 from duoview.models.fixed_point import accumulator_share, keep_accumulators_in_range
 from duoview.models.texture import Texture, TextureShape, class_table, float_teacher
 from duoview.models.texture_analysis import TextureAnalysis, TextureSynthesis
-from duoview.models.texture_command import main
+from duoview.models.texture_command import main, stored_palettes
 from duoview.models.texture_palettes import STEP, Palettes, cluster, transform
 from duoview.models.texture_samples import TextureSamples, at_texture_levels, code, inner_levels, prepare
 from duoview.models.texture_synthesis import DepthSynthesis, node_components
@@ -185,6 +186,24 @@ def test_training_learns_what_the_machine_layer_tells_and_goes_on(palettes: Pale
     assert abs(found["bits"] - found["teacher"]) < 0.02 * found["teacher"]
     again = train(palettes, SHAPE, SYMBOLS, nodes, held, options, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
+
+
+def test_a_prior_of_other_palettes_is_refused_by_name(palettes: Palettes, tmp_path: Path) -> None:
+    nodes, held = new_nodes(palettes, 64), new_nodes(palettes, 16, seed=9)
+    options = TextureTraining(minutes=0.001, batch=8)
+    train(palettes, SHAPE, SYMBOLS, nodes, held, options, tmp_path)
+    other = dataclasses.replace(palettes, rate=palettes.rate + 1)
+    with pytest.raises(ValueError, match=rf"texture\.pt: its palettes: {palettes.sha256}; expected {other.sha256}"):
+        train(other, SHAPE, SYMBOLS, nodes, held, options, tmp_path)
+
+
+def test_palettes_of_components_that_were_trained_on_are_refused(palettes: Palettes, tmp_path: Path) -> None:
+    path = tmp_path / "texture_palettes.npz"
+    made = stored_palettes(path, "one", lambda: palettes)
+    again = stored_palettes(path, "one", lambda: pytest.fail("they are there"))
+    assert made.sha256 == again.sha256 == palettes.sha256
+    with pytest.raises(ValueError, match=r"texture_palettes\.npz: palettes of other components .* remove it, "):
+        stored_palettes(path, "other", lambda: palettes)
 
 
 def test_what_is_certain_costs_no_bits_and_overrules_other_children() -> None:
