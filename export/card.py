@@ -24,6 +24,7 @@ from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_human import HumanTraining
 from duoview.models.train_inter import InterTraining
+from duoview.models.train_key import KeyTraining
 from duoview.models.train_machine import MachineTraining
 from duoview.models.train_machine_inter import MachineInterTraining
 from duoview.models.train_restoration import RestorationTraining
@@ -40,6 +41,7 @@ RESTORATION_TITLE = "## The restoration network"
 TEXTURE_TITLE = "## The texture layer"
 HUMAN_TITLE = "## The human view, second generation"
 MOTION_TITLE = "## Motion compensation"
+KEY_TITLE = "## The key-frame codec, trained on"
 
 
 def _curve(path: Path) -> str:
@@ -200,6 +202,30 @@ of recall and precision against what the detector finds in the source, at that o
 backbone makes of photographs. rate_NAME: mean change of rate against x265 intra (medium) at an equal value.
 
 {_curve(work / "machine.jsonl")}"""
+
+
+def key_section(options: KeyTraining, material: Material, start: str, sources: str, work: Path) -> str:
+    """Section of a card on a key-frame codec that was trained on for squared error, for `put_section`.
+
+    The arguments are as of `machine_inter_section`.
+    """
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    kept = ", ".join(sorted(material.held_clips))
+    return f"""{KEY_TITLE}
+`{json.dumps(asdict(options))}`. Trained on from profile {start}, E and D frozen: the transforms, the hyper codec and
+the context network of key frames only. Loss: the logarithm of stage 1's lambda times squared error + bits per pixel,
+bits those of the symbols that are coded; half of the quality indices are drawn from 2 to 41, the rest from all. Muon
+for pointwise convolutions, Adam for the rest, bfloat16 autocast, exact networks in float32 with straight-through
+rounding.
+
+{len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
+clips {kept or 'none'}.
+{told}
+Validation: up to 32 held-back pictures, averaged weights, bits from the class model. bits_low, bits_middle and
+bits_high: change of bits in percent at an equal PSNR against the weights that training began with, between q 2 and 18,
+18 and 36, 36 and 58.
+
+{_curve(work / "key.jsonl")}"""
 
 
 def machine_inter_section(options: MachineInterTraining, material: Material, start: str, labeller: str, sources: str,
