@@ -41,14 +41,19 @@ def stored_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with _parsing, zipfile.ZipFile(content) as stored:
             # NumPy's own reader of such files takes other kinds as well, and gives no arrays then.
-            return {name.removesuffix(".npy"): _array(stored, name) for name in stored.namelist()}
+            return {member.filename.removesuffix(".npy"): _array(stored, member) for member in stored.infolist()}
     except _DAMAGE as error:
         raise ValueError(f"{path}: no .npz file of arrays, or a damaged one ({error})") from None
 
 
-def _array(stored: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with stored.open(name) as file:
+def _array(stored: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # NumPy writes no others, and the readers of these have errors of their own.
+        raise ValueError(f"{member.filename}: compressed by method {member.compress_type}; expected 0 or 8")
+    with stored.open(member) as file:
         found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):  # a head that tells of fewer numbers; at its end only, a member's check sum is looked at
+            raise ValueError(f"{member.filename}: bytes behind an array of shape {found.shape}")
     return found
 
 

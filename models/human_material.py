@@ -6,6 +6,7 @@ Texture is coded by the profile's own networks and palettes, at any depth.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,11 +44,22 @@ class TextureStates:
         backend = CpuBackend(1)
         self._view = TextureView(profile, backend)
         self._analysis = profile.load(TEXTURE_ANALYSIS, backend)
+        self._analysis_file = profile.path(TEXTURE_ANALYSIS).read_bytes()
 
     @property
     def depth(self) -> int:
         """Of the deepest texture."""
         return self._palettes.tables.depth
+
+    @property
+    def sha256(self) -> str:
+        """Of the palettes, and of what turns a latent into their components and back; not of the prior."""
+        digest = hashlib.sha256(self._analysis_file)
+        for name, array in self._palettes.tables.arrays().items():
+            if name.startswith(("embedding", "logits")) or name in ("classes", "levels"):
+                continue  # of the prior, and which depth goes beside an inner codec
+            digest.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
 
     def known(self, z: Tensor, z_m: Tensor, q: Tensor, depths: Tensor) -> Tensor:
         """What is known beside z_m (N, C, h, w) at depths (N,), 0 for no texture; on the device of z_m."""

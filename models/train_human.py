@@ -363,7 +363,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
     scale is (64, latent), of the profile's residuals. eyes: networks through which whole samplings are looked at, too.
     motion: of the profile's P frames.
     Without ``texture`` no start from texture is trained, without
-    ``find``, a detector, no captions. Raises ValueError for a checkpoint of another shape, captions or texture.
+    ``find``, a detector, no captions. Raises ValueError for a checkpoint of another shape, captions, texture, E or D.
     """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
@@ -377,10 +377,12 @@ def train(material: Material, still: StillCodec, inter: InterCodec, scale: Tenso
                   else (1.0,))
     shape = Generation(options.channels, options.blocks, options.caption if find is not None else 0, levels)
     networks = HumanNetworks(still.shape.latent, shape).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    latent_space = weights_sha256(still.encoder, still.decoder)
+    of = {"estimate": _ESTIMATE, "E and D": weights_sha256(still.encoder, still.decoder)}
+    if texture is not None:
+        of["texture"] = texture.sha256
     try:
         loop: Loop[HumanNetworks] = Loop("human", networks, checkpoint, minutes=options.minutes, steps=options.steps,
-                                         rate=options.rate, of={"estimate": _ESTIMATE, "E and D": latent_space})
+                                         rate=options.rate, of=of)
     except (RuntimeError, ProfileError) as error:
         if not checkpoint.is_file():
             raise

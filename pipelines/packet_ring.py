@@ -26,7 +26,8 @@ class PacketRing:
 
     Attributes:
         left_out: packets that were never given: too old, too many bytes, or before the first key frame.
-        overflowed: those of them that had to go because of the limit of bytes.
+        overflowed: those of them that went because of the limit of bytes: with them go the rest of their group, which
+            nothing could decode.
         seconds, limit: as given; limit: of bytes.
     """
 
@@ -41,6 +42,7 @@ class PacketRing:
         self._bytes = 0
         self.left_out = 0
         self.overflowed = 0
+        self._cut = False  # the limit took the group that goes on
 
     @property
     def bytes(self) -> int:
@@ -58,8 +60,10 @@ class PacketRing:
         """
         if packet.is_video_key:
             self._groups.append(_Group(packet))
+            self._cut = False
         elif not self._groups:
             self.left_out += 1
+            self.overflowed += self._cut
             return
         group = self._groups[-1]
         size = packet.packet.size
@@ -70,12 +74,14 @@ class PacketRing:
             self._give_up()
         while self._groups and self._bytes > self.limit:
             self.overflowed += self._give_up()
+            self._cut = not self._groups
 
     def take(self) -> list[LivePacket]:
         """All that is held, oldest first; the ring is empty afterwards."""
         packets = [packet for group in self._groups for packet in group.packets]
         self._groups.clear()
         self._bytes = 0
+        self._cut = False
         return packets
 
     def _give_up(self) -> int:

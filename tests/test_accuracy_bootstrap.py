@@ -223,9 +223,12 @@ def test_a_damaged_or_foreign_file_of_a_point_is_named(tmp_path: Path) -> None:
     (path,) = tmp_path.iterdir()
     with pytest.raises(tally.UnreadablePointError, match="9 frames, the verdict is on 10; move the ledger"):
         kept.of(made)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(tally.UnreadablePointError, match=rf"{path.name}: no verdict of this program"):
-        kept.of(made)
+    whole = path.read_bytes()
+    wrong = [whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1:] for at in range(60, 75)]  # what is compressed too
+    for content in (whole[:100], *wrong):
+        path.write_bytes(content)
+        with pytest.raises(tally.UnreadablePointError, match=rf"{path.name}: no verdict of this program"):
+            kept.of(made)
 
 
 def strongest_colour(folder: Path) -> Path:

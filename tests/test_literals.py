@@ -6,6 +6,7 @@ import io
 import os
 import runpy
 import threading
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -57,6 +58,27 @@ def test_whatever_else_a_file_holds_is_one_error_that_names_it(save: Any, tmp_pa
             assert "b.npz: no .npz file of arrays, or a damaged one" in str(error)
             refused += 1
     assert refused > 100
+
+
+def test_an_array_whose_head_tells_of_fewer_numbers_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, one=np.arange(3000.0))
+    path.write_bytes(path.read_bytes().replace(b"(3000,)", b"(2000,)"))
+    with pytest.raises(ValueError, match=r"a\.npz: .* \(one\.npy: bytes behind an array of shape \(2000,\)\)"):
+        stored_arrays(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_arrays_that_are_compressed_as_numpy_never_does_are_refused(method: int, tmp_path: Path) -> None:
+    array, path = io.BytesIO(), tmp_path / "a.npz"
+    np.save(array, np.arange(300))
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("one.npy", array.getvalue())
+    content = bytearray(path.read_bytes())
+    content[90] ^= 0x55  # within what is compressed
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.npz: .* \(one\.npy: compressed by method {method}; expected 0 or 8\)"):
+        stored_arrays(path)
 
 
 def test_profiles_are_read_by_several_threads_at_once() -> None:

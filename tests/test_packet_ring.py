@@ -58,6 +58,16 @@ def test_a_group_larger_than_all_bytes_is_given_up_whole() -> None:
     assert (ring.take(), ring.overflowed) == ([], 5)
 
 
+def test_what_follows_in_a_group_that_was_given_up_is_counted_with_it() -> None:
+    ring = PacketRing(10, bytes=25)
+    ring.add(packet(-40, False))  # left out for want of a key frame, which is no matter of bytes
+    fill(ring, 10, group=8, size=10)
+    assert (len(ring), ring.overflowed, ring.left_out) == (2, 8, 9)
+    ring.take()
+    ring.add(packet(400, False))
+    assert (ring.overflowed, ring.left_out) == (8, 10)
+
+
 @given(
     sizes=st.lists(st.tuples(st.integers(0, 50), st.booleans(), st.integers(1, 400)), max_size=60),
     seconds=st.floats(0, 3),

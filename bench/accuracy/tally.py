@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.accuracy.ledger import Verdict
 from bench.average_precision import COCO_THRESHOLDS, Matched
+from duoview.literals import stored_arrays
 
 Array = NDArray[np.float64]
 Weights = NDArray[np.int32]
@@ -175,10 +175,10 @@ class Tallies:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                inside = {name.removeprefix("tally/"): arrays[name] for name in arrays if name.startswith("tally/")}
-                point = Point(arrays["bytes"], int(arrays["block"]), _KINDS[verdict.task].of(inside))
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            arrays = stored_arrays(path)
+            inside = {name.removeprefix("tally/"): array for name, array in arrays.items() if name.startswith("tally/")}
+            point = Point(arrays["bytes"], int(arrays["block"]), _KINDS[verdict.task].of(inside))
+        except (ValueError, KeyError, TypeError) as error:
             raise UnreadablePointError(f"{path}: no verdict of this program frame by frame ({error}); move the ledger "
                                        "and this folder away to begin anew") from None
         if point.bytes.shape != (verdict.frames,):

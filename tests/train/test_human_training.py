@@ -349,6 +349,22 @@ def test_a_checkpoint_whose_layers_repeat_what_texture_knows_is_refused(textured
             go()
 
 
+def test_a_checkpoint_of_other_palettes_is_refused_and_one_of_another_prior_is_taken(
+        textured: Path, tmp_path: Path) -> None:
+    made = restore(textured)
+    TEXTURE.write_profile(tmp_path / "other", seed=2)
+
+    def go(profile: Path) -> None:
+        train(material(), made.still, made.inter, made.residual_scale, TextureStates(Profile(profile)), None,
+              dataclasses.replace(OPTIONS, steps=1), tmp_path)
+
+    go(textured)
+    with pytest.raises(ValueError, match=r"human\.pt: its texture: \w+; expected \w+; remove it to begin anew"):
+        go(tmp_path / "other")
+    certain = TEXTURE.write_profile(tmp_path / "certain", certain=100)
+    assert TextureStates(certain).sha256 == TextureStates(Profile(textured)).sha256
+
+
 def test_a_checkpoint_of_another_denoiser_is_refused(textured: Path, tmp_path: Path) -> None:
     still, inter = StillCodec(SMALL), new_inter_codec(SMALL)
 
