@@ -17,10 +17,11 @@ import duoview
 from duoview import Profile
 from duoview.access_unit import parse
 from duoview.errors import LimitError, ProfileError
-from duoview.machine_choice import FILE, OperatingPoint, choose
+from duoview.machine_choice import FILE, OperatingPoint, choose, read_table
 from duoview.pipelines.command import main
 from duoview.pipelines.run.live_encode import LiveEncode
 from duoview.plugins.filters.dv_encode import Encode
+from duoview.profile import bundled_profiles
 from duoview.sequence import MachineCodec
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
@@ -60,6 +61,13 @@ def test_a_table_of_other_weights_is_not_believed(tmp_path: Path) -> None:
     profile = Profile(with_table(tmp_path / "p", STILLS, of="00"))
     found = choose(profile, OperatingPoint(4, "zero", stills=True))
     assert (found.machine, found.reason) == ("inner", f"{FILE} of profile s is about other weights")
+
+
+def test_the_table_of_every_bundled_profile_is_about_the_weights_that_it_has() -> None:
+    for name in bundled_profiles():
+        profile = Profile(name)
+        table = read_table(profile)
+        assert table is None or table.profile == profile.sha256.hex(), f"{profile.folder / FILE}: measure again"
 
 
 def test_without_a_table_it_is_inner(tmp_path: Path) -> None:
