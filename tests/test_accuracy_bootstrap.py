@@ -181,7 +181,8 @@ def test_there_is_no_interval_without_what_was_seen_frame_by_frame_and_it_says_w
     assert entry.percent is not None and entry.interval.low90 is None
     assert "was judged before verdicts were kept frame by frame" in entry.interval.reason
     shown = table.comparisons([entry])
-    assert shown.rows[0][7] == "none" and entry.interval.reason in shown.note
+    assert shown.rows[0][7] == "none" and shown.note.endswith(f" No interval where {entry.interval.reason}.")
+    assert "draws" not in shown.note  # none was made
 
 
 def test_a_clip_of_less_than_three_runs_has_no_interval(tmp_path: Path) -> None:
