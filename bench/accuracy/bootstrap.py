@@ -30,8 +30,8 @@ LEAST_BLOCKS = 3
 class Interval:
     """Where `LEVEL` percent of the draws' BD-rates lie, in percent as the BD-rate is; percentiles, ends included.
 
-    draws: how many there were. undefined: of these, how many had no BD-rate; the ends are those of the others, and
-    None where `reason` says why there is no interval.
+    draws: how many there were. undefined: of these, how many had no BD-rate (of a mean: none of its comparisons had
+    one); the ends are those of the others, and None where `reason` says why there is no interval.
     """
 
     low90: float | None

@@ -172,11 +172,11 @@ def _intervals(given: Sequence[Interval | None]) -> str:
     known = [item for item in given if item is not None]
     if not known:
         return ""
-    said = (f" Intervals: percentiles of {max(item.draws for item in known)} draws of the pictures, or of runs of "
-            "frames of two seconds, with replacement (bootstrap), the same draws for both coders; without: draws that "
-            "have no BD-rate.")
+    draws = max(item.draws for item in known)
+    said = (f" Intervals: percentiles of {draws} draws of the pictures, or of runs of frames of two seconds, with "
+            "replacement (bootstrap), the same draws for both coders; without: draws that have no BD-rate.")
     reasons = dict.fromkeys(item.reason for item in known if item.reason)
-    return said + (f" None where {'; '.join(reasons)}." if reasons else "")
+    return (said if draws else "") + (f" No interval where {'; '.join(reasons)}." if reasons else "")
 
 
 def _bits(value: float | None) -> str:
