@@ -113,7 +113,9 @@ def test_a_change_of_light_is_worth_what_is_seen_of_it(profile: Profile, levels:
 def test_a_fading_scene_is_followed(profile: Profile, q: int) -> None:
     scenes = [SCENE * (1 - 0.7 * n / 24) for n in range(24)]
     (_, followed), (_, coded) = run(profile, scenes, q), run(profile, scenes, q, SymbolDecision(skip=0))
-    assert all(psnr(a, scene) > psnr(b, scene) - 1 for a, b, scene in zip(followed, coded, scenes, strict=True))
+    behind = [psnr(b, scene) - psnr(a, scene) for a, b, scene in zip(followed, coded, scenes, strict=True)]
+    # What is not worth its bits now may be in the next frame: single frames differ in both directions.
+    assert np.mean(behind) < 0.25 and max(behind) < 2.5
 
 
 @pytest.mark.parametrize("q", [24, 56])

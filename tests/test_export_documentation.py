@@ -23,7 +23,7 @@ def test_ten_lines_encode_and_decode_a_frame_with_onnxruntime_alone(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     said, imported = done.stdout.splitlines()
     found = re.fullmatch(r"(\d+) coded symbols, ([\d.]+) dB", said)
-    assert found and int(found[1]) > 500 and float(found[2]) > 35
+    assert found and int(found[1]) > 500 and float(found[2]) > 33
     assert imported == "[]"
 
 
