@@ -56,7 +56,7 @@ def add_run(p: argparse.ArgumentParser, *, profile: bool, out: str) -> None:
                    help=f"{out}; the same command goes on from there (default: runs)")
     p.add_argument("--sources", type=Path, metavar="FILE", help="text on the data and its licences, for the model card")
     p.add_argument("--hold", nargs="*", default=[], metavar="NAME",
-                   help="parts of the names of clips that are held back and measured")
+                   help="parts of the names of clips that are held back from training")
     p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("--device", default="cpu", help="torch device of the training (default: cpu)")
 
