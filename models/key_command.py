@@ -2,13 +2,14 @@
 
 Everything but the key-frame codec stays as it is, and with it the latent space. What is beside it keeps working: P
 frames begin where key frames end, and texture and the human view take what those leave. The same command goes on from
-the checkpoint in ``--out``.
+the checkpoint in ``--out``. Where ``--profile`` is another one than ``--start``, it is that of ``--start`` with the
+trained networks in it: whatever was put into it since an earlier run is replaced.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,9 +25,10 @@ from duoview.models.training_command import (
     begin,
     check_crop,
     check_minutes,
+    check_written,
     command_parser,
     run,
-    tell_profile,
+    write_trained,
 )
 from duoview.profile import Profile
 
@@ -62,13 +64,15 @@ def _run(given: argparse.Namespace) -> None:
     check_minutes(given.minutes)
     if given.batch < 2:
         raise ValueError(f"--batch {given.batch}: expected 2 or more")
+    if not 0 < given.rate < math.inf:
+        raise ValueError(f"--rate {given.rate}: expected above 0")
+    check_written(given.profile)
     start = Profile(given.start)
     # The profile that is written may not be there yet.
     folder, given.profile = given.profile, None
     _, told = begin(given)
     # Not above: the exporter imports the networks, and they are imported with this module.
     from duoview.export.card import key_section
-    from duoview.export.profile import replace_networks
     from duoview.export.restore import restore
 
     networks = restore(start.folder)
@@ -80,10 +84,7 @@ def _run(given: argparse.Namespace) -> None:
         return
     # What the human view adds to a decoded latent is scaled by how far that is off, which has changed.
     changed = replace(networks, still=codec, residual_scale=residual_scale(codec, material))
-    if folder.resolve() != start.folder.resolve():
-        shutil.copytree(start.folder, folder, dirs_exist_ok=True)
-    digest = replace_networks(changed, TRAINED, folder)
-    tell_profile(folder, key_section(options, material, given.start, told, given.out), digest)
+    write_trained(changed, TRAINED, start, folder, key_section(options, material, given.start, told, given.out))
 
 
 if __name__ == "__main__":

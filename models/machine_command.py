@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from duoview.models.motion_tracker import MotionTracker
 from duoview.models.train_denoiser import residual_scale
 from duoview.models.train_machine import MachineTraining, machine_lagrangian, train
 from duoview.models.train_machine_inter import MachineInterTraining
-from duoview.profile import Profile
+from duoview.models.training_command import check_written, write_trained
 
 if TYPE_CHECKING:
     from duoview.export.profile import Networks
@@ -67,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
+    check_written(given.profile)
     setup = Setup.of(given, given.minutes)
     told = given.sources.read_text() if given.sources else ""
     # Not above: the exporter imports the networks, and they are imported with this module.
@@ -91,9 +91,10 @@ def _run(given: argparse.Namespace) -> None:
         worth = machine_lagrangian(torch.arange(64), options.lagrangian)
         # On this scale from now on, which is that of squared error times what the distances are worth.
         networks = replace(networks, inter=inter, lagrangian=worth * (given.worth or MachineInterTraining.worth))
-        _write(networks, TRAINED_INTER, start, given.profile,
-               machine_inter_section(options, material, given.start, str(setup.labellers[0]), told, given.out,
-                                     held=held))
+        if given.profile is not None:
+            write_trained(networks, TRAINED_INTER, start, given.profile,
+                          machine_inter_section(options, material, given.start, str(setup.labellers[0]), told,
+                                                given.out, held=held))
         return
     looks = setup.looks()
     setup.find_clusters(looks)
@@ -103,11 +104,13 @@ def _run(given: argparse.Namespace) -> None:
             print(f"x265 intra, {name}: " + ", ".join(f"{value:.3f} at {rate:.3f}" for rate, value in points))
     codec = train(looks.train, setup.eyes, networks.still, setup.options, given.out, validation=validation,
                   report_seconds=given.report).eval().cpu()
+    if given.profile is None:
+        return
     # What the human view adds to a decoded latent is scaled by how far that is off, which has changed.
     scale = residual_scale(codec, Material([look.picture for look in looks.train]))
-    _write(replace(networks, still=codec, residual_scale=scale), TRAINED, start, given.profile,
-           machine_section(setup.options, looks, given.start, [str(one) for one in setup.labellers], told, given.out,
-                           held=held))
+    write_trained(replace(networks, still=codec, residual_scale=scale), TRAINED, start, given.profile,
+                  machine_section(setup.options, looks, given.start, [str(one) for one in setup.labellers], told,
+                                  given.out, held=held))
 
 
 def begin_with_key(networks: Networks) -> Networks:
@@ -116,21 +119,6 @@ def begin_with_key(networks: Networks) -> Networks:
     still = copy.deepcopy(networks.still)
     still.shape = shape
     return replace(networks, still=still, inter=inter)
-
-
-def _write(networks: Networks, names: Sequence[str], start: Profile, folder: Path | None, section: str) -> None:
-    """Networks of these names into a copy of the profile that training started from, with a section of its card."""
-    if folder is None:
-        return
-    from duoview.export.card import put_section
-    from duoview.export.profile import replace_networks
-
-    if folder.resolve() != start.folder.resolve():
-        shutil.copytree(start.folder, folder, dirs_exist_ok=True)
-    digest = replace_networks(networks, names, folder)
-    card = folder / "MODEL_CARD.md"
-    card.write_text(put_section(card.read_text() if card.is_file() else "", section))
-    print(f"{folder}: sha256 {digest}")
 
 
 if __name__ == "__main__":

@@ -15,22 +15,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from duoview.models.data import Material, Picture, batches
 from duoview.models.fixed_point import accumulator_share
 from duoview.models.loop import Loop, weights_sha256
 from duoview.models.network import StillCodec, lagrangian
-from duoview.models.train_machine import COST_FLOOR, UNIT
+from duoview.models.train_machine import COST_FLOOR, code_picture
+from duoview.models.train_still import draw_quality
 
-#: Quality indices of the low half of the draws, and those that are measured.
-LOW_FIRST, LOW_LAST = 2, 41
+#: Quality indices that half of the draws are from, and those that are measured.
+LOW = range(2, 42)
 MEASURED = (2, 10, 18, 26, 36, 46, 58)
 #: Parts of ``MEASURED`` between which rates are compared.
 _PARTS = {"low": (0, 2), "middle": (2, 4), "high": (4, 6)}
 #: Values of quality at which rates are compared within a part.
 _GRID = 30
+#: Squared error in 8-bit steps below which a picture counts as shown without any.
+_LEAST_ERROR = 1e-6
 
 #: Natural logarithms of bits per pixel, and PSNR in dB, (quality indices, pictures) each.
 Curves = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -53,43 +54,34 @@ class KeyTraining:
     device: str = "cpu"
 
 
-def draw_quality(count: int, device: torch.device) -> Tensor:
-    """Quality indices (count,): half of them low, the rest from all."""
-    low = torch.randint(LOW_FIRST, LOW_LAST + 1, (count,), device=device)
-    anywhere = torch.randint(0, 64, (count,), device=device)
-    return torch.where(torch.rand(count, device=device) < 0.5, low, anywhere)
-
-
-@torch.no_grad()
 def curves(codec: StillCodec, pictures: Sequence[Picture]) -> Curves:
     """What pictures (H, W, 3) uint8 cost by the class model, and how they are shown, at the indices ``MEASURED``."""
-    codec.eval()
-    device = next(codec.parameters()).device
     rates, qualities = (np.zeros((len(MEASURED), len(pictures))) for _ in range(2))
     for n, picture in enumerate(pictures):
-        height, width = picture.shape[:2]
-        x = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float() / 255
-        x = F.pad(x, (0, -width % UNIT, 0, -height % UNIT), mode="replicate")
-        with torch.autocast(device.type, torch.bfloat16):
-            z = codec.encoder(x)
-            for at, q in enumerate(MEASURED):
-                coded = codec.key(z, torch.tensor([q], device=device), counted=True)
-                shown = codec.decoder(coded.z).float().clamp(0, 1)
-                error = (shown - x)[:, :, :height, :width].square().mean()
-                rates[at, n] = math.log(float(coded.bits + coded.hyper_bits) / (height * width))
-                qualities[at, n] = -10 * math.log10(float(error))
-    codec.train()
+        for at, q in enumerate(MEASURED):
+            shown, bits = code_picture(codec, picture, q)
+            error = float(np.square(shown.astype(np.float32) - picture).mean())
+            rates[at, n] = math.log(bits / (picture.shape[0] * picture.shape[1]))
+            # A picture of one colour may be shown without any error.
+            qualities[at, n] = 10 * math.log10(255**2 / max(error, _LEAST_ERROR))
     return rates, qualities
 
 
-def change_of_rate(before: Curves, after: Curves, first: int, last: int) -> float:
-    """Percent of bits at an equal PSNR, the mean over pictures; where both curves reach between two of ``MEASURED``."""
+def change_of_rate(before: Curves, after: Curves, first: int, last: int) -> float | None:
+    """Percent of bits at an equal PSNR, the mean over pictures; where both curves reach between two of ``MEASURED``.
+
+    A picture whose curves have no PSNR in common there is left out; None where all are.
+    """
     changes = []
     for picture in range(before[0].shape[1]):
-        (rate, psnr), (new_rate, new_psnr) = ((a[:, picture], b[:, picture]) for a, b in (before, after))
-        grid = np.linspace(max(psnr[first], new_psnr[first]), min(psnr[last], new_psnr[last]), _GRID)
-        changes.append(np.mean(np.interp(grid, new_psnr, new_rate) - np.interp(grid, psnr, rate)))
-    return 100 * (math.exp(float(np.mean(changes))) - 1)
+        # An index that shows less than one before it is worth what that one is: a curve has to rise.
+        (rate, psnr), (new_rate, new_psnr) = ((a[:, picture], np.maximum.accumulate(b[:, picture]))
+                                              for a, b in (before, after))
+        low, high = max(psnr[first], new_psnr[first]), min(psnr[last], new_psnr[last])
+        if low < high:
+            grid = np.linspace(low, high, _GRID)
+            changes.append(np.mean(np.interp(grid, new_psnr, new_rate) - np.interp(grid, psnr, rate)))
+    return 100 * (math.exp(float(np.mean(changes))) - 1) if changes else None
 
 
 def train(material: Material, start: StillCodec, options: KeyTraining, folder: Path, *,
@@ -97,19 +89,23 @@ def train(material: Material, start: StillCodec, options: KeyTraining, folder: P
     """Train on from ``start``, or from ``folder/key.pt`` where it is; the averaged weights.
 
     check: of the held-back pictures, as many are measured, 448 pixels of their sides at most; the log has the change of
-    bits against ``start``.
+    bits against the weights that training began with, which the checkpoint keeps. Raises ValueError for a checkpoint of
+    another E or D.
     """
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     codec = start.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     held = [picture[:448, :448] for picture in material.held_pictures[:check]]
-    before = curves(copy.deepcopy(codec), held) if held else None
+    begun = copy.deepcopy(codec)
     codec.requires_grad_(False)
     codec.key.requires_grad_(True)
     loop: Loop[StillCodec] = Loop("codec", codec, folder / "key.pt", minutes=options.minutes, rate=options.rate,
                                   steps=options.steps, report_seconds=report_seconds,
                                   of={"E and D": weights_sha256(codec.encoder, codec.decoder)})
     loop.kept["shape"] = codec.shape.as_dict()
+    # A run that goes on may be given a profile with what it trained so far.
+    begun.key.load_state_dict(loop.kept.setdefault("begun", begun.key.state_dict()))
+    before = curves(begun, held) if held else None
     source = batches(material, options.batch, options.crop, options.seed + loop.step, device, 0)
 
     def measure() -> dict[str, float]:
@@ -117,7 +113,8 @@ def train(material: Material, start: StillCodec, options: KeyTraining, folder: P
         if before is None:
             return shown
         after = curves(loop.average, held)
-        shown |= {f"bits_{name}": round(change_of_rate(before, after, *part), 2) for name, part in _PARTS.items()}
+        changes = {name: change_of_rate(before, after, *part) for name, part in _PARTS.items()}
+        shown |= {f"bits_{name}": round(change, 2) for name, change in changes.items() if change is not None}
         for at, q in enumerate(MEASURED):
             shown |= {f"q{q}_bpp": round(float(np.exp(after[0][at]).mean()), 4),
                       f"q{q}_psnr": round(float(after[1][at].mean()), 3)}
@@ -125,7 +122,7 @@ def train(material: Material, start: StillCodec, options: KeyTraining, folder: P
 
     for _ in loop.rounds(measure):
         picture = next(source)
-        q = draw_quality(options.batch, device)
+        q = draw_quality(options.batch, device, LOW, 0.5)
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 z = codec.encoder(picture)

@@ -63,11 +63,14 @@ def spectral_distance(a: Tensor, b: Tensor, window: int = 16, *, colour: bool = 
     return (magnitudes(a) - magnitudes(b)).abs().reshape(len(a), -1).mean(1)
 
 
-def draw_quality(count: int, device: torch.device) -> Tensor:
-    """Quality indices (count,): seven in ten from the range where still pictures are used most, the rest from all."""
-    middle = torch.randint(14, 55, (count,), device=device)
+def draw_quality(count: int, device: torch.device, favoured: range = range(14, 55), share: float = 0.7) -> Tensor:
+    """Quality indices (count,): a share from the favoured ones, the rest from all.
+
+    As it stands: seven in ten from the range where still pictures are used most.
+    """
+    some = torch.randint(favoured.start, favoured.stop, (count,), device=device)
     anywhere = torch.randint(0, 64, (count,), device=device)
-    return torch.where(torch.rand(count, device=device) < 0.7, middle, anywhere)
+    return torch.where(torch.rand(count, device=device) < share, some, anywhere)
 
 
 def latent_pass(codec: StillCodec, picture: Tensor, q: Tensor, direct: int, *, counted: bool = True

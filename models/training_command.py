@@ -9,14 +9,19 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from duoview.errors import Error
 from duoview.profile import Profile
+
+if TYPE_CHECKING:
+    from duoview.export.profile import Networks
 
 #: What is wrong with files that were given; any other error of the system is a failure of the work.
 _NOT_USABLE = (Error, ValueError, FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
@@ -51,7 +56,7 @@ def add_run(p: argparse.ArgumentParser, *, profile: bool, out: str) -> None:
                    help=f"{out}; the same command goes on from there (default: runs)")
     p.add_argument("--sources", type=Path, metavar="FILE", help="text on the data and its licences, for the model card")
     p.add_argument("--hold", nargs="*", default=[], metavar="NAME",
-                   help="parts of the names of clips that are held back and measured")
+                   help="parts of the names of clips that are held back from training")
     p.add_argument("--threads", type=int, default=0, help="threads (default: all cores)")
     p.add_argument("--device", default="cpu", help="torch device of the training (default: cpu)")
 
@@ -95,6 +100,25 @@ def tell_profile(folder: Path, section: str, digest: str) -> None:
     card = folder / "MODEL_CARD.md"
     card.write_text(put_section(card.read_text() if card.is_file() else "", section))
     print(f"{folder}: sha256 {digest}")
+
+
+def check_written(folder: Path | None) -> None:
+    """ValueError for a place where `write_trained` can write no profile."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"--profile {folder}: is a file; expected a folder, or a name that is free")
+
+
+def write_trained(networks: Networks, names: Sequence[str], start: Profile, folder: Path, section: str) -> None:
+    """Write the profile that training started from with the networks of these names in it, and a section in its card.
+
+    A profile that is there is replaced, unless it is ``start`` itself. Raises as ``export.profile.replace_networks``.
+    """
+    # Not above: the exporter imports the commands' neighbours.
+    from duoview.export.profile import replace_networks
+
+    if folder.resolve() != start.folder.resolve():
+        shutil.copytree(start.folder, folder, dirs_exist_ok=True)
+    tell_profile(folder, section, replace_networks(networks, names, folder))
 
 
 def run(module: str, p: argparse.ArgumentParser, work: Callable[[argparse.Namespace], None],
