@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,6 +175,21 @@ def test_another_clip_of_the_same_name_is_measured_by_itself(run: Run, tmp_path:
     assert run("--no-pictures") == 0
     found = json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"]["verdicts"]
     assert {item["frames"] for item in found} == {6}
+
+
+def test_what_was_measured_of_a_clip_holds_under_another_name(
+        run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("--no-pictures") == 0
+
+    def refused(*_: Any) -> Any:
+        raise AssertionError("coded again")
+
+    monkeypatch.setattr(codec.Codec, "code", refused)
+    renamed = shutil.copy(tmp_path / "red.mp4", tmp_path / "crimson.mp4")
+    assert run("--no-pictures", "--clips", str(renamed)) == 0
+    results = json.loads((tmp_path / "out" / "accuracy.json").read_text())["results"]
+    names = {item["clip"] for part in ("verdicts", "comparisons") for item in results[part]}
+    assert len(names) == 1 and names.pop().startswith("crimson")
 
 
 def test_two_judges_of_one_name_are_refused(

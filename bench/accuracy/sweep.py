@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -86,7 +86,7 @@ class Sweep:
         version = "uncoded"
         found = []
         for judge in self._judges:
-            known = self._ledger.verdict(clip.sha256, SOURCE, version, 0, judge.version)
+            known = self._known(clip, SOURCE, version, 0, judge)
             if known is None:
                 seen = self._findings.of(clip, judge)
                 known = Verdict(clip.name, clip.sha256, clip.width, clip.height, len(clip.frames), str(clip.rate),
@@ -95,6 +95,11 @@ class Sweep:
                 self._ledger.add(known)
             found.append(known)
         return found
+
+    def _known(self, clip: Clip, codec: str, version: str, quality: int, judge: Judge) -> Verdict | None:
+        """What an earlier run found, under the name that the clip has now."""
+        known = self._ledger.verdict(clip.sha256, codec, version, quality, judge.version)
+        return known and replace(known, clip=clip.name)
 
     def _size(self, clip: Clip, codec: Codec, quality: int) -> float:
         known = self._ledger.size(clip.sha256, codec.label, codec.version, quality)
@@ -107,7 +112,7 @@ class Sweep:
         coded: Coded | None = None
         found, fresh = [], False
         for judge in self._judges:
-            known = self._ledger.verdict(clip.sha256, codec.label, codec.version, quality, judge.version)
+            known = self._known(clip, codec.label, codec.version, quality, judge)
             if known is None:
                 coded = coded or codec.code(clip, quality)
                 known = self._judged(clip, codec, quality, coded, judge)
