@@ -68,19 +68,19 @@ class HumanDecoder(nn.Module):
         self.base, self.shape = base.requires_grad_(False), shape
         (eighth, quarter, half), counts = shape.channels, shape.blocks
         self.stem = pointwise(base.stem.in_channels, eighth)
-        self.eighth = nn.Sequential(*(Block(eighth, kernel=5) for _ in range(counts[0])))
+        self.at_eighth = nn.Sequential(*(Block(eighth, kernel=5) for _ in range(counts[0])))
         self.to_quarter = pointwise(eighth, quarter * 4)
-        self.quarter = nn.Sequential(*(DenseBlock(quarter) for _ in range(counts[1])))
+        self.at_quarter = nn.Sequential(*(DenseBlock(quarter) for _ in range(counts[1])))
         self.to_half = pointwise(quarter, half * 4)
-        self.half = nn.Sequential(*(DenseBlock(half) for _ in range(counts[2])))
+        self.at_half = nn.Sequential(*(DenseBlock(half) for _ in range(counts[2])))
         self.leave = nn.Conv2d(half, 12, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.eighth(self.stem(z))
-        x = self.quarter(F.pixel_shuffle(self.to_quarter(x), 2))
-        x = self.half(F.pixel_shuffle(self.to_half(x), 2))
+        x = self.at_eighth(self.stem(z))
+        x = self.at_quarter(F.pixel_shuffle(self.to_quarter(x), 2))
+        x = self.at_half(F.pixel_shuffle(self.to_half(x), 2))
         picture: Tensor = self.base(z) + F.pixel_shuffle(exact_float(self.leave, x), 2)
         return picture
