@@ -299,7 +299,7 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     """PSNR and detail (see ``train_denoiser.validate``) of guided samples of 1 and 4 steps and of all texture.
 
     On up to 32 held-back pictures of 128x128 and more; nothing where there is none. Also how far they are from the
-    source to each of ``eyes``, see ``perceptual.layer_distance``. decoder: shows what is generated, None for D.
+    source to each of ``eyes``, see ``perceptual.layer_distance``. decoder: D_h, None for D.
     """
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures
              if min(p.shape[:2]) >= 128]
@@ -328,8 +328,8 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     energy = (batch - torch.nn.functional.avg_pool2d(batch, 5, 1, 2)).square().mean()
     aim = layers_of(eyes, batch)
     for name, latent in shown.items():
-        generated = decoder is not None and "_" in name  # the names of samplings end in their steps
-        picture = (decoder if generated else still.decoder)(latent).clamp(0, 1)
+        generated = "_" in name  # the names of samplings end in their steps
+        picture = (decoder(latent, noise) if decoder is not None and generated else still.decoder(latent)).clamp(0, 1)
         error = (picture - batch).square().mean((1, 2, 3))
         detail = (picture - torch.nn.functional.avg_pool2d(picture, 5, 1, 2)).square().mean()
         found[f"{name}_psnr"] = round(float((-10 * torch.log10(error)).mean()), 2)

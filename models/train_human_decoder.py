@@ -57,12 +57,12 @@ class HumanDecoderTraining:
     crop: int = 128
     rate: float = 6.0e-4
     seed: int = 9
-    pixels: float = 8.0
+    pixels: float = 4.0
     features: float = 6.0
-    spectral: float = 2.0
-    adversarial: float = 0.5
-    adversarial_from: float = 0.15
-    channels: tuple[int, int, int] = (256, 64, 32)
+    spectral: float = 10.0
+    adversarial: float = 1.0
+    adversarial_from: float = 0.1
+    channels: tuple[int, int, int] = (256, 96, 48)
     blocks: tuple[int, int, int] = (5, 3, 2)
     device: str = "cpu"
     workers: int = 0
@@ -99,11 +99,12 @@ def steepened(shown: Tensor, near: Tensor, natural: Tensor | None, share: float)
 
 @dataclass(frozen=True)
 class _Shown:
-    """A batch: pictures (N, 3, H, W), machine views, and the latents of human views (N, C, h, w)."""
+    """A batch: pictures (N, 3, H, W), machine views, latents of human views (N, C, h, w), and their noise."""
 
     pictures: Tensor
     machine: Tensor
     latent: Tensor
+    noise: Tensor
 
 
 def _samplings(source: Iterator, networks: HumanNetworks, still: StillCodec, scale: Tensor,  # type: ignore[type-arg]
@@ -115,9 +116,10 @@ def _samplings(source: Iterator, networks: HumanNetworks, still: StillCodec, sca
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
             conditions = draw_conditions(networks, samples, scale, texture, options)
             steps = _STEPS[int(torch.multinomial(shares, 1))]
-            residual = sample(networks.denoiser, conditions, torch.randn_like(samples.z_m), steps)
+            noise = torch.randn_like(samples.z_m)
+            residual = sample(networks.denoiser, conditions, noise, steps)
             machine = still.decoder(samples.z_m).float().clamp(0, 1)
-        yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size)
+        yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size, noise)
 
 
 def train(material: Material, still: StillCodec, inter: InterCodec, networks: HumanNetworks, scale: Tensor,
@@ -156,7 +158,7 @@ def train(material: Material, still: StillCodec, inter: InterCodec, networks: Hu
         batch = next(batches)
         pictures = batch.pictures.float()
         with torch.autocast(device.type, torch.bfloat16):
-            shown = decoder(batch.latent).float()
+            shown = decoder(batch.latent, batch.noise).float()
         looked_at, aimed_at = moved_alike(shown, pictures)
         with torch.autocast(device.type, torch.bfloat16):
             seen = layers_of(eyes, looked_at)
