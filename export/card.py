@@ -23,6 +23,7 @@ from duoview.models.texture_analysis import AnalysisTraining
 from duoview.models.texture_synthesis import SynthesisTraining
 from duoview.models.train_denoiser import DenoiserTraining
 from duoview.models.train_human import HumanTraining
+from duoview.models.train_human_decoder import HumanDecoderTraining
 from duoview.models.train_inter import InterTraining
 from duoview.models.train_key import KeyTraining
 from duoview.models.train_machine import MachineTraining
@@ -40,6 +41,7 @@ MACHINE_INTER_TITLE = "## The P-frame codec, second generation"
 RESTORATION_TITLE = "## The restoration network"
 TEXTURE_TITLE = "## The texture layer"
 HUMAN_TITLE = "## The human view, second generation"
+HUMAN_DECODER_TITLE = "## The decoder of human views"
 MOTION_TITLE = "## Motion compensation"
 KEY_TITLE = "## The key-frame codec, trained on"
 
@@ -340,6 +342,33 @@ mean relative to the source's; guided_n and textured_n by n steps, texture is th
 features, where there are any, is how far those networks' features are from the source's.
 
 {_curve(work / "human.jsonl")}"""
+
+
+def human_decoder_section(options: HumanDecoderTraining, material: Material, detector: str, sources: str, work: Path,
+                          eyes: Sequence[str]) -> str:
+    """Section of a card on D_h, for `put_section`; all as of `human_section`."""
+    told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    kept = ", ".join(sorted(material.held_clips))
+    captions = f"Captions: what {detector} finds." if detector else "Without captions."
+    judged = "No discriminator."
+    if options.adversarial:
+        judged = f"""From {options.adversarial_from} of the time on the gradient at the picture of a
+discriminator, {options.adversarial} times as long as that of all the rest: hinge loss, patches of pixels beside the machine
+view, and trained heads on the features of the same networks. It has Adam too, and is in no profile."""
+    return f"""{HUMAN_DECODER_TITLE}
+`{json.dumps(asdict(options))}`. D's picture, and what layers at 1/8, 1/4 and 1/2 of its size add, which also see the
+noise of the sampling. Latents are sampled by the profile's denoiser in 1, 2 or 4 steps, from all starts, behind key
+frames and P frames. {captions} Loss: {options.pixels} times the mean absolute difference, {options.features} times the
+distance of features of {' and '.join(eyes)}, normalised as in LPIPS, of pictures that are turned, scaled and moved
+alike, {options.spectral} times that of windowed Fourier magnitudes. {judged}
+Adam, bfloat16 autocast.
+
+{len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
+clips {kept or 'none'}.
+{told}
+Validation as of the denoiser; what ends in a number of steps is shown by this network, the rest by D.
+
+{_curve(work / "human_decoder.jsonl")}"""
 
 
 def put_section(card: str, section: str) -> str:

@@ -32,6 +32,7 @@ from duoview.models.training_command import (
     command_parser,
     run,
     tell_profile,
+    three,
 )
 from duoview.profile import Profile
 
@@ -75,14 +76,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run("human_command", parser(), _run, arguments)
 
 
-def _three(name: str, text: str) -> tuple[int, int, int]:
-    try:
-        first, second, third = (int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--{name} {text}: expected three whole numbers, as in 192,288,384") from None
-    return first, second, third
-
-
 def options_of(given: argparse.Namespace) -> HumanTraining:
     """The options that were given. Raises ValueError for what cannot be."""
     check_minutes(given.minutes)
@@ -103,7 +96,7 @@ def options_of(given: argparse.Namespace) -> HumanTraining:
     return HumanTraining(minutes=given.minutes, batch=given.batch, crop=given.crop, spectral=given.spectral,
                          features=given.features, spread=given.spread, rollouts_from=given.samplings_from,
                          samplings=given.samplings,
-                         channels=_three("channels", given.channels), blocks=_three("blocks", given.blocks),
+                         channels=three("channels", given.channels), blocks=three("blocks", given.blocks),
                          device=given.device)
 
 

@@ -86,6 +86,13 @@ class HumanNetworks(nn.Module):
         self.denoiser = ConditionalDenoiser(latent, shape)
         self.captions = CaptionEncoder(shape.caption) if shape.caption else None
 
+    @classmethod
+    def of(cls, denoiser: ConditionalDenoiser, captions: CaptionEncoder | None) -> HumanNetworks:
+        """Those of a profile."""
+        made = cls(denoiser.latent, denoiser.shape)
+        made.denoiser, made.captions = denoiser, captions
+        return made
+
     def planes(self, captions: Sequence[Caption | None], rows: int, columns: int) -> Tensor | None:
         """Captions laid out over whole crops, (N, E, rows, columns) at 1/32; zeros for None and without phrases."""
         if self.captions is None:

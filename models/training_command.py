@@ -73,6 +73,17 @@ def check_crop(crop: int) -> None:
         raise ValueError(f"--crop {crop}: expected a multiple of 64")
 
 
+def three(name: str, text: str) -> tuple[int, int, int]:
+    """The numbers of ``--name A,B,C``. Raises ValueError for anything but three whole ones above 0."""
+    try:
+        first, second, third = (int(part) for part in text.split(","))
+    except ValueError:
+        first = second = third = 0
+    if min(first, second, third) < 1:
+        raise ValueError(f"--{name} {text}: expected three whole numbers above 0, as in 192,288,384")
+    return first, second, third
+
+
 def begin(given: argparse.Namespace) -> tuple[int, str]:
     """Give torch its threads; returns how many, and the text on the data.
 

@@ -13,12 +13,20 @@ from typing import Any
 import pytest
 
 from duoview.errors import LimitError
-from duoview.models import human_command, key_command, restoration_command, texture_command, train_saliency
+from duoview.models import (
+    human_command,
+    human_decoder_command,
+    key_command,
+    restoration_command,
+    texture_command,
+    train_saliency,
+)
 from duoview.models.training_command import begin, command_parser, run, tell_profile
 from duoview.profile import BUNDLED
 
 PARSERS = {module.__name__.split(".")[-1]: module.parser
-           for module in (human_command, key_command, restoration_command, texture_command, train_saliency)}
+           for module in (human_command, human_decoder_command, key_command, restoration_command, texture_command,
+                          train_saliency)}
 
 
 def failing(error: BaseException) -> Callable[[argparse.Namespace], None]:
