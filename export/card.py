@@ -353,8 +353,8 @@ def human_decoder_section(options: HumanDecoderTraining, material: Material, det
     judged = "No discriminator."
     if options.adversarial:
         judged = f"""From {options.adversarial_from} of the time on the gradient at the picture of a
-discriminator, {options.adversarial} times as long as that of all the rest: hinge loss, patches of pixels beside the machine
-view, and trained heads on the features of the same networks. It has Adam too, and is in no profile."""
+discriminator, {options.adversarial} times as long as that of all the rest: hinge loss, patches of pixels beside the
+machine view, and trained heads on the features of the same networks. It has Adam too, and is in no profile."""
     return f"""{HUMAN_DECODER_TITLE}
 `{json.dumps(asdict(options))}`. D's picture, and what layers at 1/8, 1/4 and 1/2 of its size add, which also see the
 noise of the sampling. Latents are sampled by the profile's denoiser in 1, 2 or 4 steps, from all starts, behind key

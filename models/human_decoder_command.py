@@ -84,11 +84,12 @@ def options_of(given: argparse.Namespace) -> HumanDecoderTraining:
     if not any(getattr(given, name) for name in ("pixels", "features", "spectral")):
         raise ValueError("--pixels 0 --features 0 --spectral 0: nothing keeps pictures near the source; expected one "
                          "of them above 0")
+    channels, blocks = three("channels", given.channels), three("blocks", given.blocks)
     if given.yolox is None and given.shufflenet is None:
         raise ValueError("no network to look at pictures through; expected --yolox or --shufflenet, or both")
     return HumanDecoderTraining(minutes=given.minutes, batch=given.batch, crop=given.crop,
-                                channels=three("channels", given.channels), blocks=three("blocks", given.blocks),
-                                device=given.device, **{name: getattr(given, name) for name in _WEIGHTS})
+                                channels=channels, blocks=blocks, device=given.device,
+                                **{name: getattr(given, name) for name in _WEIGHTS})
 
 
 def _run(given: argparse.Namespace) -> None:
