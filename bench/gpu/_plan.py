@@ -13,10 +13,11 @@ from _training import FASTESTDET, SHUFFLENET, YOLOX
 HERE = Path(__file__).resolve().parent
 KINDS = ("check", "training", "benchmark")
 #: Shares of --training-minutes.
-SHARES = {"profile-m": 0.3, "machine-key": 0.15, "machine-p": 0.1, "texture": 0.15, "human": 0.2, "restoration": 0.1}
+SHARES = {"profile-m": 0.27, "machine-key": 0.15, "machine-p": 0.1, "texture": 0.15, "human": 0.15,
+          "human-decoder": 0.08, "restoration": 0.1}
 #: Seconds beside the minutes of training: reading, labelling and coding of the material, measuring, writing.
 BESIDE = {"profile-m": 90.0, "machine-key": 240.0, "machine-p": 240.0, "texture": 240.0, "human": 150.0,
-          "restoration": 180.0}
+          "human-decoder": 150.0, "restoration": 180.0}
 #: Of the three stages of a profile, and of the three parts of texture.
 STAGES, TEXTURE = (0.62, 0.2, 0.18), (0.25, 0.19, 0.56)
 #: Names that --photographs, --clips and --weights have below --carried.
@@ -121,6 +122,7 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
                                      "transform=16,hyper=8,parameters=16"),
             "texture": ("--samples", "12", "--check", "4", "--crop", "64", "--groups", "2", "--depth", "2"),
             "human": ("--batch", "2", "--crop", "64", "--channels", "16,24,32", "--blocks", "1,1,1"),
+            "human-decoder": ("--batch", "2", "--crop", "64", "--channels", "16,12,8", "--blocks", "1,1,1"),
             "machine": ("--check", "1"), "restoration": ("--batch", "2", "--crop", "96")}
     sizes = tiny if dry else {**dict.fromkeys(tiny, ()), "profile-m": ("--shape", "M")}
 
@@ -150,6 +152,11 @@ def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:
         training("human", "train_human.py", (*both, *(("--detector", str(yolox)) if yolox and yolox.is_file() else ()),
                                              *sizes["human"], "--over", str(out / "texture" / "profile")),
                  "train_human.json", after=("texture",), needs=(photographs, clips)),
+        training("human-decoder", "train_human_decoder.py",
+                 (*both, "--weights", str(given.weights), *sizes["human-decoder"], "--over",
+                  *(str(out / name / "profile") for name in ("texture", "human"))),
+                 "train_human_decoder.json", after=("texture", "human"),
+                 needs=(photographs, clips, detectors[0], (shufflenet, f"--weights FOLDER with {SHUFFLENET}"))),
         training("restoration", "train_restoration.py", ("--videos", str(given.clips), "--weights", str(given.weights),
                                                          *sizes["restoration"]),
                  "train_restoration.json", needs=(clips, *detectors, *objects))]
