@@ -306,7 +306,8 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     """PSNR and detail (see ``train_denoiser.validate``) of guided samples of 1 and 4 steps and of all texture.
 
     On up to 32 held-back pictures of 128x128 and more; nothing where there is none. Also how far they are from the
-    source to each of ``eyes``, see ``perceptual.layer_distance``. decoder: D_h, None for D.
+    source to each of ``eyes``, see ``perceptual.layer_distance``. decoder: D_h, None for D; it is measured without
+    sampling too.
     """
     tiles = [p[(p.shape[0] - 128) // 2:][:128, (p.shape[1] - 128) // 2:][:, :128] for p in pictures
              if min(p.shape[:2]) >= 128]
@@ -324,12 +325,16 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     guided = Conditions(z_m, torch.zeros_like(z_m), torch.ones_like(z_m[:, :1]),
                         networks.planes([None] * len(q), rows, columns), q, given)
     shown = {"machine": z_m}
+    if decoder is not None:
+        shown["guided_0"] = z_m
     for steps in (1, 4):
         shown[f"guided_{steps}"] = z_m + sample(networks.denoiser, guided, noise, steps) * size
     if texture is not None:
         known = texture.known(z, z_m, q, torch.full_like(q, texture.depth))
         told = replace(guided, known=known / size, level=guided.level * networks.denoiser.shape.levels[-1])
         shown["texture"] = z_m + known
+        if decoder is not None:
+            shown["textured_0"] = shown["texture"]
         shown["textured_4"] = z_m + sample(networks.denoiser, told, noise, 4) * size
     found = {}
     energy = (batch - torch.nn.functional.avg_pool2d(batch, 5, 1, 2)).square().mean()

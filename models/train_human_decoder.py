@@ -1,7 +1,7 @@
 """Training of D_h, which shows human views: perceptual distances, Fourier magnitudes, and a discriminator.
 
-It learns on what a decoder would give it: latents that the profile's own denoiser has sampled, of all starts and one
-to four steps, behind key frames and P frames. Pictures are moved, turned and scaled at random, both alike, before
+It learns on what a decoder would give it: latents that the profile's own denoiser has sampled, of all starts, in one
+to four steps or none, behind key frames and P frames. Pictures are moved, turned and scaled at random, both alike, before
 networks look at them (Kettunen et al., "E-LPIPS", 2019), so that nothing can be learned that serves one network alone.
 """
 
@@ -36,8 +36,8 @@ from duoview.models.train_human import (
     validate,
 )
 
-#: Steps of the samplings that are shown, and how often: few are the rule.
-_STEPS, _STEP_SHARES = (1, 2, 4), (0.5, 0.25, 0.25)
+#: Steps of the samplings that are shown, and how often: few are the rule, and none leaves all to D_h.
+_STEPS, _STEP_SHARES = (0, 1, 2, 4), (0.25, 0.35, 0.2, 0.2)
 #: Greatest turn (radians), scale and move (share of the side) of what networks are shown.
 _TURN, _SCALE, _MOVE = 0.15, 1.3, 0.1
 
@@ -117,7 +117,7 @@ def _samplings(source: Iterator, networks: HumanNetworks, still: StillCodec, sca
             conditions = draw_conditions(networks, samples, scale, texture, options)
             steps = _STEPS[int(torch.multinomial(shares, 1))]
             noise = torch.randn_like(samples.z_m)
-            residual = sample(networks.denoiser, conditions, noise, steps)
+            residual = sample(networks.denoiser, conditions, noise, steps) if steps else conditions.known
             machine = still.decoder(samples.z_m).float().clamp(0, 1)
         yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size, noise)
 
