@@ -1,8 +1,8 @@
 """Training of D_h, which shows human views: perceptual distances, Fourier magnitudes, and a discriminator.
 
 It learns on what a decoder would give it: latents that the profile's own denoiser has sampled, of all starts, in one
-to four steps or none, behind key frames and P frames. Pictures are moved, turned and scaled at random, both alike, before
-networks look at them (Kettunen et al., "E-LPIPS", 2019), so that nothing can be learned that serves one network alone.
+to four steps or none, behind key frames and P frames. Pictures are moved, turned and scaled at random, both alike,
+before networks look at them (Kettunen et al., "E-LPIPS", 2019), so that nothing can be learned that serves one alone.
 """
 
 from __future__ import annotations
