@@ -359,8 +359,8 @@ machine view, and trained heads on the features of the same networks. It has Ada
 `{json.dumps(asdict(options))}`. D's picture, and what layers at 1/8, 1/4 and 1/2 of its size add, which also see the
 noise of the sampling. Latents are sampled by the profile's denoiser in 1, 2 or 4 steps, or not at all, from all
 starts, behind key frames and P frames. {captions} Loss: {options.pixels} times the mean absolute difference,
-{options.features} times the distance of features of {' and '.join(eyes)}, normalised as in LPIPS, of pictures that are turned, scaled and moved
-alike, {options.spectral} times that of windowed Fourier magnitudes. {judged}
+{options.features} times the distance of features of {' and '.join(eyes)}, normalised as in LPIPS, of pictures that
+are turned, scaled and moved alike, {options.spectral} times that of windowed Fourier magnitudes. {judged}
 Adam, bfloat16 autocast.
 
 {len(material.pictures)} pictures and {len(material.clips)} clips; held back: {len(material.held_pictures)} pictures,
