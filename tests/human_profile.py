@@ -91,6 +91,29 @@ def text_encoder() -> bytes:
     return bytes(g.model().SerializeToString())
 
 
+def human_decoder() -> bytes:
+    """``human_decoder``: pictures of its own, not those of D; sees 2 positions around each."""
+    g, random = GraphBuilder("human_decoder"), _Random()
+    z = g.input("z", FLOAT, ["N", LATENT, "h", "w"])
+    x = g.operator("Tanh", g.convolve(z, random.normals(4 * INNER, LATENT, 3, 3, scale=0.03),
+                                      np.zeros(4 * INNER, np.float32)))
+    x = g.convolve(g.shuffle(x, 2), random.normals(48, INNER, 3, 3, scale=0.02), np.full(48, 0.5, np.float32))
+    scaled = g.operator("Clip", g.operator("Mul", g.shuffle(x, 4), g.number(255)), g.number(0), g.number(255))
+    shown = g.operator("Cast", g.operator("Floor", scaled), to=TensorProto.UINT8)
+    g.output(shown, "picture", TensorProto.UINT8, ["N", 3, "H", "W"])
+    return bytes(g.model().SerializeToString())
+
+
+def add_human_decoder(folder: Path) -> Profile:
+    """Put a D_h into a profile's folder."""
+    manifest, data = json.loads((folder / "profile.json").read_text()), human_decoder()
+    (folder / "human_decoder.onnx").write_bytes(data)
+    manifest["networks"]["human_decoder"] = {"file": "human_decoder.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["human_decoder"] = {"channels": [INNER, INNER, INNER], "blocks": [1, 1, 1]}
+    (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Profile(folder)
+
+
 def add_human(folder: Path, *, captions: bool = True, levels: tuple[float, ...] = (1.0,)) -> Profile:
     """Put the denoiser into a profile's folder, in place of its own; levels: of the depths of its texture."""
     manifest = json.loads((folder / "profile.json").read_text())
