@@ -169,7 +169,7 @@ def test_one_of_another_decoder_is_refused_and_nothing_is_written(folder: Path, 
     before = {path.name: path.read_bytes() for path in place.iterdir()}
     base = restore(place).still.decoder
     if change == "blocks":
-        base.blocks = base.blocks[:-1]
+        base.blocks = nn.Sequential(*list(base.blocks)[:-1])
     else:
         with torch.no_grad():
             base.head.weight[5, 3] += 0.01
@@ -259,7 +259,7 @@ def test_a_profile_that_is_written_anew_has_it_where_its_decoder_is_the_same(tmp
 def test_a_profile_that_is_written_anew_has_none_where_its_decoder_is_another(tmp_path: Path) -> None:
     networks = with_decoder(tmp_path)
     with torch.no_grad():
-        networks.still.decoder.head.bias.add_(0.01)
+        networks.still.decoder.head.weight.add_(0.01)
     write(networks, tmp_path, name="small", card="")
     assert not Profile(tmp_path).has("human_decoder") and not (tmp_path / "human_decoder.onnx").exists()
     assert restore(tmp_path).human_decoder is None
