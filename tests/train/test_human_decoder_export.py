@@ -15,10 +15,11 @@ from torch import nn
 
 from duoview import Profile, ProfileError
 from duoview.backends import CpuBackend
-from duoview.export import human_networks
+from duoview.export import human_networks, variant
 from duoview.export.engine_graph import precision_of
 from duoview.export.graph import weights_of
-from duoview.export.parity import report
+from duoview.export.parity import drawn_clip, report
+from duoview.export.precision import folded
 from duoview.export.profile import (
     Networks,
     add_human,
@@ -282,6 +283,24 @@ def test_float32_shows_the_same_and_float16_nearly(folder: Path, tmp_path: Path)
     assert all(one.stream_hash == profile.stream_hash for one in made)
     (found,) = [one for one in report(made[1]) if one.network == "human_decoder"]
     assert (found.kind, found.passed) == ("fp16", True)
+
+
+def test_8_bits_leave_it_as_it_is(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile, taken = Profile(folder), tmp_path / "decoder.onnx"
+    onnx.save(folded(onnx.load(str(profile.path("decoder")))), str(taken))
+    asked: list[str] = []
+
+    def run(search: variant.Search) -> dict[str, Path]:
+        asked.extend(search.attempts)
+        return {"decoder": taken}
+
+    monkeypatch.setattr(variant.Search, "run", run)  # which takes long, and D at any precision will do
+    clip = drawn_clip(1, 128, 128)
+    variant.write_int8(profile, tmp_path / "int8", [clip], [clip], Tolerance(), tmp_path)
+    made = Profile(tmp_path / "int8")
+    assert asked == [*variant.ENCODER_NETWORKS, variant.VIEW_NETWORK]
+    assert made.manifest["precision"]["networks"]["human_decoder"] == "as in the base"
+    assert made.path("human_decoder").read_bytes() == profile.path("human_decoder").read_bytes()
 
 
 def test_a_profile_at_another_precision_gets_none(folder: Path, tmp_path: Path) -> None:
