@@ -295,7 +295,7 @@ def test_8_bits_leave_it_as_it_is(folder: Path, tmp_path: Path, monkeypatch: pyt
         return {"decoder": taken}
 
     monkeypatch.setattr(variant.Search, "run", run)  # which takes long, and D at any precision will do
-    clip = drawn_clip(1, 128, 128)
+    clip = drawn_clip(2, 128, 128)
     variant.write_int8(profile, tmp_path / "int8", [clip], [clip], Tolerance(), tmp_path)
     made = Profile(tmp_path / "int8")
     assert asked == [*variant.ENCODER_NETWORKS, variant.VIEW_NETWORK]
