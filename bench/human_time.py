@@ -209,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         windows = Windows(-(-height // 64) * 8, -(-width // 64) * 8, DEFAULT_TILE)
         path = profile.path("denoiser")
         macs, count = convolution_macs(path, *windows.side), len(windows.areas)
-        shower = profile.path(profile.human_decoder)
+        shower = profile.path(profile.human_view_network)
         shown_macs = convolution_macs(shower, windows.rows, windows.columns)
         costs = []
         for threads in options.threads:
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 costs.append(cost(profile, streams[0], streams[1], steps, threads, options.frames))
                 print(costs[-1], flush=True)
         results = Results(count, windows.side, macs, macs * count / (width * height) / 1000, parameters(path),
-                          path.stat().st_size, profile.human_decoder, shown_macs / (width * height) / 1000,
+                          path.stat().st_size, profile.human_view_network, shown_macs / (width * height) / 1000,
                           parameters(shower), shower.stat().st_size, tuple(costs))
         settings = Settings("bikes.mp4", width, height, options.q, options.frames, DEFAULT_TILE, random_weights,
                             profile.generation)

@@ -2,8 +2,9 @@
 
 One sampler, three starts: ``guided`` (after Shindo et al., 2503.17907) from pure noise, conditioned on z_m; ``slim``
 (after SLIM, 2512.18200) from z_m noised part of the way, conditioned on a caption too; ``texture`` (after
-2410.06149) from what is known of the texture, at the noise level of what it lacks. Then the colour controller puts the
-machine view's low frequencies back. What comes out is generated: every frame says so.
+2410.06149) from what is known of the texture, at the noise level of what it lacks. D_h shows it, or D where the profile
+has none; then the colour controller puts the machine view's low frequencies back. What comes out is generated: every
+frame says so.
 
 In units of the residual's scale, all three are one flow (Liu et al., ICLR 2023; Albergo and Vanden-Eijnden, ICLR 2023)
 from ``known + level * noise`` to the residual z - z_m: known is 0 or the texture's residual, level is 1, the share that
@@ -179,7 +180,7 @@ class HumanView:
 
     def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
         """The denoiser, the decoder of what it makes, and the network that puts colours right."""
-        return (load_denoiser(profile, backend, text), profile.load(profile.human_decoder, backend),
+        return (load_denoiser(profile, backend, text), profile.load(profile.human_view_network, backend),
                 profile.load("colour", backend))
 
     @property

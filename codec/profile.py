@@ -228,7 +228,7 @@ class Profile:
         return network in self._files
 
     @property
-    def human_decoder(self) -> str:
+    def human_view_network(self) -> str:
         """Name of the network that shows human views: D_h where the profile has one, else D. Both read the same z."""
         return "human_decoder" if self.has("human_decoder") else "decoder"
 

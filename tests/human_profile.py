@@ -1,4 +1,4 @@
-"""Profiles with small denoisers of random weights, for tests: conditional ones, and one of the first generation."""
+"""Profiles with small networks of random weights, for tests: conditional denoisers, first-generation ones, and D_h."""
 
 from __future__ import annotations
 
@@ -114,9 +114,17 @@ def add_human_decoder(folder: Path) -> Profile:
     return Profile(folder)
 
 
+def _without_human_decoder(manifest: dict[str, Any], folder: Path) -> None:
+    """Whatever the bundled profile has: what is tested of these denoisers is tested with D."""
+    manifest.pop("human_decoder", None)
+    if manifest["networks"].pop("human_decoder", None) is not None:
+        (folder / "human_decoder.onnx").unlink()
+
+
 def add_human(folder: Path, *, captions: bool = True, levels: tuple[float, ...] = (1.0,)) -> Profile:
-    """Put the denoiser into a profile's folder, in place of its own; levels: of the depths of its texture."""
+    """Put the denoiser into a profile's folder, in place of its own and D_h; levels: of its texture's depths."""
     manifest = json.loads((folder / "profile.json").read_text())
+    _without_human_decoder(manifest, folder)
     networks = {"denoiser": denoiser(captions)} | ({"caption": text_encoder()} if captions else {})
     for name, data in networks.items():
         (folder / f"{name}.onnx").write_bytes(data)
@@ -132,6 +140,7 @@ def first_generation(folder: Path) -> Profile:
     shutil.copytree(Profile("s").folder, folder)
     manifest = json.loads((folder / "profile.json").read_text())
     manifest.pop("human", None)
+    _without_human_decoder(manifest, folder)
     if manifest["networks"].pop("caption", None) is not None:
         (folder / "caption.onnx").unlink()
     data = first_denoiser()

@@ -109,7 +109,7 @@ class DeviceHumanView(HumanView):
                                           "model, whose inputs are made on the host; expected duoview.Decoder")
         if text:
             raise ValueError(f"text={text!r}: no profile that generates on a device reads texts; expected none")
-        return self._networks["denoiser"], self._networks[profile.human_decoder], self._networks["colour"]
+        return self._networks["denoiser"], self._networks[profile.human_view_network], self._networks["colour"]
 
     def _sized(self, rows: int, columns: int) -> _Planes:
         found = self._planes_of

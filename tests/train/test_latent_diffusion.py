@@ -294,7 +294,7 @@ def test_a_decoder_of_human_views_goes_with_the_latents_that_it_read(folder: Pat
     exporting.put(Folder(folder), made)
     there = Profile(made)
     assert not there.has("human_decoder") and "human_decoder" not in there.manifest
-    assert not (made / "human_decoder.onnx").exists() and there.human_decoder == "decoder"
+    assert not (made / "human_decoder.onnx").exists() and there.human_view_network == "decoder"
 
 
 def test_nothing_of_the_machine_that_exported_is_in_the_files(profile: Path) -> None:
