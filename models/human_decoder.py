@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +21,7 @@ from duoview.models.layers import SLOPE, Block, exact_float, pointwise
 class HumanDecoderShape:
     """Channels and residual blocks at 1/8, 1/4 and 1/2 of the picture's size."""
 
-    channels: tuple[int, int, int] = (256, 96, 48)
+    channels: tuple[int, int, int] = (256, 64, 32)
     blocks: tuple[int, int, int] = (5, 3, 2)
 
     def as_dict(self) -> dict[str, list[int]]:
@@ -58,57 +57,30 @@ class DenseBlock(nn.Module):
         return x + self.second(F.leaky_relu(self.first(x), SLOPE))
 
 
-class Grain(nn.Module):
-    """Adds noise to features, as much as they ask for: (N, C, H, W), noise (N, K, H, W) -> (N, C, H, W).
-
-    Karras et al. (StyleGAN, CVPR 2019) add noise of learned strength; here the strength depends on the place.
-    """
-
-    def __init__(self, noise: int, channels: int) -> None:
-        super().__init__()
-        self.noise = pointwise(noise, channels)
-        self.amount = pointwise(channels, channels)
-        nn.init.normal_(self.amount.weight, std=0.3 * channels**-0.5)
-
-    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return x + self.noise(noise) * self.amount(x)
-
-
 class HumanDecoder(nn.Module):
-    """D_h: z and noise, (N, latent, H/8, W/8) -> RGB, (N, 3, H, W) float32, nominally in [0, 1], not clamped.
+    """D_h: z, (N, latent, H/8, W/8) -> RGB, (N, 3, H, W) float32, nominally in [0, 1], not clamped.
 
-    noise: standard normals, those that the sampling of z began with. Without any, texture that nothing is known of
-    comes out as a pattern that repeats itself.
-
-    Args:
-        base: D, frozen; a new D_h gives its pictures. Its latent must be a multiple of 16.
+    base: D, frozen; a new D_h gives its pictures.
     """
 
     def __init__(self, base: LatentDecoder, shape: HumanDecoderShape) -> None:
         super().__init__()
         self.base, self.shape = base.requires_grad_(False), shape
         (eighth, quarter, half), counts = shape.channels, shape.blocks
-        latent = base.stem.in_channels
-        if latent % 16:
-            raise ValueError(f"a latent of {latent} channels; expected a multiple of 16, which noise is dealt out by")
-        self.stem = pointwise(latent * 2, eighth)
+        self.stem = pointwise(base.stem.in_channels, eighth)
         self.at_eighth = nn.Sequential(*(Block(eighth, kernel=5) for _ in range(counts[0])))
         self.to_quarter = pointwise(eighth, quarter * 4)
-        self.quarter_grain = Grain(latent // 4, quarter)
         self.at_quarter = nn.Sequential(*(DenseBlock(quarter) for _ in range(counts[1])))
         self.to_half = pointwise(quarter, half * 4)
-        self.half_grain = Grain(latent // 16, half)
         self.at_half = nn.Sequential(*(DenseBlock(half) for _ in range(counts[2])))
         self.leave = nn.Conv2d(half, 12, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         assert self.leave.bias is not None
         nn.init.zeros_(self.leave.bias)
 
-    def forward(self, z: Tensor, noise: Tensor) -> Tensor:
-        x = self.at_eighth(self.stem(torch.cat([z, noise], 1)))
-        x = F.pixel_shuffle(self.to_quarter(x), 2)
-        x = self.at_quarter(self.quarter_grain(x, F.pixel_shuffle(noise, 2)))
-        x = F.pixel_shuffle(self.to_half(x), 2)
-        x = self.at_half(self.half_grain(x, F.pixel_shuffle(noise, 4)))
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.at_eighth(self.stem(z))
+        x = self.at_quarter(F.pixel_shuffle(self.to_quarter(x), 2))
+        x = self.at_half(F.pixel_shuffle(self.to_half(x), 2))
         picture: Tensor = self.base(z) + F.pixel_shuffle(exact_float(self.leave, x), 2)
         return picture
