@@ -74,7 +74,8 @@ class Cost:
 class Results:
     """windows: how many, and their sides. Multiply-adds of the denoiser: a window and step; a picture's pixel and step.
 
-    parameters, bytes: of its file.
+    parameters, bytes: of its file. decoder: the network that shows what it makes, with its multiply-adds a pixel of the
+    picture, the padding's included, its parameters and bytes.
     """
 
     windows: int
@@ -83,6 +84,10 @@ class Results:
     kmac_a_pixel_and_step: float
     parameters: int
     bytes: int
+    decoder: str
+    decoder_kmac_a_pixel: float
+    decoder_parameters: int
+    decoder_bytes: int
     costs: tuple[Cost, ...]
 
 
@@ -106,6 +111,11 @@ def convolution_macs(path: Path, height: int, width: int) -> int:
             kernel = weights[casts.get(node.input[1], node.input[1])]
             total += int(np.prod(shapes[node.output[0]])) * int(np.prod(kernel[1:]))
     return total
+
+
+def parameters(path: Path) -> int:
+    """Numbers in a network's file."""
+    return sum(int(np.prod(one.dims)) for one in onnx.load(str(path)).graph.initializer)
 
 
 def random_profile(profile: Profile, folder: Path, channels: tuple[int, int, int], blocks: tuple[int, int, int]
@@ -199,19 +209,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         windows = Windows(-(-height // 64) * 8, -(-width // 64) * 8, DEFAULT_TILE)
         path = profile.path("denoiser")
         macs, count = convolution_macs(path, *windows.side), len(windows.areas)
-        parameters = sum(int(np.prod(one.dims)) for one in onnx.load(str(path)).graph.initializer)
+        shower = profile.path(profile.human_view_network)
+        shown_macs = convolution_macs(shower, windows.rows, windows.columns)
         costs = []
         for threads in options.threads:
             for steps in options.steps:
                 costs.append(cost(profile, streams[0], streams[1], steps, threads, options.frames))
                 print(costs[-1], flush=True)
-        results = Results(count, windows.side, macs, macs * count / (width * height) / 1000, parameters,
-                          path.stat().st_size, tuple(costs))
+        results = Results(count, windows.side, macs, macs * count / (width * height) / 1000, parameters(path),
+                          path.stat().st_size, profile.human_view_network, shown_macs / (width * height) / 1000,
+                          parameters(shower), shower.stat().st_size, tuple(costs))
         settings = Settings("bikes.mp4", width, height, options.q, options.frames, DEFAULT_TILE, random_weights,
                             profile.generation)
-        print(f"{count} windows of {windows.side}, {results.kmac_a_pixel_and_step:.1f} kMAC a pixel and step")
-        write(options.out, measured("Seconds a frame of the human view, D and colour controller included", profile,
-                                    settings, results))
+        print(f"{count} windows of {windows.side}, {results.kmac_a_pixel_and_step:.1f} kMAC a pixel and step; shown by "
+              f"{results.decoder}, {results.decoder_kmac_a_pixel:.1f} kMAC a pixel")
+        write(options.out, measured("Seconds a frame of the human view, its decoder and colour controller included",
+                                    profile, settings, results))
     return 0
 
 

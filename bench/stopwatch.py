@@ -41,6 +41,7 @@ class Stopwatch:
             coder._picture_network = self.wrap("decoder", coder._picture_network)
             if coder._human is not None:
                 coder._human._denoiser = self.wrap("denoiser", coder._human._denoiser)
+                coder._human._decoder = self.wrap(coder._human.profile.human_view_network, coder._human._decoder)
                 coder._human._colour = self.wrap("colour", coder._human._colour)
 
     @contextmanager

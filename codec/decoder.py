@@ -257,12 +257,11 @@ class Decoder:
         if not inner:
             machine = MachineLayer(profile, self._backend, encode=False, threads=self._threads)
             machine.digest = self._digest
+            picture_network = profile.load("decoder", self._backend)
         elif self.view == "human":
             latent_network = profile.load("encoder", self._backend)
         if inner and texture is None and (profile.has("restoration") if self._restore is None else self._restore):
             restorer = Restorer(profile.load("restoration", self._backend))
-        if not inner or self.view == "human":
-            picture_network = profile.load("decoder", self._backend)
         # All at once and last: a profile that fails to load must not be taken for the one in use.
         self._profile, self._machine, self._human, self._restorer = profile, machine, human, restorer
         self._texture, self._texture_view = texture, view
@@ -427,7 +426,6 @@ class Decoder:
     def _generate(self, view: HumanView, machine: NDArray[np.uint8], z_m: NDArray[np.float32], q: int
                   ) -> NDArray[np.uint8]:
         """The human view of a machine view (1, 3, H, W) and the z_m that goes with it."""
-        assert self._picture_network is not None
         width, height = self._picture_size
         coded = machine
         hints = self._hint_reader.chosen(self._hints, lambda: to_frame(machine, width, height))
@@ -439,8 +437,7 @@ class Decoder:
                 known, depths = self._residual + (base - z_m), self._known_depths
                 coded = self._texture_view.show(machine, self._residual, base)
             hints = replace(hints, texture=known, depth=depths)
-        (human,) = self._picture_network(z=view.latent(z_m, q, hints))
-        picture = view.colour(human, machine)
+        picture = view.colour(view.picture(z_m, q, hints), machine)
         self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
         return picture
 

@@ -2,8 +2,9 @@
 
 One sampler, three starts: ``guided`` (after Shindo et al., 2503.17907) from pure noise, conditioned on z_m; ``slim``
 (after SLIM, 2512.18200) from z_m noised part of the way, conditioned on a caption too; ``texture`` (after
-2410.06149) from what is known of the texture, at the noise level of what it lacks. Then the colour controller puts the
-machine view's low frequencies back. What comes out is generated: every frame says so.
+2410.06149) from what is known of the texture, at the noise level of what it lacks. D_h shows it, or D where the profile
+has none; then the colour controller puts the machine view's low frequencies back. What comes out is generated: every
+frame says so.
 
 In units of the residual's scale, all three are one flow (Liu et al., ICLR 2023; Albergo and Vanden-Eijnden, ICLR 2023)
 from ``known + level * noise`` to the residual z - z_m: known is 0 or the texture's residual, level is 1, the share that
@@ -161,7 +162,7 @@ class HumanView:
         self.seed, self.strength = seed, noise if noise is not None else (made.noise if made is not None else 1.0)
         self.tile = tile if tile is not None else (DEFAULT_TILE if made is not None else 0)
         Windows(64, 64, self.tile)  # a wrong side is told now
-        self._denoiser, self._colour = self._networks_of(profile, backend, text)
+        self._denoiser, self._decoder, self._colour = self._networks_of(profile, backend, text)
         self._speaker: Network | None = None
         if made is not None and made.caption and start != "guided":
             # A table and a few sums, once a caption: not worth an engine.
@@ -171,13 +172,16 @@ class HumanView:
         self._results: dict[int, tuple[_Inputs, Floats]] = {}
         self._vectors: tuple[Caption, Floats] | None = None
         self.computed = self.kept = 0
+        #: The picture that was made last, of the latent that there was after so many windows.
+        self._shown: tuple[int, Any] | None = None
         self.provenance = Provenance(
             view="human", start=start, coded_layers=("machine",), generated=_GENERATED[start], steps=self.steps,
             seed=seed or 0, profile=profile.name, profile_sha256=profile.sha256.hex(), tile=self.tile, text=text)
 
-    def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any]:
-        """The denoiser, and the network that puts colours right."""
-        return load_denoiser(profile, backend, text), profile.load("colour", backend)
+    def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
+        """The denoiser, the decoder of what it makes, and the network that puts colours right."""
+        return (load_denoiser(profile, backend, text), profile.load(profile.human_view_network, backend),
+                profile.load("colour", backend))
 
     @property
     def takes_captions(self) -> bool:
@@ -227,6 +231,20 @@ class HumanView:
         self.provenance = replace(self.provenance, coded_layers=layers, seed=seed,
                                   caption=str(hints.caption) if planes is not None else "")
         return z_m + self._windows.put_together(parts) * scale
+
+    def picture(self, z_m: Floats, q: int, hints: Hints | None = None) -> NDArray[np.uint8]:
+        """The human picture before its colours are put right, (1, 3, H, W), by D_h where the profile has one.
+
+        Where no window changed since the last one, it is that one again. Raises as ``latent`` does.
+        """
+        return self._decoded(self.latent(z_m, q, hints))
+
+    def _decoded(self, z_h: Any) -> Any:
+        # A window that is computed counts: while none was, z_h is what it was to the bit.
+        if self._shown is None or self._shown[0] != self.computed:
+            (picture,) = self._decoder(z=z_h)
+            self._shown = self.computed, picture
+        return self._shown[1]
 
     def colour(self, human: NDArray[np.uint8], machine: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W)."""

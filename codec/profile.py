@@ -32,7 +32,7 @@ EXACT = ("key_hyper", "key_context", "inter_hyper", "inter_context")
 NETWORKS = (*EXACT, "encoder", "decoder", "key_analysis", "key_synthesis", "inter_analysis", "inter_synthesis",
             "denoiser", "colour")
 #: A profile works without these.
-OPTIONAL = ("restoration", "saliency", "text_encoder", "caption")
+OPTIONAL = ("restoration", "saliency", "text_encoder", "caption", "human_decoder")
 #: Exact networks of the texture layer, and the float one of its encoder; a profile has all and their tables, or no such
 #: layer.
 TEXTURE = ("texture_features", "texture_means", "texture_prior")
@@ -149,6 +149,9 @@ class Profile:
         if self.latent_diffusion is not None and (self.generation is not None or self.has("caption")):
             raise ProfileError(f"{manifest_path}: 'latent_diffusion' beside 'human' or network 'caption': a profile "
                                "reads texts or captions; expected one of them")
+        if self.latent_diffusion is not None and self.has("human_decoder"):
+            raise ProfileError(f"{manifest_path}: 'latent_diffusion' beside network 'human_decoder': the model's own "
+                               "decoder shows human views; expected none beside it")
         if coder_tables != kernels.tables_digest():
             raise ProfileError(f"{manifest_path}: made for entropy-coder tables {coder_tables[:12]}, "
                                f"this build has {kernels.tables_digest()[:12]}; use the version the profile came with")
@@ -223,6 +226,11 @@ class Profile:
     def has(self, network: str) -> bool:
         """True when the manifest names this network."""
         return network in self._files
+
+    @property
+    def human_view_network(self) -> str:
+        """Name of the network that shows human views: D_h where the profile has one, else D. Both read the same z."""
+        return "human_decoder" if self.has("human_decoder") else "decoder"
 
     def load(self, network: str, backend: Backend) -> Network:
         """A network; an exact one must reproduce its golden vectors before it is used (ProfileError otherwise).

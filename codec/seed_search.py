@@ -49,7 +49,7 @@ class SeedSearch:
         (machine,) = self._decoder(z=z_m)
         found = []
         for seed in range(self.count):
-            (human,) = self._decoder(z=self._view.latent(z_m, q, Hints(seed=seed)))
+            human = self._view.picture(z_m, q, Hints(seed=seed))
             found.append(float(np.abs(spectra(self._view.colour(human, machine)) - wanted).mean()))
         return found
 

@@ -93,14 +93,18 @@ def encoder(network: LatentEncoder, latent: int) -> onnx.ModelProto:
     return g.model()
 
 
+def picture_of(g: GraphBuilder, z: Value, network: LatentDecoder) -> Value:
+    """D's picture, nominally in [0, 1]."""
+    x = convolution(g, blocks(g, convolution(g, z, network.stem), network.blocks), network.head)
+    return g.operator("Add", g.operator("Mul", g.shuffle(x, 8), g.number(0.5)), g.number(0.5))
+
+
 def decoder(network: LatentDecoder, latent: int) -> onnx.ModelProto:
     """D. z: float32 (N, latent, H/8, W/8) -> picture: uint8 (N, 3, H, W)."""
     g = GraphBuilder("decoder")
     g.name_layers(network, "still.decoder")
     z = g.input("z", FLOAT, ["N", latent, "h", "w"])
-    x = convolution(g, blocks(g, convolution(g, z, network.stem), network.blocks), network.head)
-    x = g.operator("Add", g.operator("Mul", g.shuffle(x, 8), g.number(0.5)), g.number(0.5))
-    g.output(bytes_of(g, x), "picture", UINT8, ["N", 3, "H", "W"])
+    g.output(bytes_of(g, picture_of(g, z, network)), "picture", UINT8, ["N", 3, "H", "W"])
     return g.model()
 
 

@@ -23,6 +23,7 @@ OPSET = 17
 #: Metadata key of a weight whose input channels were reordered for the graph.
 ORDER_KEY = "order:"
 Array = NDArray[np.generic]
+Weights = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -147,3 +148,20 @@ class GraphBuilder:
         helper.set_model_props(model, {ORDER_KEY + name: json.dumps(order) for name, order in self.orders.items()})
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def weights_of(model: onnx.ModelProto) -> Weights:
+    """The named constants of a graph as float32, input channels back in torch's order."""
+    orders = {p.key.removeprefix(ORDER_KEY): json.loads(p.value) for p in model.metadata_props
+              if p.key.startswith(ORDER_KEY)}
+    weights: Weights = {}
+    for constant in model.graph.initializer:
+        if "." not in constant.name:
+            continue
+        array = numpy_helper.to_array(constant).astype(np.float32)
+        if constant.name in orders:
+            ordered = np.empty_like(array)
+            ordered[:, orders[constant.name]] = array
+            array = ordered
+        weights[constant.name] = array
+    return weights

@@ -1,14 +1,26 @@
-"""The networks of the human view's second generation as ONNX graphs: the conditional denoiser and the text encoder."""
+"""The networks of the human view alone as ONNX graphs: the conditional denoiser, the text encoder and D_h."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 from torch import nn
 
-from duoview.export.float_networks import array, block, convolution, linear
+from duoview.export.float_networks import (
+    FLOAT,
+    INT64,
+    UINT8,
+    array,
+    block,
+    blocks,
+    bytes_of,
+    convolution,
+    leaky,
+    linear,
+    picture_of,
+)
 from duoview.export.graph import GraphBuilder, Value
 from duoview.models.conditional_denoiser import (
     FREQUENCIES,
@@ -17,8 +29,7 @@ from duoview.models.conditional_denoiser import (
     ConditionalDenoiser,
     ModulatedBlock,
 )
-
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+from duoview.models.human_decoder import DenseBlock, HumanDecoder
 
 
 def _silu(g: GraphBuilder, x: Value) -> Value:
@@ -111,4 +122,25 @@ def caption(network: CaptionEncoder) -> onnx.ModelProto:
     assert total is not None
     vectors = linear(g, _silu(g, linear(g, total, network.hidden)), network.out)
     g.output(vectors, "vectors", FLOAT, ["P", network.out.out_features])
+    return g.model()
+
+
+def _dense(g: GraphBuilder, x: Value, layers: nn.Module) -> Value:
+    """Dense residual blocks in a row."""
+    for layer in layers.children():
+        assert isinstance(layer, DenseBlock)
+        x = g.operator("Add", x, convolution(g, leaky(g, convolution(g, x, layer.first)), layer.second))
+    return x
+
+
+def human_decoder(network: HumanDecoder) -> onnx.ModelProto:
+    """D_h. z: float32 (N, latent, H/8, W/8) -> picture: uint8 (N, 3, H, W), as of D."""
+    g = GraphBuilder("human_decoder")
+    g.name_layers(network, "human_decoder")
+    z = g.input("z", FLOAT, ["N", network.stem.in_channels, "h", "w"])
+    x = blocks(g, convolution(g, z, network.stem), network.at_eighth)
+    x = _dense(g, g.shuffle(convolution(g, x, network.to_quarter), 2), network.at_quarter)
+    x = _dense(g, g.shuffle(convolution(g, x, network.to_half), 2), network.at_half)
+    x = g.operator("Add", picture_of(g, z, network.base), g.shuffle(convolution(g, x, network.leave), 2))
+    g.output(bytes_of(g, x), "picture", UINT8, ["N", 3, "H", "W"])
     return g.model()

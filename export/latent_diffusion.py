@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from duoview.errors import Error, ProfileError
-from duoview.export.profile import _write_manifest
+from duoview.export.profile import _write_manifest, drop_human_decoder
 from duoview.models.latent_diffusion import (
     SHRINKING,
     Folder,
@@ -92,7 +92,7 @@ def graphs(model: LatentDiffusion, guidance: float = 1.0) -> dict[str, onnx.Mode
 def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = _LARGEST) -> str:
     """Put a model into a profile that is there, in place of its E, D and denoiser; all other networks stay.
 
-    But the text encoder of captions, which goes: such a model reads texts.
+    But the text encoder of captions, which goes: such a model reads texts; and D_h, which reads the latents of before.
 
     largest: bytes of a network above which its weights stand in a file of their own. Returns the profile's new sha256.
     Raises ProfileError when there is no profile, one of other latents or at another precision, or the model does not
@@ -119,6 +119,7 @@ def put(folder: Folder, profile: Path, *, guidance: float = 1.0, largest: int = 
     manifest.pop("human", None)
     if manifest["networks"].pop("caption", None) is not None:
         (profile / "caption.onnx").unlink()
+    drop_human_decoder(manifest, profile)
     for name, network in made.items():
         manifest["networks"][name] = _write_network(name, network, profile, largest)
     tables = json.dumps(content, ensure_ascii=False).encode()

@@ -44,7 +44,7 @@ def report(profile: Profile, *, threads: int = 1) -> list[Parity]:
     """Compare every network of a profile.
 
     Those of the machine layer get what they are given when a drawn clip is coded, exact ones their golden inputs too,
-    the others drawn numbers of their inputs' types.
+    D_h what D is given then, the others drawn numbers of their inputs' types.
     """
     recorded = samples(profile, [drawn_clip()], threads=threads)
     ours, torch = CpuBackend(threads), TorchBackend()
@@ -53,7 +53,7 @@ def report(profile: Profile, *, threads: int = 1) -> list[Parity]:
         path = profile.path(name)
         network, reference = ours.load(path), torch.load(path)
         kind = kind_of(profile, name)
-        calls = recorded.get(name, [])
+        calls = recorded.get("decoder" if name == "human_decoder" else name, [])
         calls = calls[::max(1, -(-len(calls) // SAMPLES))]
         if kind == "exact":
             # Integers, at their limits too: of numbers between 0 and 1 nothing would come near where rounding decides.

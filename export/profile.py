@@ -25,9 +25,11 @@ from duoview.export import (
     saliency_network,
     texture_networks,
 )
+from duoview.export.graph import weights_of
 from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
+from duoview.models.human_decoder import HumanDecoder
 from duoview.models.inter import STATE_GRID, STATE_LIMIT, InterCodec, TemporalHyperDecoder
 from duoview.models.key import HyperDecoder, SymbolModel
 from duoview.models.network import Shape, StillCodec, lagrangian
@@ -50,7 +52,8 @@ class Networks:
     captions: beside a conditional denoiser that takes captions. restoration, saliency: for inner streams, None for a
     profile without them. lagrangian: (64,), what a squared error
     of one 8-bit step is worth in bits per pixel where P frames decide what to code; None for that of stage 2. motion:
-    weights of shift operators, None for P frames without motion compensation.
+    weights of shift operators, None for P frames without motion compensation. human_decoder: D_h, None where D shows
+    human views; with a base of its own, so that it stays that of the D it was trained on.
     """
 
     still: StillCodec
@@ -63,6 +66,7 @@ class Networks:
     lagrangian: torch.Tensor | None = None
     captions: CaptionEncoder | None = None
     motion: NDArray[np.int16] | None = None
+    human_decoder: HumanDecoder | None = None
 
 
 def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
@@ -73,7 +77,7 @@ def hyper_classes(model: SymbolModel) -> NDArray[np.uint8]:
 
 
 def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
-    """All networks of a profile by name."""
+    """All networks of a profile by name. A D_h of another D is none of them: z means something else now."""
     still, inter = networks.still, networks.inter
     s = still.shape
     key_hyper, inter_hyper = still.key.model.decoder, inter.model.decoder
@@ -96,7 +100,19 @@ def graphs(networks: Networks) -> dict[str, onnx.ModelProto]:
         found["restoration"] = restoration_network.restoration(networks.restoration)
     if networks.saliency is not None:
         found["saliency"] = saliency_network.saliency(networks.saliency)
+    if networks.human_decoder is not None:
+        made = human_networks.human_decoder(networks.human_decoder)
+        if _of_this_decoder(made, found["decoder"]):
+            found["human_decoder"] = made
     return found
+
+
+def _of_this_decoder(human_decoder: onnx.ModelProto, decoder: onnx.ModelProto) -> bool:
+    """Whether the base of a D_h is this D, to the bit of what is stored."""
+    base, whole = ({name.removeprefix(prefix): values for name, values in weights_of(model).items()
+                    if name.startswith(prefix)}
+                   for model, prefix in ((human_decoder, "human_decoder.base."), (decoder, "still.decoder.")))
+    return base.keys() == whole.keys() and all(np.array_equal(base[name], whole[name]) for name in base)
 
 
 def _human_graphs(denoiser: Denoiser | ConditionalDenoiser, captions: CaptionEncoder | None, latent: int
@@ -122,7 +138,10 @@ def _golden(key: str, model: bytes, sizes: dict[str, int]) -> dict[str, str]:
 
 
 def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
-    """Write the profile and return its sha256. Existing files of that folder are replaced."""
+    """Write the profile and return its sha256. Existing files of that folder are replaced.
+
+    A D_h comes with it where its base is the D that is written; one of another D is left out, and removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shape = networks.still.shape
     files: dict[str, dict[str, str]] = {}
@@ -133,6 +152,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         files[key] = _write_network(key, data, folder)
         if key in EXACT:
             golden[key] = _golden(key, data, sizes)
+    if "human_decoder" not in files:
+        (folder / "human_decoder.onnx").unlink(missing_ok=True)
     manifest: dict[str, Any] = {
         "format": FORMAT, "name": name, "sizes": {"latent": shape.latent, **sizes}, "shape": shape.as_dict(),
         "state": {"limit": STATE_LIMIT, "grid": STATE_GRID},
@@ -149,6 +170,8 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         manifest["saliency"] = saliency_network.stored_shape(networks.saliency)
     if networks.motion is not None:
         manifest["motion"] = _write_motion(networks.motion, shape.latent, folder)
+    if networks.human_decoder is not None and "human_decoder" in files:
+        manifest["human_decoder"] = networks.human_decoder.shape.as_dict()
     (folder / "MODEL_CARD.md").write_text(card)
     return _write_manifest(manifest, folder)
 
@@ -192,8 +215,43 @@ def add_human(denoiser: ConditionalDenoiser, captions: CaptionEncoder | None, fo
     return _write_manifest(manifest, folder)
 
 
+def add_human_decoder(network: HumanDecoder, folder: Path) -> str:
+    """Put D_h, which shows human views from then on, into a profile, in place of its old one; everything else stays.
+
+    Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``, for one that was made
+    of a latent diffusion model and for one at another precision; ValueError for a D_h of another latent, and where the
+    profile's D, as it is stored, is not the network's base.
+    """
+    profile = Profile(folder)
+    manifest = profile.manifest
+    if profile.latent_diffusion is not None:
+        raise ProfileError(f"{folder}: made of a latent diffusion model, whose decoder shows human views; expected a "
+                           "profile of networks of our own")
+    if "precision" in manifest:
+        raise ProfileError(f"{folder}: is at another precision; expected the profile that it was exported from")
+    latent = network.stem.in_channels
+    if latent != manifest["sizes"]["latent"]:
+        raise ValueError(f"{folder}: a latent of {manifest['sizes']['latent']} channels, a human decoder for {latent}")
+    made = human_networks.human_decoder(network)
+    if not _of_this_decoder(made, onnx.load(str(profile.path("decoder")))):
+        raise ValueError(f"{folder}: its D is not the one that this human decoder adds to; expected the profile that "
+                         "it was trained for")
+    manifest["networks"]["human_decoder"] = _write_network("human_decoder", made.SerializeToString(), folder)
+    manifest["human_decoder"] = network.shape.as_dict()
+    return _write_manifest(manifest, folder)
+
+
+def drop_human_decoder(manifest: dict[str, Any], folder: Path) -> None:
+    """Take D_h, where there is one, out of a manifest and its folder: for who puts another D there."""
+    manifest.pop("human_decoder", None)
+    if manifest["networks"].pop("human_decoder", None) is not None:
+        (folder / "human_decoder.onnx").unlink()
+
+
 def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> str:
     """Put networks of these names into a profile that is there, its tables anew; all other networks stay as they are.
+
+    But D_h, which goes where E or D is replaced: put one of theirs there with ``add_human_decoder``.
 
     Golden vectors of exact ones come with them. Returns the profile's new sha256. Raises ProfileError when there is no
     profile in ``folder``, ValueError for a name that is none and for networks of other sizes.
@@ -207,6 +265,7 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
         raise ValueError(f"{folder}: a profile of {there.as_dict()}, networks of {shape.as_dict()}")
     manifest["shape"] = shape.as_dict()
     made = graphs(networks)
+    made.pop("human_decoder", None)
     for name in names:
         if name not in made:
             raise ValueError(f"network {name!r}: expected some of {', '.join(made)}")
@@ -215,6 +274,8 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
         if name in EXACT:
             sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
             manifest["golden"][name] = _golden(name, data, sizes)
+    if {"encoder", "decoder"} & set(names):
+        drop_human_decoder(manifest, folder)
     manifest["tables"] = _write_tables(networks, folder)
     return _write_manifest(manifest, folder)
 

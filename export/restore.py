@@ -12,42 +12,29 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import nn
 
 from duoview.errors import ProfileError
 from duoview.export import restoration_network, saliency_network
-from duoview.export.graph import ORDER_KEY
+from duoview.export.graph import Weights, weights_of
 from duoview.export.profile import Networks
 from duoview.generation import Generation
+from duoview.models.autoencoder import LatentDecoder
 from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
 from duoview.models.fixed_point import FixedConv
+from duoview.models.human_decoder import HumanDecoder, HumanDecoderShape
 from duoview.models.layers import QualityTable
 from duoview.models.network import Shape, StillCodec
 from duoview.models.rate import sigma_of_class
 from duoview.models.train_inter import new_inter_codec
-
-Weights = dict[str, NDArray[np.float32]]
 
 
 def read_weights(folder: Path) -> Weights:
     """All named constants of a profile's graphs, input channels back in torch's order."""
     weights: Weights = {}
     for path in sorted(folder.glob("*.onnx")):
-        model = onnx.load(str(path))
-        orders = {p.key.removeprefix(ORDER_KEY): json.loads(p.value) for p in model.metadata_props
-                  if p.key.startswith(ORDER_KEY)}
-        for constant in model.graph.initializer:
-            if "." not in constant.name:
-                continue
-            array = numpy_helper.to_array(constant).astype(np.float32)
-            if constant.name in orders:
-                ordered = np.empty_like(array)
-                ordered[:, orders[constant.name]] = array
-                array = ordered
-            weights[constant.name] = array
+        weights |= weights_of(onnx.load(str(path)))
     return weights
 
 
@@ -104,8 +91,13 @@ def restore(folder: Path) -> Networks:
         worth = torch.from_numpy(tables["lagrangian"].copy())
     restoration = restoration_network.new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
     saliency = saliency_network.new_of_shape(manifest["saliency"]) if "saliency" in manifest else None
+    human_decoder = None
+    if "human_decoder" in manifest:
+        base = LatentDecoder(shape.latent, shape.decoder, shape.decoder_blocks)
+        human_decoder = HumanDecoder(base, HumanDecoderShape.read(manifest["human_decoder"]))
     read: dict[str, nn.Module] = {"still": still, "inter": inter, "denoiser": denoiser}
-    for prefix, optional in (("restoration", restoration), ("saliency", saliency), ("caption", captions)):
+    for prefix, optional in (("restoration", restoration), ("saliency", saliency), ("caption", captions),
+                             ("human_decoder", human_decoder)):
         if optional is not None:
             read[prefix] = optional
     for prefix, network in read.items():
@@ -115,4 +107,5 @@ def restore(folder: Path) -> Networks:
     if "motion" in manifest:
         with np.load(folder / manifest["motion"]["file"], allow_pickle=False) as arrays:
             motion = arrays["weights"]
-    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions, motion)
+    return Networks(still, inter, denoiser, scale, weight, restoration, saliency, worth, captions, motion,
+                    human_decoder)

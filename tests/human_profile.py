@@ -1,4 +1,4 @@
-"""Profiles with small denoisers of random weights, for tests: conditional ones, and one of the first generation."""
+"""Profiles with small networks of random weights, for tests: conditional denoisers, first-generation ones, and D_h."""
 
 from __future__ import annotations
 
@@ -91,9 +91,40 @@ def text_encoder() -> bytes:
     return bytes(g.model().SerializeToString())
 
 
+def human_decoder() -> bytes:
+    """``human_decoder``: pictures of its own, not those of D; sees 2 positions around each."""
+    g, random = GraphBuilder("human_decoder"), _Random()
+    z = g.input("z", FLOAT, ["N", LATENT, "h", "w"])
+    x = g.operator("Tanh", g.convolve(z, random.normals(4 * INNER, LATENT, 3, 3, scale=0.03),
+                                      np.zeros(4 * INNER, np.float32)))
+    x = g.convolve(g.shuffle(x, 2), random.normals(48, INNER, 3, 3, scale=0.02), np.full(48, 0.5, np.float32))
+    scaled = g.operator("Clip", g.operator("Mul", g.shuffle(x, 4), g.number(255)), g.number(0), g.number(255))
+    shown = g.operator("Cast", g.operator("Floor", scaled), to=TensorProto.UINT8)
+    g.output(shown, "picture", TensorProto.UINT8, ["N", 3, "H", "W"])
+    return bytes(g.model().SerializeToString())
+
+
+def add_human_decoder(folder: Path) -> Profile:
+    """Put a D_h into a profile's folder."""
+    manifest, data = json.loads((folder / "profile.json").read_text()), human_decoder()
+    (folder / "human_decoder.onnx").write_bytes(data)
+    manifest["networks"]["human_decoder"] = {"file": "human_decoder.onnx", "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["human_decoder"] = {"channels": [INNER, INNER, INNER], "blocks": [1, 1, 1]}
+    (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return Profile(folder)
+
+
+def _without_human_decoder(manifest: dict[str, Any], folder: Path) -> None:
+    """Whatever the bundled profile has: what is tested of these denoisers is tested with D."""
+    manifest.pop("human_decoder", None)
+    if manifest["networks"].pop("human_decoder", None) is not None:
+        (folder / "human_decoder.onnx").unlink()
+
+
 def add_human(folder: Path, *, captions: bool = True, levels: tuple[float, ...] = (1.0,)) -> Profile:
-    """Put the denoiser into a profile's folder, in place of its own; levels: of the depths of its texture."""
+    """Put the denoiser into a profile's folder, in place of its own and D_h; levels: of its texture's depths."""
     manifest = json.loads((folder / "profile.json").read_text())
+    _without_human_decoder(manifest, folder)
     networks = {"denoiser": denoiser(captions)} | ({"caption": text_encoder()} if captions else {})
     for name, data in networks.items():
         (folder / f"{name}.onnx").write_bytes(data)
@@ -109,6 +140,7 @@ def first_generation(folder: Path) -> Profile:
     shutil.copytree(Profile("s").folder, folder)
     manifest = json.loads((folder / "profile.json").read_text())
     manifest.pop("human", None)
+    _without_human_decoder(manifest, folder)
     if manifest["networks"].pop("caption", None) is not None:
         (folder / "caption.onnx").unlink()
     data = first_denoiser()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -219,6 +220,86 @@ def test_a_latent_diffusion_model_is_refused_with_what_does_it(monkeypatch: pyte
     monkeypatch.setattr(networks.profile, "latent_diffusion", object())
     with pytest.raises(BackendUnavailableError, match=r"latent diffusion model.*expected duoview\.Decoder"):
         DeviceDecoder(networks, view="human")
+
+
+# ---- D_h
+
+
+@pytest.fixture(scope="module")
+def rich(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> DeviceNetworks:
+    """The same profile with a decoder of human views."""
+    folder = tmp_path_factory.mktemp("rich") / "profile"
+    shutil.copytree(profile.folder, folder)
+    return DeviceNetworks(HUMAN.add_human_decoder(folder), "cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def rich_packets(rich: DeviceNetworks) -> list[av.Packet]:
+    return packets_of(rich.profile, texture=TextureSettings(Depths(TEXTURE.DEPTH), frames="all", tile_log2=3))
+
+
+class _Counted:
+    """A network that counts its calls."""
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.calls = network, 0
+
+    def __call__(self, **inputs: Any) -> list[Any]:
+        self.calls += 1
+        found: list[Any] = self.network(**inputs)
+        return found
+
+
+@pytest.mark.parametrize("options", [{"start": "guided"}, {"start": "guided", "tile": 0}, {"start": "slim"},
+                                     {"start": "texture"}, {"start": "texture", "texture": 0}])
+def test_a_human_decoder_shows_on_a_device_what_it_shows_on_the_host(
+        rich: DeviceNetworks, rich_packets: list[av.Packet], networks: DeviceNetworks, packets: list[av.Packet],
+        options: dict[str, Any]) -> None:
+    assert_same(rich, rich_packets, **options)
+    (one,), (other,) = (DeviceDecoder(which, view="human", **options).decode(units[0])
+                        for which, units in ((rich, rich_packets), (networks, packets)))
+    assert np.abs(one.array.astype(int) - other.array).mean() > 1  # it is D_h's picture
+
+
+@pytest.mark.parametrize("view", ["machine", "texture"])
+def test_a_human_decoder_shows_no_other_view_of_a_device(rich: DeviceNetworks, rich_packets: list[av.Packet],
+                                                         networks: DeviceNetworks, packets: list[av.Packet],
+                                                         view: str) -> None:
+    decoders = [DeviceDecoder(which, view=view, strict=True) for which in (rich, networks)]
+    for units in zip(rich_packets, packets, strict=True):
+        (one,), (other,) = (decoder.decode(unit) for decoder, unit in zip(decoders, units, strict=True))
+        np.testing.assert_array_equal(one.array, other.array)
+
+
+def test_a_human_decoder_of_a_device_runs_where_something_changed_and_nowhere_else(
+        rich: DeviceNetworks, rich_packets: list[av.Packet]) -> None:
+    decoder = DeviceDecoder(rich, view="human", strict=True)
+    (first,) = decoder.decode(rich_packets[0])
+    view: Any = decoder._views._human
+    view._decoder = network = _Counted(view._decoder)
+    unit = parse(bytes(rich_packets[1]))
+    nothing = tuple(replace(one, payload=b"") for one in unit.sections if one.type == SectionType.MACHINE)
+    (again,) = decoder.decode(serialize(replace(unit, sections=nothing)))
+    (anew,) = decoder.decode(rich_packets[0])  # another latent with the same numbers
+    assert network.calls == 0
+    for one in (again, anew):
+        np.testing.assert_array_equal(one.array, first.array)
+    (moved,) = decoder.decode(rich_packets[1])
+    assert network.calls == 1 and not np.array_equal(moved.array, first.array)
+
+
+def test_behind_a_frame_at_which_the_human_decoder_failed_views_are_whole_again(
+        rich: DeviceNetworks, rich_packets: list[av.Packet], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, decoder = (DeviceDecoder(rich, view="human") for _ in range(2))
+    expected = [whole.decode(packet)[0].array for packet in rich_packets]
+    decoder.decode(rich_packets[0])
+    loaded: Any = rich["human_decoder"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loaded, "session", _Failing(loaded.session))
+        with pytest.raises(BackendUnavailableError, match=r"device 'cpu': human_decoder failed \(CUDA failure 2"):
+            decoder.decode(rich_packets[1])
+    for number in (2, 3, 4, 5):
+        np.testing.assert_array_equal(decoder.decode(rich_packets[number])[0].array, expected[number])
 
 
 # ---- NV12

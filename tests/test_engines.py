@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import runpy
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -24,10 +25,12 @@ from duoview.errors import BackendUnavailableError, EngineError, EngineFileError
 from duoview.export.engine_graph import engine_graph, precision_of
 from duoview.export.engines import EngineBuilder, buildable
 from duoview.golden import exact_inputs
+from duoview.human import HumanView
 from duoview.pipelines.command import main
 from duoview.profile import EXACT, Profile
 
 SCRIPT = Path(__file__).with_name("engine_toolkit.py")
+HUMAN = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("human_profile.py"))))
 FAKE = SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 CHILD = (sys.executable, str(SCRIPT))
 STREAM = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
@@ -113,6 +116,20 @@ def test_inputs_of_another_type_or_name_are_refused_by_name(backend: TensorRtBac
         encoder(picture=np.zeros((1, 3, 64, 128)))
     with pytest.raises(ValueError, match="inputs image; expected picture"):
         encoder(image=np.zeros((1, 3, 64, 128), np.uint8))
+
+
+def test_human_views_are_shown_by_the_engine_of_their_own_decoder(tmp_path: Path) -> None:
+    shutil.copytree(Profile("s").folder, tmp_path / "profile")
+    rich = HUMAN.add_human_decoder(tmp_path / "profile")
+    assert "human_decoder" in buildable(rich)
+    cache = EngineCache(tmp_path / "engines")
+    builder = EngineBuilder(cache, FAKE.MACHINE, child=CHILD)
+    for name in ("denoiser", "human_decoder", "colour"):
+        builder.build(rich, name, 1, 2)
+    view = HumanView(rich, TensorRtBackend(cache=cache, toolkit=FAKE.CpuToolkit()), steps=1)
+    z_m = np.random.default_rng(1).standard_normal((1, 48, 8, 16)).astype(np.float32)
+    expected = HumanView(rich, CpuBackend(1), steps=1).picture(z_m, 24)
+    assert np.abs(view.picture(z_m, 24).astype(int) - expected).max() <= 1
 
 
 def test_a_network_without_any_engine_is_an_error_that_names_the_command(backend: TensorRtBackend, profile: Profile

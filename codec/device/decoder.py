@@ -83,7 +83,7 @@ class _Views(Decoder):
         self._profile, self._inner = profile, inner
 
     def _generate(self, view: HumanView, machine: Any, z_m: Any, q: int) -> Any:
-        assert isinstance(view, DeviceHumanView) and self._picture_network is not None
+        assert isinstance(view, DeviceHumanView)
         known, coded = None, machine
         hints = self._hint_reader.chosen(self._hints, _no_frame)
         if self._texture_view is not None:
@@ -92,8 +92,7 @@ class _Views(Decoder):
             if isinstance(residual, Residual):
                 known = Known(residual.planes, base, self._known_depths)
                 coded = self._texture_view.show(machine, cast(Any, residual), base)
-        (human,) = self._picture_network(z=view.latent(z_m, q, hints, known))
-        picture = view.colour(human, machine)
+        picture = view.colour(view.picture(z_m, q, hints, known), machine)
         width, height = self._picture_size
         self._generated_share = self._networks.kernels.check_generated(
             picture, coded, self._total, height=height, width=width, cuda_stream=self._networks.stream)

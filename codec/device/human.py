@@ -103,13 +103,13 @@ class DeviceHumanView(HumanView):
             by_depth[:len(self.generation.levels)] = self.generation.levels
             self._level_table = networks.array(by_depth)
 
-    def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any]:
+    def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
         if profile.latent_diffusion is not None:
             raise BackendUnavailableError(f"the denoiser of profile {profile.name!r} is that of a latent diffusion "
                                           "model, whose inputs are made on the host; expected duoview.Decoder")
         if text:
             raise ValueError(f"text={text!r}: no profile that generates on a device reads texts; expected none")
-        return self._networks["denoiser"], self._networks["colour"]
+        return self._networks["denoiser"], self._networks[profile.human_view_network], self._networks["colour"]
 
     def _sized(self, rows: int, columns: int) -> _Planes:
         found = self._planes_of
@@ -166,6 +166,10 @@ class DeviceHumanView(HumanView):
         whole = self._put_together(memory)
         kernels.add_scaled(z_m, whole, memory.latent, scale=self._scale(q), cuda_stream=stream)
         return memory.latent
+
+    def picture(self, z_m: Any, q: int, hints: Hints | None = None, known: Known | None = None) -> Any:
+        """The human picture before its colours are put right, (1, 3, H, W) on the device: see ``HumanView``."""
+        return self._decoded(self.latent(z_m, q, hints, known))
 
     def colour(self, human: Any, machine: Any) -> Any:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W) on the device."""

@@ -28,9 +28,12 @@ from duoview.backends import CpuBackend
 from duoview.clip_tokenizer import ClipTokenizer
 from duoview.errors import ProfileError
 from duoview.export import latent_diffusion as exporting
-from duoview.export.profile import Networks, write
+from duoview.export.graph import weights_of
+from duoview.export.profile import Networks, add_human_decoder, write
 from duoview.export.variant import check_output
+from duoview.models.autoencoder import LatentDecoder
 from duoview.models.denoiser import Denoiser
+from duoview.models.human_decoder import HumanDecoder, HumanDecoderShape
 from duoview.models.inter import InterCodec
 from duoview.models.latent_diffusion import (
     Folder,
@@ -277,6 +280,21 @@ def test_exported_networks_give_what_torch_gives_at_any_size(profile: Path, mode
     assert np.abs(text - vectors.numpy()).max() < 0.01
     (following,) = loaded.load("denoiser", backend)(**given)
     assert np.abs(following - expected.numpy()).max() < 0.02
+
+
+def test_a_decoder_of_human_views_goes_with_the_latents_that_it_read(folder: Path, tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    made = untrained(tmp_path / "profile")
+    base = LatentDecoder(SMALL.latent, SMALL.decoder, SMALL.decoder_blocks)
+    stored = weights_of(onnx.load(str(made / "decoder.onnx")))
+    base.load_state_dict({name.removeprefix("still.decoder."): torch.from_numpy(one) for name, one in stored.items()})
+    add_human_decoder(HumanDecoder(base, HumanDecoderShape((8, 8, 8), (1, 1, 1))), made)
+    assert Profile(made).has("human_decoder")
+    monkeypatch.setattr(exporting, "graphs", lambda *_: {})  # what takes time, and has no part in it
+    exporting.put(Folder(folder), made)
+    there = Profile(made)
+    assert not there.has("human_decoder") and "human_decoder" not in there.manifest
+    assert not (made / "human_decoder.onnx").exists() and there.human_view_network == "decoder"
 
 
 def test_nothing_of_the_machine_that_exported_is_in_the_files(profile: Path) -> None:

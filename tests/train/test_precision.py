@@ -152,7 +152,8 @@ def test_float16_reaches_every_free_network_and_none_that_streams_depend_on(
         profile: Profile, fp16: tuple[Profile, list[variant.Trial]]) -> None:
     made, trials = fp16
     halves = {name for name in made.manifest["networks"] if precision_of(onnx.load(str(made.path(name)))) == "fp16"}
-    assert halves == {*ENCODER_NETWORKS, "decoder", "denoiser", "saliency", "texture_analysis"}
+    assert halves == {*ENCODER_NETWORKS, "decoder", "denoiser", "saliency", "texture_analysis",
+                      *filter(profile.has, ("human_decoder",))}
     assert all(profile.path(name).read_bytes() == made.path(name).read_bytes()
                for name in shared_networks(profile.manifest))
     assert [(trial.bits, trial.view, trial.accepted) for trial in trials] == [(None, None, True)] * len(halves)
