@@ -146,12 +146,13 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Floats, Pixe
         yield found
 
 
+@pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("coded", [encode, encode_inner])
 def test_it_shows_the_human_view_of_both_machine_codecs_and_colours_are_put_right_after_it(
-        profile: Profile, monkeypatch: pytest.MonkeyPatch, coded: Any, start: str) -> None:
+        profile: Profile, monkeypatch: pytest.MonkeyPatch, coded: Any, start: str, steps: int) -> None:
     with watched(monkeypatch) as seen:
-        shown = frames(decoder(profile, start=start), coded(profile))
+        shown = frames(decoder(profile, start=start, steps=steps), coded(profile))
     assert len(seen) == len(shown) == COUNT
     backend = CpuBackend(1)
     for frame, (z_h, machine, picture) in zip(shown, seen, strict=True):
@@ -232,18 +233,20 @@ def test_its_pictures_tell_that_they_are_generated_and_by_which_profile(profile:
 # ---- when it runs
 
 
-def test_where_nothing_changed_it_is_not_run_again(profile: Profile) -> None:
-    view, z_m = HumanView(profile, CpuBackend(1), steps=1), latent()
+@pytest.mark.parametrize("steps", [0, 1])
+def test_where_nothing_changed_it_is_not_run_again(profile: Profile, steps: int) -> None:
+    view, z_m = HumanView(profile, CpuBackend(1), steps=steps), latent()
     network = counted(view)
     first = view.picture(z_m, 24)
     assert np.array_equal(view.picture(z_m.copy(), 24), first) and network.calls == 1
 
 
+@pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("change", ["one position", "quality", "seed", "size"])
-def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change: str) -> None:
-    view, z_m, q, hints = HumanView(profile, CpuBackend(1), steps=1, seed=None), latent(), 24, Hints(seed=1)
+def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change: str, steps: int) -> None:
+    view, z_m, q, hints = HumanView(profile, CpuBackend(1), steps=steps, seed=None), latent(), 24, Hints(seed=1)
     network = counted(view)
-    view.picture(z_m, q, hints)
+    before = view.picture(z_m, q, hints)
     z_m = z_m.copy()
     if change == "one position":
         z_m[:, :, 5, 3] += 1
@@ -254,8 +257,10 @@ def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change:
     else:
         z_m = latent(0, 40, 64)
     shown = view.picture(z_m, q, hints)
-    fresh = HumanView(profile, CpuBackend(1), steps=1, seed=None)
+    fresh = HumanView(profile, CpuBackend(1), steps=steps, seed=None)
     assert network.calls == 2 and np.array_equal(shown, fresh.picture(z_m, q, hints))
+    # Without steps the quality is told to nobody.
+    assert np.array_equal(shown, before) == (change == "quality" and steps == 0)
 
 
 @pytest.mark.parametrize("failing", ["denoiser", "human_decoder"])
@@ -273,9 +278,11 @@ def test_a_view_that_failed_is_not_taken_for_the_one_before(profile: Profile, fa
         assert np.array_equal(view.picture(z_m, 24), HumanView(profile, CpuBackend(1), steps=1).picture(z_m, 24))
 
 
-def test_a_frame_that_repeats_the_one_before_and_a_key_frame_of_the_same_picture_run_it_once(profile: Profile) -> None:
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_frame_that_repeats_the_one_before_and_a_key_frame_of_the_same_picture_run_it_once(profile: Profile,
+                                                                                             steps: int) -> None:
     packets = encode(profile, texture=0)
-    made = decoder(profile)
+    made = decoder(profile, steps=steps)
     (first,) = made.decode(packets[0])
     network = counted(made._human)
     repeating = (Section(SectionType.MACHINE, None, b""),)
@@ -302,10 +309,11 @@ def test_an_inner_stream_runs_it_where_the_decoded_picture_is_another(profile: P
     assert network.calls == sum(others) < 3
 
 
-def test_seeking_to_a_frame_gives_what_playing_to_it_gives(profile: Profile) -> None:
+@pytest.mark.parametrize("options", [{}, {"steps": 0}, {"steps": 0, "start": "texture"}])
+def test_seeking_to_a_frame_gives_what_playing_to_it_gives(profile: Profile, options: dict[str, Any]) -> None:
     packets = encode(profile)
-    played = [pixels(frame) for frame in frames(decoder(profile), packets)]
-    sought = decoder(profile)
+    played = [pixels(frame) for frame in frames(decoder(profile, **options), packets)]
+    sought = decoder(profile, **options)
     assert [sought.decode(packet, discard=True) for packet in packets[:-1]] == [[]] * (COUNT - 1)
     assert np.array_equal(pixels(sought.decode(packets[-1])[0]), played[-1])
 
