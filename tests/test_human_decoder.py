@@ -185,11 +185,12 @@ def test_machine_and_texture_views_and_streams_are_the_same_to_the_byte_with_and
 
 
 def test_it_is_told_the_noise_that_the_sampling_began_with(profile: Profile) -> None:
-    view, z_m, noises = HumanView(profile, CpuBackend(1), steps=1, seed=None, tile=0), latent(), []
+    view, z_m = HumanView(profile, CpuBackend(1), steps=1, seed=None, tile=0), latent()
+    noises: list[Floats] = []
 
     class Watched(Counted):
         def __call__(self, **inputs: Any) -> list[Any]:
-            noises.append(inputs.get("noise", inputs.get("state")))
+            noises.append(inputs["noise"] if "noise" in inputs else inputs["state"])
             return super().__call__(**inputs)
 
     view._denoiser, view._decoder = Watched(view._denoiser), Watched(view._decoder)
