@@ -248,7 +248,7 @@ class Decoder:
         if self.view == "human":
             human = HumanView(profile, self._backend, start=self._start, steps=self._steps, seed=self._seed,
                               noise=self._noise, tile=self._tile, text=self._text)
-            if self._hint_reader.wanted and not human.takes_captions:
+            if self._hint_reader.wanted and not human.accepts_captions:
                 raise ProfileError(f"{self._hint_reader.wanted}: the denoiser of profile {profile.name!r} takes none; "
                                    "expected a profile that was trained with captions")
         if self._textured:
@@ -428,7 +428,9 @@ class Decoder:
         """The human view of a machine view (1, 3, H, W) and the z_m that goes with it."""
         width, height = self._picture_size
         coded = machine
-        hints = self._hint_reader.chosen(self._hints, lambda: to_frame(machine, width, height))
+        hints = self._hints
+        if view.takes_captions:
+            hints = self._hint_reader.chosen(hints, lambda: to_frame(machine, width, height))
         if self._texture_view is not None:
             # Of an inner stream z_m is the base already; nothing is known where no key unit's texture reaches.
             base = z_m if self._inner else self._texture_view.latent(machine)

@@ -2,13 +2,13 @@
 
 One sampler, three starts: ``guided`` (after Shindo et al., 2503.17907) from pure noise, conditioned on z_m; ``slim``
 (after SLIM, 2512.18200) from z_m noised part of the way, conditioned on a caption too; ``texture`` (after
-2410.06149) from what is known of the texture, at the noise level of what it lacks. D_h shows it, or D where the profile
-has none; then the colour controller puts the machine view's low frequencies back. What comes out is generated: every
-frame says so.
+2410.06149) from what is known of the texture, at the noise level of what it lacks. D_h shows it, told the noise that it
+began with, or D where the profile has none; then the colour controller puts the machine view's low frequencies back.
+What comes out is generated: every frame says so.
 
 In units of the residual's scale, all three are one flow (Liu et al., ICLR 2023; Albergo and Vanden-Eijnden, ICLR 2023)
 from ``known + level * noise`` to the residual z - z_m: known is 0 or the texture's residual, level is 1, the share that
-slim is asked for, or that of the depth.
+slim is asked for, or that of the depth. In no step at all the flow is not followed, and z is z_m and what is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from duoview.captions.places import CELL, lay_out, phrase_indices
 from duoview.errors import ProfileError
 from duoview.generation import MAX_STEPS, STARTS, span_of
 from duoview.profile import Profile
-from duoview.prompt import load_denoiser
+from duoview.prompt import check_text, load_denoiser
 from duoview.windows import DEFAULT_TILE, Windows
 
 Floats = NDArray[np.float32]
@@ -106,6 +106,16 @@ class _Inputs:
                        self.planes.copy() if self.planes is not None else None)
 
 
+def _check_no_steps(profile: Profile) -> None:
+    """Raises ProfileError where without steps nothing would be generated: D would show what the machine view shows."""
+    if profile.has("human_decoder"):
+        return
+    other = "" if profile.latent_diffusion is not None else (
+        ", or a profile that has one: train it with python -m duoview.models.human_decoder_command --profile FOLDER")
+    raise ProfileError(f"steps=0: profile {profile.name!r} has no decoder of human views (network 'human_decoder'), "
+                       f"without which that would be the machine view; expected 1 to {MAX_STEPS}{other}")
+
+
 def _lacking(profile: Profile) -> str:
     """Why a profile has no start but those that it has, and what would help."""
     train = "train one with python -m duoview.models.human_command --profile FOLDER"
@@ -121,17 +131,19 @@ class HumanView:
     """The sampler of one stream. What it gives for a frame depends on that frame alone, not on those before.
 
     Args:
-        start: ``guided``, ``slim`` or ``texture``. steps: 1..50, of equal length along the flow; None for as many as
-            the profile is meant for. seed: 0..2^64-1, same seed, same picture; None for the stream's choice, 0 where it
+        start: ``guided``, ``slim`` or ``texture``. steps: 1..50, of equal length along the flow; 0 for none, where the
+            profile has a D_h, which then shows z_m and what is known of the texture; None for as many as the profile is
+            meant for. seed: 0..2^64-1, same seed, same picture; None for the stream's choice, 0 where it
             has none. noise: for ``slim``, share of the noise to start with, above 0 to 1; None for the profile's.
             tile: side of the windows that are computed apart, in latent positions, 16 to 2048, or 0 for the whole
             picture; None for 32, and 0 with a denoiser of the first generation. text: what is to be seen, for profiles
             with a text encoder.
 
     Attributes:
-        computed, kept: windows that the denoiser ran for, and those whose result stood, since the beginning.
-    Raises ValueError for values out of range, ProfileError for a start that the profile cannot make, and for a text
-    that it cannot read.
+        computed, kept: windows that the denoiser ran for, and those whose result stood, since the beginning. In no
+            steps: whole pictures that are other than those before, and those that are not.
+    Raises ValueError for values out of range, ProfileError for a start that the profile cannot make, for no steps where
+    it has no D_h, and for a text that it cannot read.
     """
 
     def __init__(self, profile: Profile, backend: Backend, *, start: str = "guided", steps: int | None = 4,
@@ -139,8 +151,8 @@ class HumanView:
                  text: str = "") -> None:
         if start not in STARTS:
             raise ValueError(f"start={start!r}: this version knows {', '.join(STARTS)}")
-        if steps is not None and not 1 <= steps <= MAX_STEPS:
-            raise ValueError(f"steps={steps}: expected 1 to {MAX_STEPS}")
+        if steps is not None and not 0 <= steps <= MAX_STEPS:
+            raise ValueError(f"steps={steps}: expected 0 to {MAX_STEPS}")
         if seed is not None and not 0 <= seed < 1 << 64:
             raise ValueError(f"seed={seed}: expected 0 to 2^64 - 1")
         if noise is not None and not 0 < noise <= 1:
@@ -151,6 +163,8 @@ class HumanView:
         if start not in (made.starts if made is not None else STARTS[:1]):
             raise ProfileError(f"start={start!r}: profile {profile.name!r}: {_lacking(profile)}, or give the folder of "
                                "a profile that has one")
+        if steps == 0:
+            _check_no_steps(profile)
         if profile.latent_diffusion is not None and tile:
             raise ProfileError(f"tile={tile}: the denoiser of profile {profile.name!r} is that of a latent diffusion "
                                "model, which sees whole pictures; expected tile=0")
@@ -162,9 +176,12 @@ class HumanView:
         self.seed, self.strength = seed, noise if noise is not None else (made.noise if made is not None else 1.0)
         self.tile = tile if tile is not None else (DEFAULT_TILE if made is not None else 0)
         Windows(64, 64, self.tile)  # a wrong side is told now
+        if not self.steps:
+            self.tile = 0  # nothing is computed in windows
         self._denoiser, self._decoder, self._colour = self._networks_of(profile, backend, text)
+        self._shown_with_noise = profile.has("human_decoder")
         self._speaker: Network | None = None
-        if made is not None and made.caption and start != "guided":
+        if self.accepts_captions and self.steps:
             # A table and a few sums, once a caption: not worth an engine.
             self._speaker = profile.load("caption", CpuBackend(1))
         self._noise: tuple[int, Floats] | None = None
@@ -179,13 +196,23 @@ class HumanView:
             seed=seed or 0, profile=profile.name, profile_sha256=profile.sha256.hex(), tile=self.tile, text=text)
 
     def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
-        """The denoiser, the decoder of what it makes, and the network that puts colours right."""
-        return (load_denoiser(profile, backend, text), profile.load(profile.human_view_network, backend),
-                profile.load("colour", backend))
+        """The denoiser, the decoder of what it makes, and the network that puts colours right.
+
+        Without steps there is no denoiser, but a text that nobody reads is told all the same.
+        """
+        if not self.steps:
+            check_text(profile, text)
+        return (load_denoiser(profile, backend, text) if self.steps else None,
+                profile.load(profile.human_view_network, backend), profile.load("colour", backend))
+
+    @property
+    def accepts_captions(self) -> bool:
+        """Whether the profile's denoiser is told captions at this start."""
+        return self.generation is not None and self.generation.caption > 0 and self.start != "guided"
 
     @property
     def takes_captions(self) -> bool:
-        """Whether a caption changes anything."""
+        """Whether a caption changes anything: without steps none does."""
         return self._speaker is not None
 
     def noise(self, height: int, width: int, seed: int | None = None) -> Floats:
@@ -237,12 +264,15 @@ class HumanView:
 
         Where no window changed since the last one, it is that one again. Raises as ``latent`` does.
         """
-        return self._decoded(self.latent(z_m, q, hints))
+        return self._decoded(self.latent(z_m, q, hints), *z_m.shape[2:])
 
-    def _decoded(self, z_h: Any) -> Any:
-        # A window that is computed counts: while none was, z_h is what it was to the bit.
+    def _decoded(self, z_h: Any, rows: int, columns: int) -> Any:
+        # A window that is computed counts: while none was, z_h and the seed are what they were, to the bit.
         if self._shown is None or self._shown[0] != self.computed:
-            (picture,) = self._decoder(z=z_h)
+            given = {"z": z_h}
+            if self._shown_with_noise:
+                given["noise"] = self.noise(rows, columns, self.provenance.seed)
+            (picture,) = self._decoder(**given)
             self._shown = self.computed, picture
         return self._shown[1]
 
@@ -279,6 +309,8 @@ class HumanView:
 
     def _sample(self, inputs: _Inputs, noise: Floats) -> Floats:
         """The residual of one window, in units of its scale."""
+        if not self.steps:
+            return inputs.known
         state = np.ascontiguousarray(inputs.known + inputs.level * noise)
         given: dict[str, NDArray[Any]] = {"z_m": np.ascontiguousarray(inputs.z_m),
                                           "q": np.array([inputs.numbers[1]], np.int64)}

@@ -1,9 +1,9 @@
 """Which machine codec ``auto`` takes: what was measured with a profile's weights decides, and the reason is told.
 
 A profile may have a file ``machine_choice.json`` beside its manifest: rows that name the operating points at which its
-neural codec was measured to be ahead, each with what measured it, and the hash of the profile that was measured:
+neural codec was measured to be ahead, each with what measured it, and the digest of the weights that were measured:
 
-    {"profile": SHA-256 of profile.json in hex,
+    {"profile": what ``weights_digest`` gives for the profile,
      "neural": [{"pictures": "stills", "latency": ["zero", "full"], "q": [0, 20], "measured": "where and by how much"}]}
 
 It is advice to encoders and no part of the profile's hash: a decoder never reads it. Where no row fits, and where other
@@ -12,6 +12,7 @@ weights were measured, ``inner`` is taken.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from duoview.profile import Profile
 
 FILE = "machine_choice.json"
 PICTURES = ("stills", "video")
+_HUMAN_NETWORKS = frozenset(("denoiser", "caption", "human_decoder", "colour"))
+_HUMAN_ENTRIES = frozenset(("human", "human_decoder"))
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,20 @@ class MachineChoice:
 
 @dataclass(frozen=True)
 class ChoiceTable:
-    """The rows of a profile's file, and the hash of the profile that was measured, in hex."""
+    """The rows of a profile's file, and the digest of the weights that were measured, in hex."""
 
     profile: str
     rows: tuple[Row, ...]
+
+
+def weights_digest(profile: Profile) -> str:
+    """SHA-256 in hex of what streams and machine views depend on: of the manifest all but what human views alone need.
+
+    So a table stays that of a profile whose denoiser or decoder of human views is replaced.
+    """
+    kept = {name: value for name, value in profile.manifest.items() if name not in _HUMAN_ENTRIES}
+    kept["networks"] = {name: value for name, value in kept["networks"].items() if name not in _HUMAN_NETWORKS}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def read_table(profile: Profile) -> ChoiceTable | None:
@@ -109,7 +122,7 @@ def choose(profile: Profile, point: OperatingPoint) -> MachineChoice:
     table = read_table(profile)
     if table is None:
         return MachineChoice("inner", f"nothing says that neural of profile {profile.name} is ahead anywhere")
-    if table.profile != profile.sha256.hex():
+    if table.profile != weights_digest(profile):
         return MachineChoice("inner", f"{FILE} of profile {profile.name} is about other weights")
     for row in table.rows:
         if row.holds(point):

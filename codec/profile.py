@@ -229,7 +229,7 @@ class Profile:
 
     @property
     def human_view_network(self) -> str:
-        """Name of the network that shows human views: D_h where the profile has one, else D. Both read the same z."""
+        """Name of the network that shows human views: D_h, told noise beside z, where there is one, else D."""
         return "human_decoder" if self.has("human_decoder") else "decoder"
 
     def load(self, network: str, backend: Backend) -> Network:

@@ -40,17 +40,22 @@ class PromptedDenoiser:
         return self._denoiser(**given, text=self._text)
 
 
+def check_text(profile: Profile, text: str) -> None:
+    """Raises ProfileError for a text where the profile has no text encoder."""
+    if text and profile.latent_diffusion is None:
+        captions = ", a caption with start='slim'" if profile.has("caption") else ""
+        raise ProfileError(f"text={text!r}: profile {profile.name!r} has no text encoder; expected no text"
+                           f"{captions}, or the folder of a profile that was made of a latent diffusion model")
+
+
 def load_denoiser(profile: Profile, backend: Backend, text: str = "") -> Network:
     """The denoiser of a profile, told a text where it takes one.
 
     Raises ProfileError for a text that nobody reads: the profile has no text encoder, or the text is longer than that.
     """
+    check_text(profile, text)
     entry = profile.latent_diffusion
     if entry is None:
-        if text:
-            captions = ", a caption with start='slim'" if profile.has("caption") else ""
-            raise ProfileError(f"text={text!r}: profile {profile.name!r} has no text encoder; expected no text"
-                               f"{captions}, or the folder of a profile that was made of a latent diffusion model")
         return profile.load("denoiser", backend)
     tokenizer = ClipTokenizer(profile.path("tokenizer"))
     if tokenizer.count(text) > tokenizer.length - 2:

@@ -29,7 +29,7 @@ from duoview.models.conditional_denoiser import (
     ConditionalDenoiser,
     ModulatedBlock,
 )
-from duoview.models.human_decoder import DenseBlock, HumanDecoder
+from duoview.models.human_decoder import DenseBlock, Grain, HumanDecoder
 
 
 def _silu(g: GraphBuilder, x: Value) -> Value:
@@ -133,14 +133,26 @@ def _dense(g: GraphBuilder, x: Value, layers: nn.Module) -> Value:
     return x
 
 
+def _grain(g: GraphBuilder, x: Value, noise: Value, layer: Grain) -> Value:
+    """Noise of the same size, as much of it as the features ask for."""
+    amount = convolution(g, x, layer.amount)
+    return g.operator("Add", x, g.operator("Mul", convolution(g, noise, layer.noise), amount))
+
+
 def human_decoder(network: HumanDecoder) -> onnx.ModelProto:
-    """D_h. z: float32 (N, latent, H/8, W/8) -> picture: uint8 (N, 3, H, W), as of D."""
+    """D_h. z, noise: float32 (N, latent, H/8, W/8) -> picture: uint8 (N, 3, H, W), as of D.
+
+    noise: the standard normals that the sampling of z began with.
+    """
     g = GraphBuilder("human_decoder")
     g.name_layers(network, "human_decoder")
-    z = g.input("z", FLOAT, ["N", network.stem.in_channels, "h", "w"])
-    x = blocks(g, convolution(g, z, network.stem), network.at_eighth)
-    x = _dense(g, g.shuffle(convolution(g, x, network.to_quarter), 2), network.at_quarter)
-    x = _dense(g, g.shuffle(convolution(g, x, network.to_half), 2), network.at_half)
+    latent = network.latent
+    z, noise = (g.input(name, FLOAT, ["N", latent, "h", "w"]) for name in ("z", "noise"))
+    x = blocks(g, convolution(g, g.concat((z, latent), (noise, latent)), network.stem), network.at_eighth)
+    x = g.shuffle(convolution(g, x, network.to_quarter), 2)
+    x = _dense(g, _grain(g, x, g.shuffle(noise, 2), network.quarter_grain), network.at_quarter)
+    x = g.shuffle(convolution(g, x, network.to_half), 2)
+    x = _dense(g, _grain(g, x, g.shuffle(noise, 4), network.half_grain), network.at_half)
     x = g.operator("Add", picture_of(g, z, network.base), g.shuffle(convolution(g, x, network.leave), 2))
     g.output(bytes_of(g, x), "picture", UINT8, ["N", 3, "H", "W"])
     return g.model()

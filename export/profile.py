@@ -196,6 +196,8 @@ def add_saliency(network: Saliency, folder: Path) -> str:
 def add_human(denoiser: ConditionalDenoiser, captions: CaptionEncoder | None, folder: Path) -> str:
     """Put a conditional denoiser and its text encoder into a profile, in place of its denoiser; everything else stays.
 
+    But D_h, which goes: what it shows is what the old one sampled. Train one for these, with ``add_human_decoder``.
+
     Returns the profile's new sha256. Raises ProfileError when there is no profile in ``folder``, ValueError for
     networks that are not for one another or not for this profile's latent.
     """
@@ -207,7 +209,9 @@ def add_human(denoiser: ConditionalDenoiser, captions: CaptionEncoder | None, fo
     if denoiser.latent != manifest["sizes"]["latent"]:
         raise ValueError(f"{folder}: a latent of {manifest['sizes']['latent']} channels, a denoiser for "
                          f"{denoiser.latent}")
-    for key, model in _human_graphs(denoiser, captions, denoiser.latent).items():
+    made = _human_graphs(denoiser, captions, denoiser.latent)
+    drop_human_decoder(manifest, folder)
+    for key, model in made.items():
         manifest["networks"][key] = _write_network(key, model.SerializeToString(), folder)
     if captions is None and manifest["networks"].pop("caption", None) is not None:
         (folder / "caption.onnx").unlink()
@@ -229,7 +233,7 @@ def add_human_decoder(network: HumanDecoder, folder: Path) -> str:
                            "profile of networks of our own")
     if "precision" in manifest:
         raise ProfileError(f"{folder}: is at another precision; expected the profile that it was exported from")
-    latent = network.stem.in_channels
+    latent = network.latent
     if latent != manifest["sizes"]["latent"]:
         raise ValueError(f"{folder}: a latent of {manifest['sizes']['latent']} channels, a human decoder for {latent}")
     made = human_networks.human_decoder(network)
@@ -242,7 +246,7 @@ def add_human_decoder(network: HumanDecoder, folder: Path) -> str:
 
 
 def drop_human_decoder(manifest: dict[str, Any], folder: Path) -> None:
-    """Take D_h, where there is one, out of a manifest and its folder: for who puts another D there."""
+    """Take D_h, where there is one, out of a manifest and its folder: for who puts another D or denoiser there."""
     manifest.pop("human_decoder", None)
     if manifest["networks"].pop("human_decoder", None) is not None:
         (folder / "human_decoder.onnx").unlink()

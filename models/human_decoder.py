@@ -82,13 +82,16 @@ class HumanDecoder(nn.Module):
 
     Args:
         base: D, frozen; a new D_h gives its pictures. Its latent must be a multiple of 16.
+
+    Attributes:
+        latent: channels of z, and of noise.
     """
 
     def __init__(self, base: LatentDecoder, shape: HumanDecoderShape) -> None:
         super().__init__()
         self.base, self.shape = base.requires_grad_(False), shape
         (eighth, quarter, half), counts = shape.channels, shape.blocks
-        latent = base.stem.in_channels
+        self.latent = latent = base.stem.in_channels
         if latent % 16:
             raise ValueError(f"a latent of {latent} channels; expected a multiple of 16, which noise is dealt out by")
         self.stem = pointwise(latent * 2, eighth)

@@ -109,7 +109,11 @@ def _run(given: argparse.Namespace) -> None:
     device = torch.device(given.device)
     eyes: list[Eye] = [DetectorLayers(given.yolox, device)] if given.yolox is not None else []
     eyes += [ClassifierLayers(given.shufflenet, device)] if given.shufflenet is not None else []
-    texture = TextureStates(profile) if profile.has_texture else None
+    texture = TextureStates(profile) if profile.has_texture and "texture" in profile.generation.starts else None
+    if texture is not None and texture.depth != len(profile.generation.levels) - 1:
+        raise ValueError(f"{given.profile}: its texture goes {texture.depth} deep, its denoiser was trained for "
+                         f"{len(profile.generation.levels) - 1}; train that again first with python -m "
+                         "duoview.models.human_command")
     made = restore(given.profile)
     assert isinstance(made.denoiser, ConditionalDenoiser)  # that is what having a generation means
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)

@@ -29,6 +29,7 @@ from duoview.models.perceptual import Eye, layer_distance, layers_of
 from duoview.models.train_human import (
     HumanNetworks,
     HumanTraining,
+    Samples,
     Source,
     draw_conditions,
     picture_distance,
@@ -107,7 +108,7 @@ class _Shown:
     noise: Tensor
 
 
-def _samplings(source: Iterator, networks: HumanNetworks, still: StillCodec, scale: Tensor,  # type: ignore[type-arg]
+def _samplings(source: Iterator[Samples], networks: HumanNetworks, still: StillCodec, scale: Tensor,
                texture: TextureStates | None, options: HumanTraining) -> Iterator[_Shown]:
     device = scale.device
     shares = torch.tensor(_STEP_SHARES)

@@ -67,7 +67,8 @@ TABLE = (
                   "(regenerated)", FILES, _VIEWS),
     CommandOption("start", "start", "human view: guided, from pure noise, no extra bits; slim, from the machine view, "
                   "noised, and a caption; texture, from what was sent of it", FILES, one_of(*STARTS)),
-    CommandOption("steps", "n", "human view: diffusion steps a frame (4)", FILES, integer(1, MAX_STEPS)),
+    CommandOption("steps", "n", "human view: diffusion steps a frame (4); 0: none, for profiles with a decoder of "
+                  "human views", FILES, integer(0, MAX_STEPS)),
     CommandOption("seed", "n", "human view: seed of the noise (the one that was sent, else 0); texture view: of the "
                   "samples (0)", FILES, integer(0, (1 << 64) - 1)),
     CommandOption("noise", "share", "start slim: share of the noise to start with (the profile's)", FILES,

@@ -92,10 +92,10 @@ def text_encoder() -> bytes:
 
 
 def human_decoder() -> bytes:
-    """``human_decoder``: pictures of its own, not those of D; sees 2 positions around each."""
+    """``human_decoder``: pictures of its own, not those of D; sees noise, and 2 positions around each."""
     g, random = GraphBuilder("human_decoder"), _Random()
-    z = g.input("z", FLOAT, ["N", LATENT, "h", "w"])
-    x = g.operator("Tanh", g.convolve(z, random.normals(4 * INNER, LATENT, 3, 3, scale=0.03),
+    both = g.concat(*((g.input(name, FLOAT, ["N", LATENT, "h", "w"]), LATENT) for name in ("z", "noise")))
+    x = g.operator("Tanh", g.convolve(both, random.normals(4 * INNER, 2 * LATENT, 3, 3, scale=0.03),
                                       np.zeros(4 * INNER, np.float32)))
     x = g.convolve(g.shuffle(x, 2), random.normals(48, INNER, 3, 3, scale=0.02), np.full(48, 0.5, np.float32))
     scaled = g.operator("Clip", g.operator("Mul", g.shuffle(x, 4), g.number(255)), g.number(0), g.number(255))

@@ -211,7 +211,7 @@ def test_a_start_that_the_profile_or_the_stream_lacks_is_an_error(profile: Profi
     (packet,) = Encoder(WIDTH, HEIGHT, profile=profile, threads=1).encode(frames(1)[0])
     with pytest.raises(LimitError, match="no texture layer"):
         DeviceDecoder(networks, view="human", start="texture").decode(packet)
-    with pytest.raises(ValueError, match="steps=0"):
+    with pytest.raises(ProfileError, match=r"steps=0: .* without which that would be the machine view"):
         DeviceDecoder(networks, view="human", steps=0)
 
 
@@ -251,13 +251,17 @@ class _Counted:
 
 
 @pytest.mark.parametrize("options", [{"start": "guided"}, {"start": "guided", "tile": 0}, {"start": "slim"},
-                                     {"start": "texture"}, {"start": "texture", "texture": 0}])
+                                     {"start": "texture"}, {"start": "texture", "texture": 0},
+                                     {"start": "guided", "steps": 0, "seed": 2**63 + 5}, {"start": "slim", "steps": 0},
+                                     {"start": "slim", "steps": 0, "caption": OTHER}, {"start": "texture", "steps": 0},
+                                     {"start": "texture", "steps": 0, "texture": 1}])
 def test_a_human_decoder_shows_on_a_device_what_it_shows_on_the_host(
         rich: DeviceNetworks, rich_packets: list[av.Packet], networks: DeviceNetworks, packets: list[av.Packet],
         options: dict[str, Any]) -> None:
     assert_same(rich, rich_packets, **options)
-    (one,), (other,) = (DeviceDecoder(which, view="human", **options).decode(units[0])
-                        for which, units in ((rich, rich_packets), (networks, packets)))
+    without = options | ({"steps": 1} if options.get("steps") == 0 else {})
+    (one,), (other,) = (DeviceDecoder(which, view="human", **given).decode(units[0])
+                        for which, units, given in ((rich, rich_packets, options), (networks, packets, without)))
     assert np.abs(one.array.astype(int) - other.array).mean() > 1  # it is D_h's picture
 
 
@@ -271,9 +275,10 @@ def test_a_human_decoder_shows_no_other_view_of_a_device(rich: DeviceNetworks, r
         np.testing.assert_array_equal(one.array, other.array)
 
 
+@pytest.mark.parametrize("options", [{}, {"steps": 0}, {"steps": 0, "start": "texture"}])
 def test_a_human_decoder_of_a_device_runs_where_something_changed_and_nowhere_else(
-        rich: DeviceNetworks, rich_packets: list[av.Packet]) -> None:
-    decoder = DeviceDecoder(rich, view="human", strict=True)
+        rich: DeviceNetworks, rich_packets: list[av.Packet], options: dict[str, Any]) -> None:
+    decoder = DeviceDecoder(rich, view="human", strict=True, **options)
     (first,) = decoder.decode(rich_packets[0])
     view: Any = decoder._views._human
     view._decoder = network = _Counted(view._decoder)

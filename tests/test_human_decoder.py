@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from duoview import Decoder, Encoder, FrameOrigin, InnerSettings, Profile, ProfileError
+from duoview import Decoder, Encoder, FrameOrigin, InnerSettings, Profile, ProfileError, kernels
 from duoview.access_unit import Section, SectionType, parse, serialize
 from duoview.backends import CpuBackend, DescribedNetwork
 from duoview.backends.batching import batched_inputs
@@ -94,6 +94,12 @@ def latent(seed: int = 0, rows: int = 40, columns: int = 72) -> Floats:
     return np.random.default_rng(seed).standard_normal((1, 48, rows, columns)).astype(np.float32)
 
 
+def normals(seed: int, rows: int, columns: int) -> Floats:
+    """The noise that samplings of this seed begin with, as the stream's format says: row by row of 2048 columns."""
+    found = [kernels.normals(seed, stream=0, offset=row * 2048 * 48, count=columns * 48) for row in range(rows)]
+    return np.ascontiguousarray(np.stack(found).reshape(rows, columns, 48).transpose(2, 0, 1)[None])
+
+
 class Counted:
     """A network that counts its calls, and fails at the next one where it is told to."""
 
@@ -140,16 +146,17 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Floats, Pixe
         yield found
 
 
+@pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("coded", [encode, encode_inner])
 def test_it_shows_the_human_view_of_both_machine_codecs_and_colours_are_put_right_after_it(
-        profile: Profile, monkeypatch: pytest.MonkeyPatch, coded: Any, start: str) -> None:
+        profile: Profile, monkeypatch: pytest.MonkeyPatch, coded: Any, start: str, steps: int) -> None:
     with watched(monkeypatch) as seen:
-        shown = frames(decoder(profile, start=start), coded(profile))
+        shown = frames(decoder(profile, start=start, steps=steps), coded(profile))
     assert len(seen) == len(shown) == COUNT
     backend = CpuBackend(1)
     for frame, (z_h, machine, picture) in zip(shown, seen, strict=True):
-        (human,) = profile.load("human_decoder", backend)(z=z_h)
+        (human,) = profile.load("human_decoder", backend)(z=z_h, noise=normals(0, *z_h.shape[2:]))
         (expected,) = profile.load("colour", backend)(human=human, machine=machine)
         assert np.array_equal(picture, expected)
         assert np.array_equal(pixels(frame), expected[0, :, :HEIGHT, :WIDTH].transpose(1, 2, 0))
@@ -177,13 +184,31 @@ def test_machine_and_texture_views_and_streams_are_the_same_to_the_byte_with_and
     assert all(np.array_equal(a, b) for a, b in zip(*shown, strict=True))
 
 
+def test_it_is_told_the_noise_that_the_sampling_began_with(profile: Profile) -> None:
+    view, z_m = HumanView(profile, CpuBackend(1), steps=1, seed=None, tile=0), latent()
+    noises: list[Floats] = []
+
+    class Watched(Counted):
+        def __call__(self, **inputs: Any) -> list[Any]:
+            noises.append(inputs["noise"] if "noise" in inputs else inputs["state"])
+            return super().__call__(**inputs)
+
+    view._denoiser, view._decoder = Watched(view._denoiser), Watched(view._decoder)
+    for seed in (3, 2**64 - 1):
+        view.picture(z_m, 24, Hints(seed=seed))
+        started, shown = noises[-2:]
+        assert np.array_equal(shown, normals(seed, 40, 72)) and np.array_equal(shown, started)
+    assert len(noises) == 4
+
+
 def test_seeds_are_chosen_by_what_it_shows(profile: Profile) -> None:
     backend, z_m = CpuBackend(1), latent(3, 16, 24)
     source = PictureReader().read(av.VideoFrame.from_ndarray(PHOTOGRAPH[:128, :192].copy(), format="rgb24"))
     view, expected = HumanView(profile, backend, steps=2, seed=None), []
     (machine,) = profile.load("decoder", backend)(z=z_m)
     for seed in range(3):
-        (human,) = profile.load("human_decoder", backend)(z=view.latent(z_m, 24, Hints(seed=seed)))
+        z_h = view.latent(z_m, 24, Hints(seed=seed))
+        (human,) = profile.load("human_decoder", backend)(z=z_h, noise=normals(seed, 16, 24))
         expected.append(float(np.abs(spectra(view.colour(human, machine)) - spectra(source)).mean()))
     assert SeedSearch(profile, backend, 3).distances(source, z_m, 24) == expected
     assert len(set(expected)) == 3
@@ -209,18 +234,20 @@ def test_its_pictures_tell_that_they_are_generated_and_by_which_profile(profile:
 # ---- when it runs
 
 
-def test_where_nothing_changed_it_is_not_run_again(profile: Profile) -> None:
-    view, z_m = HumanView(profile, CpuBackend(1), steps=1), latent()
+@pytest.mark.parametrize("steps", [0, 1])
+def test_where_nothing_changed_it_is_not_run_again(profile: Profile, steps: int) -> None:
+    view, z_m = HumanView(profile, CpuBackend(1), steps=steps), latent()
     network = counted(view)
     first = view.picture(z_m, 24)
     assert np.array_equal(view.picture(z_m.copy(), 24), first) and network.calls == 1
 
 
+@pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("change", ["one position", "quality", "seed", "size"])
-def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change: str) -> None:
-    view, z_m, q, hints = HumanView(profile, CpuBackend(1), steps=1, seed=None), latent(), 24, Hints(seed=1)
+def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change: str, steps: int) -> None:
+    view, z_m, q, hints = HumanView(profile, CpuBackend(1), steps=steps, seed=None), latent(), 24, Hints(seed=1)
     network = counted(view)
-    view.picture(z_m, q, hints)
+    before = view.picture(z_m, q, hints)
     z_m = z_m.copy()
     if change == "one position":
         z_m[:, :, 5, 3] += 1
@@ -231,8 +258,10 @@ def test_where_anything_changed_it_is_run_on_the_whole(profile: Profile, change:
     else:
         z_m = latent(0, 40, 64)
     shown = view.picture(z_m, q, hints)
-    fresh = HumanView(profile, CpuBackend(1), steps=1, seed=None)
+    fresh = HumanView(profile, CpuBackend(1), steps=steps, seed=None)
     assert network.calls == 2 and np.array_equal(shown, fresh.picture(z_m, q, hints))
+    # Without steps the quality is told to nobody.
+    assert np.array_equal(shown, before) == (change == "quality" and steps == 0)
 
 
 @pytest.mark.parametrize("failing", ["denoiser", "human_decoder"])
@@ -250,9 +279,11 @@ def test_a_view_that_failed_is_not_taken_for_the_one_before(profile: Profile, fa
         assert np.array_equal(view.picture(z_m, 24), HumanView(profile, CpuBackend(1), steps=1).picture(z_m, 24))
 
 
-def test_a_frame_that_repeats_the_one_before_and_a_key_frame_of_the_same_picture_run_it_once(profile: Profile) -> None:
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_frame_that_repeats_the_one_before_and_a_key_frame_of_the_same_picture_run_it_once(profile: Profile,
+                                                                                             steps: int) -> None:
     packets = encode(profile, texture=0)
-    made = decoder(profile)
+    made = decoder(profile, steps=steps)
     (first,) = made.decode(packets[0])
     network = counted(made._human)
     repeating = (Section(SectionType.MACHINE, None, b""),)
@@ -279,10 +310,11 @@ def test_an_inner_stream_runs_it_where_the_decoded_picture_is_another(profile: P
     assert network.calls == sum(others) < 3
 
 
-def test_seeking_to_a_frame_gives_what_playing_to_it_gives(profile: Profile) -> None:
+@pytest.mark.parametrize("options", [{}, {"steps": 0}, {"steps": 0, "start": "texture"}])
+def test_seeking_to_a_frame_gives_what_playing_to_it_gives(profile: Profile, options: dict[str, Any]) -> None:
     packets = encode(profile)
-    played = [pixels(frame) for frame in frames(decoder(profile), packets)]
-    sought = decoder(profile)
+    played = [pixels(frame) for frame in frames(decoder(profile, **options), packets)]
+    sought = decoder(profile, **options)
     assert [sought.decode(packet, discard=True) for packet in packets[:-1]] == [[]] * (COUNT - 1)
     assert np.array_equal(pixels(sought.decode(packets[-1])[0]), played[-1])
 
@@ -321,8 +353,9 @@ def test_a_latent_diffusion_model_has_a_decoder_of_its_own(profile: Profile, tmp
 def test_engines_doctor_and_batches_know_it(profile: Profile) -> None:
     network = CpuBackend(1).load(profile.path("human_decoder"))
     assert "human_decoder" in BUILDABLE and isinstance(network, DescribedNetwork)
-    assert batched_inputs(network.signature) == ("z",)
+    assert batched_inputs(network.signature) == ("z", "noise")
     (inputs,) = drawn("human_decoder", network.signature, 2, 3, exact=False).inputs()
-    assert inputs["z"].shape == (1, 48, 16, 24) and network(**inputs)[0].shape == (1, 3, 128, 192)
+    assert inputs["z"].shape == inputs["noise"].shape == (1, 48, 16, 24)
+    assert network(**inputs)[0].shape == (1, 3, 128, 192)
     (report,) = [one for one in network_reports(str(profile.folder), "cpu") if one.network == "human_decoder"]
     assert report.device == "cpu"

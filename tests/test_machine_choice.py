@@ -17,7 +17,7 @@ import duoview
 from duoview import Profile
 from duoview.access_unit import parse
 from duoview.errors import LimitError, ProfileError
-from duoview.machine_choice import FILE, OperatingPoint, choose, read_table
+from duoview.machine_choice import FILE, OperatingPoint, choose, read_table, weights_digest
 from duoview.pipelines.command import main
 from duoview.pipelines.run.live_encode import LiveEncode
 from duoview.plugins.filters.dv_encode import Encode
@@ -32,7 +32,7 @@ def with_table(folder: Path, *rows: dict[str, Any], of: str = "") -> Path:
     """A copy of the bundled profile with a table."""
     if not folder.exists():
         shutil.copytree(Profile("s").folder, folder)
-    (folder / FILE).write_text(json.dumps({"profile": of or Profile(folder).sha256.hex(), "neural": rows}))
+    (folder / FILE).write_text(json.dumps({"profile": of or weights_digest(Profile(folder)), "neural": rows}))
     return folder
 
 
@@ -67,7 +67,24 @@ def test_the_table_of_every_bundled_profile_is_about_the_weights_that_it_has() -
     for name in bundled_profiles():
         profile = Profile(name)
         table = read_table(profile)
-        assert table is None or table.profile == profile.sha256.hex(), f"{profile.folder / FILE}: measure again"
+        assert table is None or table.profile == weights_digest(profile), f"{profile.folder / FILE}: measure again"
+
+
+@pytest.mark.parametrize(("change", "machine"), [
+    ({"human_decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1]}}, "neural"), ({"human": {"steps": 9}}, "neural"),
+    ({"networks": "denoiser"}, "neural"), ({"networks": "human_decoder"}, "neural"),
+    ({"networks": "caption"}, "neural"), ({"networks": "decoder"}, "inner"), ({"networks": "key_analysis"}, "inner"),
+    ({"shape": {"latent": 9}}, "inner"), ({"coder_tables": "00"}, "inner")])
+def test_a_table_is_about_all_weights_but_those_of_human_views_alone(tmp_path: Path, change: dict[str, Any],
+                                                                     machine: str) -> None:
+    profile, point = Profile(with_table(tmp_path / "p", STILLS)), OperatingPoint(4, "zero", stills=True)
+    assert choose(profile, point).machine == "neural"
+    for entry, value in change.items():
+        if entry == "networks":
+            profile.manifest[entry][value] = {"file": "another.onnx", "sha256": "00"}
+        else:
+            profile.manifest[entry] = value
+    assert choose(profile, point).machine == machine
 
 
 def test_without_a_table_it_is_inner(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ STRIDES = {
     "inter_synthesis": {"decoded": 16, "symbols": 16, "previous": 8},
     # By generation: of the bundled profile's kind, of a latent diffusion model, conditional. Each has some of these.
     "denoiser": {"state": 8, "z_m": 8, "condition": 1, "known": 8, "level": 8, "caption": 32},
-    "human_decoder": {"z": 8},
+    "human_decoder": {"z": 8, "noise": 8},
     "colour": {"human": 1, "machine": 1},
     "texture_features": {"decoded": 16},
     "texture_means": {"means": 16},

@@ -68,7 +68,7 @@ class _Views(Decoder):
         if self.view == "human":
             human = DeviceHumanView(networks, start=self._start, steps=self._steps, seed=self._seed, noise=self._noise,
                                     tile=self._tile, text=self._text)
-            if self._hint_reader.wanted and not human.takes_captions:
+            if self._hint_reader.wanted and not human.accepts_captions:
                 raise ProfileError(f"{self._hint_reader.wanted}: the denoiser of profile {profile.name!r} takes none; "
                                    "expected a profile that was trained with captions")
         if self._textured:

@@ -93,15 +93,17 @@ class DeviceHumanView(HumanView):
         self._device_noise: tuple[tuple[int, int, int], Any] | None = None
         self._scales: dict[int, Any] = {}
         self._levels: dict[int, Any] = {}
+        if self.generation is not None and start == "texture":
+            by_depth = np.zeros(256, np.float32)  # as many as the kernel's index reaches
+            by_depth[:len(self.generation.levels)] = self.generation.levels
+            self._level_table = networks.array(by_depth)
+        if not self.steps:
+            return  # what follows is for the denoiser
         self._steps = [(networks.array(np.array([[step / self.steps]], np.float32)),
                         networks.array(np.array([1.0 / (self.steps - step)], np.float32)))
                        for step in range(self.steps)]
         self._span = networks.array(np.array([[span_of(self.steps)]], np.float32))
         self._told = {told: networks.array(np.array([[1, told, 1]], np.float32)) for told in (False, True)}
-        if self.generation is not None and start == "texture":
-            by_depth = np.zeros(256, np.float32)  # as many as the kernel's index reaches
-            by_depth[:len(self.generation.levels)] = self.generation.levels
-            self._level_table = networks.array(by_depth)
 
     def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
         if profile.latent_diffusion is not None:
@@ -109,7 +111,8 @@ class DeviceHumanView(HumanView):
                                           "model, whose inputs are made on the host; expected duoview.Decoder")
         if text:
             raise ValueError(f"text={text!r}: no profile that generates on a device reads texts; expected none")
-        return self._networks["denoiser"], self._networks[profile.human_view_network], self._networks["colour"]
+        denoiser = self._networks["denoiser"] if self.steps else None
+        return denoiser, self._networks[profile.human_view_network], self._networks["colour"]
 
     def _sized(self, rows: int, columns: int) -> _Planes:
         found = self._planes_of
@@ -169,7 +172,8 @@ class DeviceHumanView(HumanView):
 
     def picture(self, z_m: Any, q: int, hints: Hints | None = None, known: Known | None = None) -> Any:
         """The human picture before its colours are put right, (1, 3, H, W) on the device: see ``HumanView``."""
-        return self._decoded(self.latent(z_m, q, hints, known))
+        rows, columns = self._networks.driver.array("z_m", z_m).shape[2:]
+        return self._decoded(self.latent(z_m, q, hints, known), rows, columns)
 
     def colour(self, human: Any, machine: Any) -> Any:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W) on the device."""
@@ -212,6 +216,8 @@ class DeviceHumanView(HumanView):
         """The residual of one window, in units of its scale: see ``HumanView``."""
         networks, kernels, stream = self._networks, self._kernels, self._stream
         known = window.known if window.known is not None else memory.nothing
+        if not self.steps:
+            return known
         level = window.level if window.level is not None else memory.plain_level
         kernels.cut_window(noise, memory.noise, top=area[0].start, left=area[1].start, cuda_stream=stream)
         kernels.add_noise(known, level, memory.noise, memory.state, cuda_stream=stream)

@@ -29,7 +29,8 @@ class Human(Machine):
 
         start: str = option("guided", choices=STARTS, help="where sampling starts; guided: pure noise, no extra bits; "
                             "slim: the machine view, noised, and a caption; texture: what was sent of it")
-        steps: int = option(4, min=1, max=MAX_STEPS, help="diffusion steps a frame")
+        steps: int = option(4, min=0, max=MAX_STEPS, help="diffusion steps a frame; 0: none, for profiles with a "
+                            "decoder of human views")
         seed: int = option(-1, min=-1, max=(1 << 64) - 1, help="seed of the noise; same seed, same picture; -1: the "
                            "one that was sent, else 0")
         device: str = option("cpu", choices=("auto", "cpu", "cuda", "tensorrt"), help="where the networks run")

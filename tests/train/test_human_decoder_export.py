@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ from duoview.export.restore import restore
 from duoview.export.variant import Tolerance, write_fp16, write_fp32
 from duoview.generation import Generation
 from duoview.models.autoencoder import LatentDecoder
-from duoview.models.conditional_denoiser import ConditionalDenoiser
+from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
 from duoview.models.human_decoder import HumanDecoder, HumanDecoderShape
 from duoview.models.network import Shape, StillCodec
 from duoview.models.train_inter import new_inter_codec
 
 TINY = HumanDecoderShape((12, 8, 8), (1, 2, 1))
-SMALL = Shape(latent=8, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks=2, symbols=12, transform=16, hyper=6,
+SMALL = Shape(latent=16, encoder=16, encoder_blocks=1, decoder=16, decoder_blocks=2, symbols=12, transform=16, hyper=6,
               parameters=16)
 
 
@@ -80,9 +81,9 @@ def with_decoder(folder: Path) -> Networks:
     return restore(folder)
 
 
-def shown(network: nn.Module, z: torch.Tensor) -> np.ndarray[Any, Any]:
+def shown(network: nn.Module, *inputs: torch.Tensor) -> np.ndarray[Any, Any]:
     with torch.no_grad():
-        return np.floor(np.clip(network(z).numpy() * 255 + 0.5, 0, 255))
+        return np.floor(np.clip(network(*inputs).numpy() * 255 + 0.5, 0, 255))
 
 
 # ---- the graph
@@ -91,21 +92,40 @@ def shown(network: nn.Module, z: torch.Tensor) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("shape", [TINY, HumanDecoderShape((16, 8, 4), (2, 1, 3)), HumanDecoderShape()])
 def test_the_graph_shows_what_torch_does(shape: HumanDecoderShape, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network, z = trained(LatentDecoder(48, 32, 2), shape), torch.randn(2, 48, 6, 10)
+    network = trained(LatentDecoder(48, 32, 2), shape)
+    z, noise, other = (torch.randn(2, 48, 6, 10) for _ in range(3))
     onnx.save(human_networks.human_decoder(network), str(tmp_path / "human_decoder.onnx"))
     loaded = CpuBackend(1).load(tmp_path / "human_decoder.onnx")
-    (picture,) = loaded(z=z.numpy())
+    (picture,) = loaded(z=z.numpy(), noise=noise.numpy())
     assert picture.dtype == np.uint8 and picture.shape == (2, 3, 48, 80)
-    apart = np.abs(picture.astype(int) - shown(network, z))
+    apart = np.abs(picture.astype(int) - shown(network, z, noise))
     # Weights are stored in float16.
     assert apart.max() <= 1 and apart.mean() < 0.05
-    assert np.abs(shown(network, z) - shown(network.base, z)).mean() > 0.5  # it is not D that is compared
+    # It is not D that is compared, and other noise would be another picture.
+    assert np.abs(shown(network, z, noise) - shown(network.base, z)).mean() > 0.5
+    assert np.abs(shown(network, z, noise) - shown(network, z, other)).mean() > 0.5
 
 
-def test_its_inputs_and_outputs_are_those_of_the_decoder(folder: Path) -> None:
+@pytest.mark.parametrize("grain", ["quarter_grain", "half_grain"])
+def test_noise_of_each_size_is_where_torch_puts_it(grain: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    network = trained(LatentDecoder(48, 32, 1), HumanDecoderShape((8, 8, 8), (1, 1, 1)))
+    with torch.no_grad():
+        network.stem.weight[:, 48:] = 0
+        for name in {"quarter_grain", "half_grain"} - {grain}:
+            nn.init.zeros_(getattr(network, name).noise.weight)
+    z, noise = torch.randn(1, 48, 6, 10), torch.randn(1, 48, 6, 10)
+    onnx.save(human_networks.human_decoder(network), str(tmp_path / "human_decoder.onnx"))
+    (picture,) = CpuBackend(1).load(tmp_path / "human_decoder.onnx")(z=z.numpy(), noise=noise.numpy())
+    assert np.abs(picture.astype(int) - shown(network, z, noise)).max() <= 1
+    assert np.abs(shown(network, z, noise) - shown(network, z, noise.flip(1))).max() > 1
+
+
+def test_it_is_given_noise_beside_what_the_decoder_is_given_and_gives_the_same(folder: Path) -> None:
     profile, backend = Profile(folder), CpuBackend(1)
     one, other = (backend.load(profile.path(name)).signature for name in ("human_decoder", "decoder"))
-    assert (one.inputs, one.outputs) == (other.inputs, other.outputs)
+    z, noise = one.inputs
+    assert (z,) == other.inputs and noise == replace(z, name="noise") and one.outputs == other.outputs
 
 
 def test_weights_are_stored_in_float16(folder: Path) -> None:
@@ -116,7 +136,7 @@ def test_weights_are_stored_in_float16(folder: Path) -> None:
 
 def test_all_networks_of_such_a_profile_agree_with_torch(folder: Path) -> None:
     (found,) = [one for one in report(Profile(folder)) if one.network == "human_decoder"]
-    # On what D is given when a clip is coded, as D is compared.
+    # On what D is given when a clip is coded, as D is compared, and noise.
     assert (found.kind, found.calls, found.passed) == ("rounded", 3, True)
 
 
@@ -187,8 +207,8 @@ def test_a_difference_that_is_not_stored_is_none(folder: Path, tmp_path: Path) -
 
 
 def test_one_of_another_latent_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a latent of 48 channels, a human decoder for 8"):
-        add_human_decoder(trained(LatentDecoder(8, 16, 1)), copied(folder, tmp_path / "profile"))
+    with pytest.raises(ValueError, match="a latent of 48 channels, a human decoder for 32"):
+        add_human_decoder(trained(LatentDecoder(32, 16, 1)), copied(folder, tmp_path / "profile"))
 
 
 def test_no_profile_and_one_of_latent_diffusion_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -221,12 +241,25 @@ def test_a_manifest_that_tells_no_shape_is_told_when_it_is_read_back(folder: Pat
 # ---- what else is put into the profile
 
 
-def test_another_denoiser_leaves_it_there(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", ["another", "the same shape"])
+def test_it_goes_where_the_denoiser_whose_samplings_it_shows_is_replaced(folder: Path, tmp_path: Path,
+                                                                         made: str) -> None:
     place = copied(folder, tmp_path / "profile")
-    made = ConditionalDenoiser(48, Generation((8, 8, 8), (1, 1, 1))).eval()
-    add_human(made, None, place)
-    assert Profile(place).manifest["networks"]["human_decoder"] == Profile(folder).manifest["networks"]["human_decoder"]
-    assert restore(place).human_decoder is not None
+    shape = Generation((8, 8, 8), (1, 1, 1)) if made == "another" else Profile(place).generation
+    assert shape is not None
+    captions = CaptionEncoder(shape.caption).eval() if shape.caption else None
+    digest = add_human(ConditionalDenoiser(48, shape).eval(), captions, place)
+    after = Profile(place)
+    assert digest == after.sha256.hex() and all(result.passed for result in after.verify())
+    assert not after.has("human_decoder") and "human_decoder" not in after.manifest
+    assert not (place / "human_decoder.onnx").exists() and restore(place).human_decoder is None
+
+
+def test_a_denoiser_that_is_refused_takes_nothing_away(folder: Path, tmp_path: Path) -> None:
+    place = copied(folder, tmp_path / "profile")
+    with pytest.raises(ValueError, match="a denoiser for captions of 0 numbers, a text encoder of 64"):
+        add_human(ConditionalDenoiser(48, Generation((8, 8, 8), (1, 1, 1))).eval(), CaptionEncoder(64).eval(), place)
+    assert (place / "human_decoder.onnx").exists() and Profile(place).sha256 == Profile(folder).sha256
 
 
 def test_other_networks_of_the_machine_layer_leave_it_there_and_another_encoder_or_decoder_does_not(
@@ -252,8 +285,8 @@ def test_a_profile_that_is_written_anew_has_it_where_its_decoder_is_the_same(tmp
     write(networks, tmp_path / "second", name="small", card="")
     back = restore(tmp_path / "second").human_decoder
     assert back is not None and networks.human_decoder is not None
-    z = torch.randn(1, SMALL.latent, 8, 8)
-    assert np.array_equal(shown(back, z), shown(networks.human_decoder, z))
+    z, noise = (torch.randn(1, SMALL.latent, 8, 8) for _ in range(2))
+    assert np.array_equal(shown(back, z, noise), shown(networks.human_decoder, z, noise))
     assert all(result.passed for result in Profile(tmp_path / "second").verify())
 
 
@@ -275,8 +308,8 @@ def test_float32_shows_the_same_and_float16_nearly(folder: Path, tmp_path: Path)
     write_fp16(profile, tmp_path / "fp16", [], Tolerance(), tmp_path)
     made = [Profile(tmp_path / name) for name in ("fp32", "fp16")]
     assert [precision_of(onnx.load(str(one.path("human_decoder")))) for one in made] == ["fp32", "fp16"]
-    z = np.random.default_rng(3).normal(size=(1, 48, 8, 16)).astype(np.float32)
-    expected, wide, narrow = (one.load("human_decoder", CpuBackend(1))(z=z)[0].astype(int)
+    z, noise = np.random.default_rng(3).standard_normal((2, 1, 48, 8, 16), np.float32)
+    expected, wide, narrow = (one.load("human_decoder", CpuBackend(1))(z=z, noise=noise)[0].astype(int)
                               for one in (profile, *made))
     assert np.array_equal(wide, expected) and np.abs(narrow - expected).max() <= 1
     assert all(one.manifest["human_decoder"] == TINY.as_dict() for one in made)

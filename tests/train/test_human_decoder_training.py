@@ -198,6 +198,17 @@ def test_the_command_puts_the_decoder_into_a_profile(tmp_path: Path) -> None:
     assert "## The decoder of human views" in (tmp_path / "profile" / "MODEL_CARD.md").read_text()
 
 
+def test_a_denoiser_of_another_texture_is_refused_before_anything_is_read(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Profile("s").folder, tmp_path / "profile")
+    shape = dataclasses.replace(TINY, levels=(1.0, 0.5))
+    HUMAN.add_human(HUMAN.networks(48, shape).denoiser, None, tmp_path / "profile")
+    torch.save(SHUFFLE.backbone().state_dict(), tmp_path / "shuffle.pth")
+    assert main(["-i", str(tmp_path / "nowhere"), "--profile", str(tmp_path / "profile"), "--out",
+                 str(tmp_path / "runs"), "--shufflenet", str(tmp_path / "shuffle.pth")]) != 0
+    assert "its texture goes 6 deep, its denoiser was trained for 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "told"), [
     (["--crop", "100"], "--crop 100: expected a multiple of 64"),
     (["--channels", "1,2"], "--channels 1,2: expected three whole numbers"),

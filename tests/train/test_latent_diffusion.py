@@ -28,12 +28,9 @@ from duoview.backends import CpuBackend
 from duoview.clip_tokenizer import ClipTokenizer
 from duoview.errors import ProfileError
 from duoview.export import latent_diffusion as exporting
-from duoview.export.graph import weights_of
-from duoview.export.profile import Networks, add_human_decoder, write
+from duoview.export.profile import Networks, write
 from duoview.export.variant import check_output
-from duoview.models.autoencoder import LatentDecoder
 from duoview.models.denoiser import Denoiser
-from duoview.models.human_decoder import HumanDecoder, HumanDecoderShape
 from duoview.models.inter import InterCodec
 from duoview.models.latent_diffusion import (
     Folder,
@@ -48,6 +45,7 @@ from duoview.models.latent_diffusion import (
 from duoview.models.network import Shape, StillCodec
 
 MODEL = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("diffusion_folder.py"))))
+HUMAN = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "human_profile.py")))
 SMALL = Shape(latent=4, encoder=8, encoder_blocks=1, decoder=8, decoder_blocks=1, symbols=8, transform=8, hyper=4,
               parameters=8)
 
@@ -285,10 +283,7 @@ def test_exported_networks_give_what_torch_gives_at_any_size(profile: Path, mode
 def test_a_decoder_of_human_views_goes_with_the_latents_that_it_read(folder: Path, tmp_path: Path,
                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     made = untrained(tmp_path / "profile")
-    base = LatentDecoder(SMALL.latent, SMALL.decoder, SMALL.decoder_blocks)
-    stored = weights_of(onnx.load(str(made / "decoder.onnx")))
-    base.load_state_dict({name.removeprefix("still.decoder."): torch.from_numpy(one) for name, one in stored.items()})
-    add_human_decoder(HumanDecoder(base, HumanDecoderShape((8, 8, 8), (1, 1, 1))), made)
+    HUMAN.add_human_decoder(made)  # of another latent, but nothing runs it
     assert Profile(made).has("human_decoder")
     monkeypatch.setattr(exporting, "graphs", lambda *_: {})  # what takes time, and has no part in it
     exporting.put(Folder(folder), made)
