@@ -14,8 +14,9 @@ from duoview.device.networks import DeviceNetworks
 from duoview.kernels import checkerboard
 from duoview.kernels.cuda import Decoder
 from duoview.texture.chain import ROW_POSITIONS
-from duoview.texture.geometry import Tile
+from duoview.texture.geometry import BLOCK, Tile
 from duoview.texture.prior import conditions
+from duoview.texture.section import BLOCK_CLASS
 from duoview.texture.view import Seen
 
 
@@ -29,14 +30,21 @@ class StepPlanes:
         self.no_signs, self.decided = (networks.array(np.zeros((1, *self.shape), np.float32)) for _ in range(2))
         self.decided_last, self.previous = (empty((1, *self.shape), np.float32) for _ in range(2))
         self.classes, self.fixed = (empty(self.shape, np.uint8) for _ in range(2))
-        counts = [checkerboard.size(self.shape, half) for half in (0, 1)]
-        #: Classes and symbols in coding order, and their halves.
-        self.classes_row, self.symbols_row = empty((sum(counts),), np.uint8), empty((sum(counts),), np.int16)
-        begins = (0, counts[0])
-        self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
-                           for begin, count in zip(begins, counts, strict=True)]
-        self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
-                           for begin, count in zip(begins, counts, strict=True)]
+        counts, blocks = [checkerboard.size(self.shape, half) for half in (0, 1)], height * width // BLOCK**2
+        #: Flags of blocks that are coded, and symbols in coding order behind them; their classes; and parts of both.
+        self.flagged = empty((blocks + sum(counts),), np.int16), empty((blocks + sum(counts),), np.uint8)
+        self.flags, flag_classes = self._parts(networks, 0, blocks)
+        networks.put(np.full(blocks, BLOCK_CLASS, np.uint8), flag_classes)
+        self.symbols_row, self.classes_row = self._parts(networks, blocks, sum(counts))
+        halves = [self._parts(networks, begin, count)
+                  for begin, count in zip((blocks, blocks + counts[0]), counts, strict=True)]
+        self.symbols_of, self.classes_of = ([half[one] for half in halves] for one in (0, 1))
+
+    def _parts(self, networks: DeviceNetworks, begin: int, count: int) -> tuple[Any, Any]:
+        """So many symbols of the rows, and their classes."""
+        symbols, classes = self.flagged
+        return (networks.view(symbols, (count,), np.int16, 2 * begin),
+                networks.view(classes, (count,), np.uint8, begin))
 
 
 class Choice(Protocol):

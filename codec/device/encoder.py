@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -13,13 +14,16 @@ from duoview.decision import SymbolDecision
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
 from duoview.device.nv12 import Nv12, check_pixel_format
+from duoview.device.texture import DeviceTextureView
 from duoview.device.texture_encoder import DeviceTextureEncoder
 from duoview.encoder import UnitWriter
 from duoview.errors import LimitError
 from duoview.gain_map import GainMap, grid
 from duoview.inner.stream import FrameTimes
 from duoview.machine import MAX_Q
+from duoview.neural_settings import NeuralSettings
 from duoview.picture import DEFAULT_MAX_PIXELS, check_size
+from duoview.rate_control import RateControl
 from duoview.sequence import Colour, MachineCodec, PaletteGeometry, SequenceHeader
 from duoview.texture import Depths, TextureSettings
 from duoview.texture.view import Seen
@@ -31,8 +35,8 @@ _RGB = Colour(matrix=0, range=2)
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer, and texture of key frames: no seeds or bit rate control. It looks for no motion:
-    P frames of profiles with motion compensation say that nothing moves.
+    The neural machine layer, and texture: no seeds. It looks for no motion: P frames of profiles with motion
+    compensation say that nothing moves.
 
     Args:
         networks: of the device, shared with others. width, height: of the first pictures; one of another size begins a
@@ -41,18 +45,21 @@ class DeviceEncoder:
         decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
             ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
             though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
-        texture: how much texture, or its greatest depth, key frames have; None for none. Palettes are adapted on the
-            host, for which vectors of key frames, though no pixels, are copied there: not with ``palettes=False``.
+        bit_rate: bits per second on average, for which the quality index is chosen frame by frame, in place of ``q``;
+            0 for none. Texture is not counted: it has a bit rate of its own.
+        texture: how much texture, or its greatest depth, is coded beside the machine layer; None for none. What it is
+            worth is decided on the host. Though no pixels, vectors of key frames are copied there, where palettes are
+            adapted: not with ``palettes=False``; and squared errors of positions, of P frames and with a bit rate.
         pixel_format: of the pictures, ``rgb`` or ``nv12``. colour: of NV12 pictures; None where nothing is known, which
             is taken for BT.601 of limited range.
 
-    Raises ValueError for another pixel format, LimitError for values out of range and texture that only
-    ``duoview.Encoder`` decides on, ProfileError for a profile whose networks do not load, or that has no texture.
+    Raises ValueError for another pixel format, LimitError for values out of range and for texture with a guide or
+    regions, ProfileError for a profile whose networks do not load, or that has no texture.
     """
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
                  q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
-                 texture: TextureSettings | int | None = None,
+                 bit_rate: int = 0, texture: TextureSettings | int | None = None,
                  pixel_format: str = "rgb", colour: Colour | None = None,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
@@ -69,13 +76,22 @@ class DeviceEncoder:
         self.q, self.networks = q, networks
         self._machine = DeviceMachineLayer(networks, decision, digest=digest)
         settings = TextureSettings(Depths(texture)) if isinstance(texture, int) else texture
-        self._texture = (DeviceTextureEncoder(networks, settings) if settings is not None and settings.depths.most()
-                         else None)
+        self._control: RateControl | None = None
+        if NeuralSettings(bit_rate=bit_rate).bit_rate:
+            self._control = RateControl(bit_rate, self.rate, gop, width * height, MAX_Q)
+        self._texture: DeviceTextureEncoder | None = None
+        if settings is not None and settings.depths.most():
+            self._texture = DeviceTextureEncoder(networks, settings, rate=self.rate, gop=gop)
+            self._view = DeviceTextureView(networks)
+            self._machine.watched = self._texture.wants(False)
         self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
 
     @property
     def q(self) -> int:
-        """Quality index of the next frame. Setting one outside of 0..63 raises LimitError."""
+        """Quality index of the next frame; with a bit rate, which chooses it, that of the last one.
+
+        Setting one outside of 0..63 raises LimitError; with a bit rate one that is set counts for nothing.
+        """
         return self._q
 
     @q.setter
@@ -112,13 +128,17 @@ class DeviceEncoder:
                              f"of {width}x{height}")
         if gains is not None and not gains.levels.any():
             gains = None
-        is_key = key or self._restart or self._units.index + 1 >= self.gop or (width, height) != self._size
+        changed = (width, height) != self._size
+        is_key = key or self._restart or self._units.index + 1 >= self.gop or changed
+        seconds = None if pts is None or time_base is None else float(pts * Fraction(time_base))
+        if self._control is not None:
+            if changed:
+                self._control.resized(width * height)
+            self._q = self._control.quality(key=is_key, seconds=seconds)
+        self._size = width, height
         self._restart = True  # until this unit is out
         payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height, gains=gains)
-        texture: list[Section] = []
-        if self._texture is not None and is_key:
-            seen = Seen(True, self._machine.decoded, None, cast(Any, None), self.q)
-            texture = self._texture.encode(self._machine.z, self._machine.z_m, seen, width, height)
+        texture = self._texture_of(is_key, seconds, width, height)
         geometry = self._texture.geometry if self._texture is not None else PaletteGeometry()
         sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
                                   profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
@@ -129,8 +149,23 @@ class DeviceEncoder:
         packet = self._units.write(Section(SectionType.MACHINE, None, payload), key=is_key, q=self.q, sequence=sequence,
                                    times=times, dts=times.pts, texture=texture, caption=caption,
                                    gains=gains.write() if gains is not None and payload else b"")
-        self._size, self._count, self._restart = (width, height), self._count + 1, False
+        if self._control is not None:
+            self._control.coded(8 * self._units.machine_size, key=is_key, q=self.q)
+        self._count, self._restart = self._count + 1, False
         return packet
+
+    def _texture_of(self, key: bool, seconds: float | None, width: int, height: int) -> Sequence[Section]:
+        """Sections of texture of the picture that the machine layer encoded last; seconds: its time."""
+        if self._texture is None:
+            return ()
+        self._texture.tell(seconds)
+        if not self._texture.wants(key):
+            self._texture.skip()
+            return ()
+        machine = self._machine
+        base = self._view.latent(self._view.picture(machine.z_m))
+        seen = Seen(key, machine.decoded, None, cast(Any, machine.moved), self.q)
+        return self._texture.encode(machine.z, base, seen, width, height)
 
     def symbols_sha256(self) -> str:
         """Digest of all integers coded so far, which a decoder of the units has too. ValueError without ``digest``."""

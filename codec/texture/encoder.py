@@ -109,7 +109,7 @@ class TextureEncoder:
         self._look(z, base, grid, q)
         sections: list[Section] = []
         if key and self.settings.palettes and self.settings.depths.most():
-            self._palettes, payloads = adapt(self._palettes, self._all_vectors(), q, float(self._lagrangian[q]))
+            self._palettes, payloads = adapt(self._palettes, self._all_vectors(q), q, float(self._lagrangian[q]))
             sections += [Section(SectionType.PALETTE, depth, payload) for depth, payload in enumerate(payloads, 1)]
         context = self.prior.frame(seen, grid.shape)
         counts = None
@@ -145,7 +145,7 @@ class TextureEncoder:
         vectors = self._palettes.vectors_of(components[0], q)
         self._vectors = vectors.reshape(*grid.shape, *vectors.shape[1:])
 
-    def _all_vectors(self) -> Floats:
+    def _all_vectors(self, q: int) -> Floats:
         """Of the frame, (N, G, C / G)."""
         found: Floats = self._vectors.reshape(-1, *self._vectors.shape[2:])
         return found
