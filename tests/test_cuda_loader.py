@@ -6,10 +6,12 @@ import ctypes
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import types
 from contextlib import nullcontext
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -158,6 +160,76 @@ def test_a_launch_hands_its_words_and_warps_to_the_driver(monkeypatch: pytest.Mo
         driver.launch("fill_words", 1, [1, 2], 0)
     with pytest.raises(ValueError, match="fill_words on 0 warps"):
         driver.launch("fill_words", 0, [1, 2, 3], 0)
+
+
+@built
+def test_memory_of_a_stream_comes_from_one_pool_and_is_freed_in_the_streams_order(monkeypatch: pytest.MonkeyPatch
+                                                                                  ) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    monkeypatch.setattr(cuda_driver, "_PoolProperties", Properties)
+    monkeypatch.setattr(FakeLibrary, "cuMemPoolCreate", lambda self, pool, given: fill(pool, 77), raising=False)
+    monkeypatch.setattr(FakeLibrary, "cuMemAllocFromPoolAsync",
+                        lambda self, pointer, size, pool, stream: fill(pointer, 4096 + pool.value + stream.value),
+                        raising=False)
+    driver = cuda_driver.CudaDriver(1, (9, 0), nullcontext, "Some GPU")
+    first, second = driver.allocate(100, 1000), driver.allocate(100, 2000)
+    assert (first.pointer, second.pointer) == (4096 + 77 + 1000, 4096 + 77 + 2000)
+    assert Properties.made == [(1, 0, 1, 1)]  # one pool: pinned, shared with nobody, on device 1
+    del first
+    name, arguments = library.calls[-1]
+    assert (name, [one.value for one in arguments]) == ("cuMemFreeAsync", [5173, 1000])  # type: ignore[attr-defined]
+    names = [name for name, _ in library.calls]
+    assert names.count("cuMemPoolSetAttribute") == 1 and "cuMemFree_v2" not in names and "cuMemAlloc_v2" not in names
+
+
+class Properties(ctypes.Structure):
+    """Of a pool; remembers what it was made of."""
+
+    _fields_ = cuda_driver._PoolProperties._fields_
+    made: ClassVar[list[tuple[int, ...]]] = []
+
+    def __init__(self, *values: int) -> None:
+        super().__init__(*values)
+        assert ctypes.sizeof(self) == 88  # of cuda.h
+        Properties.made.append(values)
+
+
+def fill(pointer: object, value: int) -> int:
+    pointer._obj.value = value  # type: ignore[attr-defined]
+    return 0
+
+
+@built
+def test_streams_of_a_device_wait_for_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    driver = cuda_driver.CudaDriver(0, (9, 0), nullcontext, "Some GPU")
+    driver.open_stream()
+    name, arguments = library.calls[-1]
+    assert (name, arguments[1].value) == ("cuStreamCreate", 1)  # type: ignore[attr-defined]
+    driver.copy(4096, 8192, 100, 1234)
+    driver.close_stream(1234)
+    found = [(name, [one.value for one in arguments]) for name, arguments in library.calls[-2:]]  # type: ignore[attr-defined]
+    assert found == [("cuMemcpyDtoDAsync_v2", [8192, 4096, 100, 1234]), ("cuStreamDestroy_v2", [1234])]
+
+
+HEADERS = [path for folder in (*FOLDERS, *(Path(NVCC).resolve().parents[1:2] if NVCC else ()))
+           if folder and (path := Path(folder, "include")).joinpath("cuda.h").exists()]
+
+
+@pytest.mark.skipif(not HEADERS or shutil.which("g++") is None, reason="the header comes with nvcc")
+def test_a_pools_properties_are_those_of_the_header(tmp_path: Path) -> None:
+    names = {"allocation": "allocType", "handles": "handleTypes", "location": "location.type",
+             "ordinal": "location.id", "most": "maxSize"}
+    prints = "".join(f'printf("%zu ", offsetof(CUmemPoolProps, {name}));' for name in names.values())
+    source = tmp_path / "offsets.cpp"
+    source.write_text("#include <cstddef>\n#include <cstdio>\n#include <cuda.h>\n"
+                      f"int main() {{ {prints} printf(\"%zu\", sizeof(CUmemPoolProps)); }}\n")
+    subprocess.run(["g++", "-I", str(HEADERS[0]), str(source), "-o", str(tmp_path / "offsets")], check=True)
+    found = subprocess.run([str(tmp_path / "offsets")], check=True, capture_output=True, text=True).stdout.split()
+    mine = cuda_driver._PoolProperties
+    assert [int(one) for one in found] == [getattr(mine, name).offset for name in names] + [ctypes.sizeof(mine)]
 
 
 def test_arrays_are_taken_by_their_interface() -> None:

@@ -14,9 +14,9 @@ doctor: its report for every device. tests: those of the repository that touch C
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
 access units too. views: those of texture and for people at 1920x1080, beside the CPU's, and texture's encoding.
-streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and which limits it,
-beside the least that arithmetic and memory allow. limits: the same for each network and operator. What the device can
-do is measured.
+streams: 64 of 1280x720 in turn, and at once in threads with a CUDA stream each, with batches too. stages: milliseconds
+of each stage of a P frame on the device, and which limits it, beside the least that arithmetic and memory allow.
+limits: the same for each network and operator. What the device can do is measured.
 """
 
 from __future__ import annotations
@@ -287,6 +287,35 @@ def measure_views(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     return found
 
 
+def streams_at_once(options: argparse.Namespace, bench: Bench, pictures: list[Any], streams: int, width: int,
+                    height: int) -> dict[str, Any]:
+    """The same in threads, on CUDA streams of their own: more and more of them, and in batches."""
+    from bench.device_streams import streams as measured
+    from duoview.device import DeviceNetworks
+    from duoview.errors import Error
+    from duoview.export.torch_device import TorchDeviceNetworks
+    from duoview.kernels.errors import DeviceError
+
+    given = [one[0, :, :height, :width].contiguous() for one in pictures]
+    given = [one if one.is_cuda else one.numpy() for one in given]
+    bench.wait()
+    rounds = 2 if options.dry_run else max(4, options.frames // 20)
+    counts = [count for count in (1, 4, 16, 64) if count < streams] + [streams]
+    ways: dict[str, tuple[Callable[[], DeviceNetworks], int]] = {
+        "torch": (lambda: TorchDeviceNetworks(bench.profile, bench.device), 1),
+        "onnxruntime": (lambda: DeviceNetworks(bench.profile, bench.device), 1),
+        "onnxruntime, batches of 8": (lambda: DeviceNetworks(bench.profile, bench.device), 8)}
+    found: dict[str, Any] = {}
+    for name, (make, batch) in ways.items():
+        for count in counts:
+            try:
+                found[f"{name}, {count} streams"] = measured(make(), given, count=count, rounds=rounds, batch=batch,
+                                                             q=30)
+            except (Error, DeviceError) as error:  # what the machine lacks, or has no memory for
+                found[f"{name}, {count} streams"] = {"not_run": str(error)}
+    return found
+
+
 def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Streams in turn, each with its own state and memory, on networks that all share; in one thread."""
     width, height, streams = (128, 64, 3) if options.dry_run else (1280, 720, options.streams)
@@ -309,6 +338,8 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
     found["decode_fps_each"] = rounds / (bench.wait() - began)
     found["good"] = all(a.is_where(b) for a, b in zip(encoders, decoders, strict=True))
     found["aim_fps_each"] = 25
+    found["at_once"] = streams_at_once(options, bench, pictures, streams, width, height)
+    found["good"] &= all(one["good"] for one in found["at_once"].values() if "good" in one)
     if not bench.dry:
         free, whole = bench.torch.cuda.mem_get_info()  # what layers have beside torch's own counts too
         found["memory_gib"] = (whole - free) / 2**30

@@ -136,7 +136,6 @@ class Chain:
         self._own = [networks.array(one) for one in self.tables.logits]
         self._classes = networks.array(self.tables.classes)
         self._conditions: dict[tuple[int, int, int, bool], Any] = {}
-        self._levels: dict[int, Any] = {}
         self._planes: dict[tuple[int, int], StepPlanes] = {}
         self._windows: dict[tuple[int, ...], Any] = {}
         self._no_symbols: tuple[tuple[int, ...], Any] = ((), None)
@@ -162,9 +161,7 @@ class Chain:
 
     def level(self, q: int) -> Any:
         """A quality index as networks take it, (1,) int64."""
-        if q not in self._levels:
-            self._levels[q] = self.networks.array(np.array([q], np.int64))
-        return self._levels[q]
+        return self.networks.constant(np.array([q], np.int64))
 
     def frame(self, seen: Seen, shape: tuple[int, int]) -> DeviceContext:
         """Context of a frame of (H, W) latent positions, of the neural codec.
@@ -183,7 +180,7 @@ class Chain:
     def _told(self, context: DeviceContext, depth: int, half: int) -> Any:
         key = context.q, depth, half, context.key
         if key not in self._conditions:
-            self._conditions[key] = self.networks.array(conditions(*key))
+            self._conditions[key] = self.networks.constant(conditions(*key))
         return self._conditions[key]
 
     def step(self, context: DeviceContext, nodes: Any, children: Any, depth: int, choose: Choice, *,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import av
 import numpy as np
 
+from duoview.backends.batching import BatchingBackend
 from duoview.captions import Caption
 from duoview.decoder import Decoder
 from duoview.decoder_stats import DecoderStats
@@ -59,6 +60,7 @@ class _Views(Decoder):
         self._converted: tuple[Any, Any] = (None, None)
         self._total = networks.empty((1,), np.uint64)
         super().__init__(profile=networks.profile, device=networks.backend, **options)
+        self._seat = cast(BatchingBackend, networks)
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
         if inner:
@@ -140,7 +142,7 @@ class DeviceDecoder:
                  steps: int | None = 4, seed: int | None = None, noise: float | None = None, tile: int | None = None,
                  caption: str | Caption = "auto", pixel_format: str = "rgb", strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        self._counted = digest
+        self._counted, self._networks = digest, networks
         self._views = _Views(networks, digest=digest, pixel_format=pixel_format, view=view, texture=texture, fill=fill,
                              start=start, steps=steps, seed=seed, noise=noise, tile=tile, caption=caption,
                              strict=strict, max_pixels=max_pixels)
@@ -160,7 +162,14 @@ class DeviceDecoder:
 
         Raises as ``Decoder.decode`` does; BackendUnavailableError or DeviceError where the device fails.
         """
-        return cast(list[DevicePicture], self._views.decode(packet, discard=discard))
+        try:
+            pictures = cast(list[DevicePicture], self._views.decode(packet, discard=discard))
+            if pictures:
+                self._networks.wait()
+        except BaseException:
+            self._networks.leave()  # nobody waits for a stream that may be given up
+            raise
+        return pictures
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""

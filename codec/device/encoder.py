@@ -113,6 +113,15 @@ class DeviceEncoder:
         Raises TypeError or ValueError for another array; BackendUnavailableError or DeviceError where the device fails,
         after which the next frame is a key frame.
         """
+        self.networks.begin()
+        try:
+            return self._encode(picture, pts, time_base, key, gains, caption)
+        except BaseException:
+            self.networks.leave()  # nobody waits for a stream that may be given up
+            raise
+
+    def _encode(self, picture: Any, pts: int | None, time_base: Fraction | None, key: bool, gains: GainMap | None,
+                caption: Caption | None) -> av.Packet:
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
         if self._nv12 is not None:
@@ -166,6 +175,10 @@ class DeviceEncoder:
         base = self._view.latent(self._view.picture(machine.z_m))
         seen = Seen(key, machine.decoded, None, cast(Any, machine.moved), self.q)
         return self._texture.encode(machine.z, base, seen, width, height)
+
+    def close(self) -> None:
+        """The stream has ended, or pauses: batches of other streams need not wait for it, until its next picture."""
+        self.networks.leave()
 
     def symbols_sha256(self) -> str:
         """Digest of all integers coded so far, which a decoder of the units has too. ValueError without ``digest``."""
