@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from duoview.backends.batching import DEFAULT_WINDOW
-from duoview.device.lane import Lane
+from duoview.device.lane import Lane, MemoryLimit
 from duoview.device.network import Runs
 from duoview.device.networks import DEFAULT_RUNS, ArrayNetwork, DeviceNetworks
 from duoview.errors import BackendUnavailableError
@@ -29,8 +29,8 @@ from duoview.profile import Profile
 class _TorchLane(Lane):
     """A stream that torch made, on which its networks work too, and lets go of memory in the order of its calls."""
 
-    def __init__(self, driver: Driver, stream: torch.cuda.Stream) -> None:
-        super().__init__(driver, int(stream.cuda_stream), ordered=True)
+    def __init__(self, driver: Driver, stream: torch.cuda.Stream, limit: MemoryLimit) -> None:
+        super().__init__(driver, int(stream.cuda_stream), limit, ordered=True)
         self.torch_stream = stream
 
 
@@ -105,7 +105,7 @@ class TorchDeviceNetworks(DeviceNetworks):
         assert isinstance(self.backend, TorchBackend)
         if self.backend.device.type == "cpu":
             return super()._open_lane()
-        return _TorchLane(self.driver, torch.cuda.Stream(self.backend.device))
+        return _TorchLane(self.driver, torch.cuda.Stream(self.backend.device), self._shared.memory)
 
     def _load(self, name: str) -> ArrayNetwork:
         network = self.profile.load(name, self.backend)

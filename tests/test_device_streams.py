@@ -38,7 +38,7 @@ class On(DeviceNetworks):
     """The bundled profile's networks beside a driver."""
 
     def __init__(self, driver: Driver, **limits: Any) -> None:
-        self._start("s", CpuBackend(1), Device.on(driver), "cpu", **limits)
+        self._start("s", limits.pop("backend", CpuBackend(1)), Device.on(driver), "cpu", **limits)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ copies what is its own out of the outputs, on its own CUDA stream.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -90,7 +89,7 @@ class BatchedDeviceNetwork:
     """
 
     def __init__(self, network: DeviceNetwork, batcher: DeviceBatcher, seat: DeviceNetworks) -> None:
-        self._network, self._seat = network, weakref.ref(seat)
+        self._network = network
         self._batched = BatchedNetwork(batcher, cast(BatchingBackend, seat))
         self.batcher = batcher
         self.join()
@@ -112,10 +111,8 @@ class BatchedDeviceNetwork:
         """A call's part of an output as an array, of memory that holds nothing of the others' if they have any."""
         if part.whole:
             return self._network.own(part.value)
-        seat, lane = self._seat(), self._network.lane
-        assert seat is not None
-        value = part.value
-        made = seat.empty((part.count, *value.shape()[1:]), kind(value))
+        lane, value = self._network.lane, part.value
+        made = lane.empty((part.count, *value.shape()[1:]), kind(value))
         target = self._network.driver.array("output", made)
         self._network.driver.copy(value.data_ptr() + part.begin * (target.nbytes // part.count), target.pointer,
                                   target.nbytes, lane.stream)

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from duoview.backends.batching import batched_inputs
-from duoview.backends.cuda_graph import failure
+from duoview.backends.cuda_graph import CapturedNetwork, failure
 from duoview.backends.engine import KINDS
 from duoview.backends.onnxruntime_cpu import CpuNetwork
 from duoview.backends.onnxruntime_cuda import BoundNetwork
@@ -46,12 +46,14 @@ class DeviceNetwork:
     device: onnxruntime's name of where arrays are. joined: names of inputs along which calls may be put together.
     """
 
-    def __init__(self, network: CpuNetwork | BoundNetwork, lane: Lane, device: str, index: int, runs: Runs) -> None:
+    def __init__(self, network: CpuNetwork | BoundNetwork | CapturedNetwork, lane: Lane, device: str, index: int,
+                 runs: Runs) -> None:
         #: What the session stands for is held too: the process shares it for as long as somebody has it.
         self._network = network
         self.session, self.path, self.joined = network.session, network.path, batched_inputs(network.signature)
         self.lane, self.driver, self.device, self.index, self._runs = lane, lane.driver, device, index, runs
         self._outputs = [output.name for output in self.session.get_outputs()]
+        self._options: onnxruntime.RunOptions | None = None
 
     def __call__(self, **inputs: Any) -> list[Any]:
         """Outputs as arrays of the device, in the order of the graph; inputs are such arrays, contiguous.
@@ -75,14 +77,19 @@ class DeviceNetwork:
             binding.bind_input(name, self.device, self.index, array.dtype.type, list(array.shape), array.pointer)
         for name in self._outputs:
             binding.bind_output(name, self.device, self.index)
+        self._bound(binding, self._options, arrays)
+        found: list[onnxruntime.OrtValue] = binding.get_outputs()
+        return found
+
+    def _bound(self, binding: onnxruntime.IOBinding, options: onnxruntime.RunOptions | None,
+               arrays: Mapping[str, DeviceArray]) -> None:
+        """A run of what is bound, for inputs of the shapes of these."""
         try:
             with self._runs:
-                self.session.run_with_iobinding(binding)
+                self.session.run_with_iobinding(binding, *(() if options is None else (options,)))
         except Exception as error:
             shapes: dict[str, Any] = {name: np.empty(array.shape, array.dtype) for name, array in arrays.items()}
             raise failure(self.session, shapes, self.path, error, self.device) from error
-        found: list[onnxruntime.OrtValue] = binding.get_outputs()
-        return found
 
     def own(self, value: onnxruntime.OrtValue) -> Any:
         """An output as an array."""

@@ -13,13 +13,15 @@ import numpy as np
 
 from duoview.backends import Backend, CpuBackend
 from duoview.backends.batching import DEFAULT_WINDOW
+from duoview.backends.cuda_graph import CapturedNetwork
 from duoview.backends.onnxruntime_cpu import CpuNetwork
 from duoview.backends.onnxruntime_cuda import BoundNetwork, CudaBackend
 from duoview.batching import check_batch
 from duoview.device.batching import BatchedDeviceNetwork, DeviceBatcher
-from duoview.device.lane import CountedMemory, Lane, MemoryLimit
+from duoview.device.captured import CapturedDeviceNetwork
+from duoview.device.lane import Lane, MemoryLimit
 from duoview.device.network import DeviceNetwork, Runs
-from duoview.errors import BackendUnavailableError, ProfileError
+from duoview.errors import BackendUnavailableError, LimitError, ProfileError
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_array import DeviceArray
 from duoview.kernels.errors import DeviceError
@@ -57,16 +59,22 @@ class DeviceNetworks:
         memory_limit: bytes of the device that codecs of these networks and of their forks may have, what networks need
             not counted; None for as many as there are. runs: networks of all of them that run at the same moment, at
             most; each takes memory for what lies between its layers.
+        graphs: calls of networks are replays of CUDA graphs, one for each of the first combinations of shapes
+            (``duoview.backends.cuda_graph``); there are no forks then.
 
     Raises BackendUnavailableError naming what is missing: driver, GPU, onnxruntime's provider, pycuda or the kernels;
     LimitError for a limit that cannot be.
     """
 
     def __init__(self, profile: str | Path | Profile = "s", device: str = "cuda", *, index: int = 0, threads: int = 0,
-                 stream: int = 0, memory_limit: int | None = None, runs: int = DEFAULT_RUNS) -> None:
+                 stream: int = 0, memory_limit: int | None = None, runs: int = DEFAULT_RUNS,
+                 graphs: bool = False) -> None:
         if device not in DEVICES:
             raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
-        backend = CudaBackend(index) if device == "cuda" else CpuBackend(threads)
+        if graphs and device != "cuda":
+            raise BackendUnavailableError(f"device '{device}' has no CUDA graphs; expected graphs=False, or device "
+                                          "'cuda'")
+        backend = CudaBackend(index, graphs=graphs) if device == "cuda" else CpuBackend(threads)
         try:
             kernels = Device(index) if device == "cuda" else Device.on_cpu()
         except DeviceError as error:
@@ -78,8 +86,9 @@ class DeviceNetworks:
         self.profile = profile if isinstance(profile, Profile) else Profile(profile)
         self.backend, self.kernels, self.driver = backend, kernels, kernels.driver
         self.device, self.index, self.stream = device, index, stream
+        self.graphs = bool(getattr(backend, "graphs", False))
         self._shared = _Shared(device, memory_limit, runs)
-        self._lane = Lane(self.driver, stream)
+        self._lane = Lane(self.driver, stream, self._shared.memory)
         self._networks: dict[str, ArrayNetwork] = {}
         self.batch, self.window, self.patience = 1, 0.0, 0.0
         self._left = False
@@ -93,9 +102,13 @@ class DeviceNetworks:
         batch: calls of one network by forks of the same batch and window that come at the same moment are one, of so
         many streams at most. window: seconds that a frame waits for the others', at most.
 
-        Raises LimitError for values that cannot be, DeviceError where the device gives no stream.
+        Raises LimitError for values that cannot be and for networks with graphs, DeviceError where the device gives no
+        stream.
         """
         check_batch(batch, window, what="networks", items="streams")
+        if self.graphs:
+            raise LimitError("networks with CUDA graphs have no forks: while onnxruntime captures one, no other thread "
+                             "may use the device; expected graphs=False")
         made = copy.copy(self)
         made._lane = self._open_lane()
         made.stream, made._networks, made._left = made._lane.stream, {}, False
@@ -103,7 +116,7 @@ class DeviceNetworks:
         return made
 
     def _open_lane(self) -> Lane:
-        return Lane(self.driver, self.driver.open_stream(), own=True)
+        return Lane(self.driver, self.driver.open_stream(), self._shared.memory, own=True)
 
     def __getitem__(self, name: str) -> ArrayNetwork:
         """A network of the profile, loaded when it is first asked for. Raises ProfileError."""
@@ -113,6 +126,8 @@ class DeviceNetworks:
 
     def _load(self, name: str) -> ArrayNetwork:
         network = self.profile.load(name, self.backend)
+        if isinstance(network, CapturedNetwork):
+            return CapturedDeviceNetwork(network, self._lane, self.device, self.index, self._shared.runs)
         if not isinstance(network, CpuNetwork | BoundNetwork):
             raise ProfileError(f"{name}: backend {self.backend.name!r} gives a {type(network).__name__}; expected a "
                                "session whose inputs and outputs can be bound")
@@ -158,9 +173,7 @@ class DeviceNetworks:
 
         Raises BackendUnavailableError where that is beyond the limit, DeviceError where the device has no more.
         """
-        size = -(-int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize // 16) * 16
-        memory = CountedMemory(self._lane, self._shared.memory, size)
-        return self.driver.at(memory.array.pointer, shape, dtype, memory)
+        return self._lane.empty(shape, dtype)
 
     def view(self, array: Any, shape: tuple[int, ...], dtype: type[np.generic], offset: int = 0) -> Any:
         """An array of another one's memory, from `offset` bytes on; both have it."""
