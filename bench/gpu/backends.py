@@ -255,12 +255,12 @@ def measure_frames(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     from duoview.errors import Error
 
     found["units"] = {"torch": whole_units(bench, bench.networks, width, height, count)}
-    try:
-        bound = DeviceNetworks(bench.profile, bench.device)
-    except Error as error:
-        found["not_run"]["units of onnxruntime"] = str(error)
-    else:
-        found["units"]["onnxruntime"] = whole_units(bench, bound, width, height, count)
+    for name, graphs in (("onnxruntime", False), ("onnxruntime, CUDA graphs", True)):
+        try:
+            bound = DeviceNetworks(bench.profile, bench.device, graphs=graphs)
+            found["units"][name] = whole_units(bench, bound, width, height, count)
+        except Error as error:
+            found["not_run"][f"units of {name}"] = str(error)
     found["aims"] = {"encode_fps": 200, "decode_fps": 200, "far": 1000}
     found["good"] = found["device"]["same_state"] and all(one["same_symbols"] for one in found["units"].values())
     return found
