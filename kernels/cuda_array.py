@@ -87,13 +87,29 @@ def _from_interface(name: str, array: object, interface: dict[str, Any], writabl
     return DeviceArray(int(pointer or 0), dtype, shape, writable and not read_only, array)
 
 
-def _from_capsule(name: str, array: Any) -> DeviceArray:  # Any: whatever has __dlpack__
-    kind, _ = array.__dlpack_device__()
-    if kind not in _CUDA:
-        raise TypeError(
-            f"{name} is not in the memory of a CUDA device (DLPack device type {int(kind)}); move it there first"
-        )
-    capsule = array.__dlpack__(stream=-1)  # -1: the producer must not synchronise
+@dataclass(frozen=True)
+class Exported:
+    """What a DLPack capsule tells of an array, contiguous or not.
+
+    device: DLPack's type and number of a device. strides: in elements. owner: keeps it alive.
+    """
+
+    device: tuple[int, int]
+    pointer: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    owner: object
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is in the memory of a CUDA device."""
+        return self.device[0] in _CUDA
+
+
+def exported(name: str, array: Any, *, stream: int | None) -> Exported:  # Any: whatever has __dlpack__
+    """What an array says of itself by DLPack. stream: given to its ``__dlpack__``. Raises TypeError."""
+    capsule = array.__dlpack__(stream=stream)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(_Tensor)).contents
@@ -103,12 +119,22 @@ def _from_capsule(name: str, array: Any) -> DeviceArray:  # Any: whatever has __
         )
     dtype = np.dtype(f"{_KINDS[tensor.code]}{tensor.bits // 8}")
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
-    if tensor.strides:
-        strides = tuple(tensor.strides[i] for i in range(tensor.ndim))
-        if not _contiguous(shape, strides, 1):
-            raise ValueError(f"{name} is not contiguous (strides {strides} elements); copy it first")
+    strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     # The capsule is not consumed: it gives its memory back when it goes, the array itself stays with its owner.
-    return DeviceArray((tensor.data or 0) + tensor.byte_offset, dtype, shape, True, (array, capsule))
+    return Exported((int(tensor.device_type), int(tensor.device_id)), (tensor.data or 0) + tensor.byte_offset, dtype,
+                    shape, strides, (array, capsule))
+
+
+def _from_capsule(name: str, array: Any) -> DeviceArray:
+    kind, _ = array.__dlpack_device__()
+    if kind not in _CUDA:
+        raise TypeError(
+            f"{name} is not in the memory of a CUDA device (DLPack device type {int(kind)}); move it there first"
+        )
+    found = exported(name, array, stream=-1)  # -1: the producer must not synchronise
+    if found.strides is not None and not _contiguous(found.shape, found.strides, 1):
+        raise ValueError(f"{name} is not contiguous (strides {found.strides} elements); copy it first")
+    return DeviceArray(found.pointer, found.dtype, found.shape, True, found.owner)
 
 
 def device_array(name: str, array: object) -> DeviceArray:

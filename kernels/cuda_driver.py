@@ -19,6 +19,7 @@ import numpy as np
 
 from duoview.kernels import _native, fatbin
 from duoview.kernels.cuda_array import DeviceArray, device_array, host_array
+from duoview.kernels.cuda_header import ON_DEVICE, PINNED, PoolProperties, copy_of_rows
 from duoview.kernels.errors import DeviceError
 
 WARPS_PER_BLOCK = 8
@@ -27,7 +28,6 @@ _MAX_BLOCKS = (1 << 31) - 1
 _POINTER_DEVICE_ORDINAL = 9
 _NON_BLOCKING = 1
 _RELEASE_THRESHOLD = 4
-_PINNED, _ON_DEVICE = 1, 1
 
 
 class Driver(ABC):
@@ -59,6 +59,10 @@ class Driver(ABC):
     @abstractmethod
     def copy(self, source: int, target: int, size: int, stream: int) -> None:
         """Queues a copy of ``size`` bytes within memory; the two do not overlap."""
+
+    @abstractmethod
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        """Queues a copy of rows of ``width`` bytes, ``pitch`` bytes apart, to rows that lie one behind the other."""
 
     @abstractmethod
     def open_stream(self) -> int:
@@ -126,6 +130,10 @@ class HostDriver(Driver):
 
     def copy(self, source: int, target: int, size: int, stream: int) -> None:
         ctypes.memmove(target, source, size)
+
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        for row in range(rows):
+            ctypes.memmove(target + row * width, source + row * pitch, width)
 
     def open_stream(self) -> int:
         stream = next(self._numbers)
@@ -280,6 +288,11 @@ class CudaDriver(Driver):
             self._call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(target), ctypes.c_uint64(source),
                        ctypes.c_size_t(size), ctypes.c_void_p(stream))
 
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        with self._current():
+            self._call("cuMemcpy2DAsync_v2", ctypes.byref(copy_of_rows(source, pitch, target, width, rows)),
+                       ctypes.c_void_p(stream))
+
     def open_stream(self) -> int:
         stream = ctypes.c_void_p()
         with self._current():
@@ -295,7 +308,7 @@ class CudaDriver(Driver):
         with self._pool_lock:
             if not self._pool.value:
                 pool, keep = ctypes.c_void_p(), ctypes.c_uint64((1 << 64) - 1)
-                properties = _PoolProperties(_PINNED, 0, _ON_DEVICE, self.ordinal)
+                properties = PoolProperties(PINNED, 0, ON_DEVICE, self.ordinal)
                 self._call("cuMemPoolCreate", ctypes.byref(pool), ctypes.byref(properties))
                 self._call("cuMemPoolSetAttribute", pool, _RELEASE_THRESHOLD, ctypes.byref(keep))
                 self._pool = pool
@@ -314,14 +327,6 @@ class CudaDriver(Driver):
             self._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(len(data)))
             self._call("cuMemcpyHtoD_v2", pointer, data, ctypes.c_size_t(len(data)))
         return pointer.value
-
-
-class _PoolProperties(ctypes.Structure):
-    """CUmemPoolProps of cuda.h."""
-
-    _fields_ = (("allocation", ctypes.c_int), ("handles", ctypes.c_int), ("location", ctypes.c_int),
-                ("ordinal", ctypes.c_int), ("security", ctypes.c_void_p), ("most", ctypes.c_size_t),
-                ("usage", ctypes.c_ushort), ("reserved", ctypes.c_ubyte * 54))
 
 
 class _CudaMemory:

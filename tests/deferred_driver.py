@@ -43,6 +43,10 @@ class DeferredDriver(HostDriver):
         """Queued."""
         self._queue(stream, lambda: HostDriver.copy(self, source, target, size, 0))
 
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        """Queued."""
+        self._queue(stream, lambda: HostDriver.copy_rows(self, source, pitch, target, width, rows, 0))
+
     def read(self, pointer: int, size: int, stream: int) -> bytes:
         """After what is queued on its stream."""
         self.wait(stream)

@@ -14,9 +14,10 @@ doctor: its report for every device. tests: those of the repository that touch C
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
 access units too. views: those of texture and for people at 1920x1080, beside the CPU's, and texture's encoding.
-streams: 64 of 1280x720 in turn, and at once in threads with a CUDA stream each, with batches too. stages: milliseconds
-of each stage of a P frame on the device, and which limits it, beside the least that arithmetic and memory allow.
-limits: the same for each network and operator. What the device can do is measured.
+streams: 64 of 1280x720 in turn, and at once in threads with a CUDA stream each, with batches too. hardware: frames of
+NVDEC, compared with FFmpeg's, and through the encoder at 1920x1080. stages: milliseconds of each stage of a P frame on
+the device, and which limits it, beside the least that arithmetic and memory allow. limits: the same for each network
+and operator. What the device can do is measured.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from bench.device_layer import DeviceLayer
 
 CHILD = "DUOVIEW_BENCH_CHILD"
-PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "views", "streams", "stages", "limits")
+PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "views", "streams", "hardware", "stages", "limits")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -346,6 +347,19 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
     return found
 
 
+def measure_hardware(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    """Of torch's networks, which every such machine has."""
+    from bench.device_hardware import frames_of_hardware
+    from duoview.errors import BackendUnavailableError
+
+    width, height, count = (128, 64, 4) if options.dry_run else (1920, 1080, options.frames)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return frames_of_hardware(bench.networks, Path(folder), bench.wait, width=width, height=height, count=count)
+        except BackendUnavailableError as error:
+            return {"not_run": str(error), "good": False}
+
+
 def measure_stages(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     from bench.device_stages import stages
     from bench.limits import Floors
@@ -388,6 +402,7 @@ def measure(options: argparse.Namespace) -> int:
         "kernels": lambda: run_kernels(options), "matrix": lambda: run_matrix(options),
         "frames": lambda: measure_frames(options, bench()), "views": lambda: measure_views(options, bench()),
         "streams": lambda: measure_streams(options, bench()),
+        "hardware": lambda: measure_hardware(options, bench()),
         "stages": lambda: measure_stages(options, bench()), "limits": lambda: measure_limits(options, bench())}
     code = 0
     for name in options.parts.split(","):

@@ -6,6 +6,7 @@ are onnxruntime's with bound inputs and outputs; what is between them are the ke
 
 from duoview.device.decoder import DeviceDecoder, DevicePicture
 from duoview.device.encoder import DeviceEncoder
+from duoview.device.hardware import HardwareFrames, open_hardware
 from duoview.device.networks import DeviceNetworks
 
-__all__ = ["DeviceDecoder", "DeviceEncoder", "DeviceNetworks", "DevicePicture"]
+__all__ = ["DeviceDecoder", "DeviceEncoder", "DeviceNetworks", "DevicePicture", "HardwareFrames", "open_hardware"]

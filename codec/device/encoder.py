@@ -11,6 +11,7 @@ import av
 from duoview.access_unit import Section, SectionType
 from duoview.captions import Caption
 from duoview.decision import SymbolDecision
+from duoview.device.hardware import HardwareFrames
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
 from duoview.device.nv12 import Nv12, check_pixel_format
@@ -67,7 +68,8 @@ class DeviceEncoder:
         if pixel_format == "rgb" and colour is not None:
             raise ValueError(f"colour={colour}: belongs to pixel_format='nv12', not 'rgb'")
         self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
-        self._colour = _RGB if self._nv12 is None else colour or Colour()
+        self._colour, self._told_colour = _RGB if self._nv12 is None else colour or Colour(), colour is not None
+        self._frames = HardwareFrames(networks)
         if gop < 1:
             raise LimitError(f"gop={gop}: expected 1 or more frames")
         self.rate, self.gop, self.max_pixels = Fraction(rate), gop, max_pixels
@@ -104,7 +106,8 @@ class DeviceEncoder:
                gains: GainMap | None = None, caption: Caption | None = None) -> av.Packet:
         """The packet of a picture, contiguous, in the memory of the device.
 
-        It is (3, H, W) or (1, 3, H, W) uint8 RGB, or (3 H / 2, W) uint8 NV12 with even sides.
+        It is (3, H, W) or (1, 3, H, W) uint8 RGB, or (3 H / 2, W) uint8 NV12 with even sides. Where NV12 is expected it
+        may be a frame of ``open_hardware``, whose times and colour count where none were given.
 
         What fills the picture has to be done, or queued on the stream of the networks; it may change as soon as this
         returns. pts, time_base: both or none. gains: of this frame, as of ``duoview.region_gains``.
@@ -124,9 +127,21 @@ class DeviceEncoder:
                 caption: Caption | None) -> av.Packet:
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
+        colour = self._colour
+        if isinstance(picture, av.VideoFrame):
+            if self._nv12 is None:
+                raise ValueError(f"picture is a frame of format {picture.format.name}; expected "
+                                 "DeviceEncoder(..., pixel_format='nv12'), which takes frames of a hardware decoder")
+            if pts is None and picture.pts is not None and picture.time_base:
+                pts, time_base = picture.pts, Fraction(picture.time_base)
+            check_size(picture.width, picture.height, self.max_pixels)
+            if not self._told_colour:
+                colour = Colour(primaries=int(picture.color_primaries), transfer=int(picture.color_trc),
+                                matrix=int(picture.colorspace), range=int(picture.color_range))
+            picture = self._frames.picture(picture)
         if self._nv12 is not None:
             check_size(*self._nv12.size(picture), self.max_pixels)
-            picture = self._nv12.picture(picture, self._colour)
+            picture = self._nv12.picture(picture, colour)
         shape = self.networks.driver.array("picture", picture).shape
         if len(shape) < 2:
             raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
@@ -151,7 +166,7 @@ class DeviceEncoder:
         geometry = self._texture.geometry if self._texture is not None else PaletteGeometry()
         sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
                                   profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
-                                  colour=self._colour, pixel_format="gbrp" if self._nv12 is None else "nv12",
+                                  colour=colour, pixel_format="gbrp" if self._nv12 is None else "nv12",
                                   palette=geometry)
         base = 1 / self.rate if time_base is None else Fraction(time_base)
         times = FrameTimes(self._count if pts is None else pts, max(1, round(1 / self.rate / base)), base)

@@ -163,6 +163,10 @@ class DeviceNetworks:
         """Wait until all is done that was queued on the stream."""
         self._lane.wait()
 
+    def keep(self, value: Any) -> None:
+        """Keep something until what is queued on the stream now is done."""
+        self._lane.keep(value)
+
     @property
     def memory_taken(self) -> int:
         """Bytes of the device that codecs of these networks and of their forks have, as ``memory_limit`` counts."""
