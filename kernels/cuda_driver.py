@@ -20,6 +20,7 @@ import numpy as np
 from duoview.kernels import _native, fatbin
 from duoview.kernels.cuda_array import DeviceArray, device_array, host_array
 from duoview.kernels.cuda_header import ON_DEVICE, PINNED, PoolProperties, copy_of_rows
+from duoview.kernels.dlpack import CUDA
 from duoview.kernels.errors import DeviceError
 
 WARPS_PER_BLOCK = 8
@@ -316,10 +317,10 @@ class CudaDriver(Driver):
 
     def allocate(self, size: int, stream: int = 0) -> DeviceArray:
         memory = _CudaMemory(self, size, stream)
-        return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory)
+        return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory, (CUDA, self.ordinal))
 
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
-        return DeviceArray(pointer, np.dtype(dtype), shape, True, owner)
+        return DeviceArray(pointer, np.dtype(dtype), shape, True, owner, (CUDA, self.ordinal))
 
     def upload(self, data: bytes) -> int:
         pointer = ctypes.c_uint64()
