@@ -1,7 +1,8 @@
-"""Frames of NVDEC on the device: whether they are those of FFmpeg's decoder, and frames a second through the encoder.
+"""Frames of NVDEC and NVENC on the device: whether they are FFmpeg's, and frames a second through the codecs.
 
 A clip that FFmpeg draws and x264 codes is decoded by NVDEC to frames that stay on the device, and by FFmpeg on the CPU:
-H.264 leaves no room for rounding, so that NV12 pictures have to be equal to the byte.
+H.264 leaves no room for rounding, so that NV12 pictures have to be equal to the byte. Machine views go from the device
+to NVENC, nearly without loss, and back through FFmpeg's decoder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,12 @@ import av
 import numpy as np
 
 from duoview import Decoder
-from duoview.device import DeviceEncoder, DeviceNetworks, HardwareFrames, open_hardware
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks, HardwareFrames, open_hardware
+
+#: Units that are decoded on the CPU, and views that are compared.
+COMPARED = 4
+#: Levels that a video of almost no loss may be from its pictures.
+MEAN_APART = 2.0
 
 
 def draw(path: Path, width: int, height: int, count: int) -> None:
@@ -46,6 +52,36 @@ def hardware(path: Path, index: int) -> Any:
         yield from source.decode(video=0)
 
 
+def _viewed(networks: DeviceNetworks, units: list[bytes], path: Path, wait: Callable[[], float], *, width: int,
+            height: int) -> dict[str, Any]:
+    """Machine views as a video of NVENC, and how far that is from them, in levels."""
+    on_device = networks.device == "cuda"
+    decoder, reader = DeviceDecoder(networks, strict=True, pixel_format="nv12"), HardwareFrames(networks)
+    name, pixels, options = ("h264_nvenc", "cuda", {"rc": "constqp", "qp": "4"}) if on_device else (
+        "libx264", "nv12", {"preset": "ultrafast", "qp": "4"})
+    expected = []
+    began = wait()
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream(name, rate=25, options=options | {"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        for unit in units:
+            (shown,) = decoder.decode(unit)
+            target.mux(stream.encode(reader.frame(shown)))
+        target.mux(stream.encode(None))
+    seconds = wait() - began
+    decoder.reset()
+    for unit in units[:COMPARED]:
+        (shown,) = decoder.decode(unit)
+        whole = networks.get(shown.array)
+        rows = whole.shape[0] // 3 * 2
+        expected.append(np.concatenate([whole[:shown.height, :shown.width],
+                                        whole[rows:rows + shown.height // 2, :shown.width]]))
+    apart = [float(np.abs(frame.to_ndarray().astype(np.int16) - other).mean())
+             for frame, other in zip(software(path), expected, strict=False)]
+    return {"encoder": name, "decode_and_encode_fps": len(units) / seconds, "mean_apart": max(apart),
+            "good": len(apart) == len(expected) and max(apart) < MEAN_APART}
+
+
 def frames_of_hardware(networks: DeviceNetworks, folder: Path, wait: Callable[[], float], *, width: int, height: int,
                        count: int) -> dict[str, Any]:
     """The clip's pictures compared, and coded. Raises BackendUnavailableError where there is no NVDEC."""
@@ -68,8 +104,13 @@ def frames_of_hardware(networks: DeviceNetworks, folder: Path, wait: Callable[[]
     units = [bytes(encoder.encode(frame)) for frame in frames()]
     both = wait() - began
     decoder = Decoder(profile=networks.profile, strict=True)
-    shown = sum(len(decoder.decode(unit)) for unit in units[:4])
+    shown = sum(len(decoder.decode(unit)) for unit in units[:COMPARED])
+    try:
+        views = _viewed(networks, units, folder / "view.mp4", wait, width=width, height=height)
+    except av.error.FFmpegError as error:  # a GPU of a data centre may have no NVENC
+        views = {"not_run": f"NVENC: {error}"}
     return {"size": f"{width}x{height}", "frames": count, "networks": networks.backend.name,
             "decoder": "NVDEC" if on_device else "FFmpeg on the CPU", "equal": equal, "compared": compared,
             "decode_fps": decoded / decoding, "decode_and_encode_fps": len(units) / both,
-            "good": equal and compared == count and shown == min(4, count)}
+            "views": views,
+            "good": equal and compared == count and shown == min(COMPARED, count) and views.get("good", True)}

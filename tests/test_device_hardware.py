@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from duoview import Decoder
 from duoview.access_unit import parse
 from duoview.backends import CpuBackend, nvidia
-from duoview.device import DeviceEncoder, DeviceNetworks, HardwareFrames, hardware, open_hardware
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks, HardwareFrames, hardware, open_hardware
 from duoview.errors import BackendUnavailableError
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import Driver, HostDriver
@@ -119,6 +119,55 @@ def test_a_frame_of_the_host_is_none_of_a_device() -> None:
 def test_encoders_of_rgb_take_no_frames(networks: DeviceNetworks) -> None:
     with pytest.raises(ValueError, match=r"of format nv12; expected DeviceEncoder\(\.\.\., pixel_format='nv12'"):
         DeviceEncoder(networks, WIDTH, HEIGHT).encode(frames(1)[0])
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_pictures_become_frames_of_the_size_that_is_shown_and_keep_their_memory(fork: bool) -> None:
+    networks = On(DEFERRED.DeferredDriver())
+    networks = networks.fork() if fork else networks
+    encoder, decoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=40), DeviceDecoder(networks, pixel_format="nv12")
+    reader, made = HardwareFrames(networks), []
+    for number, frame in enumerate(frames(pixels="rgb24")):
+        packet = encoder.encode(np.ascontiguousarray(nv12(frame).transpose(2, 0, 1)), pts=number,
+                                time_base=Fraction(1, 25))
+        (shown,) = decoder.decode(packet)
+        picture = networks.get(shown.array)
+        rows = picture.shape[0] // 3 * 2
+        expected = np.concatenate([picture[:HEIGHT, :WIDTH], picture[rows:rows + HEIGHT // 2, :WIDTH]])
+        made.append((reader.frame(shown, Colour(matrix=5, primaries=6, transfer=7)), expected))
+    for number, (found, expected) in enumerate(made):
+        assert (found.width, found.height, found.format.name) == (WIDTH, HEIGHT, "nv12")
+        assert (found.pts, found.time_base) == (number, Fraction(1, 25))
+        assert (found.color_range, found.colorspace, found.color_primaries, found.color_trc) == (1, 5, 6, 7)
+        np.testing.assert_array_equal(found.to_ndarray(), expected)
+
+
+def test_a_frame_of_a_picture_that_was_encoded_decodes_near_to_it(networks: DeviceNetworks, tmp_path: Path) -> None:
+    encoder, decoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=40), DeviceDecoder(networks, pixel_format="nv12")
+    reader, given = HardwareFrames(networks), []
+    with av.open(str(tmp_path / "view.mp4"), "w") as target:
+        stream = target.add_stream("libx264", rate=25, options={"qp": "4"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "nv12"
+        for frame in frames(pixels="rgb24"):
+            (shown,) = decoder.decode(encoder.encode(np.ascontiguousarray(nv12(frame).transpose(2, 0, 1))))
+            given.append(reader.frame(shown))
+            target.mux(stream.encode(given[-1]))
+        target.mux(stream.encode(None))
+    with av.open(str(tmp_path / "view.mp4")) as source:
+        for one, other in zip(source.decode(video=0), given, strict=True):
+            apart = one.reformat(format="nv12").to_ndarray().astype(float) - other.to_ndarray()
+            assert np.abs(apart).mean() < 2
+
+
+def test_pictures_that_are_no_nv12_or_odd_become_no_frames(networks: DeviceNetworks) -> None:
+    encoder, reader = DeviceEncoder(networks, 99, HEIGHT), HardwareFrames(networks)
+    packet = encoder.encode(np.zeros((3, HEIGHT, 99), np.uint8))
+    (shown,) = DeviceDecoder(networks).decode(packet)
+    with pytest.raises(ValueError, match=r"picture is uint8 \(1, 3, 128, 128\); expected NV12"):
+        reader.frame(shown)
+    (shown,) = DeviceDecoder(networks, pixel_format="nv12").decode(packet)
+    with pytest.raises(ValueError, match="picture is 99x70; even sides"):
+        reader.frame(shown)
 
 
 def test_a_machine_without_a_driver_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Frames of NVDEC, which PyAV leaves on the device: to NV12 pictures there, without a copy of pixels to the host."""
+"""Frames of PyAV whose pixels lie on a device: of NVDEC to NV12 pictures there, and pictures to frames for NVENC."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import av
 import numpy as np
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.container import InputContainer
+from av.video.frame import CudaContext
 
 from duoview.backends import nvidia
 from duoview.device.networks import DeviceNetworks
+from duoview.device.picture import DevicePicture
 from duoview.errors import BackendUnavailableError
 from duoview.kernels.cuda_array import Exported, exported
+from duoview.sequence import Colour
 
 #: PyAV's name of the format of frames that lie on a device.
 _HELD = "cuda"
+#: FFmpeg's number of limited range.
+_LIMITED = 1
 #: A codec that every GPU decodes, by which it is seen whether there is a context.
 _TRIED = "h264"
 _HOST_INSTEAD = "expected another stream, or av.open without a hardware context, and duoview.Encoder"
@@ -54,11 +59,15 @@ def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContai
 
 
 class HardwareFrames:
-    """NV12 pictures of frames whose planes lie in the memory of a device; rows may be longer there than the picture."""
+    """NV12 pictures of frames whose planes lie in the memory of a device, and frames of such pictures.
+
+    Rows of frames may be longer in memory than the picture is wide.
+    """
 
     def __init__(self, networks: DeviceNetworks) -> None:
         self._networks = networks
         self._picture: tuple[tuple[int, int], Any] = ((0, 0), None)
+        self._context: CudaContext | None = None
 
     def picture(self, frame: av.VideoFrame) -> Any:
         """(3 H / 2, W) uint8 NV12 of a frame, queued on the networks' stream, in memory that the next frame gets too.
@@ -77,6 +86,41 @@ class HardwareFrames:
             target += rows * frame.width
         networks.keep((frame, planes))
         return self._picture[1]
+
+    def frame(self, shown: DevicePicture, colour: Colour | None = None) -> av.VideoFrame:
+        """A frame of a picture of ``DeviceDecoder(..., pixel_format="nv12")``, with its times, in memory of its own.
+
+        On a GPU it is of format ``cuda``, complete, and in the primary context: encoders of NVENC take it whose stream
+        has ``pix_fmt="cuda"``. colour: of the stream's source, for the frame to say; its range is limited anyway.
+
+        Raises ValueError for a picture that is not NV12, or has an odd side; BackendUnavailableError or DeviceError
+        where the device has no memory left.
+        """
+        networks, width, height = self._networks, shown.width, shown.height
+        source = networks.driver.array("picture", shown.array)
+        if source.dtype != np.uint8 or len(source.shape) != 2:
+            raise ValueError(f"picture is {source.dtype} {source.shape}; expected NV12, of a DeviceDecoder with "
+                             "pixel_format='nv12'")
+        if width % 2 or height % 2:
+            raise ValueError(f"picture is {width}x{height}; even sides are needed for NV12")
+        rows, pitch = source.shape[0] // 3 * 2, source.shape[1]
+        memory = networks.empty((3 * height // 2, width), np.uint8)
+        target = networks.driver.array("frame", memory).pointer
+        for begin, offset, count in ((0, 0, height), (rows * pitch, height * width, height // 2)):
+            networks.driver.copy_rows(source.pointer + begin, pitch, target + offset, width, count, networks.stream)
+        networks.wait()
+        planes = (networks.view(memory, (height, width), np.uint8),
+                  networks.view(memory, (height // 2, width // 2, 2), np.uint8, height * width))
+        if networks.device == "cuda" and self._context is None:
+            self._context = CudaContext(device_id=networks.index, primary_ctx=True)
+        found = av.VideoFrame.from_dlpack(planes, format="nv12", cuda_context=self._context)
+        if shown.time_base is not None:
+            found.pts, found.time_base = shown.pts, shown.time_base
+        found.color_range = _LIMITED
+        if colour is not None:
+            found.colorspace, found.color_primaries = colour.matrix, colour.primaries
+            found.color_trc = colour.transfer
+        return found
 
     def _planes(self, frame: av.VideoFrame) -> tuple[Exported, Exported]:
         held, on_device = frame.format.name == _HELD, self._networks.device == "cuda"
