@@ -85,6 +85,8 @@ class DeviceEncoder:
         if settings is not None and settings.depths.most():
             self._texture = DeviceTextureEncoder(networks, settings, rate=self.rate, gop=gop)
             self._view = DeviceTextureView(networks)
+            #: z_m of the last frame with texture, and E of its machine view.
+            self._base: tuple[Any, Any] = (None, None)
             self._machine.watched = self._texture.wants(False)
         self._size, self._units, self._count, self._restart = (width, height), UnitWriter(), 0, True
 
@@ -187,9 +189,10 @@ class DeviceEncoder:
             self._texture.skip()
             return ()
         machine = self._machine
-        base = self._view.latent(self._view.picture(machine.z_m))
+        if self._base[0] is not machine.z_m:  # frames in which nothing is coded have that of the one before
+            self._base = machine.z_m, self._view.latent(self._view.picture(machine.z_m))
         seen = Seen(key, machine.decoded, None, cast(Any, machine.moved), self.q)
-        return self._texture.encode(machine.z, base, seen, width, height)
+        return self._texture.encode(machine.z, self._base[1], seen, width, height)
 
     def close(self) -> None:
         """The stream has ended, or pauses: batches of other streams need not wait for it, until its next picture."""
