@@ -207,6 +207,12 @@ class CudaDriver(Driver):
                 self._call("cuModuleGetFunction", ctypes.byref(function), module, f"duoview_{program}".encode())
                 self._functions[program] = function
 
+    def __del__(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None and pool.value:
+            with suppress(Exception), self._current():  # of a lost device nothing is left to free
+                self._library.cuMemPoolDestroy(pool)
+
     def _current(self) -> AbstractContextManager[None]:
         current: AbstractContextManager[None] = self._context()
         return current

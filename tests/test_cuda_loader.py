@@ -182,6 +182,10 @@ def test_memory_of_a_stream_comes_from_one_pool_and_is_freed_in_the_streams_orde
     assert (name, [one.value for one in arguments]) == ("cuMemFreeAsync", [5173, 1000])  # type: ignore[attr-defined]
     names = [name for name, _ in library.calls]
     assert names.count("cuMemPoolSetAttribute") == 1 and "cuMemFree_v2" not in names and "cuMemAlloc_v2" not in names
+    del driver
+    assert "cuMemPoolDestroy" not in [name for name, _ in library.calls]  # somebody has memory of it yet
+    del second
+    assert [name for name, _ in library.calls[-2:]] == ["cuMemFreeAsync", "cuMemPoolDestroy"]
 
 
 class Properties(ctypes.Structure):
