@@ -1,8 +1,8 @@
 """Views of texture and for people on a device: milliseconds of a frame, and how far they are from those of the host.
 
-A stream with all texture on its key frames is coded on the device. Each view of it is decoded there, picture by
-picture, and, of the first units, by ``duoview.Decoder`` on the CPU: nodes have to be the same, pictures are of float
-networks on two devices.
+A stream with all texture on its key frames is coded on the device, and one with texture on all frames. Each view of the
+former, and texture of the latter, is decoded there, picture by picture, and, of the first units, by
+``duoview.Decoder`` on the CPU: nodes have to be the same, pictures are of float networks on two devices.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from duoview import Decoder
+from duoview import Decoder, TextureSettings
+from duoview.decision import SymbolDecision
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.texture.settings import FRAMES
 
 #: Views that are measured, by the name in the result.
 VIEWS: dict[str, dict[str, Any]] = {
@@ -69,23 +71,37 @@ def _milliseconds(networks: DeviceNetworks, units: list[bytes], gop: int, option
     return found
 
 
-def views(networks: DeviceNetworks, pictures: list[Any], wait: Callable[[], float], *, width: int, height: int,
-          count: int, q: int, compared: int) -> dict[str, Any]:
-    """Views of ``count`` units of device pictures (3, H, W) uint8, of which the first ``compared`` are compared."""
-    gop = max(2, count // 4)
-    encoder = DeviceEncoder(networks, width, height, q=q, gop=gop, texture=networks.profile.texture().depth)
-    units, taken = [], {"key_ms": [], "p_ms": []}
+def _coded(encoder: DeviceEncoder, pictures: list[Any], wait: Callable[[], float], count: int, gop: int
+           ) -> tuple[list[bytes], dict[str, float]]:
+    """Units, and medians of milliseconds and bytes of key frames and of others; the first group warms up."""
+    units: list[bytes] = []
+    taken: dict[str, list[float]] = {"key_ms": [], "p_ms": []}
     for number in range(count):
         began = wait()
         units.append(bytes(encoder.encode(pictures[number % len(pictures)])))
         if number >= gop:
             taken["p_ms" if number % gop else "key_ms"].append(1e3 * (wait() - began))
+    sizes = {"key_bytes": [len(unit) for unit in units[::gop]],
+             "p_bytes": [len(unit) for number, unit in enumerate(units) if number % gop]}
+    return units, {name: statistics.median(values) for name, values in (taken | sizes).items() if values}
+
+
+def views(networks: DeviceNetworks, pictures: list[Any], wait: Callable[[], float], *, width: int, height: int,
+          count: int, q: int, compared: int) -> dict[str, Any]:
+    """Views of ``count`` units of device pictures (3, H, W) uint8, of which the first ``compared`` are compared."""
+    gop = max(2, count // 4)
     found: dict[str, Any] = {
-        "size": f"{width}x{height}", "q": q, "units": count, "gop": gop, "networks": networks.backend.name,
-        "encode with texture": {name: statistics.median(values) for name, values in taken.items() if values}
-        | {"key_bytes": statistics.median(len(unit) for unit in units[::gop])}}
+        "size": f"{width}x{height}", "q": q, "units": count, "gop": gop, "networks": networks.backend.name}
+    coded = {}
+    for frames in FRAMES:
+        encoder = DeviceEncoder(networks, width, height, q=q, gop=gop, decision=SymbolDecision(),
+                                texture=TextureSettings(frames=frames))
+        coded[frames], found[f"encode with texture of {frames} frames"] = _coded(encoder, pictures, wait, count, gop)
+    units = coded["key"]
+    every = found["texture of all frames"] = _milliseconds(networks, coded["all"], gop, VIEWS["texture"], wait)
+    every |= _apart(networks, coded["all"][:max(2, compared)], VIEWS["texture"], width, height)
     wanted = VIEWS | (STARTS if networks.profile.generation is not None else {})
-    good = True
+    good = every["same_nodes"] and every["mean_apart"] <= MEAN_APART
     for name, options in wanted.items():
         found[name] = _milliseconds(networks, units, gop, options, wait)
         if options.get("pixel_format") is None:

@@ -26,6 +26,13 @@ def octave_weight(distance: int) -> int: ...
 def nearest(
     vectors: NDArray[np.float32], leaves: NDArray[np.float32], threads: int, path: str
 ) -> NDArray[np.uint8]: ...
+def node_errors(
+    vectors: NDArray[np.float32],
+    nodes: NDArray[np.uint8],
+    table: NDArray[np.float32] | None,
+    scale: NDArray[np.float32],
+    factor: float,
+) -> NDArray[np.float32]: ...
 def posterior_uniform(
     logits: NDArray[np.int16],
     states: NDArray[np.uint8],

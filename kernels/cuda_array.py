@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from duoview.kernels.dlpack import Tensor, capsule
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -22,13 +24,17 @@ _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """A contiguous array in device memory: where it begins, what it holds, and who keeps it alive."""
+    """A contiguous array in device memory: where it begins, what it holds, and who keeps it alive.
+
+    device: DLPack's type and number of the device, where it is known; without it there is no giving out by DLPack.
+    """
 
     pointer: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     writable: bool
     owner: object
+    device: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -46,22 +52,23 @@ class DeviceArray:
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.pointer, not self.writable),
                 "strides": None, "version": 3}
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's type and number of the device. Raises BufferError where they are not known."""
+        if self.device is None:
+            raise BufferError("this array does not know its device; take it by __cuda_array_interface__")
+        return self.device
 
-class _Tensor(ctypes.Structure):
-    """DLPack's ``DLTensor``, which a ``DLManagedTensor`` begins with."""
+    def __dlpack__(self, *, stream: object = None, max_version: object = None, dl_device: object = None,
+                   copy: bool | None = None) -> Any:
+        """A capsule that keeps the memory alive. What fills it has to be done: no stream is waited for.
 
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
+        Raises BufferError for another device, a copy, or memory that may not be written to, which capsules do not tell.
+        """
+        device = self.__dlpack_device__()
+        if copy or dl_device not in (None, device) or not self.writable:
+            raise BufferError(f"an array on {device} is given out as it is; asked for copy={copy}, {dl_device}, "
+                              f"writable={self.writable}")
+        return capsule(self.pointer, self.dtype, self.shape, device, self)
 
 
 def _contiguous(shape: Sequence[int], strides: Sequence[int], step: int) -> bool:
@@ -87,28 +94,54 @@ def _from_interface(name: str, array: object, interface: dict[str, Any], writabl
     return DeviceArray(int(pointer or 0), dtype, shape, writable and not read_only, array)
 
 
-def _from_capsule(name: str, array: Any) -> DeviceArray:  # Any: whatever has __dlpack__
-    kind, _ = array.__dlpack_device__()
-    if kind not in _CUDA:
-        raise TypeError(
-            f"{name} is not in the memory of a CUDA device (DLPack device type {int(kind)}); move it there first"
-        )
-    capsule = array.__dlpack__(stream=-1)  # -1: the producer must not synchronise
+@dataclass(frozen=True)
+class Exported:
+    """What a DLPack capsule tells of an array, contiguous or not.
+
+    device: DLPack's type and number of a device. strides: in elements. owner: keeps it alive.
+    """
+
+    device: tuple[int, int]
+    pointer: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    owner: object
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether it is in the memory of a CUDA device."""
+        return self.device[0] in _CUDA
+
+
+def exported(name: str, array: Any, *, stream: int | None) -> Exported:  # Any: whatever has __dlpack__
+    """What an array says of itself by DLPack. stream: given to its ``__dlpack__``. Raises TypeError."""
+    capsule = array.__dlpack__(stream=stream)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(_Tensor)).contents
+    tensor = ctypes.cast(pointer(capsule, b"dltensor"), ctypes.POINTER(Tensor)).contents
     if tensor.code not in _KINDS or tensor.lanes != 1 or tensor.bits % 8:
         raise TypeError(
             f"{name} has DLPack type {tensor.code}/{tensor.bits}/{tensor.lanes}; integers, floats or bool are needed"
         )
     dtype = np.dtype(f"{_KINDS[tensor.code]}{tensor.bits // 8}")
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
-    if tensor.strides:
-        strides = tuple(tensor.strides[i] for i in range(tensor.ndim))
-        if not _contiguous(shape, strides, 1):
-            raise ValueError(f"{name} is not contiguous (strides {strides} elements); copy it first")
+    strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
     # The capsule is not consumed: it gives its memory back when it goes, the array itself stays with its owner.
-    return DeviceArray((tensor.data or 0) + tensor.byte_offset, dtype, shape, True, (array, capsule))
+    return Exported((int(tensor.device_type), int(tensor.device_id)), (tensor.data or 0) + tensor.byte_offset, dtype,
+                    shape, strides, (array, capsule))
+
+
+def _from_capsule(name: str, array: Any) -> DeviceArray:
+    kind, _ = array.__dlpack_device__()
+    if kind not in _CUDA:
+        raise TypeError(
+            f"{name} is not in the memory of a CUDA device (DLPack device type {int(kind)}); move it there first"
+        )
+    found = exported(name, array, stream=-1)  # -1: the producer must not synchronise
+    if found.strides is not None and not _contiguous(found.shape, found.strides, 1):
+        raise ValueError(f"{name} is not contiguous (strides {found.strides} elements); copy it first")
+    return DeviceArray(found.pointer, found.dtype, found.shape, True, found.owner)
 
 
 def device_array(name: str, array: object) -> DeviceArray:

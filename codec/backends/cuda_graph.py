@@ -23,8 +23,9 @@ from duoview.errors import BackendUnavailableError, Error, ProfileError
 Array = NDArray[Any]
 #: onnxruntime's name for the number of a graph in a call's options; -1: neither captured nor replayed.
 GRAPH_NUMBER = "gpu_graph_id"
-#: Combinations of shapes that a network keeps graphs and buffers for; calls with others are launched one by one.
-MOST_SHAPES = 4
+#: Combinations of shapes that a network keeps graphs and buffers for; calls with others are launched one by one. Golden
+#: vectors of exact networks, which come before all else, take four of them.
+MOST_SHAPES = 8
 
 
 def failure(session: onnxruntime.InferenceSession, given: dict[str, Array], path: Path, error: Exception,
@@ -66,7 +67,14 @@ class CapturedNetwork:
                  path: Path = Path("network")) -> None:
         self.session, self.device, self.index, self.path = session, device, index, path
         self._captures: dict[tuple[Any, ...], Capture] = {}
-        self._lock = threading.Lock()
+        #: Held by who captures or replays: onnxruntime does neither in two threads at once.
+        self.lock = threading.Lock()
+        self._graphs = 0
+
+    def take_graph(self) -> int:
+        """The number of a graph that nobody has yet. With the lock held."""
+        self._graphs += 1
+        return self._graphs - 1
 
     def __call__(self, **inputs: Array) -> list[Array]:
         """Raises ProfileError for a file with other inputs, BackendUnavailableError where the GPU fails."""
@@ -78,11 +86,11 @@ class CapturedNetwork:
     def _run(self, inputs: dict[str, Array]) -> list[Array]:
         values = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         key = tuple(sorted((name, value.shape, value.dtype.str) for name, value in values.items()))
-        with self._lock:
+        with self.lock:
             if key not in self._captures:
                 if len(self._captures) == MOST_SHAPES:
                     return self._launched(values)
-                self._captures[key] = self._capture(values, self._launched(values))
+                self._captures[key] = self._capture(values, self._launched(values), self.take_graph())
             capture = self._captures[key]
             for name, value in values.items():
                 capture.inputs[name].update_inplace(value)
@@ -106,7 +114,7 @@ class CapturedNetwork:
         outputs: list[Array] = binding.copy_outputs_to_cpu()
         return outputs
 
-    def _capture(self, values: dict[str, Array], outputs: list[Array]) -> Capture:
+    def _capture(self, values: dict[str, Array], outputs: list[Array], graph: int) -> Capture:
         names = [output.name for output in self.session.get_outputs()]
         made = {name: self._buffer(value) for name, value in values.items()}
         given = [self._buffer(np.zeros_like(output)) for output in outputs]
@@ -115,7 +123,7 @@ class CapturedNetwork:
             binding.bind_ortvalue_input(name, buffer)
         for name, buffer in zip(names, given, strict=True):
             binding.bind_ortvalue_output(name, buffer)
-        return Capture(made, given, binding, run_options(len(self._captures)))
+        return Capture(made, given, binding, run_options(graph))
 
     def _buffer(self, value: Array) -> onnxruntime.OrtValue:
         """Memory on the device with these contents. From a copy: on the CPU onnxruntime would use the array itself."""

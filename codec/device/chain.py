@@ -14,8 +14,9 @@ from duoview.device.networks import DeviceNetworks
 from duoview.kernels import checkerboard
 from duoview.kernels.cuda import Decoder
 from duoview.texture.chain import ROW_POSITIONS
-from duoview.texture.geometry import Tile
+from duoview.texture.geometry import BLOCK, Tile
 from duoview.texture.prior import conditions
+from duoview.texture.section import BLOCK_CLASS
 from duoview.texture.view import Seen
 
 
@@ -29,14 +30,21 @@ class StepPlanes:
         self.no_signs, self.decided = (networks.array(np.zeros((1, *self.shape), np.float32)) for _ in range(2))
         self.decided_last, self.previous = (empty((1, *self.shape), np.float32) for _ in range(2))
         self.classes, self.fixed = (empty(self.shape, np.uint8) for _ in range(2))
-        counts = [checkerboard.size(self.shape, half) for half in (0, 1)]
-        #: Classes and symbols in coding order, and their halves.
-        self.classes_row, self.symbols_row = empty((sum(counts),), np.uint8), empty((sum(counts),), np.int16)
-        begins = (0, counts[0])
-        self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
-                           for begin, count in zip(begins, counts, strict=True)]
-        self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
-                           for begin, count in zip(begins, counts, strict=True)]
+        counts, blocks = [checkerboard.size(self.shape, half) for half in (0, 1)], height * width // BLOCK**2
+        #: Flags of blocks that are coded, and symbols in coding order behind them; their classes; and parts of both.
+        self.flagged = empty((blocks + sum(counts),), np.int16), empty((blocks + sum(counts),), np.uint8)
+        self.flags, flag_classes = self._parts(networks, 0, blocks)
+        networks.put(np.full(blocks, BLOCK_CLASS, np.uint8), flag_classes)
+        self.symbols_row, self.classes_row = self._parts(networks, blocks, sum(counts))
+        halves = [self._parts(networks, begin, count)
+                  for begin, count in zip((blocks, blocks + counts[0]), counts, strict=True)]
+        self.symbols_of, self.classes_of = ([half[one] for half in halves] for one in (0, 1))
+
+    def _parts(self, networks: DeviceNetworks, begin: int, count: int) -> tuple[Any, Any]:
+        """So many symbols of the rows, and their classes."""
+        symbols, classes = self.flagged
+        return (networks.view(symbols, (count,), np.int16, 2 * begin),
+                networks.view(classes, (count,), np.uint8, begin))
 
 
 class Choice(Protocol):
@@ -128,7 +136,6 @@ class Chain:
         self._own = [networks.array(one) for one in self.tables.logits]
         self._classes = networks.array(self.tables.classes)
         self._conditions: dict[tuple[int, int, int, bool], Any] = {}
-        self._levels: dict[int, Any] = {}
         self._planes: dict[tuple[int, int], StepPlanes] = {}
         self._windows: dict[tuple[int, ...], Any] = {}
         self._no_symbols: tuple[tuple[int, ...], Any] = ((), None)
@@ -154,9 +161,7 @@ class Chain:
 
     def level(self, q: int) -> Any:
         """A quality index as networks take it, (1,) int64."""
-        if q not in self._levels:
-            self._levels[q] = self.networks.array(np.array([q], np.int64))
-        return self._levels[q]
+        return self.networks.constant(np.array([q], np.int64))
 
     def frame(self, seen: Seen, shape: tuple[int, int]) -> DeviceContext:
         """Context of a frame of (H, W) latent positions, of the neural codec.
@@ -175,7 +180,7 @@ class Chain:
     def _told(self, context: DeviceContext, depth: int, half: int) -> Any:
         key = context.q, depth, half, context.key
         if key not in self._conditions:
-            self._conditions[key] = self.networks.array(conditions(*key))
+            self._conditions[key] = self.networks.constant(conditions(*key))
         return self._conditions[key]
 
     def step(self, context: DeviceContext, nodes: Any, children: Any, depth: int, choose: Choice, *,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, cast
 
 import av
 import numpy as np
 
+from duoview.backends.batching import BatchingBackend
 from duoview.captions import Caption
 from duoview.decoder import Decoder
 from duoview.decoder_stats import DecoderStats
@@ -16,6 +15,7 @@ from duoview.device.human import DeviceHumanView, Known
 from duoview.device.machine import DeviceMachineLayer
 from duoview.device.networks import DeviceNetworks
 from duoview.device.nv12 import Nv12, check_pixel_format
+from duoview.device.picture import DevicePicture
 from duoview.device.texture import DeviceTextureDecoder, DeviceTextureView, Residual
 from duoview.errors import BackendUnavailableError, ProfileError
 from duoview.frame_origin import FrameOrigin
@@ -29,25 +29,6 @@ from duoview.texture.depths import Depths
 from duoview.texture.view import TextureView
 
 
-@dataclass(frozen=True)
-class DevicePicture:
-    """A picture of a view on a device, and its times.
-
-    array: with ``__cuda_array_interface__``; numpy's where the device is the CPU. (1, 3, H, W) uint8 RGB, or, of a
-    decoder of ``nv12``, (3 H / 2, W) uint8: luma, and behind its H rows those of pairs of chroma. H and W are multiples
-    of 64; what is shown are the first `height` rows and `width` columns:
-    ``torch.as_tensor(picture.array)[0, :, :picture.height, :picture.width]``. It stays as it is.
-    """
-
-    array: Any
-    width: int
-    height: int
-    pts: int | None
-    time_base: Fraction | None
-    duration: int | None
-    origin: FrameOrigin
-
-
 class _Views(Decoder):
     """A decoder whose layers and pictures are those of a device."""
 
@@ -59,6 +40,7 @@ class _Views(Decoder):
         self._converted: tuple[Any, Any] = (None, None)
         self._total = networks.empty((1,), np.uint64)
         super().__init__(profile=networks.profile, device=networks.backend, **options)
+        self._seat = cast(BatchingBackend, networks)
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
         if inner:
@@ -139,7 +121,7 @@ class DeviceDecoder:
                  steps: int | None = 4, seed: int | None = None, noise: float | None = None, tile: int | None = None,
                  caption: str | Caption = "auto", pixel_format: str = "rgb", strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        self._counted = digest
+        self._counted, self._networks = digest, networks
         self._views = _Views(networks, digest=digest, pixel_format=pixel_format, view=view, texture=texture, fill=fill,
                              start=start, steps=steps, seed=seed, noise=noise, tile=tile, caption=caption,
                              strict=strict, max_pixels=max_pixels)
@@ -159,7 +141,14 @@ class DeviceDecoder:
 
         Raises as ``Decoder.decode`` does; BackendUnavailableError or DeviceError where the device fails.
         """
-        return cast(list[DevicePicture], self._views.decode(packet, discard=discard))
+        try:
+            pictures = cast(list[DevicePicture], self._views.decode(packet, discard=discard))
+            if pictures:
+                self._networks.wait()
+        except BaseException:
+            self._networks.leave()  # nobody waits for a stream that may be given up
+            raise
+        return pictures
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""

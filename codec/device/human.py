@@ -99,11 +99,11 @@ class DeviceHumanView(HumanView):
             self._level_table = networks.array(by_depth)
         if not self.steps:
             return  # what follows is for the denoiser
-        self._steps = [(networks.array(np.array([[step / self.steps]], np.float32)),
-                        networks.array(np.array([1.0 / (self.steps - step)], np.float32)))
+        self._steps = [(networks.constant(np.array([[step / self.steps]], np.float32)),
+                        networks.constant(np.array([1.0 / (self.steps - step)], np.float32)))
                        for step in range(self.steps)]
-        self._span = networks.array(np.array([[span_of(self.steps)]], np.float32))
-        self._told = {told: networks.array(np.array([[1, told, 1]], np.float32)) for told in (False, True)}
+        self._span = networks.constant(np.array([[span_of(self.steps)]], np.float32))
+        self._told = {told: networks.constant(np.array([[1, told, 1]], np.float32)) for told in (False, True)}
 
     def _networks_of(self, profile: Profile, backend: Backend, text: str) -> tuple[Any, Any, Any]:
         if profile.latent_diffusion is not None:
@@ -182,7 +182,7 @@ class DeviceHumanView(HumanView):
     def _scale(self, q: int) -> Any:
         if q not in self._scales:
             self._scales[q] = self._networks.array(self.profile.residual_scale[q].astype(np.float32))
-            self._levels[q] = self._networks.array(np.array([q], np.int64))
+            self._levels[q] = self._networks.constant(np.array([q], np.int64))
         return self._scales[q]
 
     def _know(self, memory: _Planes, z_m: Any, q: int, known: Known | None) -> None:

@@ -126,7 +126,7 @@ class DeviceMachineLayer:
         self._planes: Planes | None = None
         self._hyper_level: tuple[bool, int] | None = None
         self._q: int | None = None
-        self._level = networks.empty((1,), np.int64)
+        self._level: Any = None
         self._margins = {}
         for key in (True, False):
             self._margins[key] = networks.empty((64,), np.float32)
@@ -152,8 +152,7 @@ class DeviceMachineLayer:
             self.networks.put(np.repeat(table[q], planes.hyper[2] * planes.hyper[3]), planes.classes_of[0])
             self._hyper_level = key, q
         if self._q != q:
-            self.networks.put(np.array([q], np.int64), self._level)
-            self._q = q
+            self._q, self._level = q, self.networks.constant(np.array([q], np.int64))
         return planes
 
     def _cleared(self, planes: Planes) -> Any:

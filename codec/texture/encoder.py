@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from duoview.access_unit import Section, SectionType
-from duoview.backends import Backend
+from duoview.backends import Backend, Network
 from duoview.profile import Profile
 from duoview.sequence import PaletteGeometry
 from duoview.texture.adaptation import adapt
@@ -20,9 +21,11 @@ from duoview.texture.chain import TileState
 from duoview.texture.depths import write_map
 from duoview.texture.geometry import BLOCK, LATENT_PIXELS, Grid, sub_index
 from duoview.texture.palettes import Floats, Palettes
-from duoview.texture.prior import FrameContext, Nodes, Prior, ancestors
-from duoview.texture.section import SectionHead, positions_of, write_section
+from duoview.texture.prior import Prior
+from duoview.texture.section import SectionHead, positions_of
 from duoview.texture.settings import TextureSettings
+from duoview.texture.tables import TextureTables
+from duoview.texture.tile_writer import HostTileWriter, TileWriter
 from duoview.texture.truncation import Budget, cut_to, worth
 from duoview.texture.view import Seen
 
@@ -34,10 +37,13 @@ _SECTION_BYTES = 10
 
 @dataclass
 class _CodedTile:
-    """Payloads of depths 1, 2, ..., squared errors of depths 0, 1, 2, ... of one tile in one frame."""
+    """Payloads of depths 1, 2, ... of one tile in one frame.
+
+    Of depths 0, 1, 2, ... squared errors, where they count.
+    """
 
     state: TileState
-    leaves: Nodes
+    leaves: Any
     payloads: list[bytes]
     errors: list[float]
 
@@ -45,23 +51,30 @@ class _CodedTile:
 class TextureEncoder:
     """The texture of one stream. Raises ProfileError when the profile has no texture layer.
 
+    What it decides stands here; what is done to arrays are the methods that ``duoview.device`` does on a device.
+
     Args:
         rate: frames per second, until their times tell. gop: frames from key frame to key frame.
     """
 
     def __init__(self, profile: Profile, backend: Backend, settings: TextureSettings, *, rate: Fraction, gop: int
                  ) -> None:
-        self.settings, self.prior = settings, Prior(profile, backend)
-        self._analysis = profile.load("texture_analysis", backend)
-        self.tables = self.prior.tables
+        self.settings = settings
+        self.prior, self._analysis = self._open(profile, backend)
+        self.tables: TextureTables = self.prior.tables
         self._lagrangian = profile.lagrangian
         self._budget = Budget(settings.bit_rate, rate, gop, settings.frames == "all") if settings.bit_rate else None
         self._states: list[TileState] = []
         self._kept: list[int] = []
-        self._palettes = Palettes(self.tables)
+        self._default = self._palettes = Palettes(self.tables)
+        self._vectors: Any = None
         self._q = -1
         # Of the unit, counted from its key unit.
         self._index = 0
+
+    def _open(self, profile: Profile, backend: Backend) -> tuple[Any, Network]:
+        """The prior, and the network that finds what is to be coded."""
+        return Prior(profile, backend), profile.load("texture_analysis", backend)
 
     @property
     def geometry(self) -> PaletteGeometry:
@@ -81,7 +94,7 @@ class TextureEncoder:
         """A unit that has no texture goes by."""
         self._index += 1
 
-    def encode(self, z: Floats, base: Floats, seen: Seen, width: int, height: int,
+    def encode(self, z: Any, base: Any, seen: Seen, width: int, height: int,
                weights: Floats | None = None) -> list[Section]:
         """Sections of the next unit. z, base: E of the picture and of its machine view, (1, C, H / 8, W / 8).
 
@@ -90,30 +103,26 @@ class TextureEncoder:
         key, q = seen.key, seen.q
         self._index = 0 if key else self._index + 1
         grid = Grid(width, height, self.settings.tile_log2)
-        sections: list[Section] = []
-        (components,) = self._analysis(z=z, base=base, q=np.array([q], np.int64))
         if key:
-            self._states = [TileState(self.tables.groups, tile, self.tables.depth) for tile in grid.tiles]
+            self._states, self._palettes = self._begin(grid), self._default
             self._kept = [0] * len(self._states)
-            self._palettes = Palettes(self.tables)
-        vectors = self._palettes.vectors_of(components[0], q)
+        self._look(z, base, grid, q)
+        sections: list[Section] = []
         if key and self.settings.palettes and self.settings.depths.most():
-            self._palettes, payloads = adapt(self._palettes, vectors, q, float(self._lagrangian[q]))
+            self._palettes, payloads = adapt(self._palettes, self._all_vectors(q), q, float(self._lagrangian[q]))
             sections += [Section(SectionType.PALETTE, depth, payload) for depth, payload in enumerate(payloads, 1)]
-        leaves = self._palettes.leaves_of(vectors, q).reshape(*grid.shape, -1).transpose(2, 0, 1)
-        grid_vectors = vectors.reshape(*grid.shape, *vectors.shape[1:])
         context = self.prior.frame(seen, grid.shape)
-        counts = np.ones(grid.shape, np.float32)
+        counts = None
         if weights is not None:
             around = [(0, whole - part) for whole, part in zip(grid.shape, weights.shape, strict=True)]
             counts = np.pad(weights, around, mode="edge")
+        elif self._budget is not None:
+            counts = np.ones(grid.shape, np.float32)
         coded = []
         for state in self._states:
             if not key:
-                state.forget(seen.moved[state.tile.area])
-            rows, columns = state.tile.area
-            one = self._tile(state, np.ascontiguousarray(leaves[:, rows, columns]), grid_vectors[rows, columns],
-                             context, counts[rows, columns])
+                self._forget(state, seen)
+            one = self._tile(state, context, counts)
             if one is not None:
                 coded.append(one)
         self._q = q
@@ -126,70 +135,76 @@ class TextureEncoder:
             sections.insert(0, Section(SectionType.DEPTH_MAP, None, write_map(depths)))
         return sections + self._sections(coded, depths)
 
-    def _tile(self, state: TileState, chosen: Nodes, vectors: Floats, context: FrameContext, counts: Floats
-              ) -> _CodedTile | None:
-        """Code a tile of a frame as deep as it may be kept; None where nothing is to be sent."""
-        key, counted = context.key, counts.reshape(-1)
-        number, deepest = state.tile.number, self.tables.depth
+    def _begin(self, grid: Grid) -> list[TileState]:
+        """States of the tiles of a key unit: nothing of before counts any more."""
+        return [TileState(self.tables.groups, tile, self.tables.depth) for tile in grid.tiles]
+
+    def _look(self, z: Any, base: Any, grid: Grid, q: int) -> None:
+        """Find what is to be coded of a frame."""
+        (components,) = self._analysis(z=z, base=base, q=np.array([q], np.int64))
+        vectors = self._palettes.vectors_of(components[0], q)
+        self._vectors = vectors.reshape(*grid.shape, *vectors.shape[1:])
+
+    def _all_vectors(self, q: int) -> Floats:
+        """Of the frame, (N, G, C / G)."""
+        found: Floats = self._vectors.reshape(-1, *self._vectors.shape[2:])
+        return found
+
+    def _forget(self, state: TileState, seen: Seen) -> None:
+        """What a P frame has moved is not known any more."""
+        state.forget(seen.moved[state.tile.area])
+
+    def _writer(self, state: TileState, context: Any) -> TileWriter:
+        return HostTileWriter(self.prior, self._palettes, state, context.of(state.tile.area),
+                              self._vectors[state.tile.area])
+
+    def _tile(self, state: TileState, context: Any, counts: Floats | None) -> _CodedTile | None:
+        """Code a tile of a frame as deep as it may be kept; None where nothing is to be sent.
+
+        counts: what errors count, (rows, columns) of the frame; None where they do not.
+        """
+        key, number, deepest = context.key, state.tile.number, self.tables.depth
+        counted = None if counts is None else counts[state.tile.area].reshape(-1)
         most = min(self.settings.depths.of(number), deepest)
         most = most if key else min(most, self._kept[number])
         refresh = key or context.q != self._q or state.depth == 0
-        held = None if refresh else self._held(state, chosen, vectors, context.q)
-        if held is not None and held.all():
-            return None
-        leaves = chosen if held is None else np.where(held, state.nodes, chosen)
-        part = context.of(state.tile.area)
+        writer = self._writer(state, context)
+        if not refresh:
+            held = self._held(writer, context.q)
+            if held.all():
+                return None
+            writer.hold(held)
         payloads: list[bytes] = []
-        flat = vectors.reshape(-1, *vectors.shape[2:])
-        by_position = leaves.reshape(len(leaves), -1).T
-        errors = [float(self._palettes.errors(flat, by_position, 0, context.q) @ counted)]
+        errors = [] if counted is None else [float(writer.errors() @ counted)]
         # Leaves are what the next frame decides by: what is certain of them counts, however deep they are sent.
         whole = self.tables.certain and self.settings.frames == "all"
-        nodes = ancestors(leaves, deepest)
         for depth in range(1, (deepest if whole else most) + 1):
-            up = deepest - depth
-            distance = 0 if refresh else self._distance(state, depth) if depth <= most else 1
-            head = SectionHead(self._palettes.adapted >= depth, distance)
-            payload, nodes = write_section(self.prior, part, state, nodes, ancestors(leaves, up), depth, head, held)
-            leaves = self._below(nodes, depth, leaves, vectors, context.q)
-            if depth <= most:
+            sent = depth <= most
+            distance = 0 if refresh else self._distance(state, depth) if sent else 1
+            payload = writer.descend(SectionHead(self._palettes.adapted >= depth, distance), sent=sent)
+            if sent:
                 payloads.append(payload)
-                by_node = nodes.reshape(len(nodes), -1).T
-                errors.append(float(self._palettes.errors(flat, by_node, depth, context.q) @ counted))
-        return _CodedTile(state, leaves, payloads, errors)
-
-    def _below(self, nodes: Nodes, depth: int, leaves: Nodes, vectors: Floats, q: int) -> Nodes:
-        """Leaves (G, h, w); where the prior was certain of another node of ``depth`` than theirs, the best below it."""
-        apart = ancestors(leaves, self.tables.depth - depth) != nodes
-        if not apart.any():
-            return leaves
-        places = apart.any(0)
-        found = leaves.copy()
-        below = self._palettes.leaves_below(np.ascontiguousarray(nodes[:, places].T), depth, vectors[places], q).T
-        found[:, places] = np.where(apart[:, places], below, leaves[:, places])
-        return found
+                if counted is not None:
+                    errors.append(float(writer.errors() @ counted))
+        return _CodedTile(state, writer.leaves, payloads, errors)
 
     def _distance(self, state: TileState, depth: int) -> int:
         before = state.indices[depth]
         assert before is not None  # it is kept no deeper than its chain goes
         return self._index - before
 
-    def _held(self, state: TileState, chosen: Nodes, vectors: Floats, q: int) -> NDArray[np.bool_]:
+    def _held(self, writer: TileWriter, q: int) -> NDArray[np.bool_]:
         """Where a P frame keeps its nodes, (h, w), whole blocks: where coding them would not be worth the bits."""
-        flat = vectors.reshape(-1, *vectors.shape[2:])
+        before, after, known = writer.choices()
 
-        def error(nodes: Nodes) -> Floats:
-            found = self._palettes.errors(flat, nodes.reshape(len(nodes), -1).T, self.tables.depth, q)
-            return found.reshape(state.tile.height, state.tile.width)
+        def by_block(values: NDArray[Any]) -> NDArray[Any]:
+            rows, columns = values.shape
+            return values.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK)
 
-        def by_block(values: NDArray[np.generic]) -> NDArray[np.generic]:
-            return values.reshape(state.tile.height // BLOCK, BLOCK, state.tile.width // BLOCK, BLOCK)
-
-        gain = by_block(error(state.nodes) - error(chosen)).sum((1, 3))
+        gain = by_block(before - after).sum((1, 3))
         bits = _DECISION_BITS * self.tables.groups * self.tables.depth * BLOCK * BLOCK
         pays = float(self._lagrangian[q]) * LATENT_PIXELS**2 * gain > bits
-        known = by_block(state.known).all((1, 3))
-        return positions_of(known & ~pays)
+        return positions_of(by_block(known).all((1, 3)) & ~pays)
 
     def _cut(self, coded: list[_CodedTile], seen: Seen, guided: bool, beside: int) -> list[int]:
         """How deep each of the coded tiles is sent."""

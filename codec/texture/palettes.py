@@ -70,10 +70,9 @@ class Palettes:
 
         vectors: (N, G, C / G). Depth 0 is no texture.
         """
-        apart = vectors - self.vectors[depth][np.arange(self.tables.groups), nodes] if depth else vectors
-        apart = apart * self.tables.scale[q][:, None]
-        total: Floats = np.einsum("ngc,ngc->n", apart, apart) * self.tables.error[q]
-        return total
+        return palette.node_errors(np.ascontiguousarray(vectors), np.ascontiguousarray(nodes),
+                                   self.vectors[depth] if depth else None, self.tables.scale[q],
+                                   float(self.tables.error[q]))
 
     def residual(self, nodes: NDArray[np.uint8], depth: int, q: int) -> Floats:
         """What nodes (G, H, W) of one depth add to the base: (C, H, W). Depth 0 is no texture: zeros."""

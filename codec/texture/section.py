@@ -74,11 +74,11 @@ def positions_of(blocks: Mask) -> Mask:
 
 
 def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: Nodes, children: Nodes, depth: int,
-                  head: SectionHead, held: Mask | None) -> tuple[bytes, Nodes]:
+                  head: SectionHead, held: Mask | None, *, sent: bool = True) -> tuple[bytes, Nodes]:
     """Payload of ``children`` of depth ``depth`` of their parents ``nodes``, both (G, h, w), and what they became.
 
     That is another child than asked for where the prior is certain of it. held: (h, w), whole blocks that keep their
-    nodes; None with ``head.refresh``.
+    nodes; None with ``head.refresh``. sent: or else nothing is coded, and the payload is empty.
     """
     symbols: list[NDArray[np.int16]] = []
     classes: list[Nodes] = []
@@ -89,7 +89,8 @@ def write_section(prior: Prior, context: FrameContext, state: TileState, nodes: 
     previous = np.zeros(nodes.shape, np.int8) if head.refresh else state.previous(nodes, depth - 1)
     writer = Writer(children & np.uint8(1), symbols, classes)
     became = step(prior, context, nodes, depth - 1, writer, previous=previous, held=held)
-    return head.write() + kernels.encode(np.concatenate(symbols), np.concatenate(classes)), became
+    payload = head.write() + kernels.encode(np.concatenate(symbols), np.concatenate(classes)) if sent else b""
+    return payload, became
 
 
 def read_section(prior: Prior, context: FrameContext, state: TileState, nodes: Nodes, depth: int, head: SectionHead,

@@ -69,6 +69,23 @@ Bytes nearest_call(Input<float, 3> vectors, Input<float, 3> leaves, std::size_t 
     });
 }
 
+nb::ndarray<nb::numpy, float, nb::ndim<1>> node_errors_call(Input<float, 3> vectors, Input<std::uint8_t, 2> nodes,
+                                                            std::optional<Input<float, 3>> table, Input<float, 1> scale,
+                                                            float factor) {
+    const std::size_t count = vectors.shape(0), groups = vectors.shape(1), numbers = vectors.shape(2);
+    require(nodes.shape(0) == count && nodes.shape(1) == groups, "vectors and nodes differ in positions or groups");
+    require(scale.shape(0) == groups, "vectors and scale differ in groups");
+    const std::size_t node_count = table ? table->shape(1) : 0;
+    if (table) {
+        require(table->shape(0) == groups && table->shape(2) == numbers, "vectors and table differ in groups or channels");
+        require(node_count >= 1 && node_count <= kMaxLeaves, "table has 1..256 nodes");
+    }
+    return filled<float>(count, [&](float* out) {
+        node_errors(vectors.data(), nodes.data(), table ? table->data() : nullptr, scale.data(), factor, count, groups, node_count,
+                    numbers, out);
+    });
+}
+
 Bytes sample(const PosteriorStep& step, Input<std::int16_t, 2> logits, Input<std::uint8_t, 1> states, const NoiseAddress& address,
              std::size_t threads, const std::string& path) {
     require(logits.shape(0) == states.size(), "logits and states differ in length");
@@ -160,6 +177,8 @@ void bind_palette(nb::module_& m) {
           nb::arg("stream"), nb::arg("offset"), nb::arg("threads"), nb::arg("path"));
     m.def("nearest", &nearest_call, nb::arg("vectors").noconvert(), nb::arg("leaves").noconvert(), nb::arg("threads"),
           nb::arg("path"));
+    m.def("node_errors", &node_errors_call, nb::arg("vectors").noconvert(), nb::arg("nodes").noconvert(),
+          nb::arg("table").noconvert().none(), nb::arg("scale").noconvert(), nb::arg("factor"));
     m.def("posterior_uniform", &sample_uniform, nb::arg("logits").noconvert(), nb::arg("states").noconvert(), nb::arg("model"),
           nb::arg("flat"), nb::arg("stay"), nb::arg("agree"), nb::arg("own"), nb::arg("seed"), nb::arg("stream"),
           nb::arg("offset"), nb::arg("threads"), nb::arg("path"));

@@ -10,6 +10,7 @@
 #include "parallel.hpp"
 
 #include "duoview/nearest.hpp"
+#include "duoview/node_error.hpp"
 #include "duoview/palette.hpp"
 
 namespace duoview {
@@ -98,6 +99,19 @@ void nearest(const PaletteKernels& kernels, const float* vectors, const float* l
             }
         }
     });
+}
+
+void node_errors(const float* vectors, const std::uint8_t* nodes, const float* table, const float* scale, float factor,
+                 std::size_t count, std::size_t groups, std::size_t node_count, std::size_t numbers, float* out) {
+    if (table != nullptr) check_bytes("nodes", nodes, count * groups, 0, 0, static_cast<unsigned>(node_count - 1));
+    const DefaultArithmetic arithmetic;
+    for (std::size_t i = 0; i < count; ++i) {
+        float sum = 0.0f;
+        for (std::size_t g = 0; g < groups; ++g, vectors += numbers, ++nodes)
+            sum = node_error(sum, vectors, table == nullptr ? nullptr : table + (g * node_count + *nodes) * numbers, numbers,
+                             scale[g]);
+        out[i] = sum * factor;
+    }
 }
 
 void posterior_sample(const PaletteKernels& kernels, const PosteriorStep& step, const NoiseAddress& address,

@@ -58,6 +58,10 @@ void sample_child(const PaletteKernels& kernels, const NoiseAddress& address, co
                   const std::uint8_t* classes, std::size_t count, std::size_t threads, std::uint8_t* out);
 void nearest(const PaletteKernels& kernels, const float* vectors, const float* leaves, std::size_t count, std::size_t groups,
              std::uint32_t leaf_count, std::uint32_t channels, std::size_t threads, std::uint8_t* out);
+// Squared errors (count,) of vectors (count, groups, numbers) by nodes (count, groups) of a table (groups, node_count, numbers),
+// or by nothing where that is null; each group's difference times its scale, the sum times `factor`.
+void node_errors(const float* vectors, const std::uint8_t* nodes, const float* table, const float* scale, float factor,
+                 std::size_t count, std::size_t groups, std::size_t node_count, std::size_t numbers, float* out);
 void posterior_sample(const PaletteKernels& kernels, const PosteriorStep& step, const NoiseAddress& address,
                       const std::int16_t* logits, const std::uint8_t* states, std::size_t count, std::size_t threads,
                       std::uint8_t* out);

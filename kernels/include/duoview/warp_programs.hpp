@@ -61,6 +61,7 @@
     X(touched_positions, TouchedPositions)                    \
     X(gather_vectors, GatherVectors)                          \
     X(take_leaves, TakeLeaves)                                \
+    X(node_errors, NodeErrors)                                \
     X(cut_window, CutWindow)                                  \
     X(blend_window, BlendWindow)                              \
     X(find_difference, FindDifference)                        \

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "duoview/checkerboard.hpp"
+#include "duoview/node_error.hpp"
 #include "duoview/palette.hpp"
 #include "duoview/philox.hpp"
 #include "duoview/warp.hpp"
@@ -347,9 +348,12 @@ struct GatherVectors {
 };
 
 // Leaves (positions, groups) to leaves (groups, positions): all of them, or where their ancestor is another than the node.
+// Positions that are held take those of before.
 struct TakeLeaves {
     const std::uint8_t* found;
-    const std::uint8_t* nodes;  // or null: all
+    const std::uint8_t* nodes;   // or null: all
+    const std::uint8_t* held;    // (positions,), or null
+    const std::uint8_t* before;  // with held
     std::uint8_t* leaves;
     std::uint64_t groups;
     std::uint64_t positions;
@@ -357,8 +361,38 @@ struct TakeLeaves {
 
     DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
         each_of_tile(warp, groups * positions, item, [&](std::uint64_t i) {
-            if (nodes == nullptr || std::uint32_t{leaves[i]} >> levels != nodes[i])
+            if (held != nullptr && held[i % positions] != 0)
+                leaves[i] = before[i];
+            else if (nodes == nullptr || std::uint32_t{leaves[i]} >> levels != nodes[i])
                 leaves[i] = found[i % positions * groups + i / positions];
+        });
+    }
+};
+
+// Squared errors (positions,) that nodes (groups, positions) leave of vectors (positions, groups, wide), the first `numbers`
+// of which count; group by group, times `factor` in the end.
+struct NodeErrors {
+    const float* vectors;
+    const std::uint8_t* nodes;
+    const float* table;   // (groups, nodes, numbers), or null: there is nothing yet
+    const float* scale;   // (groups,)
+    const float* factor;  // one number
+    float* errors;
+    std::uint64_t positions;
+    std::uint64_t groups;
+    std::uint64_t node_count;
+    std::uint64_t numbers;
+    std::uint64_t wide;
+
+    DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
+        each_of_tile(warp, positions, item, [&](std::uint64_t i) {
+            float sum = 0.0f;
+            for (std::uint64_t group = 0; group < groups; ++group) {
+                const float* const node =
+                    table == nullptr ? nullptr : table + (group * node_count + nodes[group * positions + i]) * numbers;
+                sum = node_error(sum, vectors + (i * groups + group) * wide, node, numbers, scale[group]);
+            }
+            errors[i] = sum * *factor;
         });
     }
 };
