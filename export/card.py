@@ -345,9 +345,12 @@ features, where there are any, is how far those networks' features are from the 
 
 
 def human_decoder_section(options: HumanDecoderTraining, material: Material, detector: str, sources: str, work: Path,
-                          eyes: Sequence[str]) -> str:
+                          eyes: Sequence[str], emphasis: float = 1.0) -> str:
     """Section of a card on D_h, for `put_section`; all as of `human_section`."""
     told = f"\n{sources.strip()}\n" if sources.strip() else ""
+    if emphasis != 1:
+        told += (f"\nIn the profile what the layers add to D's picture is {emphasis:g} times as large; the figures "
+                 "below are without that.\n")
     kept = ", ".join(sorted(material.held_clips))
     captions = f"Captions: what {detector} finds." if detector else "Without captions."
     judged = "No discriminator."

@@ -18,6 +18,7 @@ import torch
 from duoview.detectors import load as load_detector
 from duoview.models.conditional_denoiser import ConditionalDenoiser
 from duoview.models.data import load
+from duoview.models.human_command import MOST_EMPHASIS
 from duoview.models.human_material import TextureStates
 from duoview.models.motion_tracker import MotionTracker
 from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
@@ -61,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     for name, what in _WEIGHTS.items():
         p.add_argument(f"--{name}", type=float, default=getattr(default, name), help=f"weight {what} (default: "
                        "%(default)s)")
+    p.add_argument("--emphasis", type=float, default=1.0, help="how many times what the trained layers add to D's "
+                   "picture is put into the profile: below 1 nearer, and a little less natural (default: 1)")
     p.add_argument("--yolox", type=Path, metavar="FILE", help="YOLOX network to look at pictures through")
     p.add_argument("--shufflenet", type=Path, metavar="FILE", help="weights of a ShuffleNetV2 backbone, likewise; one "
                    "of both is needed")
@@ -84,6 +87,8 @@ def options_of(given: argparse.Namespace) -> HumanDecoderTraining:
     if not any(getattr(given, name) for name in ("pixels", "features", "spectral")):
         raise ValueError("--pixels 0 --features 0 --spectral 0: nothing keeps pictures near the source; expected one "
                          "of them above 0")
+    if not 0 < given.emphasis <= MOST_EMPHASIS:
+        raise ValueError(f"--emphasis {given.emphasis}: expected above 0 to {MOST_EMPHASIS:g}")
     channels, blocks = three("channels", given.channels), three("blocks", given.blocks)
     if given.yolox is None and given.shufflenet is None:
         raise ValueError("no network to look at pictures through; expected --yolox or --shufflenet, or both")
@@ -119,10 +124,12 @@ def _run(given: argparse.Namespace) -> None:
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)
     decoder = train(material, made.still, made.inter, HumanNetworks.of(made.denoiser, made.captions),
                     made.residual_scale, texture, find, eyes, options, given.out, MotionTracker.of(profile))
-    digest = add_human_decoder(decoder.eval().cpu(), given.profile)
+    decoder = decoder.eval().cpu()
+    decoder.emphasise(given.emphasis)
+    digest = add_human_decoder(decoder, given.profile)
     tell_profile(given.profile, human_decoder_section(
         options, material, given.detector.stem if given.detector is not None else "", told, given.out,
-        [one.stem for one in (given.yolox, given.shufflenet) if one]), digest)
+        [one.stem for one in (given.yolox, given.shufflenet) if one], given.emphasis), digest)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,17 @@ def test_noise_changes_texture_of_a_trained_one() -> None:
         assert (made(z, noise) - made(z, -noise)).abs().mean() > 0.01
 
 
+def test_emphasis_multiplies_what_is_added_to_the_picture_of_d() -> None:
+    torch.manual_seed(1)
+    made = HumanDecoder(LatentDecoder(16, 16, 1), HumanDecoderShape((16, 12, 8), (1, 1, 1)))
+    torch.nn.init.normal_(made.leave.weight, std=0.1)
+    z, noise = torch.randn(2, 2, 16, 8, 12)
+    with torch.no_grad():
+        before = made(z, noise) - made.base(z)
+        made.emphasise(0.5)
+        assert before.abs().mean() > 0.01 and torch.allclose(made(z, noise) - made.base(z), before / 2, atol=1e-5)
+
+
 def test_a_latent_that_noise_cannot_be_dealt_out_by_is_refused() -> None:
     with pytest.raises(ValueError, match="a latent of 24 channels; expected a multiple of 16"):
         HumanDecoder(LatentDecoder(24, 16, 1), HumanDecoderShape())
@@ -215,6 +226,7 @@ def test_a_denoiser_of_another_texture_is_refused_before_anything_is_read(
     (["--blocks", "1,0,2"], "--blocks 1,0,2: expected three whole numbers above 0"),
     (["--minutes", "-1"], "--minutes -1.0: expected 0 or more"),
     (["--batch", "0"], "--batch 0: expected 1 or more"),
+    (["--emphasis", "0"], "--emphasis 0.0: expected above 0 to 4"),
     (["--adversarial", "-1"], "--adversarial -1.0: expected 0 or more"),
     (["--pixels", "0", "--features", "0", "--spectral", "0"], "nothing keeps pictures near the source"),
     ([], "expected --yolox or --shufflenet, or both"),
