@@ -238,6 +238,25 @@ def test_a_manifest_that_tells_no_shape_is_told_when_it_is_read_back(folder: Pat
         restore(place)
 
 
+@pytest.mark.parametrize("entry", [[8, 8, 8], None, "wide"])
+def test_an_entry_that_is_none_is_told_when_it_is_read_back(folder: Path, tmp_path: Path, entry: Any) -> None:
+    place = copied(folder, tmp_path / "profile")
+    manifest = json.loads((place / "profile.json").read_text()) | {"human_decoder": entry}
+    (place / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="human_decoder: .*; expected channels and blocks"):
+        restore(place)
+
+
+def test_a_network_whose_shape_the_manifest_does_not_tell_is_not_lost_in_silence(folder: Path, tmp_path: Path) -> None:
+    place = copied(folder, tmp_path / "profile")
+    add_human_decoder(trained(restore(place).still.decoder), place)
+    manifest = json.loads((place / "profile.json").read_text())
+    del manifest["human_decoder"]
+    (place / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProfileError, match="network 'human_decoder' without an entry 'human_decoder' of its shape"):
+        restore(place)
+
+
 # ---- what else is put into the profile
 
 
