@@ -139,8 +139,8 @@ def train(material: Material, still: StillCodec, inter: InterCodec, networks: Hu
     """Train, or go on from ``folder/human_decoder.pt``; writes ``human_decoder.jsonl`` there. Returns averaged weights.
 
     networks: the profile's denoiser and text encoder, which stay as they are. scale is (64, latent), of its residuals.
-    eyes: one or more. Raises ValueError for none, for a checkpoint of another shape, denoiser, E or D, and for one whose
-    discriminator was told the features of other networks.
+    eyes: one or more. Raises ValueError for none, for a checkpoint of another shape, denoiser, E or D, and for one
+    whose discriminator was told the features of other networks.
     """
     if not eyes:
         raise ValueError("no network to look at pictures through; expected one or more")

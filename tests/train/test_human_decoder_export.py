@@ -243,7 +243,7 @@ def test_an_entry_that_is_none_is_told_when_it_is_read_back(folder: Path, tmp_pa
     place = copied(folder, tmp_path / "profile")
     manifest = json.loads((place / "profile.json").read_text()) | {"human_decoder": entry}
     (place / "profile.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="human_decoder: .*; expected channels and blocks"):
+    with pytest.raises(ValueError, match=r"human_decoder: .*; expected channels and blocks"):
         restore(place)
 
 
