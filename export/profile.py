@@ -255,7 +255,8 @@ def drop_human_decoder(manifest: dict[str, Any], folder: Path) -> None:
 def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> str:
     """Put networks of these names into a profile that is there, its tables anew; all other networks stay as they are.
 
-    But D_h, which goes where E or D is replaced: put one of theirs there with ``add_human_decoder``.
+    But D_h, which goes where E, D or what samples latents is replaced: put one of theirs there with
+    ``add_human_decoder``.
 
     Golden vectors of exact ones come with them. Returns the profile's new sha256. Raises ProfileError when there is no
     profile in ``folder``, ValueError for a name that is none and for networks of other sizes.
@@ -278,7 +279,7 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
         if name in EXACT:
             sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
             manifest["golden"][name] = _golden(name, data, sizes)
-    if {"encoder", "decoder"} & set(names):
+    if {"encoder", "decoder", "denoiser", "caption"} & set(names):
         drop_human_decoder(manifest, folder)
     manifest["tables"] = _write_tables(networks, folder)
     return _write_manifest(manifest, folder)

@@ -74,7 +74,7 @@ def restore(folder: Path) -> Networks:
     The scale of the hyper symbols is stored as table classes; it comes back as the scale its class stands for.
     """
     manifest = json.loads((folder / "profile.json").read_text())
-    if "base" in manifest:
+    if "precision" in manifest:  # one with streams of its own names no base
         raise ProfileError(f"{folder}: is at another precision; expected the profile that it was exported from")
     shape = Shape(**manifest["shape"])
     still, inter = StillCodec(shape), new_inter_codec(shape)
@@ -92,6 +92,9 @@ def restore(folder: Path) -> Networks:
     restoration = restoration_network.new_of_shape(manifest["restoration"]) if "restoration" in manifest else None
     saliency = saliency_network.new_of_shape(manifest["saliency"]) if "saliency" in manifest else None
     human_decoder = None
+    if "human_decoder" not in manifest and "human_decoder" in manifest["networks"]:
+        raise ProfileError(f"{folder}: network 'human_decoder' without an entry 'human_decoder' of its shape; expected "
+                           "channels and blocks, as add_human_decoder writes them")
     if "human_decoder" in manifest:
         base = LatentDecoder(shape.latent, shape.decoder, shape.decoder_blocks)
         human_decoder = HumanDecoder(base, HumanDecoderShape.read(manifest["human_decoder"]))

@@ -31,6 +31,8 @@ class HumanDecoderShape:
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> HumanDecoderShape:
         """From what a manifest holds. Raises ValueError for anything but three whole numbers of each."""
+        if not isinstance(told, Mapping):
+            raise ValueError(f"human_decoder: {told!r}; expected channels and blocks")
         found = []
         for name in ("channels", "blocks"):
             values = told.get(name)

@@ -19,6 +19,7 @@ from duoview.detectors import load as load_detector
 from duoview.models.conditional_denoiser import ConditionalDenoiser
 from duoview.models.data import load
 from duoview.models.human_command import MOST_EMPHASIS
+from duoview.models.human_decoder import HumanDecoderShape
 from duoview.models.human_material import TextureStates
 from duoview.models.motion_tracker import MotionTracker
 from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
@@ -90,6 +91,7 @@ def options_of(given: argparse.Namespace) -> HumanDecoderTraining:
     if not 0 < given.emphasis <= MOST_EMPHASIS:
         raise ValueError(f"--emphasis {given.emphasis}: expected above 0 to {MOST_EMPHASIS:g}")
     channels, blocks = three("channels", given.channels), three("blocks", given.blocks)
+    HumanDecoderShape.read({"channels": list(channels), "blocks": list(blocks)})
     if given.yolox is None and given.shufflenet is None:
         raise ValueError("no network to look at pictures through; expected --yolox or --shufflenet, or both")
     return HumanDecoderTraining(minutes=given.minutes, batch=given.batch, crop=given.crop,

@@ -123,13 +123,24 @@ def _samplings(source: Iterator[Samples], networks: HumanNetworks, still: StillC
         yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size, noise)
 
 
+def _check_told(loop: Loop[HumanDecoder], widths: Sequence[int]) -> None:
+    """ValueError for a checkpoint whose discriminator has heads for features of other widths."""
+    # A head's first layer is 1x1, and its weight is kept as what spectral norm is taken of.
+    told = [weight.shape[1] for name, weight in loop.kept["discriminator"].items()
+            if name.startswith("heads.") and name.endswith(".0.parametrizations.weight.original")]
+    if told != list(widths):
+        raise ValueError(f"{loop.checkpoint}: its discriminator is told features of {told} channels, expected "
+                         f"{list(widths)}; look through the networks that it began with, or give another folder")
+
+
 def train(material: Material, still: StillCodec, inter: InterCodec, networks: HumanNetworks, scale: Tensor,
           texture: TextureStates | None, find: Find | None, eyes: Sequence[Eye], options: HumanDecoderTraining,
           folder: Path, motion: MotionTracker | None = None) -> HumanDecoder:
     """Train, or go on from ``folder/human_decoder.pt``; writes ``human_decoder.jsonl`` there. Returns averaged weights.
 
     networks: the profile's denoiser and text encoder, which stay as they are. scale is (64, latent), of its residuals.
-    eyes: one or more. Raises ValueError for none, for a checkpoint of another shape, denoiser, E or D.
+    eyes: one or more. Raises ValueError for none, for a checkpoint of another shape, denoiser, E or D, and for one
+    whose discriminator was told the features of other networks.
     """
     if not eyes:
         raise ValueError("no network to look at pictures through; expected one or more")
@@ -138,19 +149,24 @@ def train(material: Material, still: StillCodec, inter: InterCodec, networks: Hu
     still = copy.deepcopy(still).requires_grad_(False).to(device)
     networks = copy.deepcopy(networks).requires_grad_(False).to(device)
     scale = scale.to(device)
-    decoder = HumanDecoder(copy.deepcopy(still.decoder), HumanDecoderShape(options.channels, options.blocks))
+    shape = HumanDecoderShape(options.channels, options.blocks)
+    decoder = HumanDecoder(copy.deepcopy(still.decoder), shape)
     decoder = decoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    of = {"E and D": weights_sha256(still.encoder, still.decoder), "denoiser": weights_sha256(networks)}
+    of = {"shape": str(shape.as_dict()), "E and D": weights_sha256(still.encoder, still.decoder),
+          "denoiser": weights_sha256(networks)}
     loop: Loop[HumanDecoder] = Loop("human_decoder", decoder, folder / "human_decoder.pt", minutes=options.minutes,
                                     steps=options.steps, rate=options.rate, muon=False, of=of)
     with torch.no_grad():
         widths = [layer.shape[1] for layer in layers_of(eyes, torch.zeros(1, 3, 64, 64, device=device))]
     judge = Discriminator(widths).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     judge_optimiser = torch.optim.Adam(judge.parameters(), lr=options.rate, betas=(0.5, 0.98))
-    if "discriminator" in loop.kept:
+    if options.adversarial and "discriminator" in loop.kept:
+        _check_told(loop, widths)
         judge.load_state_dict(loop.kept["discriminator"])
         judge_optimiser.load_state_dict(loop.kept["discriminator_optimiser"])
-    began = HumanTraining(batch=options.batch, crop=options.crop, device=options.device, workers=options.workers)
+    # A decoder tells the denoiser z_m and the quality always.
+    began = HumanTraining(batch=options.batch, crop=options.crop, device=options.device, workers=options.workers,
+                          drop_z=0, drop_q=0)
     source = iter(Source(material, still, copy.deepcopy(inter).requires_grad_(False).to(device), find, began,
                          options.seed + loop.step, motion))
     batches = _samplings(source, networks, still, scale, texture, began)

@@ -238,6 +238,25 @@ def test_a_manifest_that_tells_no_shape_is_told_when_it_is_read_back(folder: Pat
         restore(place)
 
 
+@pytest.mark.parametrize("entry", [[8, 8, 8], None, "wide"])
+def test_an_entry_that_is_none_is_told_when_it_is_read_back(folder: Path, tmp_path: Path, entry: Any) -> None:
+    place = copied(folder, tmp_path / "profile")
+    manifest = json.loads((place / "profile.json").read_text()) | {"human_decoder": entry}
+    (place / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"human_decoder: .*; expected channels and blocks"):
+        restore(place)
+
+
+def test_a_network_whose_shape_the_manifest_does_not_tell_is_not_lost_in_silence(folder: Path, tmp_path: Path) -> None:
+    place = copied(folder, tmp_path / "profile")
+    add_human_decoder(trained(restore(place).still.decoder), place)
+    manifest = json.loads((place / "profile.json").read_text())
+    del manifest["human_decoder"]
+    (place / "profile.json").write_text(json.dumps(manifest))
+    with pytest.raises(ProfileError, match="network 'human_decoder' without an entry 'human_decoder' of its shape"):
+        restore(place)
+
+
 # ---- what else is put into the profile
 
 
@@ -262,12 +281,12 @@ def test_a_denoiser_that_is_refused_takes_nothing_away(folder: Path, tmp_path: P
     assert (place / "human_decoder.onnx").exists() and Profile(place).sha256 == Profile(folder).sha256
 
 
-def test_other_networks_of_the_machine_layer_leave_it_there_and_another_encoder_or_decoder_does_not(
+def test_other_networks_of_the_machine_layer_leave_it_there_and_those_whose_latents_it_shows_do_not(
         tmp_path: Path) -> None:
     networks = with_decoder(tmp_path)
     replace_networks(networks, ["key_analysis", "inter_synthesis"], tmp_path)
     assert Profile(tmp_path).has("human_decoder") and restore(tmp_path).human_decoder is not None
-    for name in ("encoder", "decoder"):
+    for name in ("encoder", "decoder", "denoiser"):
         copy = copied(tmp_path, tmp_path / name)
         replace_networks(networks, [name], copy)
         assert not Profile(copy).has("human_decoder") and "human_decoder" not in Profile(copy).manifest
@@ -288,6 +307,15 @@ def test_a_profile_that_is_written_anew_has_it_where_its_decoder_is_the_same(tmp
     z, noise = (torch.randn(1, SMALL.latent, 8, 8) for _ in range(2))
     assert np.array_equal(shown(back, z, noise), shown(networks.human_decoder, z, noise))
     assert all(result.passed for result in Profile(tmp_path / "second").verify())
+
+
+def test_it_goes_where_the_text_encoder_of_the_denoiser_is_replaced(tmp_path: Path) -> None:
+    shape = Generation((8, 8, 8), (1, 1, 1), caption=4)
+    denoiser, captions = ConditionalDenoiser(SMALL.latent, shape).eval(), CaptionEncoder(4).eval()
+    write(replace(small(), denoiser=denoiser, captions=captions), tmp_path, name="small", card="")
+    add_human_decoder(trained(restore(tmp_path).still.decoder), tmp_path)
+    replace_networks(restore(tmp_path), ["caption"], tmp_path)
+    assert not Profile(tmp_path).has("human_decoder")
 
 
 def test_a_profile_that_is_written_anew_has_none_where_its_decoder_is_another(tmp_path: Path) -> None:

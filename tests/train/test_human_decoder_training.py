@@ -20,6 +20,7 @@ from torch import Tensor
 from duoview import Profile
 from duoview.export.restore import restore
 from duoview.generation import Generation
+from duoview.models import train_human, train_human_decoder
 from duoview.models.autoencoder import LatentDecoder
 from duoview.models.data import Material
 from duoview.models.discriminator import Discriminator, adversarial, hinge
@@ -187,6 +188,44 @@ def test_a_checkpoint_of_another_denoiser_is_refused(tmp_path: Path) -> None:
         go(tmp_path, steps=2, seed=2)
 
 
+@pytest.mark.parametrize("options", [{"channels": (16, 12, 4)}, {"blocks": (1, 1, 2)}])
+def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    go(tmp_path, steps=1)
+    with pytest.raises(ValueError, match=r"human_decoder\.pt: its shape: .*; expected .*; remove it to begin"):
+        go(tmp_path, steps=2, **options)
+
+
+class Corners(Edges):
+    """Has more to tell than edges."""
+
+    def layers(self, pictures: Tensor) -> Sequence[Tensor]:
+        (edges,) = super().layers(pictures)
+        return [torch.cat([edges, edges[:, :3] * edges[:, 3:]], 1)]
+
+
+@pytest.mark.parametrize("eyes", [(Corners(),), (Edges(), Edges())])
+def test_a_discriminator_of_other_networks_is_told(tmp_path: Path, eyes: Sequence[Any]) -> None:
+    go(tmp_path, steps=1)
+    with pytest.raises(ValueError, match=r"human_decoder\.pt: its discriminator is told features of \[6\] channels, "
+                                         r"expected \["):
+        go(tmp_path, steps=2, eyes=eyes)
+    go(tmp_path, steps=2, eyes=eyes, adversarial=0.0)  # which asks none
+
+
+def test_samplings_are_told_the_machine_layer_and_the_quality_as_a_decoders_are(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Tensor] = []
+
+    def sample(denoiser: Any, conditions: Any, *others: Any, **options: Any) -> Tensor:
+        told.append(conditions.given)
+        return train_human.sample(denoiser, conditions, *others, **options)
+
+    monkeypatch.setattr(train_human_decoder, "sample", sample)
+    go(tmp_path, batch=16, steps=6)
+    given = torch.cat(told)
+    assert len(given) >= 48 and given[:, [0, 2]].eq(1).all()
+
+
 def test_nothing_to_look_through_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no network to look at pictures through"):
         go(tmp_path, eyes=())
@@ -220,10 +259,24 @@ def test_a_denoiser_of_another_texture_is_refused_before_anything_is_read(
     assert "its texture goes 6 deep, its denoiser was trained for 1" in capsys.readouterr().err
 
 
+def test_a_profile_at_another_precision_is_refused_before_anything_is_read(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(Profile("s").folder, tmp_path / "profile")
+    manifest = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    # One with streams of its own names no base.
+    manifest["precision"] = {"is": "fp32", "networks": dict.fromkeys(manifest["networks"], "fp32")}
+    (tmp_path / "profile" / "profile.json").write_text(json.dumps(manifest))
+    torch.save(SHUFFLE.backbone().state_dict(), tmp_path / "shuffle.pth")
+    assert main(["-i", str(tmp_path / "nowhere"), "--profile", str(tmp_path / "profile"), "--out",
+                 str(tmp_path / "runs"), "--shufflenet", str(tmp_path / "shuffle.pth")]) == 2
+    assert "is at another precision; expected the profile that it was exported from" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "told"), [
     (["--crop", "100"], "--crop 100: expected a multiple of 64"),
     (["--channels", "1,2"], "--channels 1,2: expected three whole numbers"),
     (["--blocks", "1,0,2"], "--blocks 1,0,2: expected three whole numbers above 0"),
+    (["--channels", "256,96,4097"], "human_decoder: channels: [256, 96, 4097]; expected three whole numbers from 1 to"),
     (["--minutes", "-1"], "--minutes -1.0: expected 0 or more"),
     (["--batch", "0"], "--batch 0: expected 1 or more"),
     (["--emphasis", "0"], "--emphasis 0.0: expected above 0 to 4"),
