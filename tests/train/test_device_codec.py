@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import runpy
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from duoview import BackendUnavailableError, Decoder
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.export import torch_device
 from duoview.export.torch_device import TorchDeviceNetworks
+from duoview.kernels.cuda import Device
+from duoview.kernels.cuda_driver import CudaDriver
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
 LIMITS: Any = ACCURACY.module("bench.limits")
@@ -109,3 +114,30 @@ def test_multiply_adds_of_a_network_grow_with_the_picture(networks: TorchDeviceN
                     for side in (64, 128))
     assert large == pytest.approx(4 * small, rel=0.01)
     assert 1000 < small / 64**2 < 10_000  # kMAC a pixel, as the design bounds it
+
+
+def test_frames_of_a_hardware_decoder_go_back_to_it_while_others_are_coded(networks: TorchDeviceNetworks) -> None:
+    encoder = DeviceEncoder(networks, 64, 64, pixel_format="nv12")
+    memory = []
+    for number in range(4):
+        luma, chroma = np.full((64, 64), 40 * number, np.uint8), np.full((32, 32, 2), 128, np.uint8)
+        memory.append(weakref.ref(luma))
+        frame = av.VideoFrame.from_dlpack((luma, chroma), format="nv12")
+        del luma, chroma
+        encoder.encode(frame)
+        del frame
+    assert [one() is None for one in memory] == [True, True, True, False]
+
+
+def test_networks_of_torch_are_of_the_gpu_that_their_kernels_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Second(CudaDriver):
+        """That of a machine with two GPUs."""
+
+        def __init__(self) -> None:
+            self.ordinal = 1
+
+        def upload(self, data: bytes) -> int:
+            return 0
+
+    monkeypatch.setattr(torch_device, "TorchBackend", lambda device: SimpleNamespace(device=torch.device(device)))
+    assert TorchDeviceNetworks("s", "cuda:1", kernels=Device.on(Second())).index == 1
