@@ -262,6 +262,19 @@ def test_other_arrays_are_refused_with_what_is_needed(networks: DeviceNetworks, 
         DeviceEncoder(networks, 100, 70).encode(wrong)
 
 
+@pytest.mark.parametrize("wrong", [np.zeros((3, 70, 100), np.float32), np.zeros((70, 100, 3), np.uint8)])
+def test_an_array_that_is_refused_changes_nothing_of_the_stream(networks: DeviceNetworks, pictures: list[Picture],
+                                                                wrong: Any) -> None:
+    encoder, other = (DeviceEncoder(networks, 100, 70, bit_rate=100_000) for _ in range(2))
+    for picture in pictures[:2]:
+        encoder.encode(picture)
+        with pytest.raises(ValueError, match="is needed"):
+            encoder.encode(wrong)
+        other.encode(picture)
+    packet = encoder.encode(pictures[2])
+    assert not packet.is_keyframe and bytes(packet) == bytes(other.encode(pictures[2]))
+
+
 def test_what_is_no_array_of_the_device_is_refused(networks: DeviceNetworks) -> None:
     with pytest.raises(TypeError, match="picture is a list"):
         DeviceEncoder(networks, 100, 70).encode([1])

@@ -149,6 +149,7 @@ class DeviceEncoder:
             raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
         width, height = int(shape[-1]), int(shape[-2])
         check_size(width, height, self.max_pixels)
+        self._machine.checked(picture, width, height)  # before anything of the stream's state moves
         if gains is not None and gains.levels.shape != grid(width, height):
             raise ValueError(f"gains has {gains.levels.shape} levels; {grid(width, height)} are needed for a picture "
                              f"of {width}x{height}")
