@@ -109,8 +109,11 @@ class TorchDeviceNetworks(DeviceNetworks):
         return _TorchLane(self.driver, torch.cuda.Stream(self.backend.device), self._shared.memory)
 
     def _load(self, name: str) -> ArrayNetwork:
+        assert isinstance(self.backend, TorchBackend)
         network = self.profile.load(name, self.backend)
         assert isinstance(network, TorchNetwork)
+        if self.backend.device.type == "cuda":  # weights are widened on the default stream, for which forks do not wait
+            torch.cuda.default_stream(self.backend.device).synchronize()
         return TorchDeviceNetwork(network, self._lane, self._shared.runs)
 
 

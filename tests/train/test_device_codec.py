@@ -16,6 +16,7 @@ import torch
 from duoview import BackendUnavailableError, Decoder
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
 from duoview.export import torch_device
+from duoview.export.torch_backend import TorchNetwork
 from duoview.export.torch_device import TorchDeviceNetworks
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import CudaDriver
@@ -141,3 +142,31 @@ def test_networks_of_torch_are_of_the_gpu_that_their_kernels_run_on(monkeypatch:
 
     monkeypatch.setattr(torch_device, "TorchBackend", lambda device: SimpleNamespace(device=torch.device(device)))
     assert TorchDeviceNetworks("s", "cuda:1", kernels=Device.on(Second())).index == 1
+
+
+def test_weights_are_there_before_a_fork_has_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-precision weights become float32 on the default stream, for which the stream of a fork does not wait."""
+    networks, done = TorchDeviceNetworks("s", "cpu"), []
+    load = networks.backend.load
+
+    class Default:
+        def synchronize(self) -> None:
+            done.append("waited")
+
+    def loaded(path: Path) -> Any:
+        done.append("loaded")
+        return load(path)
+
+    monkeypatch.setattr(networks.backend, "load", loaded)
+    monkeypatch.setattr(networks.backend, "device", torch.device("cuda:0"))
+    monkeypatch.setattr(TorchNetwork, "__init__", _on_the_host(TorchNetwork.__init__))
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: Default())
+    networks["decoder"]
+    assert done == ["loaded", "waited"]
+
+
+def _on_the_host(make: Any) -> Any:
+    def made(self: TorchNetwork, path: Path, device: torch.device, **options: Any) -> None:
+        make(self, path, torch.device("cpu"), **options)
+
+    return made
