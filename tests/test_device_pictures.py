@@ -275,6 +275,17 @@ def test_an_array_that_is_refused_changes_nothing_of_the_stream(networks: Device
     assert not packet.is_keyframe and bytes(packet) == bytes(other.encode(pictures[2]))
 
 
+@pytest.mark.parametrize(("pts", "time_base"), [
+    (0, Fraction(0)), (1, Fraction(-1, 25)), (1, Fraction(1, 1 << 31)), (1 << 63, Fraction(1, 25))])
+def test_times_that_no_packet_holds_are_refused_and_cost_no_key_frame(
+        networks: DeviceNetworks, pictures: list[Picture], pts: int, time_base: Fraction) -> None:
+    encoder = DeviceEncoder(networks, 100, 70)
+    encoder.encode(pictures[0])
+    with pytest.raises(LimitError, match=f"pts={pts}, time_base={time_base}: expected 64 bits, and seconds above 0"):
+        encoder.encode(pictures[1], pts=pts, time_base=time_base)
+    assert not encoder.encode(pictures[1]).is_keyframe
+
+
 def test_what_is_no_array_of_the_device_is_refused(networks: DeviceNetworks) -> None:
     with pytest.raises(TypeError, match="picture is a list"):
         DeviceEncoder(networks, 100, 70).encode([1])
