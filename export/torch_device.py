@@ -92,7 +92,8 @@ class TorchDeviceNetworks(DeviceNetworks):
         backend = TorchBackend(device)
         if kernels is None:
             kernels = Device.on_cpu() if backend.device.type == "cpu" else _kernels(backend.device)
-        self._start(profile, backend, kernels, backend.device.type, memory_limit=memory_limit, runs=runs)
+        index = kernels.driver.ordinal if isinstance(kernels.driver, CudaDriver) else 0
+        self._start(profile, backend, kernels, backend.device.type, index, memory_limit=memory_limit, runs=runs)
 
     def fork(self, *, batch: int = 1, window: float = DEFAULT_WINDOW) -> Self:
         """See DeviceNetworks. Raises BackendUnavailableError for batches, which networks of torch do not take here."""
@@ -108,8 +109,11 @@ class TorchDeviceNetworks(DeviceNetworks):
         return _TorchLane(self.driver, torch.cuda.Stream(self.backend.device), self._shared.memory)
 
     def _load(self, name: str) -> ArrayNetwork:
+        assert isinstance(self.backend, TorchBackend)
         network = self.profile.load(name, self.backend)
         assert isinstance(network, TorchNetwork)
+        if self.backend.device.type == "cuda":  # weights are widened on the default stream, for which forks do not wait
+            torch.cuda.default_stream(self.backend.device).synchronize()
         return TorchDeviceNetwork(network, self._lane, self._shared.runs)
 
 

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ def sample_child(
     nodes: NDArray[np.uint8], classes: NDArray[np.uint8], seed: int, stream: int, offset: int, threads: int, path: str
 ) -> NDArray[np.uint8]: ...
 def octave_weight(distance: int) -> int: ...
+def dlpack_capsule(
+    pointer: int, code: int, bits: int, shape: list[int], device_type: int, device_id: int, owner: object
+) -> Any: ...
 def nearest(
     vectors: NDArray[np.float32], leaves: NDArray[np.float32], threads: int, path: str
 ) -> NDArray[np.uint8]: ...

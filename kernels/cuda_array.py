@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duoview.kernels.dlpack import Tensor, capsule
+from duoview.kernels.dlpack import KINDS, Tensor, capsule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CUDA = (2, 13)  # DLPack's device types: CUDA, and CUDA managed
-_KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
+_KINDS = {code: kind for kind, code in KINDS.items()}
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,30 @@ def test_other_arrays_are_refused_with_what_is_needed(networks: DeviceNetworks, 
         DeviceEncoder(networks, 100, 70).encode(wrong)
 
 
+@pytest.mark.parametrize("wrong", [np.zeros((3, 70, 100), np.float32), np.zeros((70, 100, 3), np.uint8)])
+def test_an_array_that_is_refused_changes_nothing_of_the_stream(networks: DeviceNetworks, pictures: list[Picture],
+                                                                wrong: Any) -> None:
+    encoder, other = (DeviceEncoder(networks, 100, 70, bit_rate=100_000) for _ in range(2))
+    for picture in pictures[:2]:
+        encoder.encode(picture)
+        with pytest.raises(ValueError, match="is needed"):
+            encoder.encode(wrong)
+        other.encode(picture)
+    packet = encoder.encode(pictures[2])
+    assert not packet.is_keyframe and bytes(packet) == bytes(other.encode(pictures[2]))
+
+
+@pytest.mark.parametrize(("pts", "time_base"), [
+    (0, Fraction(0)), (1, Fraction(-1, 25)), (1, Fraction(1, 1 << 31)), (1 << 63, Fraction(1, 25))])
+def test_times_that_no_packet_holds_are_refused_and_cost_no_key_frame(
+        networks: DeviceNetworks, pictures: list[Picture], pts: int, time_base: Fraction) -> None:
+    encoder = DeviceEncoder(networks, 100, 70)
+    encoder.encode(pictures[0])
+    with pytest.raises(LimitError, match=f"pts={pts}, time_base={time_base}: expected 64 bits, and seconds above 0"):
+        encoder.encode(pictures[1], pts=pts, time_base=time_base)
+    assert not encoder.encode(pictures[1]).is_keyframe
+
+
 def test_what_is_no_array_of_the_device_is_refused(networks: DeviceNetworks) -> None:
     with pytest.raises(TypeError, match="picture is a list"):
         DeviceEncoder(networks, 100, 70).encode([1])

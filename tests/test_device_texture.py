@@ -27,8 +27,9 @@ from duoview import (
 )
 from duoview.access_unit import SectionType, parse, serialize
 from duoview.decision import SymbolDecision
-from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks, texture_encoder
 from duoview.device.texture import DeviceTextureDecoder
+from duoview.errors import BackendUnavailableError
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
 from duoview.kernels.errors import DeviceError
@@ -420,6 +421,45 @@ def test_after_a_failure_in_the_texture_of_a_p_frame_the_next_frame_is_a_key_fra
     for number in (3, 5):
         assert texture_of(bytes(encoder.encode(planar(frame(number))))) == texture_of(
             bytes(fresh.encode(planar(frame(number)))))
+
+
+def wide(width: int) -> Picture:
+    return np.ascontiguousarray(PHOTOGRAPH[:64, :width].transpose(2, 0, 1))
+
+
+def test_a_size_for_whose_tiles_there_was_no_memory_has_all_of_them_once_there_is(
+        networks: DeviceNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise BackendUnavailableError("no memory is left")
+
+    encoder = DeviceEncoder(networks, 64, 64, q=QUALITY, texture=2)
+    encoder.encode(wide(64))
+    with monkeypatch.context() as patch, pytest.raises(BackendUnavailableError, match="no memory is left"):
+        patch.setattr(texture_encoder, "DeviceTileState", refuse)
+        encoder.encode(wide(192))
+    expected = DeviceEncoder(networks, 192, 64, q=QUALITY, texture=2).encode(wide(192))
+    assert texture_of(bytes(encoder.encode(wide(192)))) == texture_of(bytes(expected)) != []
+
+
+def test_a_size_that_there_was_no_memory_for_leaves_a_decoder_the_one_before(
+        networks: DeviceNetworks, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (bytes(DeviceEncoder(networks, width, 64, q=QUALITY, texture=2).encode(wide(width)))
+                    for width in (64, 192))
+    make = DeviceNetworks.array
+
+    def refuse(self: DeviceNetworks, values: NDArray[Any]) -> Any:
+        if values.shape == (8, 24):
+            raise BackendUnavailableError("no memory is left")
+        return make(self, values)
+
+    decoder = DeviceDecoder(networks, view="texture", strict=True)
+    (expected,) = decoder.decode(small)
+    with monkeypatch.context() as patch, pytest.raises(BackendUnavailableError, match="no memory is left"):
+        patch.setattr(DeviceNetworks, "array", refuse)
+        decoder.decode(large)
+    decoder.reset()
+    (shown,) = decoder.decode(small)
+    np.testing.assert_array_equal(shown.array, expected.array)
 
 
 @pytest.mark.usefixtures("no_motion")

@@ -52,6 +52,23 @@ def test_a_capsule_that_nobody_takes_lets_go_too() -> None:
     assert memory() is None
 
 
+def test_who_refuses_a_capsule_has_the_error_that_he_raised_and_the_memory_goes() -> None:
+    values = np.arange(10, dtype=np.int32)
+    memory, array = weakref.ref(values), given(values, (2, 0))  # numpy looks into the capsule, and takes none of a GPU
+
+    class Elsewhere:
+        __dlpack__ = array.__dlpack__
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return CPU
+
+    with pytest.raises((BufferError, RuntimeError), match="device"):
+        np.from_dlpack(Elsewhere())
+    del values, array, Elsewhere
+    gc.collect()
+    assert memory() is None
+
+
 def test_pyav_makes_frames_of_planes_and_gives_them_back() -> None:
     luma, chroma = (np.arange(size, dtype=np.uint8) for size in (64, 32))
     memory = weakref.ref(luma)

@@ -31,6 +31,8 @@ from duoview.texture.view import Seen
 
 #: Of planar RGB: matrix 0 and full range (2), as ``duoview.picture.to_frame`` makes it.
 _RGB = Colour(matrix=0, range=2)
+#: What packets hold of times: numbers of a time base of 32 bits, times of 64, signed both.
+_MOST_TICKS, _MOST_PTS = (1 << 31) - 1, 1 << 63
 
 
 class DeviceEncoder:
@@ -115,8 +117,9 @@ class DeviceEncoder:
         returns. pts, time_base: both or none. gains: of this frame, as of ``duoview.region_gains``.
         caption: what is seen in it; the stream tells where that changes.
 
-        Raises TypeError or ValueError for another array; BackendUnavailableError or DeviceError where the device fails,
-        after which the next frame is a key frame.
+        Raises TypeError or ValueError for another array, LimitError for times that no packet holds, which leave the
+        stream as it is; BackendUnavailableError or DeviceError where the device fails, after which the next frame is a
+        key frame.
         """
         self.networks.begin()
         try:
@@ -129,6 +132,11 @@ class DeviceEncoder:
                 caption: Caption | None) -> av.Packet:
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
+        if pts is not None and time_base is not None:
+            time_base = Fraction(time_base)
+            if time_base <= 0 or max(time_base.as_integer_ratio()) > _MOST_TICKS or not -_MOST_PTS <= pts < _MOST_PTS:
+                raise LimitError(f"pts={pts}, time_base={time_base}: expected 64 bits, and seconds above 0 as a "
+                                 f"fraction of numbers up to {_MOST_TICKS}")
         colour = self._colour
         if isinstance(picture, av.VideoFrame):
             if self._nv12 is None:
@@ -149,6 +157,7 @@ class DeviceEncoder:
             raise ValueError(f"picture has shape {shape}; (3, height, width) is needed")
         width, height = int(shape[-1]), int(shape[-2])
         check_size(width, height, self.max_pixels)
+        self._machine.checked(picture, width, height)  # before anything of the stream's state moves
         if gains is not None and gains.levels.shape != grid(width, height):
             raise ValueError(f"gains has {gains.levels.shape} levels; {grid(width, height)} are needed for a picture "
                              f"of {width}x{height}")

@@ -80,6 +80,7 @@ class HardwareFrames:
             self._picture = size, networks.empty((3 * frame.height // 2, frame.width), np.uint8)
         target = networks.driver.array("picture", self._picture[1]).pointer
         networks.driver.wait(0)  # the decoder works on the default stream, for which those of forks do not wait
+        networks.wait()  # the frame before goes back to the decoder, which has few; torch's networks never wait
         for plane, rows in zip(planes, (frame.height, frame.height // 2), strict=True):
             pitch = plane.strides[0] if plane.strides is not None else frame.width
             networks.driver.copy_rows(plane.pointer, pitch, target, frame.width, rows, networks.stream)

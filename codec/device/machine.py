@@ -21,6 +21,7 @@ from duoview.device.networks import DeviceNetworks
 from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap
 from duoview.kernels import Decoder, checkerboard
+from duoview.kernels.cuda_array import DeviceArray
 from duoview.machine import first_half, motion_parts, read_coded
 from duoview.motion_field import MotionField, Part
 from duoview.picture import padded
@@ -227,14 +228,16 @@ class DeviceMachineLayer:
             else:
                 self.digest.update(np.zeros(planes.shape, "<i2").tobytes())
 
-    def pad(self, picture: Any, width: int, height: int) -> Any:
-        """A picture (3, H, W) or (1, 3, H, W) uint8 as networks take it: padded, in memory that the next one gets too.
-
-        Raises TypeError or ValueError for any other array, or one that is not on this device.
-        """
+    def checked(self, picture: Any, width: int, height: int) -> DeviceArray:
+        """The memory of a picture (3, H, W) or (1, 3, H, W) uint8 of this device. Raises TypeError or ValueError."""
         found = self.networks.driver.array("picture", picture)
         if found.dtype != np.uint8 or found.shape not in ((3, height, width), (1, 3, height, width)):
             raise ValueError(f"picture is {found.dtype} {found.shape}; uint8 (3, {height}, {width}) is needed")
+        return found
+
+    def pad(self, picture: Any, width: int, height: int) -> Any:
+        """A picture as networks take it: padded, in memory that the next one gets too. Raises as ``checked`` does."""
+        found = self.checked(picture, width, height)
         target = self._sized(width, height).picture
         self.kernels.pad_picture(self.networks.view(found, (3, height, width), np.uint8),
                                  self._plane(target, np.uint8), cuda_stream=self.stream)

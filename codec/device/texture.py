@@ -120,12 +120,14 @@ class DeviceTextureDecoder(TextureDecoder):
     def _clear(self, grid: Grid) -> None:
         networks, tables = self._networks, self.tables
         if grid.shape != self._shape or [state.tile for state in self.states] != list(grid.tiles):
+            self._shape = None  # until all of it is there: where memory is refused, what is at hand is of no size
             self._memory.clear()
             self.prior.forget_sizes()
             shape = (1, tables.matrix.shape[1], *grid.shape)
             self._pairs = [(networks.empty(shape, np.float32), networks.empty(grid.shape, np.uint8)) for _ in range(2)]
-            self._unmarked, self._shape = networks.array(np.zeros(grid.shape, np.uint8)), grid.shape
+            self._unmarked = networks.array(np.zeros(grid.shape, np.uint8))
             self.states = [DeviceTileState(networks, tables.groups, tile, tables.depth) for tile in grid.tiles]
+            self._shape = grid.shape
         else:
             for state in self.states:
                 state.take(state.nodes, 0, 0, 0)

@@ -53,10 +53,13 @@ class DeviceTextureEncoder(TextureEncoder):
 
     def _begin(self, grid: Grid) -> list[TileState]:
         if grid != self._grid:
-            self._grid = grid
+            self._grid = None  # until its states are there: where memory is refused, those at hand are of no grid
             self._memory.clear()
             self._chain.forget_sizes()
-            return [DeviceTileState(self._networks, self.tables.groups, tile, self.tables.depth) for tile in grid.tiles]
+            states: list[TileState] = [DeviceTileState(self._networks, self.tables.groups, tile, self.tables.depth)
+                                       for tile in grid.tiles]
+            self._grid = grid
+            return states
         for state in self._states:
             state.take(state.nodes, 0, 0, 0)
         return self._states

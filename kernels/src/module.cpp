@@ -26,6 +26,7 @@ NB_MODULE(_native, m) {
     m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("value"), nb::arg("path"));
     m.def("crc32c_paths", &duoview::crc32c_paths);
     duoview::bind_checkerboard(m);
+    duoview::bind_dlpack(m);
     duoview::bind_error(m);
     duoview::bind_motion(m);
     duoview::bind_noise(m);

@@ -6,6 +6,7 @@
 namespace duoview {
 
 void bind_checkerboard(nanobind::module_& m);
+void bind_dlpack(nanobind::module_& m);
 void bind_error(nanobind::module_& m);
 void bind_motion(nanobind::module_& m);
 void bind_noise(nanobind::module_& m);

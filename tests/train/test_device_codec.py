@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import runpy
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
 
 from duoview import BackendUnavailableError, Decoder
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks
+from duoview.export import torch_device
+from duoview.export.torch_backend import TorchNetwork
 from duoview.export.torch_device import TorchDeviceNetworks
+from duoview.kernels.cuda import Device
+from duoview.kernels.cuda_driver import CudaDriver
 
 ACCURACY = SimpleNamespace(**runpy.run_path(str(Path(__file__).resolve().parent.parent / "accuracy_bench.py")))
 LIMITS: Any = ACCURACY.module("bench.limits")
@@ -109,3 +115,58 @@ def test_multiply_adds_of_a_network_grow_with_the_picture(networks: TorchDeviceN
                     for side in (64, 128))
     assert large == pytest.approx(4 * small, rel=0.01)
     assert 1000 < small / 64**2 < 10_000  # kMAC a pixel, as the design bounds it
+
+
+def test_frames_of_a_hardware_decoder_go_back_to_it_while_others_are_coded(networks: TorchDeviceNetworks) -> None:
+    encoder = DeviceEncoder(networks, 64, 64, pixel_format="nv12")
+    memory = []
+    for number in range(4):
+        luma, chroma = np.full((64, 64), 40 * number, np.uint8), np.full((32, 32, 2), 128, np.uint8)
+        memory.append(weakref.ref(luma))
+        frame = av.VideoFrame.from_dlpack((luma, chroma), format="nv12")
+        del luma, chroma
+        encoder.encode(frame)
+        del frame
+    assert [one() is None for one in memory] == [True, True, True, False]
+
+
+def test_networks_of_torch_are_of_the_gpu_that_their_kernels_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Second(CudaDriver):
+        """That of a machine with two GPUs."""
+
+        def __init__(self) -> None:
+            self.ordinal = 1
+
+        def upload(self, data: bytes) -> int:
+            return 0
+
+    monkeypatch.setattr(torch_device, "TorchBackend", lambda device: SimpleNamespace(device=torch.device(device)))
+    assert TorchDeviceNetworks("s", "cuda:1", kernels=Device.on(Second())).index == 1
+
+
+def test_weights_are_there_before_a_fork_has_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-precision weights become float32 on the default stream, for which the stream of a fork does not wait."""
+    networks, done = TorchDeviceNetworks("s", "cpu"), []
+    load = networks.backend.load
+
+    class Default:
+        def synchronize(self) -> None:
+            done.append("waited")
+
+    def loaded(path: Path) -> Any:
+        done.append("loaded")
+        return load(path)
+
+    monkeypatch.setattr(networks.backend, "load", loaded)
+    monkeypatch.setattr(networks.backend, "device", torch.device("cuda:0"))
+    monkeypatch.setattr(TorchNetwork, "__init__", _on_the_host(TorchNetwork.__init__))
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: Default())
+    networks["decoder"]
+    assert done == ["loaded", "waited"]
+
+
+def _on_the_host(make: Any) -> Any:
+    def made(self: TorchNetwork, path: Path, device: torch.device, **options: Any) -> None:
+        make(self, path, torch.device("cpu"), **options)
+
+    return made
