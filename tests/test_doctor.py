@@ -155,7 +155,7 @@ def test_doctor_tells_whether_pictures_can_stay_on_the_device_and_why_not(capsys
 
 def test_doctor_names_the_gpu_on_which_pictures_can_stay(monkeypatch: pytest.MonkeyPatch,
                                                          capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("duoview.device.networks.CudaBackend", lambda index: CpuBackend(1))
+    monkeypatch.setattr("duoview.device.networks.CudaBackend", lambda index, graphs=False: CpuBackend(1))
     monkeypatch.setattr("duoview.device.networks.Device", lambda index: Device.on_cpu())
     main(["doctor"])
     assert "pictures on the device: duoview.device can, on CPU, lane by lane" in capsys.readouterr().out
