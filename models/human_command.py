@@ -20,7 +20,7 @@ from duoview.detectors import load as load_detector
 from duoview.models.data import load
 from duoview.models.human_material import TextureStates
 from duoview.models.motion_tracker import MotionTracker
-from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
+from duoview.models.perceptual import eyes_of
 from duoview.models.train_human import HumanNetworks, HumanTraining, train
 from duoview.models.training_command import (
     add_folders,
@@ -122,9 +122,7 @@ def _run(given: argparse.Namespace) -> None:
     profile = Profile(given.profile)
     find = (load_detector(given.detector, threads=threads, confidence=given.confidence)
             if given.detector is not None else None)
-    device = torch.device(given.device)
-    eyes: list[Eye] = [DetectorLayers(given.yolox, device)] if given.yolox is not None else []
-    eyes += [ClassifierLayers(given.shufflenet, device)] if given.shufflenet is not None else []
+    eyes = eyes_of(given.yolox, given.shufflenet, torch.device(given.device))
     texture = TextureStates(profile) if profile.has_texture else None
     made = restore(given.profile)
     material = load(given.folders, hold_clips=tuple(given.hold), crop=options.crop)

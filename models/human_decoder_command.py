@@ -22,7 +22,7 @@ from duoview.models.human_command import MOST_EMPHASIS
 from duoview.models.human_decoder import HumanDecoderShape
 from duoview.models.human_material import TextureStates
 from duoview.models.motion_tracker import MotionTracker
-from duoview.models.perceptual import ClassifierLayers, DetectorLayers, Eye
+from duoview.models.perceptual import eyes_of
 from duoview.models.train_human import HumanNetworks
 from duoview.models.train_human_decoder import HumanDecoderTraining, train
 from duoview.models.training_command import (
@@ -113,9 +113,7 @@ def _run(given: argparse.Namespace) -> None:
                          "python -m duoview.models.human_command")
     find = (load_detector(given.detector, threads=threads, confidence=given.confidence)
             if given.detector is not None else None)
-    device = torch.device(given.device)
-    eyes: list[Eye] = [DetectorLayers(given.yolox, device)] if given.yolox is not None else []
-    eyes += [ClassifierLayers(given.shufflenet, device)] if given.shufflenet is not None else []
+    eyes = eyes_of(given.yolox, given.shufflenet, torch.device(given.device))
     texture = TextureStates(profile) if profile.has_texture and "texture" in profile.generation.starts else None
     if texture is not None and texture.depth != len(profile.generation.levels) - 1:
         raise ValueError(f"{given.profile}: its texture goes {texture.depth} deep, its denoiser was trained for "

@@ -48,6 +48,12 @@ class ClassifierLayers:
         return found
 
 
+def eyes_of(yolox: Path | None, shufflenet: Path | None, device: torch.device) -> list[Eye]:
+    """The networks of those files that are given. Raises as they do where one cannot be read."""
+    found: list[Eye] = [DetectorLayers(yolox, device)] if yolox is not None else []
+    return found + ([ClassifierLayers(shufflenet, device)] if shufflenet is not None else [])
+
+
 def layers_of(eyes: Sequence[Eye], pictures: Tensor) -> list[Tensor]:
     """All features of pictures (N, 3, H, W), H and W multiples of 32, each position's of length 1."""
     return [nn.functional.normalize(layer.float(), dim=1, eps=_LEAST) for eye in eyes for layer in eye.layers(pictures)]
