@@ -185,6 +185,8 @@ class HumanView:
             # A table and a few sums, once a caption: not worth an engine.
             self._speaker = profile.load("caption", CpuBackend(1))
         self._noise: tuple[int, Floats] | None = None
+        #: Of ``texture``, the share of the residual that is not known, (1, 1, h, w): as much of the noise D_h is given.
+        self._lacking: Floats | None = None
         self._windows: Windows | None = None
         self._results: dict[int, tuple[_Inputs, Floats]] = {}
         self._vectors: tuple[Caption, Floats] | None = None
@@ -238,6 +240,7 @@ class HumanView:
         seed = self.seed if self.seed is not None else hints.seed or 0
         scale = self.profile.residual_scale[q][None, :, None, None]
         known, level, layers = self._known(hints, z_m.shape, scale)
+        self._lacking = level if self.start == "texture" else None
         planes = self._planes(hints, rows, columns)
         noise = self.noise(rows, columns, seed)
         parts = []
@@ -271,10 +274,14 @@ class HumanView:
         if self._shown is None or self._shown[0] != self.computed:
             given = {"z": z_h}
             if self._shown_with_noise:
-                given["noise"] = self.noise(rows, columns, self.provenance.seed)
+                given["noise"] = self._noise_of_decoder(self.noise(rows, columns, self.provenance.seed))
             (picture,) = self._decoder(**given)
             self._shown = self.computed, picture
         return self._shown[1]
+
+    def _noise_of_decoder(self, noise: Any) -> Any:
+        """What of the noise D_h is given."""
+        return noise if self._lacking is None else noise * self._lacking
 
     def colour(self, human: NDArray[np.uint8], machine: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W)."""

@@ -26,9 +26,9 @@ from duoview.models.texture_palettes import transform as first_transform
 from duoview.models.texture_samples import TextureSamples
 
 #: Noise power of what is known of the components, from nearly all to nearly nothing.
-_NOISE = (0.3, 30.0)
+_NOISE = (0.3, 100.0)
 #: How much finer than the machine layer, in quality indices, texture trades error for bits.
-_FINER = 16
+_FINER = 24
 #: Power of a component at which it stands for coding noise of the same power.
 _START_GAIN = 3.0
 

@@ -27,12 +27,14 @@ _LEAST_WEIGHT = 1e-4
 _ROUNDS = 7
 #: What a bit costs in the first split, as many times what it costs in the last: coarse depths are for what is worth
 #: most. With all bits alike, half of the bits took away less than a third of what all did.
-_DEAREST = 4.0
+_DEAREST = 20.0
 #: A split begins at these shares of the vectors along their main axis.
 _STARTS = (0.5, 0.93, 0.07)
 _SPLIT_ROUNDS, _FEWEST = 12, 8
-#: How many times more than to the machine layer the same error is worth to texture, as to that at a q greater by 8.
-_FINER = 2.5
+#: How many times more than to the machine layer the same error is worth to texture at the quality index _USUAL. What a
+#: bit is worth rises with q in the machine layer, and by this power of that in texture: people want to end near the
+#: picture wherever the machine layer stands, so a coarse one needs more beside it.
+_FINER, _USUAL, _RISE = 12.0, 24, 0.7
 #: Pixels of a position.
 _POSITION = 64
 
@@ -89,7 +91,8 @@ def price_of(scale: Floats, error: Floats, lagrangian: Floats) -> Floats:
 
     error, lagrangian: (64,), as in ``duoview.texture.tables`` and in a profile.
     """
-    bits: Floats = _POSITION * _FINER * lagrangian[:, None] * error[:, None] * scale**2
+    worth = _FINER * lagrangian**_RISE * lagrangian[_USUAL] ** (1 - _RISE)
+    bits: Floats = _POSITION * worth[:, None] * error[:, None] * scale**2
     return bits.astype(np.float32)
 
 

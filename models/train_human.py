@@ -265,6 +265,12 @@ def draw_conditions(networks: HumanNetworks, samples: Samples, scale: Tensor, te
     return Conditions(samples.z_m, known, level, networks.planes(samples.captions, rows, columns), samples.q, given)
 
 
+def lacking(known: Tensor, level: Tensor) -> Tensor:
+    """How much of the noise a decoder gives D_h, (N, 1, h, w): with texture the share that it lacks, else all of it."""
+    textured = known.abs().amax((1, 2, 3), keepdim=True) > 0
+    return torch.where(textured, level, torch.ones_like(level))
+
+
 def part_of(conditions: Conditions, which: slice) -> Conditions:
     """The conditions of some of the samples."""
     caption = conditions.caption
@@ -324,7 +330,7 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     given = torch.tensor([[1.0, 0, 1]], device=device).expand(len(q), -1)
     guided = Conditions(z_m, torch.zeros_like(z_m), torch.ones_like(z_m[:, :1]),
                         networks.planes([None] * len(q), rows, columns), q, given)
-    shown = {"machine": z_m}
+    shown, noises = {"machine": z_m}, {}
     if decoder is not None:
         shown["guided_0"] = z_m
     for steps in (1, 4):
@@ -333,6 +339,7 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
         known = texture.known(z, z_m, q, torch.full_like(q, texture.depth))
         told = replace(guided, known=known / size, level=guided.level * networks.denoiser.shape.levels[-1])
         shown["texture"] = z_m + known
+        noises |= {f"textured_{steps}": noise * lacking(told.known, told.level) for steps in (0, 4)}
         if decoder is not None:
             shown["textured_0"] = shown["texture"]
         shown["textured_4"] = z_m + sample(networks.denoiser, told, noise, 4) * size
@@ -341,7 +348,8 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     aim = layers_of(eyes, batch)
     for name, latent in shown.items():
         generated = "_" in name  # the names of samplings end in their steps
-        picture = (decoder(latent, noise) if decoder is not None and generated else still.decoder(latent)).clamp(0, 1)
+        picture = (decoder(latent, noises.get(name, noise)) if decoder is not None and generated
+                   else still.decoder(latent)).clamp(0, 1)
         error = (picture - batch).square().mean((1, 2, 3))
         detail = (picture - torch.nn.functional.avg_pool2d(picture, 5, 1, 2)).square().mean()
         found[f"{name}_psnr"] = round(float((-10 * torch.log10(error)).mean()), 2)

@@ -32,6 +32,7 @@ from duoview.models.train_human import (
     Samples,
     Source,
     draw_conditions,
+    lacking,
     picture_distance,
     sample,
     validate,
@@ -120,7 +121,8 @@ def _samplings(source: Iterator[Samples], networks: HumanNetworks, still: StillC
             noise = torch.randn_like(samples.z_m)
             residual = sample(networks.denoiser, conditions, noise, steps) if steps else conditions.known
             machine = still.decoder(samples.z_m).float().clamp(0, 1)
-        yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size, noise)
+        yield _Shown(samples.pictures, machine, samples.z_m + residual.float() * size,
+                     noise * lacking(conditions.known, conditions.level))
 
 
 def _check_told(loop: Loop[HumanDecoder], widths: Sequence[int]) -> None:

@@ -126,19 +126,23 @@ def counted(view: HumanView | None) -> Counted:
 
 
 @contextmanager
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Floats, Pixels, Pixels]]]:
-    """z_h, the machine picture and the human view of all pictures that are made within."""
-    found: list[tuple[Floats, Pixels, Pixels]] = []
-    latents: list[Floats] = []
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Floats, Floats, Pixels, Pixels]]]:
+    """z_h, the noise for D_h, the machine picture and the human view of all pictures that are made within."""
+    found: list[tuple[Floats, Floats, Pixels, Pixels]] = []
+    latents: list[tuple[Floats, Floats]] = []
     sampled, coloured = HumanView.latent, HumanView.colour
 
     def sample(view: HumanView, z_m: Floats, q: int, hints: Hints | None = None) -> Floats:
-        latents.append(sampled(view, z_m, q, hints))
-        return latents[-1]
+        z_h, noise = sampled(view, z_m, q, hints), normals(0, *z_m.shape[2:])
+        if view.start == "texture":
+            assert hints is not None and hints.depth is not None and view.generation is not None
+            noise = noise * np.array(view.generation.levels, np.float32)[hints.depth]
+        latents.append((z_h, noise))
+        return z_h
 
     def colour(view: HumanView, human: Pixels, machine: Pixels) -> Pixels:
-        found.append((latents[-1], machine, coloured(view, human, machine)))
-        return found[-1][2]
+        found.append((*latents[-1], machine, coloured(view, human, machine)))
+        return found[-1][3]
 
     with monkeypatch.context() as patch:
         patch.setattr(HumanView, "latent", sample)
@@ -155,8 +159,8 @@ def test_it_shows_the_human_view_of_both_machine_codecs_and_colours_are_put_righ
         shown = frames(decoder(profile, start=start, steps=steps), coded(profile))
     assert len(seen) == len(shown) == COUNT
     backend = CpuBackend(1)
-    for frame, (z_h, machine, picture) in zip(shown, seen, strict=True):
-        (human,) = profile.load("human_decoder", backend)(z=z_h, noise=normals(0, *z_h.shape[2:]))
+    for frame, (z_h, noise, machine, picture) in zip(shown, seen, strict=True):
+        (human,) = profile.load("human_decoder", backend)(z=z_h, noise=noise)
         (expected,) = profile.load("colour", backend)(human=human, machine=machine)
         assert np.array_equal(picture, expected)
         assert np.array_equal(pixels(frame), expected[0, :, :HEIGHT, :WIDTH].transpose(1, 2, 0))
@@ -199,6 +203,27 @@ def test_it_is_told_the_noise_that_the_sampling_began_with(profile: Profile) -> 
         started, shown = noises[-2:]
         assert np.array_equal(shown, normals(seed, 40, 72)) and np.array_equal(shown, started)
     assert len(noises) == 4
+
+
+def test_from_texture_it_is_told_as_much_of_the_noise_as_the_depth_of_a_place_leaves_unknown(profile: Profile) -> None:
+    assert profile.generation is not None
+    made, z_m, noises = HumanView(profile, CpuBackend(1), steps=0, start="texture"), latent(1, 16, 24), list[Floats]()
+    shows = made._decoder
+
+    def watch(**inputs: Any) -> list[Any]:
+        noises.append(inputs["noise"])
+        found: list[Any] = shows(**inputs)
+        return found
+
+    made._decoder = watch
+    depth = np.zeros((16, 24), np.uint8)
+    depth[:, 8:] = len(profile.generation.levels) - 1
+    for there in (depth, np.zeros_like(depth)):
+        made.picture(z_m, 24, Hints(texture=latent(2, 16, 24), depth=there))
+    whole = normals(0, 16, 24)
+    assert np.array_equal(noises[0][..., :8], whole[..., :8])
+    assert np.array_equal(noises[0][..., 8:], whole[..., 8:] * np.float32(profile.generation.levels[-1]))
+    assert np.array_equal(noises[1], whole)
 
 
 def test_seeds_are_chosen_by_what_it_shows(profile: Profile) -> None:

@@ -28,7 +28,7 @@ from bench.views.distributions import PatchDistance, patch_distances
 from bench.views.measure import Judged, Judges, Row, measure
 from bench.views.objects import Objects
 from bench.views.view import read_all
-from duoview import Profile
+from duoview import Depths, Profile, TextureSettings
 from duoview.errors import Error
 
 USUAL_VIEWS = ("machine", "human:start=guided:steps=4")
@@ -48,6 +48,7 @@ class Settings:
     machine: str
     q: int
     texture: int
+    texture_frames: str
     views: tuple[str, ...]
     peers: tuple[str, ...]
     key: str
@@ -154,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--machine", choices=("neural", "inner"), default="neural", help="codec of the machine layer")
     made.add_argument("--q", type=int, default=24)
     made.add_argument("--texture", type=int, default=0, help="depth of texture that is coded")
+    made.add_argument("--texture-frames", choices=("key", "all"), default="key", help="frames that carry texture")
     made.add_argument("--keys", choices=KEYS[:2], default="2s", help="key frames every 2 s, or once only")
     made.add_argument("--fps", default="full", help="5, 10, any number, or full")
     made.add_argument("--width", type=int, default=clips.WIDTH, help="of the clips; 0 keeps their own")
@@ -180,8 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profile = Profile(wanted.profile)
         setup = Setup(wanted.profile, count="packets")
         variant = Variant(key=wanted.keys)
-        coded: dict[str, Any] = {"texture": wanted.texture} if wanted.texture else {}
+        coded: dict[str, Any] = ({"texture": TextureSettings(Depths(wanted.texture), wanted.texture_frames)}
+                                 if wanted.texture else {})
         if wanted.machine == "inner":
+            if wanted.texture_frames == "all":
+                options.error("--texture-frames all: belongs to --machine neural; expected key with inner")
             coded["machine"] = "inner"
         own = Ours(wanted.machine, variant, setup, **coded)
         peers = make(wanted.peers, [variant], setup)
@@ -199,9 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for one in summary:
         print(told(one))
     settings = Settings(tuple(one.rows[0].clip for one in found), wanted.frames, wanted.every, wanted.fps, wanted.width,
-                        wanted.machine, wanted.q, wanted.texture, tuple(view.text for view in views),
-                        tuple(wanted.peers), wanted.keys, wanted.detector.name if wanted.detector else None,
-                        wanted.repeats)
+                        wanted.machine, wanted.q, wanted.texture, wanted.texture_frames,
+                        tuple(view.text for view in views), tuple(wanted.peers), wanted.keys,
+                        wanted.detector.name if wanted.detector else None, wanted.repeats)
     write(wanted.out, measured("Views for people: patches, distances, flicker and objects, by real bytes", profile,
                                settings, Results(summary, tuple(row for one in found for row in one.rows))))
     return 0

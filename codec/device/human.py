@@ -71,6 +71,9 @@ class _Planes:
         if textured:
             self.known = networks.empty(whole, np.float32)
             self.level = networks.empty((1, 1, *whole[2:]), np.float32)
+            #: What D_h is given of the noise, and what that is made with.
+            self.lacking = networks.empty(whole, np.float32)
+            self.zeros = networks.array(np.zeros(whole, np.float32))
             #: Depths where nothing is known, four in each.
             self.no_depths = networks.array(np.zeros(windows.rows * windows.columns // 4, np.float32))
         #: Where nothing of the residual is known, and the noise level is one everywhere.
@@ -174,6 +177,13 @@ class DeviceHumanView(HumanView):
         """The human picture before its colours are put right, (1, 3, H, W) on the device: see ``HumanView``."""
         rows, columns = self._networks.driver.array("z_m", z_m).shape[2:]
         return self._decoded(self.latent(z_m, q, hints, known), rows, columns)
+
+    def _noise_of_decoder(self, noise: Any) -> Any:
+        memory = self._planes_of
+        if self.start != "texture" or memory is None:
+            return noise
+        self._kernels.add_noise(memory.zeros, memory.level, noise, memory.lacking, cuda_stream=self._stream)
+        return memory.lacking
 
     def colour(self, human: Any, machine: Any) -> Any:
         """The human picture with the machine picture's low frequencies; both (1, 3, H, W) on the device."""
