@@ -17,13 +17,13 @@ from duoview.kernels.cuda_driver import HostDriver
 
 
 class DeferredDriver(HostDriver):
-    """See above. ``deferred`` counts what was done later than it was asked for."""
+    """See above. ``deferred`` counts what was done later than it was asked for, ``kept`` bytes that the pool keeps."""
 
     def __init__(self) -> None:
         super().__init__()
         self._queues: dict[int, deque[Callable[[], None]]] = {0: deque()}
         self._lock = threading.RLock()
-        self.deferred = 0
+        self.deferred = self.kept = 0
 
     def _queue(self, stream: int, work: Callable[[], None]) -> None:
         self._check_stream(stream)
@@ -84,13 +84,20 @@ class DeferredDriver(HostDriver):
             values.view(np.uint8)[:] = 0xA5
 
         if stream:
-            self._queue(stream, overwrite)
+            self._queue(stream, lambda: (overwrite(), self._keep(values.nbytes)))
             return
         with self._lock:
             for one in list(self._queues):
                 if one in self._streams:
                     self.wait(one)
             overwrite()
+
+    def _keep(self, size: int) -> None:
+        self.kept += size
+
+    def trim(self) -> None:
+        """Of what was freed on streams that were waited for."""
+        self.kept = 0
 
 
 class _Memory:

@@ -167,6 +167,15 @@ class DeviceNetworks:
         """Keep something until what is queued on the stream now is done."""
         self._lane.keep(value)
 
+    def release(self) -> None:
+        """Give back to the device what the pool of all forks keeps and no fork has: of those that are gone, mostly.
+
+        It waits for what is queued on this stream, and for no other one. What another fork freed stays in the pool
+        until that one was waited for. Raises DeviceError.
+        """
+        self.wait()
+        self.driver.trim()
+
     @property
     def memory_taken(self) -> int:
         """Bytes of the device that codecs of these networks and of their forks have, as ``memory_limit`` counts."""
