@@ -58,6 +58,11 @@ def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContai
     return container
 
 
+def is_held(pixel_format: str, networks: DeviceNetworks) -> bool:
+    """True for frames of ``open_hardware``; of networks on the CPU, which have none, for those of NV12."""
+    return pixel_format == (_HELD if networks.device == "cuda" else "nv12")
+
+
 class HardwareFrames:
     """NV12 pictures of frames whose planes lie in the memory of a device, and frames of such pictures.
 

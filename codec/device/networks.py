@@ -92,6 +92,8 @@ class DeviceNetworks:
         self._networks: dict[str, ArrayNetwork] = {}
         self.batch, self.window, self.patience = 1, 0.0, 0.0
         self._left = False
+        #: Those that these were forked from, which are there as long as they are.
+        self._origin: Self | None = None
 
     def fork(self, *, batch: int = 1, window: float = DEFAULT_WINDOW) -> Self:
         """The same networks, memory limit and kernels on a CUDA stream of its own.
@@ -110,6 +112,7 @@ class DeviceNetworks:
             raise LimitError("networks with CUDA graphs have no forks: while onnxruntime captures one, no other thread "
                              "may use the device; expected graphs=False")
         made = copy.copy(self)
+        made._origin = self._origin or self
         made._lane = self._open_lane()
         made.stream, made._networks, made._left = made._lane.stream, {}, False
         made.batch, made.window, made.patience = batch, window if batch > 1 else 0.0, 0.0

@@ -10,13 +10,19 @@ from typing import Any, ClassVar
 
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.decoder import Decoder
+from duoview.device import DeviceFrameDecoder
+from duoview.errors import LimitError
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_VIEWS, check_host_only
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
-from duoview.plugins.stream_batch import StreamBatch
+from duoview.plugins.stream_batch import UNSHARED, StreamBatch
 
 #: What Decoder.restore is for each word.
 RESTORE = {"auto": None, "on": True, "off": False}
+#: Where frames of a view lie that was made on a device.
+PLACES = ("host", "device")
+PLACES_HELP = "with hwaccel: where frames come out, on the host as without it, or as NV12 on the device, for NVENC"
 
 
 class Machine(Stage):
@@ -25,7 +31,7 @@ class Machine(Stage):
     name = "dv_machine"
     input = LinkType.ACCESS_UNITS
     output = LinkType.VIDEO
-    stream_batch: ClassVar[StreamBatch] = StreamBatch()
+    stream_batch: ClassVar[StreamBatch] = UNSHARED
 
     @dataclass(frozen=True)
     class Options:
@@ -39,22 +45,43 @@ class Machine(Stage):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
+        hwaccel: str = option("none", choices=HWACCELS, help=HWACCEL_HELP)
+        frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
-        self.decoder: Decoder | None = None
+        options = self.options
+        if options.hwaccel != "none":
+            check_host_only(vars(options), OF_VIEWS, lambda name, value: f"{self.name}: {name}={value}",
+                            f"hwaccel={options.hwaccel}")
+        elif options.frames != "host":
+            raise LimitError(f"{self.name}: frames={options.frames}: belongs to views that are made there; expected "
+                             "hwaccel=cuda with it")
+        self.decoder: Decoder | DeviceFrameDecoder | None = None
         #: Access units before this time (seconds) are decoded for those behind them and give no frame: after a seek.
         self.begin: Fraction | None = None
 
-    def make_decoder(self) -> Decoder:
-        """The decoder for the options; a subclass makes one of another view."""
+    def view(self) -> dict[str, Any]:
+        """What a decoder is told of the view, on the host or on a device; a subclass tells of another one."""
+        return {"view": "machine"}
+
+    def host_view(self) -> dict[str, Any]:
+        """What one on the host is told besides."""
+        return {"restore": RESTORE[self.options.restore]}
+
+    def make_decoder(self) -> Decoder | DeviceFrameDecoder:
+        """The decoder for the options."""
         options = self.options
+        if options.hwaccel != "none":
+            networks = self.stream_batch.open_device(options.profile, options) if options.profile else (
+                lambda profile: self.stream_batch.open_device(profile, options))
+            return DeviceFrameDecoder(networks, held=options.frames == "device", **self.view())
         return Decoder(
             profile=options.profile or None,
             device=options.device,
             threads=options.threads,
-            view="machine",
-            restore=RESTORE[options.restore],
+            **self.view(),
+            **self.host_view(),
             **self.stream_batch.given(options),
         )
 
@@ -62,7 +89,8 @@ class Machine(Stage):
         """Make the decoder at the first access unit; sizes are known only from the frames it gives."""
         if self.decoder is None:
             self.decoder = self.make_decoder()
-        return dataclasses.replace(link, type=LinkType.VIDEO, format="gbrp")
+        pixels = "gbrp" if self.options.frames == "host" else "cuda" if self.options.hwaccel == "cuda" else "nv12"
+        return dataclasses.replace(link, type=LinkType.VIDEO, format=pixels)
 
     def filter(self, packet: Any) -> Iterable[Any]:
         """The frame of one access unit; none before the first key access unit."""
