@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import av
@@ -10,6 +11,7 @@ from duoview.decoder_stats import DecoderStats
 from duoview.device.decoder import DeviceDecoder, OpenNetworks
 from duoview.device.hardware import HardwareFrames
 from duoview.device.networks import DeviceNetworks
+from duoview.device.nv12 import DEFAULT_MATRIX
 from duoview.device.picture import DevicePicture
 from duoview.picture import to_frame
 from duoview.sequence import SequenceHeader
@@ -20,8 +22,8 @@ class DeviceFrameDecoder:
 
     Args:
         networks: see DeviceDecoder. held: frames stay on the device, as NV12 that encoders of NVENC take, in the matrix
-            of the stream's source and limited range. Else each picture is copied to the host, once: frames are those
-            of ``duoview.Decoder``, where float networks agree.
+            of the stream's source (BT.601 of one that was RGB) and limited range. Else each picture is copied to the
+            host, once: frames are those of ``duoview.Decoder``, where float networks agree.
         options: of DeviceDecoder, but ``pixel_format``.
 
     Raises as DeviceDecoder does.
@@ -59,7 +61,8 @@ class DeviceFrameDecoder:
                 self._frames = networks, HardwareFrames(networks)
             reader = self._frames[1]
             assert reader is not None
-            frame = reader.frame(shown, self.sequence.colour)
+            colour = self.sequence.colour
+            frame = reader.frame(shown, colour if colour.matrix else replace(colour, matrix=DEFAULT_MATRIX))
         else:
             if self._copied[0] is not shown.array:
                 self._copied = shown.array, networks.get(shown.array)

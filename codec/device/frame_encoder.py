@@ -111,16 +111,16 @@ class DeviceFrameEncoder:
         if is_held(frame.format.name, self._networks) != self._held:
             raise ValueError(f"frame is of format {frame.format.name}; expected one of "
                              f"{'a hardware decoder' if self._held else 'the host'}, as the first one was")
-        timed = frame.pts is not None and bool(frame.time_base)
-        pts, base = (frame.pts, Fraction(frame.time_base)) if timed else (self._count, 1 / self._encoder.rate)
-        assert pts is not None
-        caption = self._captions.of(frame, float(pts * base))
+        times: dict[str, Any] = {}
+        if frame.pts is not None and frame.time_base:
+            times = {"pts": frame.pts, "time_base": Fraction(frame.time_base), "duration": frame.duration or None}
+        seconds = times["pts"] * times["time_base"] if times else self._count / self._encoder.rate
+        caption = self._captions.of(frame, float(seconds))
         self._encoder.see(frame, host=not self._held)
         if self._held:
-            packet = self._encoder.encode(frame, key=key, caption=caption)
+            packet = self._encoder.encode(frame, **times, key=key, caption=caption)
         else:
             check_size(frame.width, frame.height, self._encoder.max_pixels)
-            times: dict[str, Any] = {"pts": pts, "time_base": base, "duration": frame.duration} if timed else {}
             packet = self._encoder.encode(self._copied(frame), **times, key=key, caption=caption)
         self._count += 1
         return [packet]

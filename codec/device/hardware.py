@@ -23,7 +23,8 @@ _HELD = "cuda"
 _LIMITED = 1
 #: A codec that every GPU decodes, by which it is seen whether there is a context.
 _TRIED = "h264"
-_HOST_INSTEAD = "expected another stream, or av.open without a hardware context, and duoview.Encoder"
+_HOST_INSTEAD = ("expected another stream, or av.open without a hardware context, and duoview.Encoder; on the command "
+                 "line no -hwaccel")
 
 
 def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContainer:
