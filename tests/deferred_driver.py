@@ -82,18 +82,16 @@ class DeferredDriver(HostDriver):
 
         def overwrite() -> None:
             values.view(np.uint8)[:] = 0xA5
+            self.kept += values.nbytes if stream else 0
 
         if stream:
-            self._queue(stream, lambda: (overwrite(), self._keep(values.nbytes)))
+            self._queue(stream, overwrite)
             return
         with self._lock:
             for one in list(self._queues):
                 if one in self._streams:
                     self.wait(one)
             overwrite()
-
-    def _keep(self, size: int) -> None:
-        self.kept += size
 
     def trim(self) -> None:
         """Of what was freed on streams that were waited for."""

@@ -18,6 +18,7 @@ from duoview.access_unit import SectionType, parse
 from duoview.captions import Caption
 from duoview.device import DeviceEncoder, DeviceFrameDecoder, DeviceFrameEncoder, DeviceNetworks
 from duoview.errors import BackendUnavailableError
+from duoview.frame_origin import FrameOrigin
 from duoview.inner.importance import Region
 from duoview.neural_settings import NeuralSettings
 from duoview.profile import Profile
@@ -66,10 +67,10 @@ def test_units_of_frames_of_the_host_are_those_of_the_host_encoder(networks: Dev
 
 
 def test_what_a_frame_brings_of_regions_becomes_a_gain_map(networks: DeviceNetworks) -> None:
-    graph = av.filter.Graph()
-    graph.link_nodes(graph.add_buffer(width=WIDTH, height=HEIGHT, format="yuv420p", time_base=Fraction(1, 1000)),
+    graph, given = av.filter.Graph(), next(frames(1))
+    graph.link_nodes(graph.add_buffer(width=WIDTH, height=HEIGHT, format=given.format, time_base=Fraction(1, 1000)),
                      graph.add("addroi", "x=0:y=0:w=50:h=70:qoffset=-0.5"), graph.add("buffersink")).configure()
-    graph.push(next(frames(1)))
+    graph.push(given)
     frame = graph.pull()
     assert isinstance(frame, av.VideoFrame)
     (packet,) = DeviceFrameEncoder(networks, WIDTH, HEIGHT, held=False).encode(frame)
@@ -170,7 +171,8 @@ def test_frames_that_stay_on_the_device_say_their_colour_times_and_origin(networ
     (frame,) = decoder.decode(packets[0])
     assert (frame.format.name, frame.width, frame.height) == ("nv12", WIDTH, HEIGHT)
     assert (frame.pts, frame.time_base, frame.duration) == (0, Fraction(1, 1000), 40)
-    assert (frame.colorspace, frame.color_range) == (1, ColorRange.MPEG) and not frame.opaque.concealed
+    assert (frame.colorspace, frame.color_range) == (1, ColorRange.MPEG)
+    assert isinstance(frame.opaque, FrameOrigin) and not frame.opaque.concealed
 
 
 def test_what_was_rgb_says_the_matrix_it_was_converted_with(networks: DeviceNetworks) -> None:

@@ -293,21 +293,20 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many networks run, each time that one begins."""
     found, running, lock = [], [0], threading.Lock()
 
-    class Watched(FAILING.FailingSession):
-        def run_with_iobinding(self, binding: object) -> None:
-            with lock:
-                running[0] += 1
-                found.append(running[0])
-            threading.Event().wait(0.002)
-            self._session.run_with_iobinding(binding)
-            with lock:
-                running[0] -= 1
+    def call(session: Any, binding: object) -> None:
+        with lock:
+            running[0] += 1
+            found.append(running[0])
+        threading.Event().wait(0.002)
+        session.run_with_iobinding(binding)
+        with lock:
+            running[0] -= 1
 
     load = DeviceNetworks._load
 
     def loaded(self: DeviceNetworks, name: str) -> Any:
         network: Any = load(self, name)
-        network.session = Watched(network.session)
+        network.session = FAILING.OtherCall(network.session, call)
         return network
 
     monkeypatch.setattr(DeviceNetworks, "_load", loaded)

@@ -44,7 +44,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
             target.mux(video.encode(small))
         target.mux(video.encode(None))
         for samples in sound.decode(audio=0):
-            samples.pts += 2 * samples.sample_rate
+            samples.pts = (samples.pts or 0) + 2 * samples.sample_rate
             target.mux(audio.encode(samples))
         target.mux(audio.encode(None))
     return path
