@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from duoview.errors import LimitError
 from duoview.plugins.hwaccel import OF_ENCODERS, OF_VIEWS, HostOnly, check_host_only
 
 from .errors import UsageError
@@ -24,9 +23,9 @@ _ENCODE = {**OF_ENCODERS, "simplify": HostOnly(("auto", "off"), _NO_DETECTOR)}
 def check_encode(given: Mapping[str, Any], filters: str, rate: Any) -> None:
     """Refuse options of ``encode`` that need frames of the host. given: values by the names of dv_encode's options.
 
-    filters, rate: of the output. Raises UsageError naming the option and what would be right.
+    filters, rate: of the output. Raises UsageError or OptionError naming the option and what would be right.
     """
-    _check(given, _ENCODE)
+    check_host_only(given, _ENCODE, _written, "no -hwaccel cuda")
     if given.get("caption") == "auto":
         raise UsageError(f"-caption auto: {_NO_DETECTOR}; expected a text or none, or no -hwaccel cuda")
     for name, value in (("vf", filters), ("r", rate)):
@@ -38,16 +37,13 @@ def check_encode(given: Mapping[str, Any], filters: str, rate: Any) -> None:
 def check_decode(given: Mapping[str, Any]) -> None:
     """Refuse options of ``decode`` that need the host. given: values by the names of the stages' options.
 
-    Raises UsageError naming the option and what would be right.
+    Raises OptionError naming the option and what would be right.
     """
-    _check(given, OF_VIEWS)
+    check_host_only(given, OF_VIEWS, _written, "no -hwaccel cuda")
 
 
-def _check(given: Mapping[str, Any], table: Mapping[str, HostOnly]) -> None:
-    try:
-        check_host_only(given, table, lambda name, value: f"-{name} {value}", "-hwaccel cuda")
-    except LimitError as error:
-        raise UsageError(str(error)) from error
+def _written(name: str, value: Any) -> str:
+    return f"-{name} {value}"
 
 
 def stays(codec: str | None, pixel_format: str | None, filters: str, rate: Any, *, hwaccel: bool) -> bool:

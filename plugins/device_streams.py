@@ -10,6 +10,7 @@ from pathlib import Path
 
 from duoview.backends.batching import DEFAULT_WINDOW
 from duoview.device import DeviceNetworks
+from duoview.device.lane import MemoryLimit
 from duoview.device.networks import DEFAULT_RUNS
 from duoview.profile import Profile
 
@@ -20,13 +21,16 @@ class DeviceStreams:
     They go with the last stream that has any of them.
 
     Args:
-        memory_limit: bytes of a device that codecs of all streams may have, None for as many as there are. runs:
-            networks of all of them that run at the same moment, at most.
+        memory_limit: bytes of a device that codecs of all streams of one profile may have, None for as many as there
+            are. runs: networks of all of them that run at the same moment, at most.
     """
 
     def __init__(self, *, memory_limit: int | None = None, runs: int = DEFAULT_RUNS) -> None:
         self.memory_limit, self.runs = memory_limit, runs
         self._lock = threading.Lock()
+        #: Of networks that have memory, or may have taken the most of it; that of those that are gone is in `_most`.
+        self._counts: list[MemoryLimit] = []
+        self._most = 0
         self._networks: weakref.WeakValueDictionary[Hashable, DeviceNetworks] = weakref.WeakValueDictionary()
 
     def open(self, profile: str | Path | Profile, device: str, *, threads: int = 0, batch: int = 1,
@@ -44,9 +48,21 @@ class DeviceStreams:
                 networks = DeviceNetworks(given, device, threads=threads, memory_limit=self.memory_limit,
                                           runs=self.runs)
                 self._networks[key] = networks
+                self._most = self._greatest()
+                self._counts = [*(one for one in self._counts if one.taken), networks.memory]
             return networks.fork(batch=batch, window=window)
 
     @property
     def memory_taken(self) -> int:
-        """Bytes of devices that codecs of all streams have, as ``memory_limit`` counts them for each profile."""
-        return sum(networks.memory_taken for networks in list(self._networks.values()))
+        """Bytes of devices that codecs of all streams have now, what networks need not counted."""
+        with self._lock:
+            return sum(one.taken for one in self._counts)
+
+    @property
+    def memory_most(self) -> int:
+        """The most that codecs of one profile ever had, which is what ``memory_limit`` bounds."""
+        with self._lock:
+            return self._greatest()
+
+    def _greatest(self) -> int:
+        return max((self._most, *(one.most for one in self._counts)))

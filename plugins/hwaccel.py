@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from duoview.errors import LimitError
+from .errors import OptionError
 
-#: ``cpu`` stands in for a device, lane by lane: to test graphs with, not for speed.
-HWACCELS = ("none", "cuda", "cpu")
+#: What a stage has that does not say one; and ``cpu`` stands in for a device, lane by lane: to test graphs with.
+OF_PROGRAM = "auto"
+HWACCELS = (OF_PROGRAM, "none", "cuda", "cpu")
 HWACCEL_HELP = ("a frame's whole way on a device: none, there are networks alone; cuda; cpu, which stands in for it in "
-                "tests")
+                "tests; auto: as the program says, else none")
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ OF_VIEWS = {
 
 
 def check_host_only(given: Mapping[str, Any], table: Mapping[str, HostOnly], written: Callable[[str, Any], str],
-                    hwaccel: str) -> None:
-    """Refuse options that a device cannot follow. written: how the user wrote a name and its value.
+                    instead: str) -> None:
+    """Refuse options that a device cannot follow.
 
-    Raises LimitError naming the option, why, and what would be right.
+    written: how the user wrote a name and its value. instead: how the host is asked for.
+
+    Raises OptionError naming the option, why, and what would be right.
     """
     for name, one in table.items():
         if name in given and given[name] not in one.able:
             able = " or ".join(written(name, value) for value in one.able if value != "") or "it left out"
-            raise LimitError(f"{written(name, given[name])}: {one.reason}; expected {able}, or no {hwaccel}")
+            raise OptionError(f"{written(name, given[name])}: {one.reason}; expected {able}, or {instead}")

@@ -16,10 +16,11 @@ import duoview
 from duoview.access_unit import parse
 from duoview.backends import nvidia
 from duoview.device import DeviceFrameEncoder, DeviceNetworks
-from duoview.errors import BackendUnavailableError, LimitError
+from duoview.errors import BackendUnavailableError
 from duoview.pipelines import decode, hwaccel, inputs
 from duoview.pipelines.command import main
 from duoview.plugins import device_streams
+from duoview.plugins.errors import OptionError
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.filters.dv_machine import Machine
 from duoview.plugins.graph import Graph
@@ -351,7 +352,7 @@ def test_a_stage_on_a_device_begins_anew_after_reset() -> None:
     ("dv_machine=hwaccel=cpu:restore=on", "dv_machine: restore=on: it belongs to inner streams"),
     ("dv_texture=frames=device", "dv_texture: frames=device: belongs to views that are made there")])
 def test_options_of_stages_that_need_the_host_are_refused_by_name(text: str, message: str) -> None:
-    with pytest.raises(LimitError, match=message):
+    with pytest.raises(OptionError, match=message):
         Graph.parse(text)
 
 

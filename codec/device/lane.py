@@ -27,6 +27,8 @@ class MemoryLimit:
             raise LimitError(f"memory_limit={limit}: expected 1 or more bytes, or None")
         self.limit, self._device = limit, device
         self._taken = 0
+        #: The most bytes that were ever taken.
+        self.most = 0
         self._lock = threading.Lock()
         #: Counted when somebody asks: memory is freed anywhere, within `take` too, where the lock is held.
         self._given_back: deque[int] = deque()
@@ -48,6 +50,7 @@ class MemoryLimit:
             taken = self._settle()
             if self.limit is None or taken + size <= self.limit:
                 self._taken = taken + size
+                self.most = max(self.most, self._taken)
                 return
         raise BackendUnavailableError(
             f"device '{self._device}': {size / _MIB:.2f} MiB more are needed, and {taken / _MIB:.2f} of "

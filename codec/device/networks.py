@@ -180,9 +180,14 @@ class DeviceNetworks:
         self.driver.trim()
 
     @property
+    def memory(self) -> MemoryLimit:
+        """Counts the bytes of the device that codecs of these networks and of their forks have."""
+        return self._shared.memory
+
+    @property
     def memory_taken(self) -> int:
-        """Bytes of the device that codecs of these networks and of their forks have, as ``memory_limit`` counts."""
-        return self._shared.memory.taken
+        """Those bytes now."""
+        return self.memory.taken
 
     def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
         """An array of the device that holds anything; its memory is a multiple of 16 bytes.

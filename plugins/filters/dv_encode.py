@@ -21,7 +21,7 @@ from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUN
 from duoview.machine_choice import MachineChoice, OperatingPoint, decide
 from duoview.neural_settings import NeuralSettings
 from duoview.plugins.errors import FrameError
-from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_ENCODERS, check_host_only
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_ENCODERS, OF_PROGRAM, check_host_only
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -91,13 +91,14 @@ class Encode(Stage):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
-        hwaccel: str = option("none", choices=HWACCELS, help=HWACCEL_HELP)
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
-        if self.options.hwaccel != "none":
+        self._on_device = self.stream_batch.where(self.options) != "none"
+        if self._on_device:
             check_host_only(vars(self.options), OF_ENCODERS, lambda name, value: f"dv_encode: {name}={value}",
-                            f"hwaccel={self.options.hwaccel}")
+                            "hwaccel=none")
         self.chosen: MachineChoice | None = self._choice() if self.options.machine == "auto" else None
         self.machine: str = self.options.machine if self.chosen is None else self.chosen.machine
         self._inner_settings()  # what cannot be is told before the first frame
@@ -111,7 +112,7 @@ class Encode(Stage):
     def configure(self, link: Link) -> Link:
         """Make the encoder at the first frame; it handles later changes itself, by a new sequence header."""
         options = self.options
-        if self.encoder is None and options.hwaccel != "none":
+        if self.encoder is None and self._on_device:
             self.encoder = self._device_encoder(link)
         elif self.encoder is None:
             self.encoder = Encoder(
@@ -156,7 +157,7 @@ class Encode(Stage):
         inner = [name for name in _OF_INNER if name not in _OF_EITHER and self._is_given(name)]
         point = OperatingPoint(options.q, self._latency, options.gop == 1)
         neural = "texture" if Depths.parse(options.texture).most() else "seeds" if options.seeds else ""
-        neural = neural or ("hwaccel" if options.hwaccel != "none" else "")
+        neural = neural or ("hwaccel" if self._on_device else "")
         return decide(options.profile, point, neural=neural, inner=inner[0] if inner else "")
 
     def _is_given(self, name: str) -> bool:
@@ -220,7 +221,7 @@ class Encode(Stage):
         try:
             return self.encoder.encode(frame)
         except ValueError as error:
-            if isinstance(error, Error) or self.options.hwaccel == "none":
+            if isinstance(error, Error) or not self._on_device:
                 raise
             raise FrameError(f"{self.label}: {error}") from error
 

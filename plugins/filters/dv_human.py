@@ -10,7 +10,7 @@ from duoview.captions.told import read_mode
 from duoview.detectors import load
 from duoview.generation import MAX_STEPS, STARTS
 from duoview.plugins.errors import OptionError
-from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM
 from duoview.plugins.options import option
 from duoview.texture import Depths
 from duoview.windows import MOST_TILE
@@ -52,7 +52,7 @@ class Human(Machine):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
-        hwaccel: str = option("none", choices=HWACCELS, help=HWACCEL_HELP)
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
         frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:

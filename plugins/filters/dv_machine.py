@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.decoder import Decoder
 from duoview.device import DeviceFrameDecoder
-from duoview.errors import LimitError
-from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_VIEWS, check_host_only
+from duoview.plugins.errors import OptionError
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM, OF_VIEWS, check_host_only
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
@@ -45,17 +45,17 @@ class Machine(Stage):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
-        hwaccel: str = option("none", choices=HWACCELS, help=HWACCEL_HELP)
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
         frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         options = self.options
-        if options.hwaccel != "none":
-            check_host_only(vars(options), OF_VIEWS, lambda name, value: f"{self.name}: {name}={value}",
-                            f"hwaccel={options.hwaccel}")
+        self._on_device = self.stream_batch.where(options) != "none"
+        if self._on_device:
+            check_host_only(vars(options), OF_VIEWS, lambda name, value: f"{self.name}: {name}={value}", "hwaccel=none")
         elif options.frames != "host":
-            raise LimitError(f"{self.name}: frames={options.frames}: belongs to views that are made there; expected "
+            raise OptionError(f"{self.name}: frames={options.frames}: belongs to views that are made there; expected "
                              "hwaccel=cuda with it")
         self.decoder: Decoder | DeviceFrameDecoder | None = None
         #: Access units before this time (seconds) are decoded for those behind them and give no frame: after a seek.
@@ -72,7 +72,7 @@ class Machine(Stage):
     def make_decoder(self) -> Decoder | DeviceFrameDecoder:
         """The decoder for the options."""
         options = self.options
-        if options.hwaccel != "none":
+        if self._on_device:
             networks = self.stream_batch.open_device(options.profile, options) if options.profile else (
                 lambda profile: self.stream_batch.open_device(profile, options))
             return DeviceFrameDecoder(networks, held=options.frames == "device", **self.view())
@@ -89,7 +89,8 @@ class Machine(Stage):
         """Make the decoder at the first access unit; sizes are known only from the frames it gives."""
         if self.decoder is None:
             self.decoder = self.make_decoder()
-        pixels = "gbrp" if self.options.frames == "host" else "cuda" if self.options.hwaccel == "cuda" else "nv12"
+        pixels = "gbrp" if self.options.frames == "host" else (
+            "cuda" if self.stream_batch.where(self.options) == "cuda" else "nv12")
         return dataclasses.replace(link, type=LinkType.VIDEO, format=pixels)
 
     def filter(self, packet: Any) -> Iterable[Any]:

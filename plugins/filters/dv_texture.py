@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
-from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM
 from duoview.plugins.options import option
 from duoview.texture import Depths
 from duoview.texture.decoder import FILLS
@@ -33,7 +33,7 @@ class Texture(Machine):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
-        hwaccel: str = option("none", choices=HWACCELS, help=HWACCEL_HELP)
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
         frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
