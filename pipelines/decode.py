@@ -28,7 +28,7 @@ from .destination import claim
 from .encode import input_duration, one_input_one_output
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
-from .hwaccel import HELD, HWACCEL_OPTION, check_decode, stays
+from .hwaccel import HWACCEL_OPTION, check_decode, stays
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
     CUT_OPTIONS,
@@ -249,7 +249,7 @@ def read_job(line: CommandLine) -> DecodeJob:
             codec=codec,
             codec_options=codec_options,
             muxer_options=muxer,
-            pixel_format=HELD if held else output.get("pix_fmt"),
+            pixel_format=output.get("pix_fmt"),
             held=held,
             threads=output.get("threads", 0),
         ),

@@ -28,7 +28,7 @@ from .destination import claim, is_pipe
 from .encode_job import EncodeJob, EncodeResult
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
-from .hwaccel import HWACCEL_OPTION, check_encode
+from .hwaccel import HWACCEL_OPTION, check_encode, check_frame
 from .inputs import InputSettings, VideoInput, rotation_filters
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
@@ -409,9 +409,8 @@ class _Encoding:
     def _begin(self, frame: av.VideoFrame) -> None:
         self.begun = True
         turn = rotation_filters(frame) if self.source.settings.autorotate else ""
-        if turn and self.source.settings.hwaccel != "none":
-            raise UsageError(f"{self.source.name}: its pictures are to be turned ({turn}), which filters do on frames "
-                             "of the host; expected -noautorotate before -i, or no -hwaccel")
+        if self.source.settings.hwaccel != "none":
+            check_frame(frame, turn, self.source.name)
         if turn:
             self.filters = Graph((Graph.parse(turn), *(self.filters.flows if self.filters is not None else ())))
         first = self.filters if self.filters is not None else self.encoder

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import av
+
 from duoview.plugins.hwaccel import OF_ENCODERS, OF_VIEWS, HostOnly, check_host_only
 
-from .errors import UsageError
+from .errors import MediaError, UsageError
 from .options import CommandOption, Scope, one_of
 
 HWACCEL_OPTION = CommandOption("hwaccel", "name", "pictures are made and coded on a GPU, and stay there: none, cuda "
@@ -32,6 +34,19 @@ def check_encode(given: Mapping[str, Any], filters: str, rate: Any) -> None:
         if value:
             raise UsageError(f"-{name} {value}: filters work on frames of the host; expected no -{name} before the "
                              "output, or no -hwaccel cuda")
+
+
+def check_frame(frame: av.VideoFrame, turn: str, name: str) -> None:
+    """Refuse an input by its first frame, which has to lie on the GPU. turn: filters that turn it upright.
+
+    Raises MediaError where it lies on the host, UsageError where it is to be turned.
+    """
+    if frame.format.name != HELD:
+        raise MediaError(f"{name}: its frames are {frame.format.name}, on the host: NVDEC decodes another stream of "
+                         "it; expected another -map, or no -hwaccel")
+    if turn:
+        raise UsageError(f"{name}: its pictures are to be turned ({turn}), which filters do on frames of the host; "
+                         "expected -noautorotate before -i, or no -hwaccel")
 
 
 def check_decode(given: Mapping[str, Any]) -> None:

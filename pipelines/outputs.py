@@ -22,6 +22,7 @@ from .console import Console
 from .credentials import redact_url
 from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
+from .hwaccel import HELD
 from .inputs import is_image
 from .options import unknown_option
 from .provenance import comment
@@ -37,7 +38,7 @@ _PATTERN = re.compile(r"%0?\d*d")
 class OutputSettings:
     """How to write decoded video; None means chosen by the file's name.
 
-    held: frames lie on a device, where the encoder takes them as they are.
+    held: frames lie on a device, where the encoder takes them as they are; those of format ``cuda`` always do.
     """
 
     url: str
@@ -81,6 +82,7 @@ class VideoOutput:
             raise
         self._stream: Any = None
         self._opened = False
+        self._held = settings.held
         self._copies = {source.index: source for source in copied}
         self._targets: dict[int, Any] = {}
         self._early: list[Any] = []
@@ -100,7 +102,7 @@ class VideoOutput:
         """Encode and write one frame; return the bytes that came out. Raises MediaError."""
         if self._stream is None:
             self._start(frame)
-        if self._settings.held:
+        if self._held:
             return self._write_held(frame)
         if (frame.width, frame.height) != self._size and not self._scaled:
             self._scaled = True
@@ -218,10 +220,11 @@ class VideoOutput:
 
     def _start(self, frame: av.VideoFrame) -> None:
         self._size = (frame.width, frame.height)
+        self._held = self._held or frame.format.name == HELD
         told = comment(frame.opaque)
         if told is not None:
             self._container.metadata["comment"] = told  # formats that have no place for it leave it out
-        pixel_format = self._choose_pixel_format()
+        pixel_format = frame.format.name if self._held else self._choose_pixel_format()
         time_base = Fraction(frame.time_base) if frame.time_base else 1 / self._rate
         try:
             stream = self._container.add_stream(self._codec, rate=self._rate, options=self._options)
@@ -232,7 +235,7 @@ class VideoOutput:
             context.thread_count = self._settings.threads
             if self._aspect != 1:
                 context.sample_aspect_ratio = self._aspect
-            if self._settings.held:
+            if self._held:
                 context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
                 context.colorspace, context.color_range = frame.colorspace, frame.color_range
             elif not _is_rgb(pixel_format):
@@ -242,7 +245,7 @@ class VideoOutput:
                 context.color_range = 2 if pixel_format.startswith("yuvj") else self._colour.tags.range
             for index, source in self._copies.items():
                 self._targets[index] = self._container.add_stream_from_template(source)
-            if not self._settings.held:
+            if not self._held:
                 with usual_priority():
                     context.open()
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -253,7 +256,7 @@ class VideoOutput:
                 error,
             ) from error
         self._stream = stream
-        if not self._settings.held:
+        if not self._held:
             self._convert = Graph.parse(self._conversion(frame, pixel_format))
             self._copy_early()
 
@@ -299,7 +302,7 @@ class VideoOutput:
                 f"{self.name}: a second picture for one image; expected a pattern like out_%04d.png, or -frames:v 1"
             )
         frame.pict_type = 0  # a decoder's choice must not become the encoder's
-        if not self._settings.held and not _is_rgb(frame.format.name) and not frame.format.name.startswith("yuvj"):
+        if not self._held and not _is_rgb(frame.format.name) and not frame.format.name.startswith("yuvj"):
             self._colour.tag(frame)
         self._count += 1
         try:

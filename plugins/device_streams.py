@@ -12,6 +12,7 @@ from duoview.backends.batching import DEFAULT_WINDOW
 from duoview.device import DeviceNetworks
 from duoview.device.lane import MemoryLimit
 from duoview.device.networks import DEFAULT_RUNS
+from duoview.errors import BackendUnavailableError
 from duoview.profile import Profile
 
 
@@ -45,8 +46,11 @@ class DeviceStreams:
             key = os.getpid(), given.sha256, device, threads
             networks = self._networks.get(key)
             if networks is None:
-                networks = DeviceNetworks(given, device, threads=threads, memory_limit=self.memory_limit,
-                                          runs=self.runs)
+                try:
+                    networks = DeviceNetworks(given, device, threads=threads, memory_limit=self.memory_limit,
+                                              runs=self.runs)
+                except BackendUnavailableError as error:
+                    raise BackendUnavailableError(f"hwaccel={device}: {error}") from error
                 self._networks[key] = networks
                 self._most = self._greatest()
                 self._counts = [*(one for one in self._counts if one.taken), networks.memory]

@@ -17,10 +17,10 @@ from duoview.access_unit import parse
 from duoview.backends import nvidia
 from duoview.device import DeviceFrameEncoder, DeviceNetworks
 from duoview.errors import BackendUnavailableError
-from duoview.pipelines import decode, hwaccel, inputs
+from duoview.pipelines import hwaccel, inputs
 from duoview.pipelines.command import main
 from duoview.plugins import device_streams
-from duoview.plugins.errors import OptionError
+from duoview.plugins.errors import FrameError, OptionError
 from duoview.plugins.filters.dv_encode import Encode
 from duoview.plugins.filters.dv_machine import Machine
 from duoview.plugins.graph import Graph
@@ -90,8 +90,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, pixels: str = "nv12") -> None:
         profile, {"cuda": "cpu"}[device], threads=1, **limits))
     for stage in (Encode, Machine):
         monkeypatch.setattr(stage, "stream_batch", StreamBatch())  # with no networks that another test opened
-    for module in (hwaccel, decode):
-        monkeypatch.setattr(module, "HELD", "nv12")
+    monkeypatch.setattr(hwaccel, "HELD", pixels)
     monkeypatch.setattr(hwaccel, "NVENC", frozenset(("libx264",)))
 
 
@@ -198,6 +197,14 @@ def test_frames_of_more_bits_are_told_of(clip: Path, tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("gpu")
+def test_a_stream_that_the_host_decodes_is_told_of(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(inputs, "open_hardware", lambda url, **options: av.open(url, **options))
+    assert main(["encode", "-hwaccel", "cuda", "-i", str(clip), str(tmp_path / "out.nut")]) == 1
+    assert "its frames are yuv420p, on the host: NVDEC decodes another stream" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("gpu")
 def test_pictures_that_are_to_be_turned_are_told_of(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                     capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("duoview.pipelines.encode.rotation_filters", lambda frame: "transpose=clock")
@@ -208,6 +215,18 @@ def test_pictures_that_are_to_be_turned_are_told_of(clip: Path, tmp_path: Path, 
 
 
 # ---- views
+
+
+def lavfi_clip(path: Path) -> Path:
+    """Large enough for NVDEC and NVENC, which take no small pictures."""
+    with av.open("testsrc2=size=640x352:rate=10", format="lavfi") as source, av.open(str(path), "w") as target:
+        video: Any = target.add_stream("libx264", rate=10, options={"bf": "0", "qp": "10"})
+        video.width, video.height, video.pix_fmt = 640, 352, "yuv420p"
+        for _, frame in zip(range(FRAMES), source.decode(video=0), strict=False):
+            frame.pict_type = 0
+            target.mux(video.encode(frame))
+        target.mux(video.encode(None))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +319,62 @@ def test_frames_of_another_size_are_not_scaled_on_the_gpu_and_what_was_before_is
     assert len(pictures(tmp_path / "out.mkv")) == 1
 
 
+@pytest.mark.skipif(not nvidia.driver().problem, reason="there is a driver here")
+@pytest.mark.usefixtures("gpu")
+def test_an_encoder_of_the_gpu_that_does_not_open_is_told_of(stream: Path, tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch,
+                                                             capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(hwaccel, "NVENC", frozenset(("h264_nvenc",)))
+    words = ["-hwaccel", "cuda", "-i", str(stream), "-c:v", "h264_nvenc", "-c:a", "copy", str(tmp_path / "out.mkv")]
+    assert main(["decode", *words]) == 1
+    said = capsys.readouterr().err
+    assert "encoder h264_nvenc failed" in said and said.count("\n") == 1
+
+
+@pytest.mark.skipif(not nvidia.driver().problem, reason="there is a driver here")
+def test_views_on_a_device_that_is_not_there_say_what_is_missing(stream: Path, tmp_path: Path,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["decode", "-hwaccel", "cuda", "-i", str(stream), str(tmp_path / "out.mkv")]) == 1
+    said = capsys.readouterr().err
+    assert "hwaccel=cuda: device 'cuda'" in said and said.count("\n") == 1
+
+
+def opens(codec: str) -> bool:
+    """Whether this machine's GPU has an encoder: data centre ones have none."""
+    context: Any = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = 640, 352, "yuv420p", Fraction(1, 25)
+    try:
+        context.open()
+    except (OSError, av.error.FFmpegError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a GPU codes of what it decodes itself."""
+    try:
+        DeviceNetworks("s", "cuda")
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("coded")
+    words = ["-hwaccel", "cuda", "-i", str(lavfi_clip(folder / "in.mp4")), "-q", "34", "-g", "4"]
+    assert main(["encode", *words, str(folder / "out.nut")]) == 0
+    return folder / "out.nut"
+
+
+@pytest.mark.parametrize("words", [["-c:v", "ffv1"], ["-c:v", "h264_nvenc", "-rc", "constqp", "-qp", "4"]])
+def test_a_gpu_shows_what_it_decoded_and_coded_as_the_host_does(coded: Path, tmp_path: Path, words: list[str]) -> None:
+    if not opens(words[1]):
+        pytest.skip(f"{words[1]} does not open on this machine")
+    assert main(["decode", "-hwaccel", "cuda", "-i", str(coded), *words, str(tmp_path / "device.mkv")]) == 0
+    assert main(["decode", "-i", str(coded), "-c:v", "ffv1", str(tmp_path / "host.mkv")]) == 0
+    found, expected = pictures(tmp_path / "device.mkv"), pictures(tmp_path / "host.mkv")
+    assert [at for at, _ in found] == [at for at, _ in expected] and len(found) == FRAMES
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        assert np.abs(one - other).mean() < 2
+
+
 # ---- stages
 
 
@@ -345,6 +420,19 @@ def test_a_stage_on_a_device_begins_anew_after_reset() -> None:
     assert keys == [True, False, True]
 
 
+def test_views_with_an_odd_side_do_not_stay_on_the_device() -> None:
+    def odd() -> Iterator[av.VideoFrame]:
+        for frame in still():
+            small = frame.reformat(width=63, height=64)
+            small.duration = frame.duration
+            yield small
+
+    found = through("dv_encode=hwaccel=cpu:threads=1", odd())
+    with pytest.raises(FrameError, match=r"dv_machine: picture is 63x64; even sides .* expected frames=host"):
+        through("dv_machine=hwaccel=cpu:threads=1:frames=device", iter(found))
+    assert len(through("dv_machine=hwaccel=cpu:threads=1", iter(found))) == 3
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("dv_encode=hwaccel=cpu:seeds=4", "dv_encode: seeds=4: they are tried on the host; expected dv_encode: seeds=0"),
     ("dv_encode=hwaccel=cuda:machine=inner", "dv_encode: machine=inner: standard codecs"),
@@ -358,5 +446,5 @@ def test_options_of_stages_that_need_the_host_are_refused_by_name(text: str, mes
 
 @pytest.mark.skipif(not nvidia.driver().problem, reason="there is a driver here")
 def test_a_stage_on_a_device_that_is_not_there_says_what_is_missing() -> None:
-    with pytest.raises(BackendUnavailableError, match="device 'cuda'"):
+    with pytest.raises(BackendUnavailableError, match="hwaccel=cuda: device 'cuda'"):
         through("dv_encode=hwaccel=cuda", still())

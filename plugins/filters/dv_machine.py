@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.decoder import Decoder
 from duoview.device import DeviceFrameDecoder
-from duoview.plugins.errors import OptionError
+from duoview.errors import Error
+from duoview.plugins.errors import FrameError, OptionError
 from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM, OF_VIEWS, check_host_only
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
@@ -97,7 +98,12 @@ class Machine(Stage):
         """The frame of one access unit; none before the first key access unit."""
         assert self.decoder is not None  # configure comes first
         early = self.begin is not None and packet.pts is not None and packet.pts * packet.time_base < self.begin
-        return self.decoder.decode(packet, discard=early)
+        try:
+            return self.decoder.decode(packet, discard=early)
+        except ValueError as error:
+            if isinstance(error, Error) or not self._on_device:
+                raise
+            raise FrameError(f"{self.label}: {error}; expected frames=host") from error
 
     def drain(self) -> Iterable[Any]:
         """What the decoder still holds."""
