@@ -50,7 +50,8 @@ class DeviceStreams:
                     networks = DeviceNetworks(given, device, threads=threads, memory_limit=self.memory_limit,
                                               runs=self.runs)
                 except BackendUnavailableError as error:
-                    raise BackendUnavailableError(f"hwaccel={device}: {error}") from error
+                    raise BackendUnavailableError(f"hwaccel={device}: {error}; without hwaccel frames stay on the "
+                                                  "host") from error
                 self._networks[key] = networks
                 self._most = self._greatest()
                 self._counts = [*(one for one in self._counts if one.taken), networks.memory]

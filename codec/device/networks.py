@@ -189,12 +189,13 @@ class DeviceNetworks:
         """Those bytes now."""
         return self.memory.taken
 
-    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic], *, ordered: bool = True) -> Any:
         """An array of the device that holds anything; its memory is a multiple of 16 bytes.
 
+        ordered: of a fork's pool. False for memory that others register, for which all of the device is waited for.
         Raises BackendUnavailableError where that is beyond the limit, DeviceError where the device has no more.
         """
-        return self._lane.empty(shape, dtype)
+        return self._lane.empty(shape, dtype, ordered=ordered)
 
     def view(self, array: Any, shape: tuple[int, ...], dtype: type[np.generic], offset: int = 0) -> Any:
         """An array of another one's memory, from `offset` bytes on; both have it."""
