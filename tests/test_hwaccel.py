@@ -258,6 +258,19 @@ def test_views_made_on_the_device_are_those_of_the_host(stream: Path, tmp_path: 
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("output", [["-c:v", "ffv1"], ["-c:v", "libx264", "-crf", "4"]])
+def test_a_seek_lands_where_it_does_on_the_host(stream: Path, tmp_path: Path, output: list[str]) -> None:
+    """0.2 s behind the beginning, which is no key frame."""
+    assert main(["decode", "-ss", "0.2", "-hwaccel", "cuda", "-i", str(stream), *output,
+                 str(tmp_path / "device.mkv")]) == 0
+    assert main(["decode", "-ss", "0.2", "-i", str(stream), *output, str(tmp_path / "host.mkv")]) == 0
+    found, expected = pictures(tmp_path / "device.mkv"), pictures(tmp_path / "host.mkv")
+    assert [at for at, _ in found] == [at for at, _ in expected] and len(found) == FRAMES - 2
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        assert np.abs(one - other).mean() < 2
+
+
+@pytest.mark.usefixtures("gpu")
 def test_views_go_to_the_encoder_of_the_gpu_as_they_are_beside_the_sound(stream: Path, tmp_path: Path) -> None:
     words = ["-c:v", "libx264", "-crf", "4", "-c:a", "copy"]
     assert main(["decode", "-hwaccel", "cuda", "-i", str(stream), *words, str(tmp_path / "device.mkv")]) == 0
