@@ -82,6 +82,10 @@ class Driver(ABC):
         """
 
     @abstractmethod
+    def trim(self) -> None:
+        """Give back to the device what is kept of the memory of streams and nobody has; it waits for nothing."""
+
+    @abstractmethod
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
         """An array of memory that ``owner`` keeps, as kernels take it: numpy's on the CPU."""
 
@@ -152,6 +156,9 @@ class HostDriver(Driver):
     def allocate(self, size: int, stream: int = 0) -> DeviceArray:
         memory = np.empty(-(-size // 16) or 1, np.complex128)
         return DeviceArray(int(memory.ctypes.data), np.dtype(np.uint8), (size,), True, memory)
+
+    def trim(self) -> None:
+        """Nothing is ever kept."""
 
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
         return np.asarray(_HostMemory(pointer, shape, dtype, owner))
@@ -324,6 +331,12 @@ class CudaDriver(Driver):
     def allocate(self, size: int, stream: int = 0) -> DeviceArray:
         memory = _CudaMemory(self, size, stream)
         return DeviceArray(memory.pointer, np.dtype(np.uint8), (size,), True, memory, (CUDA, self.ordinal))
+
+    def trim(self) -> None:
+        with self._pool_lock:  # no other one is made meanwhile, nor this one twice
+            if self._pool.value:
+                with self._current():
+                    self._call("cuMemPoolTrimTo", self._pool, ctypes.c_size_t(0))
 
     def at(self, pointer: int, shape: tuple[int, ...], dtype: type, owner: object) -> object:
         return DeviceArray(pointer, np.dtype(dtype), shape, True, owner, (CUDA, self.ordinal))

@@ -28,6 +28,7 @@ from .destination import claim
 from .encode import input_duration, one_input_one_output
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
+from .hwaccel import HWACCEL_OPTION, check_decode, stays
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
     CUT_OPTIONS,
@@ -62,6 +63,7 @@ _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 TABLE = (
     *GLOBAL_OPTIONS,
     DEVICE_OPTION,
+    HWACCEL_OPTION,
     CommandOption("profile", "folder", "the stream's profile, where it is not a bundled one", FILES),
     CommandOption("view", "view", "machine (what detectors see), texture (with what was sent for people) or human "
                   "(regenerated)", FILES, _VIEWS),
@@ -108,7 +110,7 @@ TABLE = (
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """What one call decodes, from what, to where. Times in seconds."""
+    """What one call decodes, from what, to where. Times in seconds. held: frames stay on the device, with hwaccel."""
 
     url: str
     format: str | None
@@ -128,6 +130,8 @@ class DecodeJob:
     fill: str
     profile: str
     device: str
+    hwaccel: str
+    held: bool
     threads: int
     filters: str
     rate: Fraction | None
@@ -205,6 +209,12 @@ def read_job(line: CommandLine) -> DecodeJob:
     quality = output.get("q:v", output.get("q"))
     if quality is not None:
         codec_options |= {"flags": "+qscale", "global_quality": str(quality * 118)}  # 118 is FF_QP2LAMBDA
+    hwaccel, device = source.get("hwaccel", "none"), line.globals.get("device", "cpu")
+    if hwaccel != "none":
+        check_decode({"device": device, "restore": either("restore", "auto"), "text": either("text", ""),
+                      "detector": either("detector", "")})
+    codec, filters = output.get("c:v", output.get("c")), output.get("vf", output.get("vf:v", ""))
+    held = stays(codec, output.get("pix_fmt"), filters, output.get("r"), hwaccel=hwaccel != "none")
     muxer = {name: str(output.get(name)) for name in ("movflags", "start_number", "update") if name in output.values}
     return DecodeJob(
         url=source.url,
@@ -224,9 +234,11 @@ def read_job(line: CommandLine) -> DecodeJob:
         texture=str(either("texture", Depths(MAX_DEPTH))),
         fill=either("texture_fill", "mean"),
         profile=either("profile", ""),
-        device=line.globals.get("device", "cpu"),
+        device=device,
+        hwaccel=hwaccel,
+        held=held,
         threads=either("threads", 0),
-        filters=output.get("vf", output.get("vf:v", "")),
+        filters=filters,
         rate=output.get("r"),
         maps=output.get("map", ()),
         copy_audio="c:a" in output.values and not output.get("an"),
@@ -234,10 +246,11 @@ def read_job(line: CommandLine) -> DecodeJob:
         output=OutputSettings(
             url=output.url,
             format=output.get("f"),
-            codec=output.get("c:v", output.get("c")),
+            codec=codec,
             codec_options=codec_options,
             muxer_options=muxer,
             pixel_format=output.get("pix_fmt"),
+            held=held,
             threads=output.get("threads", 0),
         ),
     )
@@ -287,7 +300,8 @@ class _Decoding:
     def __init__(self, job: DecodeJob, console: Console, stack: ExitStack) -> None:
         self.job, self.console = job, console
         self.progress: Progress | None = None
-        common = {"device": job.device, "threads": job.threads, "profile": job.profile}
+        common: dict[str, Any] = {"device": job.device, "threads": job.threads, "profile": job.profile,
+                                  "hwaccel": job.hwaccel, "frames": "device" if job.held else "host"}
         if job.view == "human":
             self.stage: Machine = Human(
                 start=job.start, steps=job.steps, seed=-1 if job.seed is None else job.seed, restore=job.restore,

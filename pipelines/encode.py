@@ -28,6 +28,7 @@ from .destination import claim, is_pipe
 from .encode_job import EncodeJob, EncodeResult
 from .errors import MediaError, UsageError
 from .finishing import run_and_finish
+from .hwaccel import HWACCEL_OPTION, check_encode, check_frame
 from .inputs import InputSettings, VideoInput, rotation_filters
 from .interrupt import EXIT_CODE, Interrupt
 from .options import (
@@ -90,6 +91,7 @@ _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
 TABLE = (
     *GLOBAL_OPTIONS,
     DEVICE_OPTION,
+    HWACCEL_OPTION,
     FORMAT_OPTION,
     *CUT_OPTIONS,
     CommandOption("r", "rate", "input: frames come at this rate; output: drop or repeat to it", FILES, frame_rate),
@@ -200,15 +202,19 @@ def read_job(line: CommandLine) -> EncodeJob:
         autorotate="noautorotate" not in values,
         maps=output.get("map", ()),
         copy_audio=copies_audio and not output.get("an"),
+        hwaccel=source.get("hwaccel", "none"),
     )
     machine, chosen = output.get("machine", "neural"), None
     if machine == "auto":
-        chosen = _chosen(output)
+        chosen = _chosen(output, settings.hwaccel)
         machine = chosen.machine
+    device = line.globals.get("device", "cpu")
+    if settings.hwaccel != "none":
+        check_encode({"machine": machine, "device": device}, "", None)  # before what only belongs to another codec
     if machine == "copy":
         refuse_recoding(source, output)
     quality = output.get("q:v", output.get("q", 48 if machine == "copy" else _Q))
-    return EncodeJob(
+    job = EncodeJob(
         source=settings,
         output=output.url,
         format=output.get("f"),
@@ -216,7 +222,7 @@ def read_job(line: CommandLine) -> EncodeJob:
         q=quality,
         gop=output.get("g", _GOP),
         profile=output.get("profile", "s"),
-        device=line.globals.get("device", "cpu"),
+        device=device,
         threads=output.get("threads", 0),
         rate=output.get("r"),
         cut=Cut.of(output),
@@ -227,15 +233,19 @@ def read_job(line: CommandLine) -> EncodeJob:
         texture=_texture_options(output, machine),
         hints=_hint_options(output, machine),
     )
+    if settings.hwaccel != "none":
+        check_encode({**job.common, **job.texture, **job.hints}, job.filters, job.rate)
+    return job
 
 
-def _chosen(output: FileArguments) -> MachineChoice:
+def _chosen(output: FileArguments, hwaccel: str) -> MachineChoice:
     """What ``-machine auto`` comes to: options that only one codec has decide, else what was measured."""
     named = [option for option in _INNER_OPTIONS if option not in _EITHER
              and output.get(f"{option}:v", output.get(option)) is not None]
     stills = output.get("g", _GOP) == 1 or output.get("frames:v", output.get("frames")) == 1
     point = OperatingPoint(output.get("q:v", output.get("q", _Q)), output.get("latency", "full"), stills)
     neural = "-texture" if output.get("texture", Depths(0)).most() else "-seeds" if output.get("seeds") else ""
+    neural = neural or (f"-hwaccel {hwaccel}" if hwaccel != "none" else "")
     return decide(output.get("profile", "s"), point, inner=f"-{named[0]}" if named else "", neural=neural)
 
 
@@ -322,7 +332,8 @@ def encode(
     profile = Profile(job.profile)  # a wrong profile is named before any file is touched
     if job.texture:
         profile.texture()
-    common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads}
+    common = {"q": job.q, "gop": job.gop, "profile": job.profile, "device": job.device, "threads": job.threads,
+              "hwaccel": job.source.hwaccel}
     try:
         encoder = Encode(**common, machine=job.machine, **job.common, **job.inner, **job.texture, **job.hints)
     except LimitError as error:
@@ -398,6 +409,8 @@ class _Encoding:
     def _begin(self, frame: av.VideoFrame) -> None:
         self.begun = True
         turn = rotation_filters(frame) if self.source.settings.autorotate else ""
+        if self.source.settings.hwaccel != "none":
+            check_frame(frame, turn, self.source.name)
         if turn:
             self.filters = Graph((Graph.parse(turn), *(self.filters.flows if self.filters is not None else ())))
         first = self.filters if self.filters is not None else self.encoder

@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 
+from duoview.device import open_hardware
 from duoview.errors import LimitError
 from duoview.plugins.links import Link, LinkType
 
@@ -28,7 +29,10 @@ _MAX_WARNINGS = 5  # about damaged packets of one file; the total is told at the
 
 @dataclass(frozen=True)
 class InputSettings:
-    """How to open and cut an input. Times are in seconds; `rate` replaces the file's time stamps by a constant rate."""
+    """How to open and cut an input. Times are in seconds; `rate` replaces the file's time stamps by a constant rate.
+
+    With hwaccel ``cuda`` frames are decoded by NVDEC and stay on the GPU.
+    """
 
     url: str
     format: str | None = None
@@ -40,13 +44,17 @@ class InputSettings:
     autorotate: bool = True
     maps: tuple[str, ...] = ()
     copy_audio: bool = False
+    hwaccel: str = "none"
 
 
 class VideoInput:
     """An open input. `origin` is the file time, in seconds, that ``-ss 0`` means; `shift` is taken off every time."""
 
     def __init__(self, settings: InputSettings, console: Console) -> None:
-        """Open the file. Raises MediaError: missing, empty, foreign or damaged file, or no video stream in it."""
+        """Open the file. Raises MediaError: missing, empty, foreign or damaged file, or no video stream in it.
+
+        BackendUnavailableError where hwaccel is asked for and cannot be had.
+        """
         self.settings = settings
         self.name = settings.url
         self._console = console
@@ -238,4 +246,6 @@ def _open(settings: InputSettings) -> av.container.InputContainer:
         raise ValueError(
             f"-pattern_type belongs to image sequences; expected names ending in .png, .jpg, ..., not {url}"
         )
+    if settings.hwaccel != "none":
+        return open_hardware(url, format=name, options=options)
     return av.open(url, format=name, options=options)

@@ -264,6 +264,18 @@ def bit_rate(text: str) -> int:
     return value
 
 
+def memory(text: str) -> int:
+    """Read a number of bytes: ``64000000``, ``500M``, ``8Gi``."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)(|[kMG]i?)B?", text)
+    value = 0
+    if match is not None:
+        unit, step = match[2][:1], 1024 if match[2].endswith("i") else 1000
+        value = int(Fraction(match[1]) * step ** " kMG".index(unit or " "))
+    if value < 1:
+        raise ValueError("bytes like 64000000, 500M or 8Gi")
+    return value
+
+
 def region(text: str) -> str:
     """Check a region of interest, ``x:y:w:h`` or ``x:y:w:h:weight``."""
     try:

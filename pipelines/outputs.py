@@ -22,6 +22,7 @@ from .console import Console
 from .credentials import redact_url
 from .cut import TimeOrder
 from .errors import MediaError, UsageError, media_error
+from .hwaccel import HELD
 from .inputs import is_image
 from .options import unknown_option
 from .provenance import comment
@@ -35,7 +36,10 @@ _PATTERN = re.compile(r"%0?\d*d")
 
 @dataclass(frozen=True)
 class OutputSettings:
-    """How to write decoded video; None means chosen by the file's name."""
+    """How to write decoded video; None means chosen by the file's name.
+
+    held: frames lie on a device, where the encoder takes them as they are; those of format ``cuda`` always do.
+    """
 
     url: str
     format: str | None = None
@@ -44,12 +48,14 @@ class OutputSettings:
     muxer_options: Mapping[str, str] = field(default_factory=dict)
     pixel_format: str | None = None
     threads: int = 0
+    held: bool = False
 
 
 class VideoOutput:
     """Writes frames of one size; the encoder is opened at the first frame.
 
-    Later frames of another size are scaled to the first one's, with a warning: an encoder cannot change its size.
+    Later frames of another size are scaled to the first one's, with a warning: an encoder cannot change its size. Those
+    that lie on a device are not, and are an error.
     """
 
     def __init__(
@@ -75,6 +81,8 @@ class VideoOutput:
             self._container.close()
             raise
         self._stream: Any = None
+        self._opened = False
+        self._held = settings.held
         self._copies = {source.index: source for source in copied}
         self._targets: dict[int, Any] = {}
         self._early: list[Any] = []
@@ -94,7 +102,9 @@ class VideoOutput:
         """Encode and write one frame; return the bytes that came out. Raises MediaError."""
         if self._stream is None:
             self._start(frame)
-        elif (frame.width, frame.height) != self._size and not self._scaled:
+        if self._held:
+            return self._write_held(frame)
+        if (frame.width, frame.height) != self._size and not self._scaled:
             self._scaled = True
             size = f"{self._size[0]}x{self._size[1]}"
             self._console.warning(
@@ -107,9 +117,21 @@ class VideoOutput:
             written += self._encode(ready)
         return written
 
+    def _write_held(self, frame: av.VideoFrame) -> int:
+        if (frame.width, frame.height) != self._size:
+            raise MediaError(f"{self.name}: frames of {frame.width}x{frame.height} behind those of {self._size[0]}x"
+                             f"{self._size[1]}, which are not scaled on the GPU; expected -pix_fmt yuv420p, or no "
+                             "-hwaccel")
+        if self._opened:
+            return self._encode(frame)
+        with usual_priority():  # the encoder opens with the first frame, which brings the device
+            written = self._encode(frame)
+        self._copy_early()
+        return written
+
     def copy(self, packet: Any, stream_index: int) -> None:
         """Write a packet of a stream that is passed through."""
-        if self._stream is None:
+        if not self._opened:
             self._early.append((packet, stream_index))  # the header needs the first frame's size
             return
         packet.stream = self._targets[stream_index]
@@ -119,12 +141,12 @@ class VideoOutput:
         """Drain the encoder and finish the file; return the bytes that came out. Raises MediaError."""
         size = 0
         try:
-            if self._stream is not None and not self.failed:
-                assert self._convert is not None
-                self._convert.push(None)
-                for ready in self._convert.ready():
-                    assert isinstance(ready, av.VideoFrame)
-                    size += self._encode(ready)
+            if self._opened and not self.failed:
+                if self._convert is not None:
+                    self._convert.push(None)
+                    for ready in self._convert.ready():
+                        assert isinstance(ready, av.VideoFrame)
+                        size += self._encode(ready)
                 size += self._mux(drain(self._stream, self._codec, self._count))
             if self._order.dropped:
                 self._console.warning(self._order.complaint(self.name))
@@ -198,10 +220,11 @@ class VideoOutput:
 
     def _start(self, frame: av.VideoFrame) -> None:
         self._size = (frame.width, frame.height)
+        self._held = self._held or frame.format.name == HELD
         told = comment(frame.opaque)
         if told is not None:
             self._container.metadata["comment"] = told  # formats that have no place for it leave it out
-        pixel_format = self._choose_pixel_format()
+        pixel_format = frame.format.name if self._held else self._choose_pixel_format()
         time_base = Fraction(frame.time_base) if frame.time_base else 1 / self._rate
         try:
             stream = self._container.add_stream(self._codec, rate=self._rate, options=self._options)
@@ -212,15 +235,19 @@ class VideoOutput:
             context.thread_count = self._settings.threads
             if self._aspect != 1:
                 context.sample_aspect_ratio = self._aspect
-            if not _is_rgb(pixel_format):
+            if self._held:
+                context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+                context.colorspace, context.color_range = frame.colorspace, frame.color_range
+            elif not _is_rgb(pixel_format):
                 context.color_primaries = self._colour.tags.primaries
                 context.color_trc = self._colour.tags.transfer
                 context.colorspace = self._colour.tags.matrix
                 context.color_range = 2 if pixel_format.startswith("yuvj") else self._colour.tags.range
             for index, source in self._copies.items():
                 self._targets[index] = self._container.add_stream_from_template(source)
-            with usual_priority():
-                context.open()
+            if not self._held:
+                with usual_priority():
+                    context.open()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             options = " ".join(f"-{key} {value}" for key, value in self._options.items())
             raise media_error(
@@ -229,7 +256,12 @@ class VideoOutput:
                 error,
             ) from error
         self._stream = stream
-        self._convert = Graph.parse(self._conversion(frame, pixel_format))
+        if not self._held:
+            self._convert = Graph.parse(self._conversion(frame, pixel_format))
+            self._copy_early()
+
+    def _copy_early(self) -> None:
+        self._opened = True
         early, self._early = self._early, []
         for packet, index in early:
             self.copy(packet, index)
@@ -270,7 +302,7 @@ class VideoOutput:
                 f"{self.name}: a second picture for one image; expected a pattern like out_%04d.png, or -frames:v 1"
             )
         frame.pict_type = 0  # a decoder's choice must not become the encoder's
-        if not _is_rgb(frame.format.name) and not frame.format.name.startswith("yuvj"):
+        if not self._held and not _is_rgb(frame.format.name) and not frame.format.name.startswith("yuvj"):
             self._colour.tag(frame)
         self._count += 1
         try:

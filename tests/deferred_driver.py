@@ -17,13 +17,13 @@ from duoview.kernels.cuda_driver import HostDriver
 
 
 class DeferredDriver(HostDriver):
-    """See above. ``deferred`` counts what was done later than it was asked for."""
+    """See above. ``deferred`` counts what was done later than it was asked for, ``kept`` bytes that the pool keeps."""
 
     def __init__(self) -> None:
         super().__init__()
         self._queues: dict[int, deque[Callable[[], None]]] = {0: deque()}
         self._lock = threading.RLock()
-        self.deferred = 0
+        self.deferred = self.kept = 0
 
     def _queue(self, stream: int, work: Callable[[], None]) -> None:
         self._check_stream(stream)
@@ -82,6 +82,7 @@ class DeferredDriver(HostDriver):
 
         def overwrite() -> None:
             values.view(np.uint8)[:] = 0xA5
+            self.kept += values.nbytes if stream else 0
 
         if stream:
             self._queue(stream, overwrite)
@@ -91,6 +92,10 @@ class DeferredDriver(HostDriver):
                 if one in self._streams:
                     self.wait(one)
             overwrite()
+
+    def trim(self) -> None:
+        """Of what was freed on streams that were waited for."""
+        self.kept = 0
 
 
 class _Memory:

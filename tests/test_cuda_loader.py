@@ -188,6 +188,20 @@ def test_memory_of_a_stream_comes_from_one_pool_and_is_freed_in_the_streams_orde
     assert [name for name, _ in library.calls[-2:]] == ["cuMemFreeAsync", "cuMemPoolDestroy"]
 
 
+@built
+def test_what_a_pool_keeps_goes_back_to_the_device_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(cuda_driver, "driver_library", lambda: library)
+    monkeypatch.setattr(FakeLibrary, "cuMemPoolCreate", lambda self, pool, given: fill(pool, 77), raising=False)
+    driver = cuda_driver.CudaDriver(0, (9, 0), nullcontext, "Some GPU")
+    driver.trim()
+    assert "cuMemPoolTrimTo" not in [name for name, _ in library.calls]  # there is no pool yet
+    driver.allocate(100, 1000)
+    driver.trim()
+    name, arguments = library.calls[-1]
+    assert (name, [one.value for one in arguments]) == ("cuMemPoolTrimTo", [77, 0])  # type: ignore[attr-defined]
+
+
 class Properties(ctypes.Structure):
     """Of a pool; remembers what it was made of."""
 

@@ -22,6 +22,7 @@ from duoview.backends import CpuBackend, nvidia
 from duoview.device import DeviceDecoder, DeviceEncoder, DeviceNetworks, HardwareFrames, hardware, open_hardware
 from duoview.errors import BackendUnavailableError
 from duoview.kernels.cuda import Device
+from duoview.kernels.cuda_array import DeviceArray
 from duoview.kernels.cuda_driver import Driver, HostDriver
 from duoview.sequence import Colour
 
@@ -140,6 +141,40 @@ def test_pictures_become_frames_of_the_size_that_is_shown_and_keep_their_memory(
         assert (found.pts, found.time_base) == (number, Fraction(1, 25))
         assert (found.color_range, found.colorspace, found.color_primaries, found.color_trc) == (1, 5, 6, 7)
         np.testing.assert_array_equal(found.to_ndarray(), expected)
+
+
+class Watched(HostDriver):
+    """Keeps the sizes and streams of what is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[tuple[int, int]] = []
+
+    def allocate(self, size: int, stream: int = 0) -> DeviceArray:
+        self.taken.append((size, stream))
+        return super().allocate(size, stream)
+
+
+def test_memory_of_frames_is_of_no_streams_pool_and_another_frames_when_one_is_gone() -> None:
+    """NVENC registers none of a pool, and what is taken and freed outside of one waits for all of the device."""
+    driver = Watched()
+    networks = On(driver).fork()
+    encoder, decoder = DeviceEncoder(networks, WIDTH, HEIGHT), DeviceDecoder(networks, pixel_format="nv12")
+    (rgb,) = frames(1, pixels="rgb24")
+    (shown,) = decoder.decode(encoder.encode(np.ascontiguousarray(nv12(rgb).transpose(2, 0, 1))))
+    reader, size = HardwareFrames(networks), -(-WIDTH * HEIGHT * 3 // 2 // 16) * 16
+    driver.taken.clear()
+    one, other = reader.frame(shown), reader.frame(shown)
+    assert driver.taken == [(size, 0), (size, 0)]
+    assert one.planes[0].buffer_ptr != other.planes[0].buffer_ptr
+    gone = one.planes[0].buffer_ptr
+    del one
+    again = reader.frame(shown)
+    assert again.planes[0].buffer_ptr == gone and len(driver.taken) == 2
+    np.testing.assert_array_equal(again.to_ndarray(), other.to_ndarray())
+    before = networks.memory_taken
+    del again, other, reader
+    assert networks.memory_taken == before - 2 * size
 
 
 def test_a_frame_of_a_picture_that_was_encoded_decodes_near_to_it(networks: DeviceNetworks, tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ from duoview.picture import PictureReader
 from duoview.sequence import Colour
 
 HERE = Path(__file__)
+FAILING = SimpleNamespace(**runpy.run_path(str(HERE.with_name("failing_session.py"))))
 HUMAN = SimpleNamespace(**runpy.run_path(str(HERE.with_name("human_profile.py"))))
+LOST = "CUDA failure 2: out of memory"
 TEXTURE = SimpleNamespace(**runpy.run_path(str(HERE.with_name("texture_profile.py"))))
 SAID, OTHER = Caption.parse("1 person left"), Caption.parse("many car right moving left")
 WIDTH, HEIGHT, GOP = 448, 128, 4
@@ -300,7 +302,7 @@ def test_behind_a_frame_at_which_the_human_decoder_failed_views_are_whole_again(
     decoder.decode(rich_packets[0])
     loaded: Any = rich["human_decoder"]
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "session", _Failing(loaded.session))
+        patch.setattr(loaded, "session", FAILING.FailingSession(loaded.session, LOST))
         with pytest.raises(BackendUnavailableError, match=r"device 'cpu': human_decoder failed \(CUDA failure 2"):
             decoder.decode(rich_packets[1])
     for number in (2, 3, 4, 5):
@@ -420,19 +422,6 @@ def test_nv12_beyond_max_pixels_is_refused_before_memory_is_taken_for_it(network
 # ---- failures
 
 
-class _Failing:
-    """A session whose device fails at its next call."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run_with_iobinding(self, binding: object) -> None:
-        raise RuntimeError("CUDA failure 2: out of memory")
-
-
 @pytest.mark.parametrize(("network", "view"), [("denoiser", {"view": "human", "start": "texture"}),
                                                ("colour", {"view": "human"}), ("texture_prior", {"view": "texture"}),
                                                ("encoder", {"view": "texture"})])
@@ -444,7 +433,7 @@ def test_behind_a_frame_at_which_the_device_failed_key_units_are_whole_again(
     np.testing.assert_array_equal(decoder.decode(packets[0])[0].array, expected[0])
     loaded: Any = networks[network]
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "session", _Failing(loaded.session))
+        patch.setattr(loaded, "session", FAILING.FailingSession(loaded.session, LOST))
         with pytest.raises(BackendUnavailableError, match=rf"device 'cpu': {network} failed \(CUDA failure 2"):
             decoder.decode(packets[1])
     for number in (2, 3, 4, 5):
@@ -459,7 +448,7 @@ def test_an_encoder_whose_device_failed_at_texture_goes_on_with_a_key_frame(netw
     pictures = [np.ascontiguousarray(rgb(frame).astype(np.uint8)) for frame in frames(2)]
     loaded: Any = networks["texture_analysis"]
     with monkeypatch.context() as patch:
-        patch.setattr(loaded, "session", _Failing(loaded.session))
+        patch.setattr(loaded, "session", FAILING.FailingSession(loaded.session, LOST))
         with pytest.raises(BackendUnavailableError, match="texture_analysis failed"):
             encoder.encode(pictures[0])
     packet = encoder.encode(pictures[1])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -36,6 +39,7 @@ from duoview.motion_field import MotionField
 from duoview.motion_search import MotionSearch
 from duoview.neural_settings import NeuralSettings
 
+FAILING = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("failing_session.py"))))
 Picture = NDArray[np.uint8]
 
 
@@ -217,7 +221,7 @@ def test_units_behind_one_at_which_the_device_failed_are_concealed(
     decoder.decode(packets[0])
     network: Any = networks["inter_synthesis"]
     with monkeypatch.context() as patch:
-        patch.setattr(network, "session", _Failing(network.session))
+        patch.setattr(network, "session", FAILING.FailingSession(network.session))
         with pytest.raises(BackendUnavailableError):
             decoder.decode(packets[1])
     assert [decoder.decode(packet)[0].origin.concealed for packet in packets[2:]] == [True, True, False]
@@ -229,25 +233,12 @@ def test_after_a_failure_the_next_frame_is_a_key_frame(networks: DeviceNetworks,
     decoder.decode(encoder.encode(pictures[0]))
     network: Any = networks["inter_synthesis"]
     with monkeypatch.context() as patch:
-        patch.setattr(network, "session", _Failing(network.session))
+        patch.setattr(network, "session", FAILING.FailingSession(network.session))
         with pytest.raises(BackendUnavailableError, match=r"inter_synthesis failed \(out of") as raised:
             encoder.encode(pictures[1])
         assert str(raised.value).startswith("device 'cpu': ") and "\n" not in str(raised.value)
     packet = encoder.encode(pictures[1])
     assert packet.is_keyframe and len(decoder.decode(packet)) == 1
-
-
-class _Failing:
-    """A session whose device has no memory left."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run_with_iobinding(self, binding: object) -> None:
-        raise RuntimeError("out of memory\n  at line 1")
 
 
 @pytest.mark.parametrize(("wrong", "message"), [

@@ -27,6 +27,7 @@ from duoview.profile import NETWORKS
 
 HERE = Path(__file__).parent
 AT_ONCE = SimpleNamespace(**runpy.run_path(str(HERE / "at_once.py")))
+FAILING = SimpleNamespace(**runpy.run_path(str(HERE / "failing_session.py")))
 DEFERRED = SimpleNamespace(**runpy.run_path(str(HERE / "deferred_driver.py")))
 WIDTH, HEIGHT, FRAMES, STREAMS = 100, 70, 4, 3
 #: Seconds that streams wait for each other, long enough for threads to begin within.
@@ -147,19 +148,6 @@ def test_what_a_network_gave_outlives_kernels_that_are_queued_on_it(clips: list[
     assert len(others) == 3
 
 
-class _Failing:
-    """A session whose device has no memory left."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run_with_iobinding(self, binding: object) -> None:
-        raise RuntimeError("out of memory\n  at line 1")
-
-
 def test_a_stream_that_fails_begins_with_a_key_frame_again_and_the_others_do_not_notice(
         clips: list[list[Picture]], alone: list[list[tuple[bytes, bytes]]], monkeypatch: pytest.MonkeyPatch) -> None:
     networks = On(DEFERRED.DeferredDriver())
@@ -172,7 +160,7 @@ def test_a_stream_that_fails_begins_with_a_key_frame_again_and_the_others_do_not
             network: Any = own["inter_synthesis"]
             with monkeypatch.context() as patch:
                 if number == 1:
-                    patch.setattr(network, "session", _Failing(network.session))
+                    patch.setattr(network, "session", FAILING.FailingSession(network.session))
                     with pytest.raises(BackendUnavailableError, match="inter_synthesis failed"):
                         encoder.encode(picture)
                 else:
@@ -266,6 +254,25 @@ def test_memory_of_streams_that_are_gone_is_free(clips: list[list[Picture]]) -> 
     assert networks.memory_taken == before
 
 
+def test_what_the_pool_keeps_of_streams_that_are_gone_can_be_released_and_the_others_go_on(
+        clips: list[list[Picture]], alone: list[list[tuple[bytes, bytes]]]) -> None:
+    driver = DEFERRED.DeferredDriver()
+    networks = On(driver)
+    stays = networks.fork()
+    encoder = DeviceEncoder(stays, WIDTH, HEIGHT, q=40, gop=3)
+    found = [bytes(encoder.encode(picture)) for picture in clips[0][:2]]
+    held = networks.memory_taken
+    gone = networks.fork()
+    coded(gone, clips[1])
+    del gone
+    gc.collect()
+    assert driver.kept > 0 and networks.memory_taken == held
+    networks.release()
+    assert driver.kept == 0
+    found += [bytes(encoder.encode(picture)) for picture in clips[0][2:]]
+    assert found == [unit for unit, _ in alone[0]]
+
+
 @pytest.mark.parametrize(("limits", "message"), [
     ({"memory_limit": 0}, "memory_limit=0: expected 1 or more bytes"), ({"runs": 0}, "runs=0: expected 1 to 64"),
     ({"runs": 65}, "runs=65: expected 1 to 64")])
@@ -286,21 +293,20 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many networks run, each time that one begins."""
     found, running, lock = [], [0], threading.Lock()
 
-    class Watched(_Failing):
-        def run_with_iobinding(self, binding: object) -> None:
-            with lock:
-                running[0] += 1
-                found.append(running[0])
-            threading.Event().wait(0.002)
-            self._session.run_with_iobinding(binding)
-            with lock:
-                running[0] -= 1
+    def call(session: Any, binding: object) -> None:
+        with lock:
+            running[0] += 1
+            found.append(running[0])
+        threading.Event().wait(0.002)
+        session.run_with_iobinding(binding)
+        with lock:
+            running[0] -= 1
 
     load = DeviceNetworks._load
 
     def loaded(self: DeviceNetworks, name: str) -> Any:
         network: Any = load(self, name)
-        network.session = Watched(network.session)
+        network.session = FAILING.OtherCall(network.session, call)
         return network
 
     monkeypatch.setattr(DeviceNetworks, "_load", loaded)

@@ -6,8 +6,11 @@ with bound inputs and outputs; what is between them are the kernels of ``duoview
 
 from duoview.device.decoder import DeviceDecoder
 from duoview.device.encoder import DeviceEncoder
+from duoview.device.frame_decoder import DeviceFrameDecoder
+from duoview.device.frame_encoder import DeviceFrameEncoder
 from duoview.device.hardware import HardwareFrames, open_hardware
 from duoview.device.networks import DeviceNetworks
 from duoview.device.picture import DevicePicture
 
-__all__ = ["DeviceDecoder", "DeviceEncoder", "DeviceNetworks", "DevicePicture", "HardwareFrames", "open_hardware"]
+__all__ = ["DeviceDecoder", "DeviceEncoder", "DeviceFrameDecoder", "DeviceFrameEncoder", "DeviceNetworks",
+           "DevicePicture", "HardwareFrames", "open_hardware"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
@@ -28,24 +29,47 @@ from duoview.sequence import SequenceHeader
 from duoview.texture.depths import Depths
 from duoview.texture.view import TextureView
 
+#: Opens the networks of a profile.
+OpenNetworks: TypeAlias = Callable[[Profile], DeviceNetworks]
+
 
 class _Views(Decoder):
     """A decoder whose layers and pictures are those of a device."""
 
-    def __init__(self, networks: DeviceNetworks, *, digest: bool, pixel_format: str, **options: Any) -> None:
+    def __init__(self, networks: DeviceNetworks | OpenNetworks, *, digest: bool, pixel_format: str, **options: Any
+                 ) -> None:
         check_pixel_format(pixel_format)
-        self._networks, self._counted = networks, digest  # first: the base class loads
-        self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
+        self._pixel_format, self._counted = pixel_format, digest  # first: the base class loads
+        self._open = None if isinstance(networks, DeviceNetworks) else networks
         #: The picture that was shown last, and it in NV12.
         self._converted: tuple[Any, Any] = (None, None)
+        if isinstance(networks, DeviceNetworks):
+            self._use(networks)
+            super().__init__(profile=networks.profile, device=networks.backend, **options)
+            self._seat = cast(BatchingBackend, networks)
+        else:
+            super().__init__(**options)
+
+    def _use(self, networks: DeviceNetworks) -> None:
+        self._networks = networks
+        self._nv12 = Nv12(networks) if self._pixel_format == "nv12" else None
         self._total = networks.empty((1,), np.uint64)
-        super().__init__(profile=networks.profile, device=networks.backend, **options)
-        self._seat = cast(BatchingBackend, networks)
+
+    @property
+    def networks(self) -> DeviceNetworks | None:
+        """None before the stream has told its profile, where they are opened for it."""
+        return getattr(self, "_networks", None)
 
     def _load(self, profile: Profile, *, inner: bool) -> None:
         if inner:
             raise BackendUnavailableError("this stream's machine codec is a standard one (inner), which is decoded on "
-                                          "the host; expected duoview.Decoder")
+                                          "the host; expected duoview.Decoder, on the command line no -hwaccel")
+        if self._open is not None:
+            if self.networks is not None:
+                self._networks.leave()
+            self._use(self._open(profile))
+            self._seat = cast(BatchingBackend, self._networks)
+            self._networks.begin()  # the base class has begun this frame without them
         networks, human, texture, view = self._networks, None, None, None
         if self.view == "human":
             human = DeviceHumanView(networks, start=self._start, steps=self._steps, seed=self._seed, noise=self._noise,
@@ -104,7 +128,8 @@ class DeviceDecoder:
     BackendUnavailableError.
 
     Args:
-        networks: of the device and the stream's profile. digest: for ``symbols_sha256``; copies symbols to the host.
+        networks: of the device and the stream's profile; or what opens those of a profile, which is called when the
+            stream has told its own, a bundled one. digest: for ``symbols_sha256``; copies symbols to the host.
         view: ``machine``, ``texture`` or ``human``. texture, fill, start, steps, seed, noise, tile: see ``Decoder``.
         caption: of starts ``slim`` and ``texture``: ``auto``, the stream's; a Caption; or ``none``. Detectors see
             frames of the host, and tell nothing here.
@@ -116,15 +141,20 @@ class DeviceDecoder:
     for a human view of a latent diffusion model.
     """
 
-    def __init__(self, networks: DeviceNetworks, *, digest: bool = False, view: str = "machine",
+    def __init__(self, networks: DeviceNetworks | OpenNetworks, *, digest: bool = False, view: str = "machine",
                  texture: Depths | int | None = None, fill: str = "mean", start: str = "guided",
                  steps: int | None = 4, seed: int | None = None, noise: float | None = None, tile: int | None = None,
                  caption: str | Caption = "auto", pixel_format: str = "rgb", strict: bool = False,
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-        self._counted, self._networks = digest, networks
+        self._counted = digest
         self._views = _Views(networks, digest=digest, pixel_format=pixel_format, view=view, texture=texture, fill=fill,
                              start=start, steps=steps, seed=seed, noise=noise, tile=tile, caption=caption,
                              strict=strict, max_pixels=max_pixels)
+
+    @property
+    def networks(self) -> DeviceNetworks | None:
+        """Those that it was given, or opened; None before the stream has told its profile."""
+        return self._views.networks
 
     @property
     def stats(self) -> DecoderStats:
@@ -143,12 +173,17 @@ class DeviceDecoder:
         """
         try:
             pictures = cast(list[DevicePicture], self._views.decode(packet, discard=discard))
-            if pictures:
-                self._networks.wait()
+            if pictures and self.networks is not None:
+                self.networks.wait()
         except BaseException:
-            self._networks.leave()  # nobody waits for a stream that may be given up
+            if self.networks is not None:
+                self.networks.leave()  # nobody waits for a stream that may be given up
             raise
         return pictures
+
+    def close(self) -> None:
+        """Give the stream up: batches of other streams wait for this one no more. May be called again."""
+        self._views.close()
 
     def reset(self) -> None:
         """Forget the state after a seek; units are skipped until the next key frame."""

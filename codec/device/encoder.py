@@ -55,6 +55,7 @@ class DeviceEncoder:
             adapted: not with ``palettes=False``; and squared errors of positions, of P frames and with a bit rate.
         pixel_format: of the pictures, ``rgb`` or ``nv12``. colour: of NV12 pictures; None where nothing is known, which
             is taken for BT.601 of limited range.
+        sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
 
     Raises ValueError for another pixel format, LimitError for values out of range and for texture with a guide or
     regions, ProfileError for a profile whose networks do not load, or that has no texture.
@@ -63,7 +64,7 @@ class DeviceEncoder:
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
                  q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
                  bit_rate: int = 0, texture: TextureSettings | int | None = None,
-                 pixel_format: str = "rgb", colour: Colour | None = None,
+                 pixel_format: str = "rgb", colour: Colour | None = None, sample_aspect: Fraction | int = Fraction(0),
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
         check_pixel_format(pixel_format)
@@ -71,6 +72,9 @@ class DeviceEncoder:
             raise ValueError(f"colour={colour}: belongs to pixel_format='nv12', not 'rgb'")
         self._nv12 = Nv12(networks) if pixel_format == "nv12" else None
         self._colour, self._told_colour = _RGB if self._nv12 is None else colour or Colour(), colour is not None
+        #: What the sequence header says of the source, where pictures were frames of another format before.
+        self._source: tuple[Colour, str] | None = None
+        self.sample_aspect = Fraction(sample_aspect)
         self._frames = HardwareFrames(networks)
         if gop < 1:
             raise LimitError(f"gop={gop}: expected 1 or more frames")
@@ -106,16 +110,17 @@ class DeviceEncoder:
             raise LimitError(f"q={value}: expected 0 to {MAX_Q}")
         self._q = value
 
-    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None, key: bool = False,
-               gains: GainMap | None = None, caption: Caption | None = None) -> av.Packet:
+    def encode(self, picture: Any, *, pts: int | None = None, time_base: Fraction | None = None,
+               duration: int | None = None, key: bool = False, gains: GainMap | None = None,
+               caption: Caption | None = None) -> av.Packet:
         """The packet of a picture, contiguous, in the memory of the device.
 
         It is (3, H, W) or (1, 3, H, W) uint8 RGB, or (3 H / 2, W) uint8 NV12 with even sides. Where NV12 is expected it
         may be a frame of ``open_hardware``, whose times and colour count where none were given.
 
         What fills the picture has to be done, or queued on the stream of the networks; it may change as soon as this
-        returns. pts, time_base: both or none. gains: of this frame, as of ``duoview.region_gains``.
-        caption: what is seen in it; the stream tells where that changes.
+        returns. pts, time_base: both or none. duration: in the time base, None where frames come at the rate. gains:
+        of this frame, as of ``duoview.region_gains``. caption: what is seen in it; the stream tells where that changes.
 
         Raises TypeError or ValueError for another array, LimitError for times that no packet holds, which leave the
         stream as it is; BackendUnavailableError or DeviceError where the device fails, after which the next frame is a
@@ -123,13 +128,13 @@ class DeviceEncoder:
         """
         self.networks.begin()
         try:
-            return self._encode(picture, pts, time_base, key, gains, caption)
+            return self._encode(picture, pts, time_base, duration, key, gains, caption)
         except BaseException:
             self.networks.leave()  # nobody waits for a stream that may be given up
             raise
 
-    def _encode(self, picture: Any, pts: int | None, time_base: Fraction | None, key: bool, gains: GainMap | None,
-                caption: Caption | None) -> av.Packet:
+    def _encode(self, picture: Any, pts: int | None, time_base: Fraction | None, duration: int | None, key: bool,
+                gains: GainMap | None, caption: Caption | None) -> av.Packet:
         if (pts is None) != (time_base is None):
             raise ValueError(f"pts={pts}, time_base={time_base}: expected both or none")
         if pts is not None and time_base is not None:
@@ -143,7 +148,7 @@ class DeviceEncoder:
                 raise ValueError(f"picture is a frame of format {picture.format.name}; expected "
                                  "DeviceEncoder(..., pixel_format='nv12'), which takes frames of a hardware decoder")
             if pts is None and picture.pts is not None and picture.time_base:
-                pts, time_base = picture.pts, Fraction(picture.time_base)
+                pts, time_base, duration = picture.pts, Fraction(picture.time_base), picture.duration
             check_size(picture.width, picture.height, self.max_pixels)
             if not self._told_colour:
                 colour = Colour(primaries=int(picture.color_primaries), transfer=int(picture.color_trc),
@@ -161,8 +166,6 @@ class DeviceEncoder:
         if gains is not None and gains.levels.shape != grid(width, height):
             raise ValueError(f"gains has {gains.levels.shape} levels; {grid(width, height)} are needed for a picture "
                              f"of {width}x{height}")
-        if gains is not None and not gains.levels.any():
-            gains = None
         changed = (width, height) != self._size
         is_key = key or self._restart or self._units.index + 1 >= self.gop or changed
         seconds = None if pts is None or time_base is None else float(pts * Fraction(time_base))
@@ -172,15 +175,17 @@ class DeviceEncoder:
             self._q = self._control.quality(key=is_key, seconds=seconds)
         self._size = width, height
         self._restart = True  # until this unit is out
+        gains = self._gains_of(gains, key=is_key)
         payload = self._machine.encode(picture, key=is_key, q=self.q, width=width, height=height, gains=gains)
         texture = self._texture_of(is_key, seconds, width, height)
         geometry = self._texture.geometry if self._texture is not None else PaletteGeometry()
+        colour, pixel_format = self._source or (colour, "gbrp" if self._nv12 is None else "nv12")
         sequence = SequenceHeader(width=width, height=height, rate=self.rate, profile=self.networks.profile.name,
                                   profile_hash=self.networks.profile.stream_hash, machine_codec=MachineCodec.NEURAL,
-                                  colour=colour, pixel_format="gbrp" if self._nv12 is None else "nv12",
+                                  colour=colour, sample_aspect_ratio=self.sample_aspect, pixel_format=pixel_format,
                                   palette=geometry)
         base = 1 / self.rate if time_base is None else Fraction(time_base)
-        times = FrameTimes(self._count if pts is None else pts, max(1, round(1 / self.rate / base)), base)
+        times = FrameTimes(self._count if pts is None else pts, duration or max(1, round(1 / self.rate / base)), base)
         packet = self._units.write(Section(SectionType.MACHINE, None, payload), key=is_key, q=self.q, sequence=sequence,
                                    times=times, dts=times.pts, texture=texture, caption=caption,
                                    gains=gains.write() if gains is not None and payload else b"")
@@ -188,6 +193,10 @@ class DeviceEncoder:
             self._control.coded(8 * self._units.machine_size, key=is_key, q=self.q)
         self._count, self._restart = self._count + 1, False
         return packet
+
+    def _gains_of(self, given: GainMap | None, *, key: bool) -> GainMap | None:
+        """The gain map of the frame, whose quality index is settled, None for none; of a subclass another one."""
+        return given if given is not None and given.levels.any() else None
 
     def _texture_of(self, key: bool, seconds: float | None, width: int, height: int) -> Sequence[Section]:
         """Sections of texture of the picture that the machine layer encoded last; seconds: its time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, cast
 
 import av
@@ -23,7 +24,8 @@ _HELD = "cuda"
 _LIMITED = 1
 #: A codec that every GPU decodes, by which it is seen whether there is a context.
 _TRIED = "h264"
-_HOST_INSTEAD = "expected another stream, or av.open without a hardware context, and duoview.Encoder"
+_HOST_INSTEAD = ("expected another stream, or av.open without a hardware context, and duoview.Encoder; on the command "
+                 "line no -hwaccel")
 
 
 def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContainer:
@@ -58,6 +60,38 @@ def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContai
     return container
 
 
+def is_held(pixel_format: str, networks: DeviceNetworks) -> bool:
+    """True for frames of ``open_hardware``; of networks on the CPU, which have none, for those of NV12."""
+    return pixel_format == (_HELD if networks.device == "cuda" else "nv12")
+
+
+class _Lent:
+    """Owner of a frame's memory, which another frame gets when this one is gone."""
+
+    def __init__(self, memory: Any, free: deque[Any]) -> None:
+        self.memory, self._free = memory, free
+
+    def __del__(self) -> None:
+        self._free.append(self.memory)
+
+
+class _FrameMemory:
+    """Memory for frames of one size.
+
+    NVENC registers none that is taken in the order of a stream: so it was found for GStreamer's nvcodec (merge request
+    7427), and told in NVIDIA's forum.
+    """
+
+    def __init__(self, networks: DeviceNetworks, width: int, height: int) -> None:
+        self._networks, self._shape = networks, (3 * height // 2, width)
+        self._free: deque[Any] = deque()  # filled by whoever lets a frame go, in any thread
+
+    def lend(self) -> _Lent:
+        """Some that no frame has."""
+        memory = self._free.popleft() if self._free else self._networks.empty(self._shape, np.uint8, ordered=False)
+        return _Lent(memory, self._free)
+
+
 class HardwareFrames:
     """NV12 pictures of frames whose planes lie in the memory of a device, and frames of such pictures.
 
@@ -68,6 +102,7 @@ class HardwareFrames:
         self._networks = networks
         self._picture: tuple[tuple[int, int], Any] = ((0, 0), None)
         self._context: CudaContext | None = None
+        self._lent: tuple[tuple[int, int], _FrameMemory] | None = None
 
     def picture(self, frame: av.VideoFrame) -> Any:
         """(3 H / 2, W) uint8 NV12 of a frame, queued on the networks' stream, in memory that the next frame gets too.
@@ -91,6 +126,8 @@ class HardwareFrames:
     def frame(self, shown: DevicePicture, colour: Colour | None = None) -> av.VideoFrame:
         """A frame of a picture of ``DeviceDecoder(..., pixel_format="nv12")``, with its times, in memory of its own.
 
+        That memory is another frame's when this one is gone.
+
         On a GPU it is of format ``cuda``, complete, and in the primary context: encoders of NVENC take it whose stream
         has ``pix_fmt="cuda"``. colour: of the stream's source, for the frame to say; its range is limited anyway.
 
@@ -105,13 +142,16 @@ class HardwareFrames:
         if width % 2 or height % 2:
             raise ValueError(f"picture is {width}x{height}; even sides are needed for NV12")
         rows, pitch = source.shape[0] // 3 * 2, source.shape[1]
-        memory = networks.empty((3 * height // 2, width), np.uint8)
-        target = networks.driver.array("frame", memory).pointer
+        if self._lent is None or self._lent[0] != (width, height):
+            self._lent = (width, height), _FrameMemory(networks, width, height)
+        lent = self._lent[1].lend()
+        target = networks.driver.array("frame", lent.memory).pointer
         for begin, offset, count in ((0, 0, height), (rows * pitch, height * width, height // 2)):
             networks.driver.copy_rows(source.pointer + begin, pitch, target + offset, width, count, networks.stream)
         networks.wait()
-        planes = (networks.view(memory, (height, width), np.uint8),
-                  networks.view(memory, (height // 2, width // 2, 2), np.uint8, height * width))
+        at = networks.driver.at
+        planes = cast(Any, (at(target, (height, width), np.uint8, lent),
+                            at(target + height * width, (height // 2, width // 2, 2), np.uint8, lent)))
         if networks.device == "cuda" and self._context is None:
             self._context = CudaContext(device_id=networks.index, primary_ctx=True)
         found = av.VideoFrame.from_dlpack(planes, format="nv12", cuda_context=self._context)

@@ -27,6 +27,8 @@ class MemoryLimit:
             raise LimitError(f"memory_limit={limit}: expected 1 or more bytes, or None")
         self.limit, self._device = limit, device
         self._taken = 0
+        #: The most bytes that were ever taken.
+        self.most = 0
         self._lock = threading.Lock()
         #: Counted when somebody asks: memory is freed anywhere, within `take` too, where the lock is held.
         self._given_back: deque[int] = deque()
@@ -48,6 +50,7 @@ class MemoryLimit:
             taken = self._settle()
             if self.limit is None or taken + size <= self.limit:
                 self._taken = taken + size
+                self.most = max(self.most, self._taken)
                 return
         raise BackendUnavailableError(
             f"device '{self._device}': {size / _MIB:.2f} MiB more are needed, and {taken / _MIB:.2f} of "
@@ -74,16 +77,17 @@ class Lane:
         self.driver, self.stream, self.limit, self._own, self._ordered = driver, stream, limit, own, own or ordered
         self._dropped: list[Any] = []
 
-    def allocate(self, size: int) -> DeviceArray:
-        """Memory of the device. Raises DeviceError."""
-        return self.driver.allocate(size, self.stream if self._ordered else 0)
+    def allocate(self, size: int, *, ordered: bool = True) -> DeviceArray:
+        """Memory of the device; ordered: in the stream's order, where the lane's is. Raises DeviceError."""
+        return self.driver.allocate(size, self.stream if self._ordered and ordered else 0)
 
-    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic], *, ordered: bool = True) -> Any:
         """An array that holds anything; its memory, a multiple of 16 bytes, is counted.
 
         Raises BackendUnavailableError where that is beyond the limit, DeviceError where the device has no more.
         """
-        memory = CountedMemory(self, -(-int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize // 16) * 16)
+        size = -(-int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize // 16) * 16
+        memory = CountedMemory(self, size, ordered=ordered)
         return self.driver.at(memory.array.pointer, shape, dtype, memory)
 
     def wait(self) -> None:
@@ -119,12 +123,12 @@ class Dropped:
 class CountedMemory:
     """Memory of a lane, counted for as long as somebody has it. Raises as ``MemoryLimit.take`` and the driver do."""
 
-    def __init__(self, lane: Lane, size: int) -> None:
+    def __init__(self, lane: Lane, size: int, *, ordered: bool = True) -> None:
         lane.limit.take(size)
         self._limit, self._size = lane.limit, size
         try:
             # The lane's stream has to be there when this is freed.
-            self._lane, self.array = lane, lane.allocate(size)
+            self._lane, self.array = lane, lane.allocate(size, ordered=ordered)
         except BaseException:
             self._limit.give_back(size)
             self._size = 0

@@ -92,6 +92,8 @@ class DeviceNetworks:
         self._networks: dict[str, ArrayNetwork] = {}
         self.batch, self.window, self.patience = 1, 0.0, 0.0
         self._left = False
+        #: Those that these were forked from, which are there as long as they are.
+        self._origin: Self | None = None
 
     def fork(self, *, batch: int = 1, window: float = DEFAULT_WINDOW) -> Self:
         """The same networks, memory limit and kernels on a CUDA stream of its own.
@@ -110,6 +112,7 @@ class DeviceNetworks:
             raise LimitError("networks with CUDA graphs have no forks: while onnxruntime captures one, no other thread "
                              "may use the device; expected graphs=False")
         made = copy.copy(self)
+        made._origin = self._origin or self
         made._lane = self._open_lane()
         made.stream, made._networks, made._left = made._lane.stream, {}, False
         made.batch, made.window, made.patience = batch, window if batch > 1 else 0.0, 0.0
@@ -167,17 +170,32 @@ class DeviceNetworks:
         """Keep something until what is queued on the stream now is done."""
         self._lane.keep(value)
 
+    def release(self) -> None:
+        """Give back to the device what the pool of all forks keeps and no fork has: of those that are gone, mostly.
+
+        It waits for what is queued on this stream, and for no other one. What another fork freed stays in the pool
+        until that one was waited for. Raises DeviceError.
+        """
+        self.wait()
+        self.driver.trim()
+
+    @property
+    def memory(self) -> MemoryLimit:
+        """Counts the bytes of the device that codecs of these networks and of their forks have."""
+        return self._shared.memory
+
     @property
     def memory_taken(self) -> int:
-        """Bytes of the device that codecs of these networks and of their forks have, as ``memory_limit`` counts."""
-        return self._shared.memory.taken
+        """Those bytes now."""
+        return self.memory.taken
 
-    def empty(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: type[np.generic], *, ordered: bool = True) -> Any:
         """An array of the device that holds anything; its memory is a multiple of 16 bytes.
 
+        ordered: of a fork's pool. False for memory that others register, for which all of the device is waited for.
         Raises BackendUnavailableError where that is beyond the limit, DeviceError where the device has no more.
         """
-        return self._lane.empty(shape, dtype)
+        return self._lane.empty(shape, dtype, ordered=ordered)
 
     def view(self, array: Any, shape: tuple[int, ...], dtype: type[np.generic], offset: int = 0) -> Any:
         """An array of another one's memory, from `offset` bytes on; both have it."""

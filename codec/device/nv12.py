@@ -16,7 +16,7 @@ PIXEL_FORMATS = ("rgb", "nv12")
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
          9: (0.2627, 0.0593)}
 #: BT.601, where a stream names none of them, as libswscale has it.
-_DEFAULT = 6
+DEFAULT_MATRIX = 6
 _ONE = 1 << 16
 _FULL_RANGE = 2
 #: Limited range: luma goes from 16 on over 219 levels, chroma over 224.
@@ -31,7 +31,7 @@ def check_pixel_format(name: str) -> None:
 
 def weights(matrix: int) -> NDArray[np.int32]:
     """(9,) weights of red, green and blue in luma and both chroma, of 65536; greys have no chroma, white all luma."""
-    red, blue = _LUMA.get(matrix, _LUMA[_DEFAULT])
+    red, blue = _LUMA.get(matrix, _LUMA[DEFAULT_MATRIX])
     luma = np.array([red, 1 - red - blue, blue])
     rows = [luma * _LUMA_LEVELS / 255, (np.array([0, 0, 1]) - luma) / (2 * (1 - blue)) * _CHROMA_LEVELS / 255,
             (np.array([1, 0, 0]) - luma) / (2 * (1 - red)) * _CHROMA_LEVELS / 255]
@@ -43,7 +43,7 @@ def weights(matrix: int) -> NDArray[np.int32]:
 
 def inverse_weights(matrix: int, *, full: bool) -> NDArray[np.int32]:
     """(5,) weights, of 65536, of luma, of v in red, of u and v in green, of u in blue; full: of full range."""
-    red, blue = _LUMA.get(matrix, _LUMA[_DEFAULT])
+    red, blue = _LUMA.get(matrix, _LUMA[DEFAULT_MATRIX])
     green, chroma = 1 - red - blue, 1.0 if full else 255 / _CHROMA_LEVELS
     of_v, of_u = 2 * (1 - red) * chroma, 2 * (1 - blue) * chroma
     found = [1.0 if full else 255 / _LUMA_LEVELS, of_v, -of_u * blue / green, -of_v * red / green, of_u]

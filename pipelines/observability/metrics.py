@@ -120,6 +120,12 @@ def _families(snapshot: Snapshot) -> Iterable[Any]:
                      {(one.name,): of(one) for one in recordings})
     yield family(counter, "duoview_retention_removed_segments", "Segments that were removed", ("tier", "why"),
                  {(tier, why): count for (tier, why), count in snapshot.removed.items()})
+    if snapshot.device_bytes is not None:
+        yield family(gauge, "duoview_device_memory_bytes", "Of the GPU that codecs have", (),
+                     {(): float(snapshot.device_bytes)})
+    if snapshot.device_limit is not None:
+        yield family(gauge, "duoview_device_memory_limit_bytes", "Of the GPU that codecs may have", (),
+                     {(): float(snapshot.device_limit)})
     if snapshot.free_bytes is not None:
         yield family(gauge, "duoview_disk_free_bytes", "Free on the disk of the recordings", (),
                      {(): float(snapshot.free_bytes)})

@@ -29,12 +29,14 @@ from duoview.pipelines.options import (
     Scope,
     help_lines,
     integer,
+    memory,
     one_of,
     positive_duration,
     split,
     stats_wanted,
 )
 from duoview.pipelines.progress import Progress
+from duoview.plugins.device_streams import DeviceStreams
 from duoview.plugins.stream_batch import StreamBatch
 
 from .configuration_file import json_schema, require_libraries
@@ -44,6 +46,7 @@ from .plan import Planner
 from .shared_detectors import DetectorPool
 
 _INPUT, _OUTPUT = Scope.INPUT, Scope.OUTPUT
+_MIB = 1 << 20
 _TICK = 0.1  # seconds between two looks at what happens
 # fmt: off
 TABLE = (
@@ -57,6 +60,10 @@ TABLE = (
                   integer(1, LARGEST_BATCH)),
     CommandOption("window", "time", "that a frame waits for those of other streams, at most (2ms)", ANYWHERE,
                   positive_duration),
+    CommandOption("hwaccel", "name", "dv_encode and the views work on a GPU from frame to access unit, and all graphs "
+                  "share it: none, cuda (none)", ANYWHERE, one_of("none", "cuda")),
+    CommandOption("memory_limit", "bytes", "of the GPU that codecs of all graphs may have, with -hwaccel: 500M, 8Gi",
+                  ANYWHERE, memory),
     CommandOption("f", "format", "input: libavformat's name; output: the same, segment, or of analytics: jsonl, mqtt, "
                   "onvif, webvtt, data, klv", FILES),
     CommandOption("rtsp_transport", "protocol", "tcp, udp, udp_multicast or http (tcp)", _INPUT,
@@ -134,7 +141,8 @@ def run_line(line: CommandLine) -> int:
     with Interrupt() as interrupt:
         try:
             with interrupt.raising():
-                job = _open(line, console)
+                shared = _shared(line)
+                job = _open(line, shared, console)
         except Interrupted:
             return EXIT_CODE
         progress = Progress(console, url=line.globals.get("progress"), stats=stats_wanted(line))
@@ -150,6 +158,8 @@ def run_line(line: CommandLine) -> int:
                 told.tell()
             finally:
                 progress.finish()
+        if shared.hwaccel != "none":
+            console.info(memory_told(shared.devices))
         for status in job.statuses():
             dropped = sum(status.dropped.values())
             if status.reconnects or dropped:
@@ -157,11 +167,25 @@ def run_line(line: CommandLine) -> int:
         return EXIT_CODE if interrupt.requested else 0
 
 
-def _open(line: CommandLine, console: Console) -> Job:
+def _shared(line: CommandLine) -> StreamBatch:
+    """What all graphs share of networks. Raises UsageError."""
+    hwaccel, limit = line.globals.get("hwaccel", "none"), line.globals.get("memory_limit")
+    if limit is not None and hwaccel == "none":
+        raise UsageError(f"-memory_limit {limit}: counts memory of a GPU; expected -hwaccel cuda with it")
+    return StreamBatch(line.globals.get("batch", 1), float(line.globals.get("window", DEFAULT_WINDOW)), hwaccel,
+                       DeviceStreams(memory_limit=limit))
+
+
+def memory_told(devices: DeviceStreams) -> str:
+    """How much memory of a GPU codecs had, and might have had."""
+    allowed = "" if devices.memory_limit is None else f" of {devices.memory_limit / _MIB:.1f} allowed"
+    return f"codecs on the GPU: {devices.memory_most / _MIB:.1f} MiB at most{allowed}"
+
+
+def _open(line: CommandLine, shared: StreamBatch, console: Console) -> Job:
     """What a command line asks for, with its outputs open. Whatever is raised, nothing is left open."""
     pool = DetectorPool(batch=line.globals.get("detect_batch", 8),
                         window=float(line.globals.get("detect_window", Fraction(1, 50))))
-    shared = StreamBatch(line.globals.get("batch", 1), float(line.globals.get("window", DEFAULT_WINDOW)))
     plan = Planner(line, {**pool.stages, **live_stages(shared)}).plan()
     try:
         for output in line.outputs:

@@ -26,6 +26,7 @@ from duoview.pipelines.retention.archive import Kind
 from duoview.pipelines.segment_file import FORMATS
 from duoview.pipelines.unit_recorder import UNIT_FORMATS
 from duoview.plugins.analytics import SINKS
+from duoview.plugins.device_streams import DeviceStreams
 from duoview.plugins.stream_batch import StreamBatch
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -253,11 +254,20 @@ class Networks(Section):
 
     batch: int = Field(1, ge=1, le=64, description="cameras in one run of a network, at most")
     window: Seconds = Field(DEFAULT_WINDOW, le=10, description="that a frame waits for those of other cameras")
+    hwaccel: Literal["none", "cuda"] = Field("none", description="code the whole way of a frame on a GPU, which all "
+                                             "cameras share")
+    memory: Bytes | None = Field(None, gt=0, description="of the GPU that codecs of all cameras may have, with hwaccel")
+
+    @model_validator(mode="after")
+    def _counts_memory(self) -> Self:
+        if self.memory is not None and self.hwaccel == "none":
+            raise ValueError("memory counts that of a GPU; expected hwaccel: cuda with it")
+        return self
 
     @property
     def shared(self) -> StreamBatch:
-        """As stages take it."""
-        return StreamBatch(self.batch, self.window)
+        """As stages take it; each time with networks of its own on a GPU."""
+        return StreamBatch(self.batch, self.window, self.hwaccel, DeviceStreams(memory_limit=self.memory))
 
 
 class Configuration(Section):

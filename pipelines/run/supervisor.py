@@ -23,6 +23,7 @@ from duoview.pipelines.retention.retention import DiskFullError, Limit, Removed,
 from duoview.pipelines.retention.steady_clock import SteadyClock
 from duoview.pipelines.segment_index import HeldError
 from duoview.plugins.stage import Stage
+from duoview.plugins.stream_batch import StreamBatch
 
 from .camera import Camera, CameraError, CameraStatus, Surroundings
 from .configuration import Configuration, RetentionSection, Storage
@@ -38,12 +39,17 @@ _BREATH = 0.05  # seconds between two passes of retention of which the first lef
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of all cameras. removed: segments by (tier, why); free_bytes: of the recordings' disk."""
+    """A moment of all cameras. removed: segments by (tier, why); free_bytes: of the recordings' disk.
+
+    device_bytes: of the GPU that codecs have, None where none is used; device_limit: that they may have at most.
+    """
 
     cameras: tuple[CameraStatus, ...]
     removed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     free_bytes: int | None = None
     storage_problem: str = ""
+    device_bytes: int | None = None
+    device_limit: int | None = None
 
     @property
     def healthy(self) -> bool:
@@ -54,6 +60,8 @@ class Snapshot:
         """What /health tells."""
         return {
             "healthy": self.healthy,
+            **({} if self.device_bytes is None else {
+                "device": {"bytes": self.device_bytes, "limit_bytes": self.device_limit}}),
             "storage": {"problem": self.storage_problem, "free_bytes": self.free_bytes},
             "cameras": {
                 camera.name: {
@@ -102,7 +110,7 @@ class Supervisor:
         self._log, self._free, self._clock = log, free, clock
         self._configuration = configuration
         self._metrics = Metrics() if configuration.http is not None else None
-        self._pool = self._make_pool(configuration)
+        self._pool, self._shared = self._make_pool(configuration), configuration.networks.shared
         self._lock = threading.Lock()  # guards the table of cameras
         self._pass = threading.Lock()  # held by a pass of retention, and by who closes archives
         self._cameras: dict[str, _Kept] = {}
@@ -191,9 +199,11 @@ class Supervisor:
         changed = {name for name, section in configuration.cameras.items()
                    if everything or before.cameras.get(name) != section}
         gone = {name for name in before.cameras if name not in configuration.cameras}
-        pool = self._make_pool(configuration) if everything else self._pool
+        pool, shared = self._pool, self._shared
+        if everything:
+            pool, shared = self._make_pool(configuration), configuration.networks.shared
         with loading():
-            made = self._make_cameras(configuration, changed, pool)
+            made = self._make_cameras(configuration, changed, pool, shared)
         with self._lock:
             stopped = [self._cameras.pop(name) for name in sorted(changed | gone) if name in self._cameras]
         for one in stopped:
@@ -201,7 +211,7 @@ class Supervisor:
         end = self._clock() + _FINISH
         for one in stopped:
             self._stop_camera(one, end)
-        self._configuration, self._pool = configuration, pool
+        self._configuration, self._pool, self._shared = configuration, pool, shared
         for name, camera in made.items():
             self._launch(name, camera)
         self._wake.set()
@@ -233,29 +243,33 @@ class Supervisor:
             cameras = [one.camera for one in self._cameras.values()]
         storage = self._configuration.storage
         free = self._free_bytes(storage.folder) if storage is not None else None
-        return Snapshot(tuple(camera.status() for camera in cameras), dict(self._removed), free, self._storage_problem)
+        devices = self._shared.devices if self._shared.hwaccel != "none" else None
+        return Snapshot(tuple(camera.status() for camera in cameras), dict(self._removed), free, self._storage_problem,
+                        *((devices.memory_taken, devices.memory_limit) if devices is not None else (None, None)))
 
     def _make_pool(self, configuration: Configuration) -> DetectorPool:
         observe = self._metrics.observe_batch if self._metrics is not None else None
         return DetectorPool(batch=configuration.detection.batch, window=configuration.detection.window, observe=observe)
 
     def _make_cameras(
-        self, configuration: Configuration, names: set[str], pool: DetectorPool | None = None
+        self, configuration: Configuration, names: set[str], pool: DetectorPool | None = None,
+        shared: StreamBatch | None = None,
     ) -> dict[str, Camera]:
         made: dict[str, Camera] = {}
         try:
             for name in configuration.cameras:
                 if name in names:
-                    made[name] = self._make_camera(name, configuration, pool)
+                    made[name] = self._make_camera(name, configuration, pool, shared)
         except BaseException:
             for camera in made.values():
                 camera.stop()
             raise
         return made
 
-    def _make_camera(self, name: str, configuration: Configuration, pool: DetectorPool | None = None) -> Camera:
+    def _make_camera(self, name: str, configuration: Configuration, pool: DetectorPool | None = None,
+                     shared: StreamBatch | None = None) -> Camera:
         storage = configuration.storage
-        stages: dict[str, type[Stage]] = {**(pool or self._pool).stages, **live_stages(configuration.networks.shared)}
+        stages: dict[str, type[Stage]] = {**(pool or self._pool).stages, **live_stages(shared or self._shared)}
         around = Surroundings(stages, storage.folder if storage is not None else None, self._log,
                               full=self._wake.set)
         if self._metrics is not None:

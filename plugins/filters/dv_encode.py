@@ -12,16 +12,20 @@ import av
 
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.captions.told import read_mode
+from duoview.device import DeviceFrameEncoder
+from duoview.device.hardware import is_held
 from duoview.encoder import MACHINES, Encoder
-from duoview.errors import LimitError
+from duoview.errors import Error, LimitError
 from duoview.inner.importance import Region
 from duoview.inner.settings import CODEC_NAMES, GUIDES, LATENCIES, MAX_BACKGROUND, InnerSettings
 from duoview.machine_choice import MachineChoice, OperatingPoint, decide
 from duoview.neural_settings import NeuralSettings
+from duoview.plugins.errors import FrameError
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_ENCODERS, OF_PROGRAM, check_host_only
 from duoview.plugins.links import Link, LinkType
 from duoview.plugins.options import option
 from duoview.plugins.stage import Stage
-from duoview.plugins.stream_batch import StreamBatch
+from duoview.plugins.stream_batch import UNSHARED, StreamBatch
 from duoview.seed_search import MOST_SEEDS
 from duoview.texture import FRAMES, Depths, TextureSettings
 from duoview.texture.geometry import DEFAULT_TILE_LOG2, LEAST_TILE_LOG2, MOST_TILE_LOG2
@@ -42,7 +46,7 @@ class Encode(Stage):
 
     name = "dv_encode"
     latency: ClassVar[str] = "full"  # what auto is
-    stream_batch: ClassVar[StreamBatch] = StreamBatch()
+    stream_batch: ClassVar[StreamBatch] = UNSHARED
     input = LinkType.VIDEO
     output = LinkType.ACCESS_UNITS
 
@@ -87,9 +91,14 @@ class Encode(Stage):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
+        self._on_device = self.stream_batch.where(self.options) != "none"
+        if self._on_device:
+            check_host_only(vars(self.options), OF_ENCODERS, lambda name, value: f"dv_encode: {name}={value}",
+                            "hwaccel=none")
         self.chosen: MachineChoice | None = self._choice() if self.options.machine == "auto" else None
         self.machine: str = self.options.machine if self.chosen is None else self.chosen.machine
         self._inner_settings()  # what cannot be is told before the first frame
@@ -98,12 +107,14 @@ class Encode(Stage):
         self._caption = read_mode(self.options.caption)
         if self.options.seeds and self.machine != "neural":
             raise LimitError(f"dv_encode: seeds={self.options.seeds} belongs to machine=neural, not {self.machine}")
-        self.encoder: Encoder | None = None
+        self.encoder: Encoder | DeviceFrameEncoder | None = None
 
     def configure(self, link: Link) -> Link:
         """Make the encoder at the first frame; it handles later changes itself, by a new sequence header."""
-        if self.encoder is None:
-            options = self.options
+        options = self.options
+        if self.encoder is None and self._on_device:
+            self.encoder = self._device_encoder(link)
+        elif self.encoder is None:
             self.encoder = Encoder(
                 link.width,
                 link.height,
@@ -124,11 +135,29 @@ class Encode(Stage):
             )
         return dataclasses.replace(link, type=LinkType.ACCESS_UNITS, format=None)
 
+    def _device_encoder(self, link: Link) -> DeviceFrameEncoder:
+        options = self.options
+        networks = self.stream_batch.open_device(options.profile, options)
+        return DeviceFrameEncoder(
+            networks,
+            link.width,
+            link.height,
+            held=is_held(link.format or "", networks),
+            rate=link.rate or UNKNOWN_RATE,
+            q=options.q,
+            gop=options.gop,
+            sample_aspect=link.sample_aspect,
+            neural=self._neural_settings(),
+            texture=self._texture_settings(),
+            caption=self._caption,
+        )
+
     def _choice(self) -> MachineChoice:
         options = self.options
         inner = [name for name in _OF_INNER if name not in _OF_EITHER and self._is_given(name)]
         point = OperatingPoint(options.q, self._latency, options.gop == 1)
         neural = "texture" if Depths.parse(options.texture).most() else "seeds" if options.seeds else ""
+        neural = neural or ("hwaccel" if self._on_device else "")
         return decide(options.profile, point, neural=neural, inner=inner[0] if inner else "")
 
     def _is_given(self, name: str) -> bool:
@@ -189,7 +218,12 @@ class Encode(Stage):
     def filter(self, frame: av.VideoFrame) -> Iterable[Any]:
         """The packets that are ready, one access unit each; the inner codec may hold frames back."""
         assert self.encoder is not None  # configure comes first
-        return self.encoder.encode(frame)
+        try:
+            return self.encoder.encode(frame)
+        except ValueError as error:
+            if isinstance(error, Error) or not self._on_device:
+                raise
+            raise FrameError(f"{self.label}: {error}") from error
 
     def drain(self) -> Iterable[Any]:
         """What the encoder still holds."""

@@ -7,15 +7,15 @@ from typing import Any
 
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
 from duoview.captions.told import read_mode
-from duoview.decoder import Decoder
 from duoview.detectors import load
 from duoview.generation import MAX_STEPS, STARTS
 from duoview.plugins.errors import OptionError
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM
 from duoview.plugins.options import option
 from duoview.texture import Depths
 from duoview.windows import MOST_TILE
 
-from .dv_machine import RESTORE, Machine
+from .dv_machine import PLACES, PLACES_HELP, RESTORE, Machine
 
 
 class Human(Machine):
@@ -52,6 +52,8 @@ class Human(Machine):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
+        frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -75,25 +77,17 @@ class Human(Machine):
             raise OptionError(f"dv_human: confidence={options.confidence}: belongs to a detector; expected detector "
                               "with it")
 
-    def make_decoder(self) -> Decoder:
-        """A decoder of the human view. Raises DetectorError for a detector that cannot be had."""
+    def view(self) -> dict[str, Any]:
+        """Of the human view."""
+        options = self.options
+        return {"view": "human", "start": options.start, "steps": options.steps,
+                "seed": options.seed if options.seed >= 0 else None, "noise": options.noise or None,
+                "tile": options.tile if options.tile >= 0 else None, "caption": self._caption,
+                "texture": self._depths if options.start == "texture" else None}
+
+    def host_view(self) -> dict[str, Any]:
+        """Text, detector and restoration. Raises DetectorError for a detector that cannot be had."""
         options = self.options
         detector = load(options.detector, device=options.device, threads=options.threads,
                         confidence=options.confidence) if options.detector else None
-        return Decoder(
-            profile=options.profile or None,
-            device=options.device,
-            threads=options.threads,
-            view="human",
-            start=options.start,
-            steps=options.steps,
-            seed=options.seed if options.seed >= 0 else None,
-            text=options.text,
-            noise=options.noise or None,
-            tile=options.tile if options.tile >= 0 else None,
-            caption=self._caption,
-            detector=detector,
-            texture=self._depths if options.start == "texture" else None,
-            restore=RESTORE[options.restore],
-            **self.stream_batch.given(options),
-        )
+        return {"text": options.text, "detector": detector, "restore": RESTORE[options.restore]}

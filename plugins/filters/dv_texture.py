@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from duoview.batching import LARGEST_BATCH, LONGEST_WINDOW
-from duoview.decoder import Decoder
+from duoview.plugins.hwaccel import HWACCEL_HELP, HWACCELS, OF_PROGRAM
 from duoview.plugins.options import option
 from duoview.texture import Depths
 from duoview.texture.decoder import FILLS
 
-from .dv_machine import Machine
+from .dv_machine import PLACES, PLACES_HELP, Machine
 
 
 class Texture(Machine):
@@ -33,21 +33,18 @@ class Texture(Machine):
                             "program says, else 1")
         window: float = option(-1.0, min=-1.0, max=LONGEST_WINDOW, help="seconds that a frame waits for those of other "
                                "streams, at most; -1: as the program says, else 0.002")
+        hwaccel: str = option(OF_PROGRAM, choices=HWACCELS, help=HWACCEL_HELP)
+        frames: str = option("host", choices=PLACES, help=PLACES_HELP)
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
         Depths.parse(self.options.texture)  # what cannot be is told before the first frame
 
-    def make_decoder(self) -> Decoder:
-        """A decoder of the texture view."""
+    def view(self) -> dict[str, Any]:
+        """Of the texture view."""
         options = self.options
-        return Decoder(
-            profile=options.profile or None,
-            device=options.device,
-            threads=options.threads,
-            view="texture",
-            texture=Depths.parse(options.texture),
-            fill=options.fill,
-            seed=options.seed,
-            **self.stream_batch.given(options),
-        )
+        return {"view": "texture", "texture": Depths.parse(options.texture), "fill": options.fill, "seed": options.seed}
+
+    def host_view(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
