@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from duoview.profile import Profile
 
 FILE = "machine_choice.json"
 PICTURES = ("stills", "video")
-_HUMAN_NETWORKS = frozenset(("denoiser", "caption", "human_decoder", "colour"))
-_HUMAN_ENTRIES = frozenset(("human", "human_decoder"))
+#: Entries of the manifest, networks and golden digests that no machine view depends on; those of texture as well.
+_BESIDE = frozenset(("denoiser", "caption", "human", "human_decoder", "colour"))
+_TEXTURE = "texture"
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,17 @@ class ChoiceTable:
 
 
 def weights_digest(profile: Profile) -> str:
-    """SHA-256 in hex of what streams and machine views depend on: of the manifest all but what human views alone need.
+    """SHA-256 in hex of what machine layers and views depend on: all of the manifest but texture and human views.
 
-    So a table stays that of a profile whose denoiser or decoder of human views is replaced.
+    So a table stays that of a profile whose texture, denoiser or decoder of human views is replaced.
     """
-    kept = {name: value for name, value in profile.manifest.items() if name not in _HUMAN_ENTRIES}
-    kept["networks"] = {name: value for name, value in kept["networks"].items() if name not in _HUMAN_NETWORKS}
+    kept = _of_machine(profile.manifest)
+    kept |= {part: _of_machine(kept[part]) for part in ("networks", "golden") if part in kept}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def _of_machine(entries: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entries.items() if name not in _BESIDE and not name.startswith(_TEXTURE)}
 
 
 def read_table(profile: Profile) -> ChoiceTable | None:

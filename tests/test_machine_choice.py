@@ -74,13 +74,15 @@ def test_the_table_of_every_bundled_profile_is_about_the_weights_that_it_has() -
     ({"human_decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1]}}, "neural"), ({"human": {"steps": 9}}, "neural"),
     ({"networks": "denoiser"}, "neural"), ({"networks": "human_decoder"}, "neural"),
     ({"networks": "caption"}, "neural"), ({"networks": "decoder"}, "inner"), ({"networks": "key_analysis"}, "inner"),
-    ({"shape": {"latent": 9}}, "inner"), ({"coder_tables": "00"}, "inner")])
-def test_a_table_is_about_all_weights_but_those_of_human_views_alone(tmp_path: Path, change: dict[str, Any],
-                                                                     machine: str) -> None:
+    ({"texture": {"depth": 2}}, "neural"), ({"networks": "texture_prior"}, "neural"),
+    ({"golden": "texture_prior"}, "neural"),
+    ({"golden": "key_hyper"}, "inner"), ({"shape": {"latent": 9}}, "inner"), ({"coder_tables": "00"}, "inner")])
+def test_a_table_is_about_all_weights_but_those_of_texture_and_human_views(tmp_path: Path, change: dict[str, Any],
+                                                                       machine: str) -> None:
     profile, point = Profile(with_table(tmp_path / "p", STILLS)), OperatingPoint(4, "zero", stills=True)
     assert choose(profile, point).machine == "neural"
     for entry, value in change.items():
-        if entry == "networks":
+        if entry in ("networks", "golden"):
             profile.manifest[entry][value] = {"file": "another.onnx", "sha256": "00"}
         else:
             profile.manifest[entry] = value
