@@ -31,7 +31,6 @@ from bench.views.measure import at_bytes
 from bench.views.view import View, show
 from duoview import Profile
 from duoview.errors import Error
-from duoview.generated import generated_share
 
 USUAL = ("machine", "human:start=guided:steps=4", "human:start=slim:steps=4", "human:start=texture:steps=4:texture=2")
 GAP, LETTERS = 4, 14
@@ -59,7 +58,6 @@ def columns(clip: Clip, own: Codec, quality: int, views: Sequence[View], peers: 
     data = own.code(clip, quality).data
     found = [Column("source", tuple(source), ("",) * len(source))]
     first_bytes = 0
-    machine = show(data, View.read("machine"), profile).pictures
     for view in views:
         try:
             shown = show(data, view, profile)
@@ -72,8 +70,8 @@ def columns(clip: Clip, own: Codec, quality: int, views: Sequence[View], peers: 
         notes = []
         for number, original, picture in zip(numbers, source, pictures, strict=True):
             note = f"{psnr(original, picture):.1f} dB"
-            if view.view == "human":
-                share = generated_share(picture.transpose(2, 0, 1), machine[number].transpose(2, 0, 1))
+            share = shown.generated[number]
+            if share is not None:
                 note += f", generated: {100 * share:.0f} % of its detail"
             notes.append(note)
         first_bytes = first_bytes or shown.size

@@ -38,6 +38,30 @@ def test_every_column_has_its_pictures_and_the_magnified_part() -> None:
         assert (made[under:under + 40, first:first + 60] == 0).all(-1).sum() == 4 * 25  # twice as large
 
 
+def test_the_generated_share_is_the_one_that_the_picture_tells_of_itself(monkeypatch: pytest.MonkeyPatch,
+                                                                          tmp_path: Path) -> None:
+    ACCURACY.write_clip(tmp_path / "clip.mp4", ACCURACY.lavfi("testsrc2=size=96x64:rate=10", 2))
+    view = ACCURACY.module("bench.views.view")
+    told: list[tuple[float | None, ...]] = []
+
+    def show(*given: Any) -> Any:
+        shown = view.show(*given)
+        told.append(shown.generated)
+        return shown
+
+    monkeypatch.setattr(BENCH, "show", show)
+    notes: list[tuple[str, ...]] = []
+    monkeypatch.setattr(BENCH, "sheet", lambda title, found: notes.extend(one.notes for one in found)
+                        or Image.new("RGB", (8, 8)))
+    assert BENCH.main(["--clips", str(tmp_path), "--rows", "2", "--frames", "2", "--texture", "6", "--out",
+                       str(tmp_path / "sheets"), "--views", "machine", "human:start=texture:texture=6:steps=0"]) == 0
+    machine, human = told
+    assert machine == (None, None) and all(isinstance(share, float) and share > 0 for share in human)
+    assert all("generated" not in note for note in notes[1])
+    assert [note.split("generated: ")[1] for note in notes[2]] == [f"{100 * share:.0f} % of its detail"
+                                                                   for share in human if share is not None]
+
+
 def test_a_sheet_is_written_for_every_clip_and_what_the_profile_lacks_is_said(
         tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ACCURACY.write_clip(tmp_path / "clip.mp4", ACCURACY.lavfi("testsrc2=size=96x64:rate=10", 3))

@@ -67,11 +67,15 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """The pictures of a view, the bytes of the access units that it reads, and CPU seconds of a frame, the mean."""
+    """The pictures of a view, the bytes of the access units that it reads, and CPU seconds of a frame, the mean.
+
+    generated: what each picture tells of the share of its detail that was generated, None where it tells nothing.
+    """
 
     pictures: tuple[RGB, ...]
     size: int
     seconds: float
+    generated: tuple[float | None, ...] = ()
 
 
 def cut(data: bytes, view: View) -> list[av.Packet]:
@@ -98,7 +102,8 @@ def show(data: bytes, view: View, profile: Profile, *, threads: int = 1) -> Show
     began = time.process_time()
     frames = [frame for packet in packets for frame in decoder.decode(packet)] + decoder.decode(None)
     spent = time.process_time() - began
-    return Shown(tuple(rgb(frame) for frame in frames), sum(packet.size for packet in packets), spent / len(frames))
+    return Shown(tuple(rgb(frame) for frame in frames), sum(packet.size for packet in packets), spent / len(frames),
+                 tuple(getattr(frame.opaque, "generated_share", None) for frame in frames))
 
 
 def read_all(texts: Sequence[str]) -> tuple[View, ...]:
