@@ -195,7 +195,7 @@ def other_profile() -> Profile:
 def test_networks_of_another_profile_than_the_streams_are_refused(networks: DeviceNetworks, packets: list[av.Packet]
                                                                   ) -> None:
     decoder = DeviceFrameDecoder(lambda profile: DeviceNetworks(other_profile(), "cpu", threads=1))
-    with pytest.raises(ProfileError, match="opened for profile 's' .* are those of 'other' 000000000000"):
+    with pytest.raises(ProfileError, match=r"opened for profile 's' .* are those of 'other' 000000000000"):
         decoder.decode(packets[0])
 
 
