@@ -279,7 +279,8 @@ def test_memory_is_told_while_networks_are_loaded(monkeypatch: pytest.MonkeyPatc
         return DeviceNetworks(profile, device, **limits)
 
     monkeypatch.setattr(device_streams, "DeviceNetworks", slow)
-    streams, found = DeviceStreams(), []
+    streams = DeviceStreams()
+    found: list[Any] = []
     loading = threading.Thread(target=lambda: found.append(streams.open("s", "cpu", threads=1)))
     loading.start()
     assert begun.wait(10)
