@@ -330,7 +330,8 @@ def validate(networks: HumanNetworks, still: StillCodec, scale: Tensor, texture:
     given = torch.tensor([[1.0, 0, 1]], device=device).expand(len(q), -1)
     guided = Conditions(z_m, torch.zeros_like(z_m), torch.ones_like(z_m[:, :1]),
                         networks.planes([None] * len(q), rows, columns), q, given)
-    shown, noises = {"machine": z_m}, {}
+    shown = {"machine": z_m}
+    noises: dict[str, Tensor] = {}
     if decoder is not None:
         shown["guided_0"] = z_m
     for steps in (1, 4):

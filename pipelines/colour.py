@@ -10,7 +10,7 @@ from duoview.sequence import Colour
 
 _RGB, _UNSPECIFIED, _FULL, _LIMITED, _BT709 = 0, 2, 2, 1, 1
 # Matrices that the encoder converts with, by libswscale's names; it takes BT.601 for all others (duoview.picture).
-_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m"}
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 
 
 @dataclass(frozen=True)

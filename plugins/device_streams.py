@@ -22,16 +22,15 @@ class DeviceStreams:
     They go with the last stream that has any of them.
 
     Args:
-        memory_limit: bytes of a device that codecs of all streams of one profile may have, None for as many as there
-            are. runs: networks of all of them that run at the same moment, at most.
+        memory_limit: bytes of a device that codecs of all streams may have, whatever their profiles, None for as many
+            as there are. runs: networks of one profile that run at the same moment, at most.
     """
 
     def __init__(self, *, memory_limit: int | None = None, runs: int = DEFAULT_RUNS) -> None:
         self.memory_limit, self.runs = memory_limit, runs
         self._lock = threading.Lock()
-        #: Of networks that have memory, or may have taken the most of it; that of those that are gone is in `_most`.
-        self._counts: list[MemoryLimit] = []
-        self._most = 0
+        #: Of each process and device.
+        self._limits: dict[tuple[int, str], MemoryLimit] = {}
         self._networks: weakref.WeakValueDictionary[Hashable, DeviceNetworks] = weakref.WeakValueDictionary()
 
     def open(self, profile: str | Path | Profile, device: str, *, threads: int = 0, batch: int = 1,
@@ -43,31 +42,31 @@ class DeviceStreams:
         """
         given = profile if isinstance(profile, Profile) else Profile(profile)
         with self._lock:  # a child of fork has no device of its parent's
-            key = os.getpid(), given.sha256, device, threads
+            # Threads are those of networks on the CPU: others would be loaded twice for nothing.
+            key = os.getpid(), given.sha256, device, threads if device == "cpu" else 0
             networks = self._networks.get(key)
             if networks is None:
+                limit = self._limits.get((os.getpid(), device)) or MemoryLimit(self.memory_limit, device)
                 try:
-                    networks = DeviceNetworks(given, device, threads=threads, memory_limit=self.memory_limit,
-                                              runs=self.runs)
+                    networks = DeviceNetworks(given, device, threads=threads, memory_limit=limit, runs=self.runs)
                 except BackendUnavailableError as error:
                     raise BackendUnavailableError(f"hwaccel={device}: {error}; without hwaccel frames stay on the "
                                                   "host") from error
-                self._networks[key] = networks
-                self._most = self._greatest()
-                self._counts = [*(one for one in self._counts if one.taken), networks.memory]
+                self._networks[key], self._limits[os.getpid(), device] = networks, limit
             return networks.fork(batch=batch, window=window)
 
     @property
     def memory_taken(self) -> int:
-        """Bytes of devices that codecs of all streams have now, what networks need not counted."""
-        with self._lock:
-            return sum(one.taken for one in self._counts)
+        """Bytes of devices that codecs of all streams have now, what networks need not counted.
+
+        It waits for no networks that are being loaded.
+        """
+        return sum(one.taken for one in self._own())
 
     @property
     def memory_most(self) -> int:
-        """The most that codecs of one profile ever had, which is what ``memory_limit`` bounds."""
-        with self._lock:
-            return self._greatest()
+        """The most that codecs of one device ever had, which is what ``memory_limit`` bounds."""
+        return max((one.most for one in self._own()), default=0)
 
-    def _greatest(self) -> int:
-        return max((self._most, *(one.most for one in self._counts)))
+    def _own(self) -> list[MemoryLimit]:
+        return [one for (process, _), one in list(self._limits.items()) if process == os.getpid()]

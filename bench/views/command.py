@@ -184,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variant = Variant(key=wanted.keys)
         coded: dict[str, Any] = ({"texture": TextureSettings(Depths(wanted.texture), wanted.texture_frames)}
                                  if wanted.texture else {})
+        if wanted.texture_frames == "all" and not wanted.texture:
+            options.error("--texture-frames all: belongs to texture; expected --texture of 1 or more with it")
         if wanted.machine == "inner":
             if wanted.texture_frames == "all":
                 options.error("--texture-frames all: belongs to --machine neural; expected key with inner")

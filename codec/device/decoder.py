@@ -44,16 +44,11 @@ class _Views(Decoder):
         #: The picture that was shown last, and it in NV12.
         self._converted: tuple[Any, Any] = (None, None)
         if isinstance(networks, DeviceNetworks):
-            self._use(networks)
+            self._networks: DeviceNetworks = networks
             super().__init__(profile=networks.profile, device=networks.backend, **options)
             self._seat = cast(BatchingBackend, networks)
         else:
             super().__init__(**options)
-
-    def _use(self, networks: DeviceNetworks) -> None:
-        self._networks = networks
-        self._nv12 = Nv12(networks) if self._pixel_format == "nv12" else None
-        self._total = networks.empty((1,), np.uint64)
 
     @property
     def networks(self) -> DeviceNetworks | None:
@@ -64,13 +59,30 @@ class _Views(Decoder):
         if inner:
             raise BackendUnavailableError("this stream's machine codec is a standard one (inner), which is decoded on "
                                           "the host; expected duoview.Decoder, on the command line no -hwaccel")
-        if self._open is not None:
-            if self.networks is not None:
-                self._networks.leave()
-            self._use(self._open(profile))
-            self._seat = cast(BatchingBackend, self._networks)
-            self._networks.begin()  # the base class has begun this frame without them
-        networks, human, texture, view = self._networks, None, None, None
+        if self._open is None:
+            self._use(profile, self._networks)
+            return
+        before = self.networks
+        if before is not None:
+            before.wait()  # the last picture may be shown again, by kernels on another stream
+        networks = self._open(profile)
+        try:
+            if networks.profile.stream_hash != profile.stream_hash:
+                raise ProfileError(f"networks that were opened for profile {profile.name!r} "
+                                   f"{profile.stream_hash.hex()[:12]}... are those of {networks.profile.name!r} "
+                                   f"{networks.profile.stream_hash.hex()[:12]}...; expected the profile's own")
+            self._use(profile, networks)
+        except BaseException:
+            networks.leave()  # those of the profile before are the ones in use, if there are any
+            raise
+        if before is not None and before is not networks:
+            before.leave()
+        self._seat = cast(BatchingBackend, networks)
+        networks.begin()  # the base class has begun this frame without them
+
+    def _use(self, profile: Profile, networks: DeviceNetworks) -> None:
+        """Make what a profile's views need; a profile that fails here must not be taken for the one in use."""
+        human, texture, view = None, None, None
         if self.view == "human":
             human = DeviceHumanView(networks, start=self._start, steps=self._steps, seed=self._seed, noise=self._noise,
                                     tile=self._tile, text=self._text)
@@ -82,11 +94,13 @@ class _Views(Decoder):
             view = DeviceTextureView(networks)
         layer = DeviceMachineLayer(networks, digest=self._counted)
         layer.digest, layer.watched = self._digest, texture is not None
+        picture_network, total = networks["decoder"], networks.empty((1,), np.uint64)
+        self._networks, self._total = networks, total
+        self._nv12 = Nv12(networks) if self._pixel_format == "nv12" else None
         # They are asked to decode, to show and to reset, with arrays that nothing looks into in between.
         self._machine = cast(MachineLayer, layer)
         self._human, self._texture, self._texture_view = human, texture, cast(TextureView, view)
-        self._picture_network = networks["decoder"]
-        self._profile, self._inner = profile, inner
+        self._picture_network, self._profile, self._inner = picture_network, profile, False
 
     def _generate(self, view: HumanView, machine: Any, z_m: Any, q: int) -> Any:
         assert isinstance(view, DeviceHumanView)

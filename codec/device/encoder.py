@@ -142,6 +142,8 @@ class DeviceEncoder:
             if time_base <= 0 or max(time_base.as_integer_ratio()) > _MOST_TICKS or not -_MOST_PTS <= pts < _MOST_PTS:
                 raise LimitError(f"pts={pts}, time_base={time_base}: expected 64 bits, and seconds above 0 as a "
                                  f"fraction of numbers up to {_MOST_TICKS}")
+        if duration is not None and duration >= _MOST_PTS:
+            raise LimitError(f"duration={duration}: expected 64 bits")
         colour = self._colour
         if isinstance(picture, av.VideoFrame):
             if self._nv12 is None:

@@ -53,8 +53,12 @@ def open_hardware(source: Any, *, index: int = 0, **options: Any) -> InputContai
     except RuntimeError as error:  # no stream fits
         raise BackendUnavailableError(f"NVDEC: {' '.join(str(error).split())}; {_HOST_INSTEAD}") from error
     video = container.streams.video
-    if not video or not video[0].codec_context.is_hwaccel:
-        kind = f"no hardware decoder of {video[0].codec_context.name}" if video else "no video stream"
+    context: Any = video[0].codec_context if video else None  # None of a codec that libav does not know
+    if context is None or not context.is_hwaccel:
+        kind = "no video stream"
+        if video:
+            kind = f"no hardware decoder of {context.name}" if context is not None else (
+                "the video is of no codec that is known here; a duoview stream is read by duoview.Decoder")
         container.close()
         raise BackendUnavailableError(f"NVDEC: {kind}; {_HOST_INSTEAD}")
     return container

@@ -37,8 +37,9 @@ ArrayNetwork: TypeAlias = Callable[..., list[Any]]
 class _Shared:
     """What all streams of a device have together."""
 
-    def __init__(self, device: str, memory_limit: int | None, runs: int) -> None:
-        self.memory, self.runs = MemoryLimit(memory_limit, device), Runs(runs)
+    def __init__(self, device: str, memory_limit: int | MemoryLimit | None, runs: int) -> None:
+        self.memory = memory_limit if isinstance(memory_limit, MemoryLimit) else MemoryLimit(memory_limit, device)
+        self.runs = Runs(runs)
         self.lock = threading.Lock()
         self.constants: dict[Hashable, Any] = {}
         self.batchers: weakref.WeakValueDictionary[Hashable, DeviceBatcher] = weakref.WeakValueDictionary()
@@ -57,8 +58,9 @@ class DeviceNetworks:
         index: the GPU, counted as the CUDA driver does. threads: of networks on the CPU, 0 for all cores.
         stream: handle of the CUDA stream that kernels are queued on; 0 is the default stream.
         memory_limit: bytes of the device that codecs of these networks and of their forks may have, what networks need
-            not counted; None for as many as there are. runs: networks of all of them that run at the same moment, at
-            most; each takes memory for what lies between its layers.
+            not counted; None for as many as there are; or a MemoryLimit, in which other networks may count too.
+        runs: networks of all of them that run at the same moment, at most; each takes memory for what lies between its
+            layers.
         graphs: calls of networks are replays of CUDA graphs, one for each of the first combinations of shapes
             (``duoview.backends.cuda_graph``); there are no forks then.
 
@@ -67,7 +69,7 @@ class DeviceNetworks:
     """
 
     def __init__(self, profile: str | Path | Profile = "s", device: str = "cuda", *, index: int = 0, threads: int = 0,
-                 stream: int = 0, memory_limit: int | None = None, runs: int = DEFAULT_RUNS,
+                 stream: int = 0, memory_limit: int | MemoryLimit | None = None, runs: int = DEFAULT_RUNS,
                  graphs: bool = False) -> None:
         if device not in DEVICES:
             raise ValueError(f"device={device!r}: expected one of {', '.join(DEVICES)}")
@@ -82,7 +84,7 @@ class DeviceNetworks:
         self._start(profile, backend, kernels, device, index, stream, memory_limit=memory_limit, runs=runs)
 
     def _start(self, profile: str | Path | Profile, backend: Backend, kernels: Device, device: str, index: int = 0,
-               stream: int = 0, *, memory_limit: int | None = None, runs: int = DEFAULT_RUNS) -> None:
+               stream: int = 0, *, memory_limit: int | MemoryLimit | None = None, runs: int = DEFAULT_RUNS) -> None:
         self.profile = profile if isinstance(profile, Profile) else Profile(profile)
         self.backend, self.kernels, self.driver = backend, kernels, kernels.driver
         self.device, self.index, self.stream = device, index, stream

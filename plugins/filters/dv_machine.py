@@ -101,9 +101,10 @@ class Machine(Stage):
         try:
             return self.decoder.decode(packet, discard=early)
         except ValueError as error:
-            if isinstance(error, Error) or not self._on_device:
+            if isinstance(error, Error) or self.options.frames == "host":
                 raise
-            raise FrameError(f"{self.label}: {error}; expected frames=host") from error
+            raise FrameError(f"{self.label}: {error}; expected frames=host, on the command line -pix_fmt yuv420p"
+                             ) from error
 
     def drain(self) -> Iterable[Any]:
         """What the decoder still holds."""
