@@ -51,8 +51,12 @@ def test_the_generated_share_is_the_one_that_the_picture_tells_of_itself(monkeyp
 
     monkeypatch.setattr(BENCH, "show", show)
     notes: list[tuple[str, ...]] = []
-    monkeypatch.setattr(BENCH, "sheet", lambda title, found: notes.extend(one.notes for one in found)
-                        or Image.new("RGB", (8, 8)))
+
+    def sheet(title: str, found: list[Any]) -> Image.Image:
+        notes.extend(one.notes for one in found)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(BENCH, "sheet", sheet)
     assert BENCH.main(["--clips", str(tmp_path), "--rows", "2", "--frames", "2", "--texture", "6", "--out",
                        str(tmp_path / "sheets"), "--views", "machine", "human:start=texture:texture=6:steps=0"]) == 0
     machine, human = told
