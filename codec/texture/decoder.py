@@ -30,8 +30,8 @@ from duoview.texture.view import Seen
 #: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
 FILLS = ("mean", "sample")
 #: How far a sample goes from the mean. With all of it, draws that know nothing of each other beyond the prior show as
-#: noise. Of a half, a quarter and an eighth only the last brought the perceptual distance below that of the mean at all
-#: depths but one (docs/texture.md).
+#: noise. Of a half, a quarter and an eighth the last brought the perceptual distance below that of the mean at most
+#: depths (docs/texture.md).
 SAMPLE_SHARE = np.float32(0.125)
 
 
