@@ -6,8 +6,9 @@
 The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
 inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture
 (``guided`` where none is left). Each picture's curve is read at fixed rates, linearly over the logarithm of the rate;
-where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting (q
-of the machine layer) that is best on the mean of all pictures is taken at each rate, and named.
+where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting that
+is best on the mean of all pictures is taken at each rate, and named: one q of the machine layer for all pictures, or,
+as rate control would choose it, for each picture the highest q whose machine layer fits; texture gets the rest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from duoview.access_unit import parse, serialize
 from duoview.texture.cutting import TextureCutter
 
 RATES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
+#: Name of the setting that is another q for each picture.
+FITTING = "q that fits"
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,14 @@ def read_at(points: Sequence[Point], bpp: float) -> tuple[float, float] | None:
 Curves = dict[tuple[str, str], list[list[Point]]]
 
 
+def fitting(settings: Sequence[Sequence[Point]], bpp: float) -> Sequence[Point]:
+    """Of one picture's curves, each from a machine layer alone to all texture, that of the dearest machine layer that
+    fits a rate; the cheapest where none does. Distances are not looked at.
+    """
+    ordered = sorted(settings, key=lambda points: points[0].bpp)
+    return next((points for points in reversed(ordered) if points[0].bpp <= bpp), ordered[0])
+
+
 def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
     """What every coder's best setting comes to at every rate, over the pictures on which all coders reach it.
 
@@ -151,6 +162,10 @@ def readings(curves: Curves, rates: Sequence[float] = RATES) -> list[Reading]:
     count = min(map(len, curves.values()))
     for bpp in rates:
         reached = {key: [read_at(points, bpp) for points in pictures] for key, pictures in curves.items()}
+        for coder in coders:
+            settings = [pictures for (name, _), pictures in curves.items() if name == coder]
+            if len(settings) > 1:
+                reached[coder, FITTING] = [read_at(fitting(one, bpp), bpp) for one in zip(*settings, strict=True)]
         # By one setting each: pictures that no setting reaches together would leave a coder without any.
         widest = {coder: max(({at for at in range(count) if values[at] is not None}
                               for (name, _), values in reached.items() if name == coder), key=len) for coder in coders}
@@ -224,9 +239,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet 1.1 as .npz")
     parser.add_argument("--held", action="store_true", help="only the pictures that training holds back")
     parser.add_argument("--limit", type=int, help="at most so many pictures")
-    parser.add_argument("--texture", type=int, nargs="+", default=[0, 8, 16, 24], help="q below texture")
+    parser.add_argument("--texture", type=int, nargs="+", default=[0, 8, 16, 24, 28, 32, 36, 40, 44],
+                        help="q below texture")
     parser.add_argument("--machine", type=int, nargs="+", default=[0, 8, 16, 24, 32, 40, 48], help="q of no texture")
-    parser.add_argument("--inner", type=int, nargs="+", default=[4, 16], help="q of the inner codec below texture")
+    parser.add_argument("--inner", type=int, nargs="+", default=[4, 16, 24, 32],
+                        help="q of the inner codec below texture")
     parser.add_argument("--generated", action="store_true", help="human views that start from texture, too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS / "texture_peers.json")
@@ -240,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     curves = sweep(profile, pictures, settings, FrozenFeatures(options.weights))
     found = readings(curves)
     for one in found:
-        print(f"{one.bpp:.2f} bpp  {one.coder:28s} {one.setting:6s} {one.pictures:3d} pictures  {one.psnr:.2f} dB  "
+        print(f"{one.bpp:.2f} bpp  {one.coder:28s} {one.setting:11s} {one.pictures:3d} pictures  {one.psnr:.2f} dB  "
               f"perceptual {one.perceptual:.4f}")
     write(options.json, measured("Texture and other still coders at equal bytes", profile, settings,
                                  Results(tuple(found), mean_curves(curves))))

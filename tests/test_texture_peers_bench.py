@@ -42,10 +42,25 @@ def test_the_best_setting_counts_on_pictures_that_all_coders_reach() -> None:
 
 def test_a_coder_whose_settings_reach_different_pictures_is_shown_on_those_of_the_widest() -> None:
     near, far, both = curve((0.05, 4), (0.2, 2)), curve((0.3, 9), (0.4, 8)), curve((0.05, 5), (0.4, 3))
-    curves = {("ours", "q 0"): [near, near, near, far], ("ours", "q 8"): [far, far, near, near],
+    curves = {("ours", "q 0"): [near, near, near, far], ("ours", "q 8"): [far, far, near, far],
               ("theirs", ""): [both] * 4, ("few", ""): [far, far, far, near]}
     found = BENCH.readings(curves, (0.1,))
     assert [(one.coder, one.setting, one.pictures) for one in found] == [("ours", "q 0", 3), ("theirs", "", 3)]
+
+
+def test_each_picture_may_have_the_highest_machine_layer_that_fits() -> None:
+    low, high = curve((0.05, 4), (0.4, 2)), curve((0.1, 3), (0.4, 1))
+    dear_low, dear_high = curve((0.1, 4), (0.4, 2)), curve((0.3, 3), (0.4, 1))
+    curves = {("ours", "q 0"): [low, dear_low], ("ours", "q 8"): [high, dear_high], ("theirs", ""): [low, low]}
+    found = {one.coder: one for one in BENCH.readings(curves, (0.2,))}
+    assert found["ours"].setting == BENCH.FITTING
+    assert found["ours"].perceptual == pytest.approx((2 + 3) / 2), "q 8 of the one, q 0 of the other"
+
+
+def test_what_fits_goes_by_the_machine_layers_rate_alone() -> None:
+    cheap, dear = curve((0.05, 1), (0.4, 0.5)), curve((0.15, 9), (0.4, 8))
+    assert BENCH.fitting([dear, cheap], 0.2) is dear
+    assert BENCH.fitting([dear, cheap], 0.1) is cheap and BENCH.fitting([dear, cheap], 0.01) is cheap
 
 
 def test_svt_av1_codes_a_still_within_its_bytes() -> None:
