@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from duoview.profile import Profile
 
 #: Quality indices that are measured at; calibration takes all of them.
 QUALITIES = (10, 26, 42)
+#: Pixels by which a view of a picture moves, and the least side that it keeps.
+PAN, LEAST_VIEW = 3, 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,23 @@ def _read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:
     return Clip(path.name, tuple(found), tuple(pixels(frame) for frame in found))
 
 
+def in_motion(clip: Clip, frames: int) -> Clip:
+    """A clip of one picture as one of up to ``frames`` frames: a view that moves over it, PAN pixels each way a frame.
+
+    P frames are calibrated with it then as well, whose networks would else know the few scenes of videos alone. A clip
+    of more frames, and a picture too small to be moved over, stays as it is.
+    """
+    height, width = clip.pixels[0].shape[1:]
+    count = min(frames, (min(height, width) - LEAST_VIEW) // PAN + 1)
+    if len(clip.frames) > 1 or count < 2:
+        return clip
+    picture, away = np.moveaxis(clip.pixels[0], 0, -1), PAN * (count - 1)
+    rows, columns = (height - away) // 2 * 2, (width - away) // 2 * 2
+    crops = [picture[at:at + rows, away - at:away - at + columns] for at in range(0, away + 1, PAN)]
+    views = [av.VideoFrame.from_ndarray(np.ascontiguousarray(crop), "rgb24") for crop in crops]
+    return Clip(clip.name, tuple(views), tuple(map(pixels, views)))
+
+
 def pixels(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """uint8 (3, H, W): a frame's RGB as the codec converts it."""
     return PictureReader().read(frame)[0, :, :frame.height, :frame.width].copy()
@@ -80,28 +100,43 @@ class Recorded:
 
 
 class RecordingBackend:
-    """Loads networks through another backend and keeps every call's inputs, by the name of the network's file."""
+    """Loads networks through another backend and keeps every call's inputs, by the name of the network's file.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend, self.name = backend, backend.name
+    only: names of the networks whose calls are kept; None for all.
+    """
+
+    def __init__(self, backend: Backend, only: Collection[str] | None = None) -> None:
+        self.backend, self.name, self._only = backend, backend.name, only
         self.samples: dict[str, list[dict[str, NDArray[Any]]]] = {}
 
-    def load(self, path: Path) -> Recorded:
+    def load(self, path: Path) -> Network:
+        if self._only is not None and path.stem not in self._only:
+            return self.backend.load(path)
         return Recorded(self.backend.load(path), self.samples.setdefault(path.stem, []))
 
 
-def samples(profile: Profile, clips: Sequence[Clip], *, threads: int = 1
+def samples(profile: Profile, clips: Sequence[Clip], *, threads: int = 1, only: Collection[str] | None = None
             ) -> dict[str, list[dict[str, NDArray[Any]]]]:
-    """Inputs of every network on the way of the clips through encoder and decoder, by network.
+    """Inputs of every network, or of those named, on the way of the clips through encoder and decoder, by network.
 
-    Golden vectors, which exact networks are loaded with, are among theirs.
+    Golden vectors, which exact networks are loaded with, are among theirs. All of it is held in memory, at every one of
+    QUALITIES anew (``distinct``): it grows with the number of frames and of their pixels.
     """
-    recorder = RecordingBackend(CpuBackend(threads))
+    recorder = RecordingBackend(CpuBackend(threads), only)
     for clip in clips:
         for q in QUALITIES:
             for _ in coded(profile, recorder, recorder, clip, q):
                 pass
     return recorder.samples
+
+
+def distinct(calls: Sequence[dict[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+    """Each call once, in their order: E is given the same pictures at every quality index."""
+    found: dict[tuple[object, ...], dict[str, NDArray[Any]]] = {}
+    for call in calls:
+        found.setdefault(tuple((name, value.shape, hashlib.sha256(np.ascontiguousarray(value).data).digest())
+                               for name, value in sorted(call.items())), call)
+    return list(found.values())
 
 
 def coded(profile: Profile, encoding: Backend, decoding: Backend, clip: Clip, q: int, decoder: Profile | None = None

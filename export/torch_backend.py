@@ -97,7 +97,8 @@ def _widened(x: Tensor) -> Tensor:
 
 
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
-_OPERATORS: dict[str, Operator] = {
+#: By ONNX operator: attributes and inputs to outputs.
+OPERATORS: dict[str, Operator] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
     "AveragePool": lambda a, x: F.avg_pool2d(x, *_pool(a)),
@@ -147,7 +148,7 @@ class TorchNetwork:
         self.nodes = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type not in _OPERATORS and node.op_type != "Cast":
+            if node.op_type not in OPERATORS and node.op_type != "Cast":
                 raise ValueError(f"{path}: operator {node.op_type} is not among those of duoview's graphs")
             if node.op_type == "Cast":
                 kind = kinds[_int(attributes, "to")]
@@ -157,7 +158,7 @@ class TorchNetwork:
                     continue
                 operator: Operator = partial(_cast, kind)
             else:
-                operator = _OPERATORS[node.op_type]
+                operator = OPERATORS[node.op_type]
             self.nodes.append((operator, attributes, list(node.input), list(node.output)))
         if double:
             self.constants = {name: _widened(value) for name, value in self.constants.items()}

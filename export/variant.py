@@ -24,19 +24,21 @@ import onnx
 from numpy.typing import NDArray
 
 from duoview.backends import Backend, CpuBackend, Network
-from duoview.export.calibration import QUALITIES, Clip, coded, samples
+from duoview.export.calibration import QUALITIES, Clip, coded, distinct, samples
 from duoview.export.half_precision import halved
-from duoview.export.precision import PLANS, Sample, folded, quantised
+from duoview.export.precision import PLANS, Plan, Sample, folded, quantised
 from duoview.precision_base import shared_networks
 from duoview.profile import Profile
 
 #: Networks that are tried in 8 bits: of the neural encoder, judged by bits at equal quality, and of the machine view.
 #: ``encoder`` also makes the latents from which the human view of an inner stream begins; that view is not judged.
-ENCODER_NETWORKS = ("encoder", "key_analysis", "inter_analysis")
+ENCODER_NETWORKS = ("encoder", "inter_analysis", "key_analysis")
 VIEW_NETWORK = "decoder"
 #: Makes what P frames hand on. Encoders and decoders run it: in 8 bits only where the profile is its own. Of key frames
 #: it stays as it is: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
 STATE_NETWORK = "inter_synthesis"
+#: Nothing but P frames calls these.
+P_FRAME_NETWORKS = ("inter_analysis", STATE_NETWORK)
 #: Calls of a network that it is calibrated with, and timed with.
 CALIBRATION_CALLS, TIMED_CALLS = 24, 5
 
@@ -159,6 +161,9 @@ class Search:
             for attempt in attempts:
                 path = self.work / f"{network}.{attempt.plan}.onnx"
                 try:
+                    if network in P_FRAME_NETWORKS and self.held and all(len(clip.frames) < 2 for clip in self.held):
+                        raise ValueError("only P frames call it, and what is judged with has none; expected a clip "
+                                         "of two frames or more among it")
                     onnx.save(attempt.make(onnx.load(str(self.profile.path(network)))), str(path))
                     trial = self._trial(network, attempt.plan, path)
                 except ValueError as error:
@@ -240,25 +245,43 @@ def write_fp16(profile: Profile, folder: Path, held: Sequence[Clip], tolerance: 
 
 def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequence[Clip],
                tolerance: Tolerance, work: Path, tell: Callable[[Trial], None] = lambda _: None, *,
-               signed: bool = False, state: bool = False) -> tuple[str, list[Trial]]:
+               signed: bool = False, state: bool = False, steps: int = 0) -> tuple[str, list[Trial]]:
     """The profile with 8-bit networks where the tolerance allows; returns its sha256 and what was tried.
 
     clips: to calibrate with. held: to judge with, at best others. signed: activations as TensorRT takes them. state:
     STATE_NETWORK too. Where that is taken, the profile is its own, named with ``-int8``: no other decodes its streams,
-    and it decodes no others.
+    and it decodes no others. steps: of tuning (``export.tuning``), which needs torch; 0 leaves it out.
+
+    What networks are given when the clips are coded is held in memory: of a frame of 448 x 256 pixels some 7 MB.
     """
     check_output(profile, folder)
     if not clips or not held:
         raise ValueError("8 bits need clips to calibrate with and others to judge with")
-    calls = {name: found[::max(1, len(found) // CALIBRATION_CALLS)] for name, found in samples(profile, clips).items()}
-    # What pictures and states are made with keeps its extremes: where they are cut off, it shows.
-    attempts = {name: [Attempt(plan.name, partial(quantised, samples=calls[name], plan=plan, signed=signed,
-                                                  clipped=name in ENCODER_NETWORKS)) for plan in PLANS]
-                for name in (*ENCODER_NETWORKS, *([STATE_NETWORK] if state else []), VIEW_NETWORK)}
+    # What brings most comes first, while there is most room: the synthesis of P frames, of which some have two.
+    order = (*([STATE_NETWORK] if state else []), *ENCODER_NETWORKS, VIEW_NETWORK)
+    given = {name: distinct(found) for name, found in samples(profile, clips, only=order).items()}
+    attempts = {name: [Attempt(plan.name, partial(_in_8_bits, base=profile.path(name), samples=given[name], plan=plan,
+                                                  signed=signed, clipped=name in ENCODER_NETWORKS, steps=steps))
+                       for plan in PLANS] for name in order}
     search = Search(profile, attempts, held, tolerance, work, tell, changed=CpuBackend(1),
-                    timing={name: found[-1] for name, found in calls.items()})
+                    timing={name: found[-1] for name, found in given.items() if found})
     made = {name: path.read_bytes() for name, path in search.run().items()}
     return _write(profile, folder, made, "int8", search.trials), search.trials
+
+
+def _in_8_bits(model: onnx.ModelProto, *, base: Path, samples: Sequence[Sample], plan: Plan, signed: bool,
+               clipped: bool, steps: int) -> onnx.ModelProto:
+    """A network under a plan, calibrated and tuned.
+
+    clipped: by least error; what pictures and states are made with keeps its extremes: cut off, they would show.
+    """
+    calls = samples[::max(1, len(samples) // CALIBRATION_CALLS)]
+    made = quantised(model, calls, plan, signed=signed, clipped=clipped)
+    if not steps:
+        return made
+    from duoview.export.tuning import NARROW, WIDE, Tuning, tuned  # torch is needed for this alone
+
+    return tuned(made, base, samples, Tuning(steps), limit=WIDE if signed else NARROW)
 
 
 def has_convolutions(profile: Profile, network: str) -> bool:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from duoview.export.variant import Trial
 
 PRECISIONS = ("fp32", "fp16", "int8")
+#: Steps of tuning in 8 bits: outputs come hardly nearer with more.
+TUNING_STEPS = 600
+#: Frames that a picture after -i is made into, whose view moves over it.
+STILL_FRAMES = 4
 
 EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
@@ -23,6 +27,10 @@ after -i, and judged on those after -held, which have to be others: the rate may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
 most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
 With -signed 8 bits are those that TensorRT takes. With -state the synthesis of P frames is tried in 8 bits too.
+Pictures after -i become short clips, whose view moves over them. Weights, biases and steps of activations are tuned on
+the files after -i for -tune steps, until outputs are nearest to those of the network in float32 (torch; some minutes
+for every plan that is tried). Those after -held stay as they are: without a clip of two frames or more among them,
+networks of P frames cannot be judged, and stay as in the profile.
 
 fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
 int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
@@ -51,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-frames", type=int, default=10, help="frames of each video (default: 10)")
     p.add_argument("-step", type=int, default=2, help="every how many frames one is taken (default: 2)")
     p.add_argument("-side", type=int, default=448, help="longer side of the pictures at most (default: 448)")
+    p.add_argument("-tune", type=int, default=None, metavar="STEPS",
+                   help="int8: steps of tuning of every network; 0: none, and no torch is needed (default: 600)")
     p.add_argument("-bits", type=float, default=0.01, help="share that the rate may rise by (default: 0.01)")
     p.add_argument("-view", type=float, default=45.0, help="dB that views agree by at least (default: 45)")
     p.add_argument("output", nargs="?", type=Path, help="folder of the new profile")
@@ -73,9 +83,14 @@ def main(arguments: list[str]) -> int:
     for name in ("signed", "state"):
         if getattr(options, name) and options.precision != "int8":
             parser().error(f"-{name}: belongs to -precision int8")
-    for package in ("onnx", "torch") if options.check or options.precision == "fp16" else ("onnx",):
+    if options.tune is not None and (options.precision != "int8" or options.tune < 0):
+        parser().error("-tune: belongs to -precision int8, and is 0 or more steps")
+    if options.precision == "int8" and options.tune is None:
+        options.tune = TUNING_STEPS
+    for package in ("onnx", "torch") if options.check or options.precision == "fp16" or options.tune else ("onnx",):
         if importlib.util.find_spec(package) is None:
-            raise SystemExit(f"duoview export: {package}: not installed; pip install 'duoview[train]'")
+            without = ", or -tune 0, which needs none" if package == "torch" and options.tune else ""
+            raise SystemExit(f"duoview export: {package}: not installed; pip install 'duoview[train]'{without}")
     profile = Profile(options.profile)
     return _check(profile, options.of) if options.check else _write(profile, options)
 
@@ -106,7 +121,7 @@ def _tell(trial: Trial) -> None:
 
 
 def _write(profile: Profile, options: argparse.Namespace) -> int:
-    from duoview.export.calibration import read_clip
+    from duoview.export.calibration import in_motion, read_clip
     from duoview.export.variant import Tolerance, check_output, write_fp16, write_fp32, write_int8
 
     try:
@@ -118,13 +133,14 @@ def _write(profile: Profile, options: argparse.Namespace) -> int:
                 raise ValueError("a file is after -i and after -held: expected others to judge with")
             clips, held = ([read_clip(path, frames=options.frames, step=options.step, side=options.side)
                             for path in paths] for paths in (options.inputs, options.held))
+            clips = [in_motion(clip, min(options.frames, STILL_FRAMES)) for clip in clips]
             tolerance = Tolerance(options.bits, options.view)
             with tempfile.TemporaryDirectory() as work:
                 if options.precision == "fp16":
                     digest, _ = write_fp16(profile, options.output, held, tolerance, Path(work), _tell)
                 else:
                     digest, _ = write_int8(profile, options.output, clips, held, tolerance, Path(work), _tell,
-                                           signed=options.signed, state=options.state)
+                                           signed=options.signed, state=options.state, steps=options.tune)
     except ValueError as error:
         raise SystemExit(f"duoview export: {error}") from None
     made = Profile(options.output)

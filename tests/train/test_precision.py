@@ -218,7 +218,7 @@ def test_a_plan_that_cannot_be_made_or_judged_is_refused_and_the_next_is_tried(
     monkeypatch.setattr(variant, "rate_change", no_common_range)
     made = variant.quantised
 
-    def quantised_unless_none(model: onnx.ModelProto, *, samples: Any, plan: Plan, signed: bool, clipped: bool
+    def quantised_unless_none(model: onnx.ModelProto, samples: Any, plan: Plan, *, signed: bool, clipped: bool
                               ) -> onnx.ModelProto:
         if plan.name == "none":
             raise ValueError("plan 'none' takes none of its convolutions")

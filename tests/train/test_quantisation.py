@@ -183,7 +183,7 @@ def own(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) 
         patch.setattr(variant, "TIMED_CALLS", 1)
         _, trials = write_int8(profile, folder / "profile", [clip], [clip], Tolerance(bits=10.0, view=10.0), folder,
                                state=True)
-    assert [trial.network for trial in trials if trial.accepted] == ["encoder", "inter_synthesis", "decoder"]
+    assert [trial.network for trial in trials if trial.accepted] == ["inter_synthesis", "encoder", "decoder"]
     return Profile(folder / "profile")
 
 

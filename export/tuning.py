@@ -1,0 +1,278 @@
+"""Networks in 8 bits, tuned: weights, biases and steps of activations learn to give what the float network gives.
+
+Rounding is passed by gradients as if it were not there (straight-through estimator, Bengio et al., 2013,
+arXiv:1308.3432), and the step of a tensor of activations is learned with the weights (Esser et al., 2020, Learned Step
+Size Quantization, arXiv:1902.08153). There are no labels: what is to be given is what the float network gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from duoview.export.equalisation import Sample
+from duoview.export.torch_backend import OPERATORS, Attributes, TorchNetwork
+
+#: Largest magnitude of a weight: of 7 bits, which sums of pairs in 16 bits hold, and of 8.
+NARROW, WIDE = 64, 127
+#: One sample of so many is kept back, at most so many: what is best on them is taken. Whether it is good for other
+#: pictures is for who has others to say.
+HELD_EVERY, MOST_HELD = 10, 48
+#: Samples of a step, and how often in a tuning those kept back are looked at.
+BATCH, LOOKS = 2, 10
+#: An error below this share of an output's mean square is taken for as much: what 8 bits hit by chance, as symbols that
+#: are nearly always 0, would outweigh all else with the first that they miss.
+LEAST_ERROR = 1e-5
+#: Learning rates of biases and of logarithms of steps, in those of weights.
+_RATES = {"weight": 1.0, "bias": 2.0, "step": 5.0}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """steps: of Adam, two samples each; 0 tunes nothing. rate: of learning, at its height. seed: of the samples' order.
+
+    Raises ValueError for steps below 0 and for a rate that is not positive and finite.
+    """
+
+    steps: int = 600
+    rate: float = 5e-4
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not 0 < self.rate < math.inf:
+            raise ValueError(f"{self}: expected steps of 0 or more, and a positive rate")
+
+
+class _Straight(torch.autograd.Function):
+    """A step function whose gradient is taken to be one."""
+
+    @staticmethod
+    def forward(context: object, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(x)
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient, None
+
+
+def _straight(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    found: Tensor = _Straight.apply(x, function)
+    return found
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """Names of initializers: of the integers, steps and float values of its weights, its bias, and its input's step.
+
+    bias_steps: of a bias in integers; empty for one in float32.
+    """
+
+    weight: str
+    weight_steps: str
+    weight_value: str
+    bias: str
+    bias_steps: str
+    bias_value: str
+    input_step: str
+
+
+class QuantisedNetwork(nn.Module):
+    """A graph of ``export.precision.quantised`` in float32, its rounding in it, with gradients.
+
+    limit: largest magnitude of a weight. Raises ValueError for a convolution in 8 bits that is built in another way.
+    """
+
+    def __init__(self, model: onnx.ModelProto, limit: int) -> None:
+        super().__init__()
+        self.model, self.limit = model, limit
+        self.outputs = [output.name for output in model.graph.output]
+        self._stored: dict[str, NDArray[np.generic]] = {
+            c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
+        self._constants = {name: torch.from_numpy(value.copy()) for name, value in self._stored.items()}
+        self._nodes: list[tuple[str, Attributes, list[str], list[str]]] = [
+            (node.op_type, {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}, list(node.input),
+             list(node.output)) for node in model.graph.node]
+        made_by = {name: (kind, inputs) for kind, _, inputs, outputs in self._nodes for name in outputs}
+        self.weights, self.biases, self.steps = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
+        self._values: dict[str, tuple[nn.ParameterList, int]] = {}
+        self._convolutions: list[_Convolution] = []
+        for kind, _, inputs, _ in self._nodes:
+            if kind == "Conv" and made_by.get(inputs[1], ("", []))[0] == "DequantizeLinear":
+                self._add(inputs, made_by)
+            if kind == "QuantizeLinear":
+                self._learn(inputs[1], self.steps, torch.zeros(()))
+
+    def _learn(self, name: str, parameters: nn.ParameterList, value: Tensor) -> None:
+        if name not in self._values:
+            self._values[name] = parameters, len(parameters)
+            parameters.append(nn.Parameter(value))
+
+    def _add(self, inputs: list[str], made_by: dict[str, tuple[str, list[str]]]) -> None:
+        (_, weight), (kind, activation) = made_by[inputs[1]], made_by.get(inputs[0], ("", []))
+        if len(weight) > 2 and self._constants[weight[2]].any():
+            raise ValueError(f"{self.model.graph.name}: {weight[0]} has a zero point; expected weights around 0")
+        if kind != "DequantizeLinear" or len(inputs) != 3:
+            raise ValueError(f"{self.model.graph.name}: the convolution of {inputs[1]} has weights in 8 bits; expected "
+                             "an input in 8 bits and a bias")
+        bias = made_by.get(inputs[2], ("", [inputs[2], ""]))[1]
+        found = _Convolution(weight[0], weight[1], inputs[1], bias[0], bias[1], inputs[2], activation[1])
+        self._convolutions.append(found)
+        self._learn(found.weight_value, self.weights,
+                    self._constants[found.weight].float() * self._along(found.weight_steps, found.weight))
+        value = self._constants[found.bias].float()
+        self._learn(found.bias_value, self.biases,
+                    value * self._constants[found.bias_steps] if found.bias_steps else value)
+
+    def _along(self, steps: str, weight: str) -> Tensor:
+        """Steps by output channel, (C, 1, 1, 1), or one of all."""
+        found = self._constants[steps]
+        return found.reshape(-1, *[1] * (self._constants[weight].ndim - 1)) if found.ndim else found
+
+    def _value(self, name: str) -> Tensor:
+        parameters, number = self._values[name]
+        return parameters[number]
+
+    def _step(self, name: str) -> Tensor:
+        """Of a tensor of activations: as it was, times what was learned."""
+        return self._constants[name] * self._value(name).exp() if name in self._values else self._constants[name]
+
+    def _integers(self, convolution: _Convolution) -> Tensor:
+        steps = self._along(convolution.weight_steps, convolution.weight)
+        return _straight(torch.round, self._value(convolution.weight_value) / steps).clamp(-self.limit, self.limit)
+
+    def _rounded(self, x: Tensor, step: str, zero: str) -> Tensor:
+        limits, middle = torch.iinfo(self._constants[zero].dtype), self._constants[zero].float()
+        width = self._step(step)
+        return ((_straight(torch.round, x / width) + middle).clamp(limits.min, limits.max) - middle) * width
+
+    def forward(self, **inputs: Tensor) -> list[Tensor]:
+        """Outputs of the graph; what it casts to integers is rounded, and float32."""
+        values = {**self._constants, **inputs}
+        for convolution in self._convolutions:
+            steps = self._along(convolution.weight_steps, convolution.weight)
+            values[convolution.weight_value] = self._integers(convolution) * steps
+            values[convolution.bias_value] = self._value(convolution.bias_value)
+        for kind, attributes, names, outputs in self._nodes:
+            if outputs[0] in self._values:
+                continue
+            given = [values[name] if name else None for name in names]
+            first = given[0]
+            assert first is not None
+            result: Tensor | tuple[Tensor, ...]
+            if kind == "QuantizeLinear":
+                result = self._rounded(first, names[1], names[2])
+            elif kind == "DequantizeLinear":
+                result = first  # QuantizeLinear gave what the integers stand for
+            elif kind == "Cast":
+                result = first.float()
+            elif kind in ("Floor", "Round"):
+                result = _straight(torch.floor if kind == "Floor" else torch.round, first)
+            else:
+                result = OPERATORS[kind](attributes, *given)
+            values.update(zip(outputs, result if isinstance(result, tuple) else (result,), strict=True))
+        return [values[name] for name in self.outputs]
+
+    @torch.no_grad()
+    def exported(self) -> onnx.ModelProto:
+        """The graph with what was learned in it."""
+        made: dict[str, NDArray[np.generic]] = {
+            name: self._step(name).numpy() for name in self._values if name in self._stored and
+            self._stored[name].ndim == 0}
+        for one in self._convolutions:
+            made[one.weight] = self._integers(one).numpy().astype(self._stored[one.weight].dtype)
+            bias = self._value(one.bias_value).numpy()
+            if one.bias_steps:
+                width = (self._step(one.input_step) * self._constants[one.weight_steps]).numpy()
+                made[one.bias_steps] = np.broadcast_to(width, self._stored[one.bias_steps].shape)
+                limits = np.iinfo(np.int32)
+                bias = np.clip(np.rint(bias.astype(np.float64) / width), limits.min, limits.max)
+            made[one.bias] = bias.astype(self._stored[one.bias].dtype)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        for constant in model.graph.initializer:
+            if constant.name in made:
+                value = np.array(made[constant.name]).reshape(self._stored[constant.name].shape)
+                constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+        onnx.checker.check_model(model)
+        return model
+
+
+def _tensors(sample: Sample) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in sample.items()}
+
+
+def _errors(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean squared error of each output."""
+    return torch.stack([(a.float() - b.float()).square().mean() for a, b in zip(made, wanted, strict=True)])
+
+
+@torch.no_grad()
+def _shares(network: QuantisedNetwork, pairs: Sequence[tuple[dict[str, Tensor], list[Tensor]]]) -> Tensor:
+    """Of each output, the error that counts as one: 1 where neither it nor the output was ever anything but 0."""
+    error = torch.stack([_errors(network(**sample), wanted) for sample, wanted in pairs]).mean(0)
+    power = torch.stack([_errors(wanted, [torch.zeros(())] * len(wanted)) for _, wanted in pairs]).mean(0)
+    found = torch.maximum(error, LEAST_ERROR * power)
+    return torch.where(found > 0, found, 1.0)
+
+
+def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning: Tuning, *, limit: int = NARROW
+          ) -> onnx.ModelProto:
+    """The network with weights, biases and steps that bring its outputs nearest to those of the float network.
+
+    Outputs count in shares of their errors before, all added up; on samples that are kept back that sum is at most what
+    it was. The same samples, torch and number of its threads give the same network. What the float network gives for
+    every sample is held in memory as long as this runs.
+
+    Args:
+        model: as ``export.precision.quantised`` made it.
+        base: the float network's file.
+        samples: inputs of real pictures, two at least; the more unlike they are, the less is learned by heart.
+        tuning: how long and how fast.
+        limit: largest magnitude of a weight, NARROW or WIDE.
+
+    Raises ValueError for fewer samples.
+    """
+    if not tuning.steps:
+        return model
+    if len(samples) < 2:
+        raise ValueError(f"{model.graph.name}: {len(samples)} samples to tune with; expected 2 at least")
+    generator = np.random.default_rng(tuning.seed)
+    float_network = TorchNetwork(base, torch.device("cpu"))
+    pairs = [(sample, float_network.tensors(**sample)) for sample in map(_tensors, samples)]
+    apart = max(HELD_EVERY, math.ceil(len(pairs) / MOST_HELD))
+    held = pairs[::apart]
+    pairs = [pair for number, pair in enumerate(pairs) if number % apart]
+    network = QuantisedNetwork(model, limit)
+
+    @torch.no_grad()
+    def look() -> Tensor:
+        return torch.stack([_errors(network(**sample), wanted) for sample, wanted in held]).mean(0)
+
+    shares = _shares(network, [*held, *pairs[::math.ceil(len(pairs) / MOST_HELD)]])
+    best, kept = float((look() / shares).sum()), {name: value.clone() for name, value in network.state_dict().items()}
+    groups = {"weight": network.weights, "bias": network.biases, "step": network.steps}
+    optimiser = torch.optim.Adam([{"params": list(groups[name]), "lr": 0.0} for name in groups], betas=(0.9, 0.99))
+    for step in range(tuning.steps):
+        height = min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / tuning.steps)) / 2
+        for group, name in zip(optimiser.param_groups, groups, strict=True):
+            group["lr"] = tuning.rate * height * _RATES[name]
+        optimiser.zero_grad()
+        for number in generator.integers(len(pairs), size=BATCH):
+            sample, wanted = pairs[number]
+            (_errors(network(**sample), wanted) / shares).sum().backward()
+        optimiser.step()
+        if (step + 1) % max(1, tuning.steps // LOOKS) == 0 or step + 1 == tuning.steps:
+            error = float((look() / shares).sum())
+            if error < best:
+                best, kept = error, {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(kept)
+    return network.exported()

@@ -1,0 +1,253 @@
+"""Networks in 8 bits, tuned: nearer to the float network, in a file that computes what was tuned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import helper, numpy_helper
+
+from duoview import Profile
+from duoview.backends import CpuBackend
+from duoview.export import variant
+from duoview.export.calibration import LEAST_VIEW, PAN, distinct, in_motion, samples
+from duoview.export.equalisation import Sample
+from duoview.export.parity import drawn_clip
+from duoview.export.precision import PLANS, quantised
+from duoview.export.torch_backend import TorchNetwork
+from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
+from duoview.export.variant import Tolerance, write_int8
+from duoview.pipelines.command import main
+
+SHORT = Tuning(steps=40)
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+@pytest.fixture(scope="module")
+def calls(profile: Profile) -> dict[str, list[Sample]]:
+    found = samples(profile, [drawn_clip(frames=4, width=128, height=80)])
+    return {name: list(distinct(found[name])) for name in ("encoder", "inter_analysis", "inter_synthesis")}
+
+
+def in_8_bits(profile: Profile, name: str, given: list[Sample], *, signed: bool = False) -> onnx.ModelProto:
+    return quantised(onnx.load(str(profile.path(name))), given, PLANS[0], signed=signed)
+
+
+def error(model: onnx.ModelProto, profile: Profile, name: str, sample: Sample, folder: Path) -> float:
+    """Mean squared error of the first output, by onnxruntime, against the float network."""
+    onnx.save(model, str(folder / "one.onnx"))
+    backend = CpuBackend(1)
+    made, wanted = (backend.load(path)(**sample)[0] for path in (folder / "one.onnx", profile.path(name)))
+    return float(np.square(made - wanted).mean())
+
+
+@pytest.mark.parametrize("name", ["encoder", "inter_analysis", "inter_synthesis"])
+def test_a_tuned_network_is_nearer_to_the_float_network(
+        profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path, name: str) -> None:
+    before = in_8_bits(profile, name, calls[name])
+    after = tuned(before, profile.path(name), calls[name], SHORT)
+    was, is_now = (sum(error(model, profile, name, one, tmp_path) for one in calls[name]) for model in (before, after))
+    assert is_now < 0.9 * was
+
+
+def test_symbols_that_8_bits_hit_by_chance_do_not_outweigh_the_rest(
+        profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path) -> None:
+    name = "inter_analysis"
+    before = quantised(onnx.load(str(profile.path(name))), calls[name], PLANS[1])
+    kept_back = {key: torch.from_numpy(value) for key, value in calls[name][0].items()}
+    float_network = TorchNetwork(profile.path(name), torch.device("cpu"))
+    with torch.no_grad():
+        made, wanted = QuantisedNetwork(before, NARROW)(**kept_back), float_network.tensors(**kept_back)
+    assert torch.equal(made[1], wanted[1].float())
+    after = tuned(before, profile.path(name), calls[name], SHORT)
+    was, is_now = (sum(error(model, profile, name, one, tmp_path) for one in calls[name]) for model in (before, after))
+    assert is_now < 0.97 * was
+
+
+def drawn(folder: Path) -> tuple[Path, onnx.ModelProto, list[Sample]]:
+    """A float network of two outputs, the second always 0, as a file and in 8 bits, and its inputs."""
+    generator = np.random.default_rng(3)
+    weights = [numpy_helper.from_array(generator.normal(size=(4, 4, 1, 1)).astype(np.float32), name) for name in "vw"]
+    biases = [numpy_helper.from_array(generator.normal(size=4).astype(np.float32), name) for name in "bc"]
+    nothing = numpy_helper.from_array(np.array(1e-6, np.float32), "nothing")
+    settings = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4, "group": 1}
+    nodes = [helper.make_node("Conv", ["x", "v", "b"], ["y"], **settings), helper.make_node("Relu", ["y"], ["r"]),
+             helper.make_node("Conv", ["r", "w", "c"], ["z"], **settings),
+             helper.make_node("Mul", ["z", "nothing"], ["s"]), helper.make_node("Round", ["s"], ["symbols"])]
+    shape = [1, 4, 8, 8]
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("x", "z", "symbols")]
+    graph = helper.make_graph(nodes, "drawn", values[:1], values[1:], [*weights, *biases, nothing])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    given: list[Sample] = [{"x": generator.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(12)]
+    onnx.save(model, str(folder / "float.onnx"))
+    return folder / "float.onnx", quantised(model, given, PLANS[0]), given
+
+
+def test_on_samples_kept_back_it_is_never_farther_than_it_was(tmp_path: Path) -> None:
+    base, model, given = drawn(tmp_path)
+    float_network = TorchNetwork(base, torch.device("cpu"))
+
+    def kept_back(made: onnx.ModelProto) -> float:
+        network, errors = QuantisedNetwork(made, NARROW), []
+        for sample in given[::HELD_EVERY]:
+            tensors = {key: torch.from_numpy(value) for key, value in sample.items()}
+            with torch.no_grad():
+                errors.append(float((network(**tensors)[0] - float_network.tensors(**tensors)[0]).square().mean()))
+        return float(np.mean(errors))
+
+    was = kept_back(model)
+    rates = np.geomspace(1e-3, 0.1, 20)
+    found = [kept_back(tuned(model, base, given, Tuning(steps=4, rate=float(rate)))) for rate in rates]
+    assert max(found) < 1.001 * was and min(found) < was  # biases are rounded to steps when they are written
+
+
+def test_a_tuning_gives_the_same_network_again(tmp_path: Path) -> None:
+    base, model, given = drawn(tmp_path)
+    once, again = (tuned(model, base, given, SHORT).SerializeToString() for _ in range(2))
+    assert once == again != model.SerializeToString()
+
+
+def test_weights_that_are_not_around_0_are_refused(tmp_path: Path) -> None:
+    _, model, _ = drawn(tmp_path)
+    (node,) = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0][0] == "v"]
+    (zero,) = [one for one in model.graph.initializer if one.name == node.input[2]]
+    zero.CopyFrom(numpy_helper.from_array(np.full(zero.dims, 3, np.int8), zero.name))
+    with pytest.raises(ValueError, match="v_quantized has a zero point; expected weights around 0"):
+        QuantisedNetwork(model, NARROW)
+
+
+@pytest.mark.parametrize(("frames", "reason"), [((1, 2), "no samples to calibrate with"),
+                                                ((2, 1), "what is judged with has none")])
+def test_networks_of_p_frames_stay_as_they_are_without_p_frames(
+        profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: tuple[int, int], reason: str
+        ) -> None:
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("inter_analysis",))  # the others take their time
+    clips, held = ([drawn_clip(frames=count, width=128, height=80)] for count in frames)
+    _, trials = write_int8(profile, tmp_path / "out", clips, held, Tolerance(bits=10.0, view=10.0), tmp_path)
+    found = {(trial.accepted, reason in trial.refused) for trial in trials if trial.network == "inter_analysis"}
+    assert found == {(False, True)}
+    assert [trial.network for trial in trials if trial.accepted] == ["decoder"]
+
+
+def test_tuning_without_torch_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+                                                     ) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    given = ["export", "-precision", "int8", "-i", "a.mp4", "-held", "b.mp4", "out"]
+    assert main(given) == 1
+    assert "torch: not installed; pip install 'duoview[train]', or -tune 0, which needs none" in capsys.readouterr().err
+    main([*given, "-tune", "0"])
+    assert "a.mp4: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_file_computes_what_was_tuned(profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path, signed: bool
+                                          ) -> None:
+    name, sample = "inter_analysis", calls["inter_analysis"][-1]
+    network = QuantisedNetwork(in_8_bits(profile, name, calls[name], signed=signed), WIDE if signed else NARROW)
+    learned = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameters, share, shift in ((network.weights, 0.1, 0.0), (network.biases, 0.1, 0.05),
+                                         (network.steps, 0.0, 0.2)):
+            for value in parameters:
+                value += (share * value.abs() + shift) * torch.randn(value.shape, generator=learned)
+        expected = network(**{key: torch.from_numpy(value) for key, value in sample.items()})
+    made = network.exported()
+    stored = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
+    scales = {node.output[0]: stored[node.input[1]] for node in made.graph.node if node.op_type == "DequantizeLinear"}
+    for convolution in (node for node in made.graph.node if node.input[-1] in scales and node.op_type == "Conv"):
+        activation, weight, bias = (scales[one] for one in convolution.input)
+        assert np.allclose(bias, activation * weight, rtol=1e-6)  # runtimes in integers take it for granted
+    onnx.save(made, str(tmp_path / "one.onnx"))
+    found = CpuBackend(1).load(tmp_path / "one.onnx")(**sample)
+    for ours, theirs in zip(found, expected, strict=True):
+        # Sums of floats in another order, biases in integers: now and then one more step of 8 bits.
+        assert np.square(ours - theirs.numpy()).mean() < 1e-2 * np.square(ours).mean() + 1e-9
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_gradients_are_taken_of_what_the_file_means(profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path,
+                                                    signed: bool) -> None:
+    model = in_8_bits(profile, "inter_analysis", calls["inter_analysis"], signed=signed)
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    given = {key: torch.from_numpy(value) for key, value in calls["inter_analysis"][-1].items()}
+    found = QuantisedNetwork(model, WIDE if signed else NARROW)(**given)
+    expected = TorchNetwork(tmp_path / "one.onnx", torch.device("cpu")).tensors(**given)
+    assert all(torch.allclose(a, b.float(), rtol=1e-5, atol=1e-6) for a, b in zip(found, expected, strict=True))
+
+
+def test_what_was_not_tuned_yet_computes_what_the_file_does(profile: Profile, calls: dict[str, list[Sample]],
+                                                            tmp_path: Path) -> None:
+    model, sample = in_8_bits(profile, "encoder", calls["encoder"]), calls["encoder"][0]
+    with torch.no_grad():
+        (found,) = QuantisedNetwork(model, NARROW)(**{key: torch.from_numpy(value) for key, value in sample.items()})
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    (expected,) = CpuBackend(1, optimise="none").load(tmp_path / "one.onnx")(**sample)
+    assert np.square(found.numpy() - expected).mean() < 1e-4 * np.square(expected).mean()
+
+
+def test_weights_keep_their_7_bits(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    model = in_8_bits(profile, "encoder", calls["encoder"])
+    made = tuned(model, profile.path("encoder"), calls["encoder"], Tuning(steps=5, rate=0.05))
+    weights = [numpy_helper.to_array(c) for c in made.graph.initializer
+               if c.data_type == onnx.TensorProto.INT8 and len(c.dims) == 4]
+    assert len(weights) == 11 and max(int(np.abs(weight.astype(int)).max()) for weight in weights) <= NARROW
+
+
+def test_a_tuning_that_goes_astray_is_not_taken(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    model = in_8_bits(profile, "encoder", calls["encoder"])
+    made = tuned(model, profile.path("encoder"), calls["encoder"], Tuning(steps=3, rate=10.0))
+    stored = [{c.name: numpy_helper.to_array(c) for c in one.graph.initializer if c.data_type == onnx.TensorProto.INT8}
+              for one in (model, made)]
+    assert all(np.array_equal(value, stored[1][name]) for name, value in stored[0].items())
+
+
+def test_without_steps_a_network_stays_as_it_is(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    model = in_8_bits(profile, "encoder", calls["encoder"])
+    assert tuned(model, profile.path("encoder"), [], Tuning(steps=0)) is model
+
+
+def test_one_sample_is_too_few_to_tune_with(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    model = in_8_bits(profile, "encoder", calls["encoder"])
+    with pytest.raises(ValueError, match="1 samples to tune with; expected 2 at least"):
+        tuned(model, profile.path("encoder"), calls["encoder"][:1], SHORT)
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(-1, 1e-3), (5, 0.0), (5, float("inf"))])
+def test_a_tuning_of_no_sense_is_refused(steps: int, rate: float) -> None:
+    with pytest.raises(ValueError, match="expected steps of 0 or more, and a positive rate"):
+        Tuning(steps, rate)
+
+
+def test_each_call_counts_once() -> None:
+    one, other = {"x": np.zeros(3, np.float32)}, {"x": np.ones(3, np.float32)}
+    found = distinct([one, other, {"x": np.zeros(3, np.float32)}])
+    assert len(found) == 2 and found[0] is one and found[1] is other
+
+
+@pytest.mark.parametrize("arguments", [["-precision", "fp16", "-tune", "5"], ["-precision", "int8", "-tune", "-1"]])
+def test_tuning_belongs_to_8_bits(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", *arguments, "-i", "a.mp4", "-held", "b.mp4", "out"]) == 2
+    assert "belongs to -precision int8" in capsys.readouterr().err
+
+
+def test_a_picture_becomes_a_clip_whose_view_moves_over_it() -> None:
+    still = drawn_clip(frames=1, width=128, height=80)
+    moving = in_motion(still, 4)
+    assert [view.shape for view in moving.pixels] == [(3, 70, 118)] * 4
+    for number, view in enumerate(moving.pixels):
+        at = PAN * number
+        assert np.array_equal(view, still.pixels[0][:, at:at + 70, 9 - at:127 - at])
+
+
+def test_what_moves_already_or_leaves_no_room_stays_as_it_is() -> None:
+    clip, still = drawn_clip(frames=2, width=128, height=80), drawn_clip(frames=1, width=128, height=80)
+    assert in_motion(clip, 4) is clip and in_motion(still, 1) is still
+    assert len(in_motion(still, 100).frames) == (80 - LEAST_VIEW) // PAN + 1
