@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.device import Coder, DeviceBench, draw
-from bench.device_programs import compare
+from bench.device_programs import compare, replays
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.errors import BitstreamError
 
@@ -219,12 +219,12 @@ def check_damage(bench: DeviceBench) -> dict[str, Any]:
 
 
 def check_layers(bench: DeviceBench) -> dict[str, Any]:
-    """Texture, windows, pictures and gain maps: bytes and microseconds of every program."""
+    """Texture, windows, pictures, gain maps and motion: bytes and microseconds of every program."""
     return compare(bench)
 
 
 def check_graph(bench: DeviceBench) -> dict[str, Any]:
-    """Encoding, opening, decoding and finishing captured once and replayed on other symbols."""
+    """Encoding, opening, decoding and finishing captured once and replayed on other symbols; motion on other planes."""
     if bench.dry:
         return {"skipped": "there are no graphs on the CPU", "all_equal": True}
     torch = bench.torch
@@ -258,4 +258,5 @@ def check_graph(bench: DeviceBench) -> dict[str, Any]:
             bench.get(coder.output)[: coder.size()].tobytes() == expected
             and bool(np.array_equal(bench.get(coder.decoded), symbols))
         )
-    return {"replays_equal": equal, "all_equal": all(equal)}
+    motion = replays(bench)
+    return {"replays_equal": equal, "motion_equal": motion, "all_equal": all(equal) and all(motion.values())}

@@ -14,11 +14,11 @@ from duoview.device.machine import DeviceMachineLayer
 class DeviceLayer:
     """An encoder or a decoder of sections for pictures of one size, without decisions on what is worth its bits.
 
-    networks: by torch, which pictures are tensors of. width, height: in pixels.
+    networks: by torch, which pictures are tensors of. width, height: in pixels. motion: an encoder looks for it.
     """
 
-    def __init__(self, networks: DeviceNetworks, width: int, height: int, q: int) -> None:
-        self.layer, self.networks = DeviceMachineLayer(networks), networks
+    def __init__(self, networks: DeviceNetworks, width: int, height: int, q: int, *, motion: bool = True) -> None:
+        self.layer, self.networks = DeviceMachineLayer(networks, motion=motion), networks
         self._of: dict[str, Any] = {"q": q, "width": width, "height": height}
 
     def encode(self, picture: Tensor, *, key: bool) -> bytes:

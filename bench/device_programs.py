@@ -1,4 +1,4 @@
-"""The CUDA programs of texture, windows, pictures and gain maps: their bytes on a device beside those on the CPU.
+"""The CUDA programs of texture, windows, pictures, gain maps and motion: their bytes on a device beside the CPU's.
 
 The CPU runs the same programs lane by lane. Sums of float32 are in one order on both and no product is contracted, so
 all bytes have to be equal.
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.device import DeviceBench
-from duoview.kernels import checkerboard
+from duoview.kernels import ShiftOperators, checkerboard
 from duoview.kernels.cuda import Device
 
 Arrays = Mapping[str, Any]
@@ -29,9 +29,13 @@ class Case:
     call: Callable[[Device, Arrays, Any], object]
 
 
-def cases(small: bool) -> list[Case]:
+#: Cases of the search for motion and of what is done with it.
+MOTION = ("luma", "update_reference", "block_motion", "vector_errors", "compensate")
+
+
+def cases(small: bool, seed: int = 5) -> list[Case]:
     """On a tile of 64x64 positions of 24 groups, a latent and a picture of 1920x1088; tiny ones where asked."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     groups, height, width = (3, 16, 40) if small else (24, 64, 64)
     rows, columns, channels = (24, 48, 6) if small else (136, 240, 48)
     shape, depth, numbers = (groups, height, width), 5, 3
@@ -61,6 +65,7 @@ def cases(small: bool) -> list[Case]:
              "classes": integers(0, 64, shape, np.uint8), "means": integers(-2032, 2033, shape, np.int16),
              "symbols": integers(-9000, 9001, shape, np.int16), "values": normals(*shape)}
     half = {"top": 1, "left": 2}
+    motion = _motion(rng, (channels, rows, columns))
 
     def both(call: Callable[[int], object]) -> None:
         for one in (0, 1):
@@ -165,19 +170,81 @@ def cases(small: bool) -> list[Case]:
                                             cuda_stream=s),
                               both(lambda n: d.gain_decoded(a["symbols"], a["means"], a["levels"], a["shares"], n,
                                                             decoded=a["decoded"], cuda_stream=s)))),
+        Case("luma", pictures | {"out": np.zeros(picture[2:], np.uint8)}, ("out",),
+             lambda d, a, s: d.luma(a["shown"], a["out"], cuda_stream=s)),
+        Case("update_reference", motion, ("previous",),
+             lambda d, a, s: d.update_reference(a["current"], a["changed"], a["previous"], cuda_stream=s)),
+        Case("block_motion", motion, ("found", "sums"),
+             lambda d, a, s: d.block_motion(a["previous"], a["current"], a["found"], a["sums"], a["scratch"],
+                                            cuda_stream=s)),
+        Case("vector_errors", motion, ("errors", "status"),
+             lambda d, a, s: d.vector_errors(a["wanted"], a["state"], a["offered"], a["operators"], a["forms"],
+                                             a["errors"], a["scratch"], a["status"], unit_bits=24, cuda_stream=s)),
+        Case("compensate", motion, ("out", "status"),
+             lambda d, a, s: d.compensate(a["state"], a["vectors"], a["operators"], a["out"], a["scratch"],
+                                          a["status"], cuda_stream=s)),
     ]
+
+
+def _motion(rng: np.random.Generator, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """A plane that moves by three pixels, with noise; a latent of this shape, vectors in all cells, five offered."""
+    channels, rows, columns = shape
+    cells, side = (rows // 2, columns // 2), (8 * rows, 8 * columns)
+    previous = rng.integers(0, 256, (side[0] // 8, side[1] // 8), np.uint8).repeat(8, 0).repeat(8, 1)
+    vectors = rng.integers(-64, 65, (5, *cells, 2), np.int8)
+    size = max(Device.block_motion_scratch_bytes(*side), Device.vector_errors_scratch_bytes(*shape))
+    operators = ShiftOperators(rng.integers(-99, 100, (9, 9, 9 * channels, channels), np.int16))
+    return {"previous": previous, "current": np.roll(previous, 3, 1) ^ rng.integers(0, 4, side, np.uint8),
+            "changed": rng.integers(0, 2, (rows, columns), np.uint8), "vectors": vectors[0],
+            "offered": vectors * (np.arange(5) > 0).astype(np.int8)[:, None, None, None],
+            "found": np.zeros((*cells, 2), np.int8), "sums": np.zeros((*cells, 2), np.uint32),
+            "state": rng.standard_normal((1, *shape)).astype(np.float32),
+            "wanted": rng.standard_normal((1, *shape)).astype(np.float32),
+            "operators": operators.summed(), "forms": rng.integers(-200, 201, (2, channels, channels), np.int16),
+            "errors": np.zeros((5, *cells), np.float32), "out": np.zeros((1, *shape), np.float32),
+            "scratch": np.zeros(size, np.uint8), "status": np.zeros(2, np.int64)}
+
+
+def on_cpu(case: Case) -> Arrays:
+    """What the arrays of a case hold after it."""
+    expected = {name: array.copy() for name, array in case.arrays.items()}
+    case.call(Device.on_cpu(), expected, None)
+    return expected
+
+
+def is_equal(bench: DeviceBench, case: Case, arrays: Arrays, expected: Arrays) -> bool:
+    """Whether what the case writes is the same in arrays of the device and of the CPU."""
+    return all(np.array_equal(bench.get(arrays[name]).view(np.uint8), expected[name].view(np.uint8))
+               for name in case.written)
+
+
+def replays(bench: DeviceBench) -> dict[str, bool]:
+    """The programs of motion captured into CUDA graphs, and replayed on what other arrays hold: equal or not."""
+    torch, found = bench.torch, {}
+    for case, other in zip(cases(False), cases(False, seed=6), strict=True):
+        if case.name not in MOTION:
+            continue
+        arrays = {name: bench.put(array) for name, array in case.arrays.items()}
+        case.call(bench.device, arrays, bench.stream)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            case.call(bench.device, arrays, bench.stream)
+        for name, array in other.arrays.items():
+            arrays[name].view(torch.uint8).copy_(torch.from_numpy(array.view(np.uint8)))
+        graph.replay()
+        torch.cuda.synchronize()
+        found[case.name] = is_equal(bench, other, arrays, on_cpu(other))
+    return found
 
 
 def compare(bench: DeviceBench) -> dict[str, Any]:
     """By case: whether the bytes are those of the CPU, and microseconds a call on the device."""
-    host, found = Device.on_cpu(), {}
+    found = {}
     for case in cases(bench.dry):
-        expected = {name: array.copy() for name, array in case.arrays.items()}
-        case.call(host, expected, None)
         arrays = {name: bench.put(array) for name, array in case.arrays.items()}
         case.call(bench.device, arrays, bench.stream)
-        equal = all(np.array_equal(bench.get(arrays[name]).view(np.uint8), expected[name].view(np.uint8))
-                    for name in case.written)
+        equal = is_equal(bench, case, arrays, on_cpu(case))
 
         def again(case: Case = case, arrays: Arrays = arrays) -> None:
             case.call(bench.device, arrays, bench.stream)

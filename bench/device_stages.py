@@ -121,6 +121,9 @@ class _Kernels:
     WORK: ClassVar = {"clear": ("clearing", None), "pad_picture": ("padding", None),
                       "narrow_values": ("hyper symbols", None), "widen_symbols": ("symbols to float", None),
                       "quantise_half": ("rounding to symbols", None), "dequantise_half": ("symbols back", None),
+                      "luma": ("luma", None), "block_motion": ("motion search", 4),
+                      "vector_errors": ("errors of vectors", 6), "compensate": ("moving the latent", 4),
+                      "touched": ("what P frames change", None), "update_reference": ("reference of the search", None),
                       "gather_half": ("coding order", None), "encode": ("rANS encode", 2),
                       "decoder": ("rANS decode, opening", 1), "decode": ("rANS decode", 2),
                       "finish": ("rANS decode, finish", None)}

@@ -21,7 +21,7 @@ Seconds = Callable[[Callable[[], object]], float]
 #: Those that every picture goes through.
 NETWORKS = ("encoder", "decoder", "key_analysis", "key_hyper", "key_context", "key_synthesis", "inter_analysis",
             "inter_hyper", "inter_context", "inter_synthesis")
-_NAMES = {function: kind for kind, function in torch_backend._OPERATORS.items()}
+_NAMES = {function: kind for kind, function in torch_backend.OPERATORS.items()}
 
 
 def name_of(function: torch_backend.Operator) -> str:

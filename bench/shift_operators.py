@@ -26,7 +26,7 @@ from bench.clock import take_turns
 from bench.machine import Machine, this_machine
 from bench.media import clip
 from bench.result import RESULTS, write
-from duoview.kernels import ShiftOperators, block_motion, paths
+from duoview.kernels import ShiftOperators, block_motion, noise
 
 Plane = NDArray[np.uint8]
 
@@ -119,10 +119,10 @@ def measure(name: str, vectors: NDArray[np.int8], weights: NDArray[np.int16], se
     state = rng.integers(-1024, 1025, (settings.channels, 2 * rows, 2 * columns)).astype(np.int16)
     cells = np.ascontiguousarray(np.argwhere(vectors.any(2)))
     moved = np.ascontiguousarray(vectors[cells[:, 0], cells[:, 1]])
-    calls = {path: partial(ShiftOperators(weights, path=path).shift, state, cells, moved) for path in paths()}
+    calls = {path: partial(ShiftOperators(weights, path=path).shift, state, cells, moved) for path in noise.paths()}
     calls["numpy"] = partial(by_numpy, weights, state, cells, moved)
     expected = calls["numpy"]()
-    for path in paths():
+    for path in noise.paths():
         if not np.array_equal(calls[path](), expected):
             raise RuntimeError(f"path {path} and numpy differ on {name}")
     times = take_turns(calls, settings.rounds)

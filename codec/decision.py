@@ -100,14 +100,15 @@ def _neighbours(size: int) -> Floats:
     return count
 
 
-def picture_error(error: Floats, weight: Floats, threads: int = 1) -> Floats:
-    """Squared error of the picture (8-bit steps, mean) that an error of the latent makes, by position of the symbols.
+def picture_gain(z: Floats, before: Floats, after: Floats, weight: Floats, threads: int = 1) -> Floats:
+    """What of the picture's squared error (8-bit steps, mean) one latent has and another not, by symbols' position.
 
-    error: (1, latent, 2H, 2W). weight: (2, latent, latent), quadratic forms for what of it changes from place to place
-    and for what does not: brightness lies in the sum over channels and neighbours, so channel by channel a change of
-    light would seem to be a quarter of what is seen. Returns (H, W), the same with any number of threads.
+    z: (1, latent, 2H, 2W), that of the picture; before, after: those that stand for it. weight: (2, latent, latent),
+    quadratic forms for what of an error changes from place to place and for what does not: brightness lies in the sum
+    over channels and neighbours, so channel by channel a change of light would seem to be a quarter of what is seen.
+    Returns (H, W), 0 where the two are the same all around; the same with any number of threads.
     """
-    return kernels.picture_error(error[0], weight, threads=threads)
+    return kernels.picture_gain(z[0], before[0], after[0], weight, threads=threads)
 
 
 def worth_coding(gain: Floats, bits: Floats, lagrangian: float) -> NDArray[np.bool_]:

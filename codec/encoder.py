@@ -57,7 +57,7 @@ class UnitWriter:
         #: Bytes that the last unit would have without texture, caption and seed: what a rate control goes by.
         self.machine_size = 0
 
-    def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader, times: FrameTimes,
+    def write(self, section: Section, *, key: bool, q: int, sequence: SequenceHeader | None, times: FrameTimes,
               dts: int, gains: bytes = b"", background: Section | None = None, texture: Sequence[Section] = (),
               caption: Caption | None = None, seed: int | None = None) -> av.Packet:
         """The packet of one unit: its machine or inner section, and what a key unit and a change of q need beside.
@@ -263,8 +263,9 @@ class Encoder:
         if self._seeds is not None and is_key:
             assert self._machine.z_m is not None
             seed = self._seeds.best(picture, self._machine.z_m, self.q)
-        packet = self._units.write(section, key=is_key, q=self.q, sequence=self._sequence(frame, MachineCodec.NEURAL),
-                                   times=times, dts=times.pts, texture=texture, caption=caption, seed=seed,
+        sequence = self._sequence(frame, MachineCodec.NEURAL) if is_key else None
+        packet = self._units.write(section, key=is_key, q=self.q, sequence=sequence, times=times, dts=times.pts,
+                                   texture=texture, caption=caption, seed=seed,
                                    gains=gains.write() if gains is not None and section.payload else b"")
         if self._control is not None:
             self._control.coded(8 * self._units.machine_size, key=is_key, q=self.q)

@@ -22,7 +22,7 @@ from duoview.decision import (
     SymbolDecision,
     Symbols,
     extra_bits,
-    picture_error,
+    picture_gain,
     worth_coding,
 )
 from duoview.errors import BitstreamError
@@ -30,7 +30,7 @@ from duoview.gain_map import GainMap, Scaling
 from duoview.kernels import checkerboard
 from duoview.kernels.arrays import MAX_THREADS
 from duoview.motion_field import MotionField, Part
-from duoview.motion_search import MotionSearch, Reference, luma
+from duoview.motion_search import MotionSearch, Reference
 from duoview.picture import padded
 from duoview.profile import Profile
 
@@ -50,13 +50,33 @@ class Chosen:
     classes: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     decoded: Floats
 
+    @functools.cached_property
+    def coded(self) -> NDArray[np.bool_]:
+        """Positions (H, W) that have a symbol other than 0."""
+        return _coded(self.symbols)
+
     def bits(self, first: NDArray[np.bool_]) -> Floats:
         """Bits beyond those of coding nothing, by position, (H, W); ``first`` marks the places of the first half."""
-        places = np.flatnonzero(self.symbols)  # few: zeros cost nothing beyond themselves
+        places = _not_zero(self.symbols)  # few: zeros cost nothing beyond themselves
         classes = np.where(first.reshape(-1)[places], *(half.reshape(-1)[places] for half in self.classes))
         total = np.zeros(self.symbols.shape[1:], np.float32)
         np.add.at(total.reshape(-1), places % total.size, extra_bits(self.symbols.reshape(-1)[places], classes))
         return total
+
+
+def _not_zero(symbols: Symbols) -> NDArray[np.intp]:
+    """What np.flatnonzero gives, where nearly all are 0: four are looked at at once."""
+    if symbols.size % 4:
+        return np.flatnonzero(symbols)
+    fours = np.flatnonzero(symbols.reshape(-1).view(np.uint64))
+    places = (4 * fours[:, None] + np.arange(4)).reshape(-1)
+    return places[symbols.reshape(-1)[places] != 0]
+
+
+def _coded(symbols: Symbols) -> NDArray[np.bool_]:
+    """Positions (H, W) of symbols (C, H, W) with one that is not 0."""
+    found: NDArray[np.bool_] = np.bitwise_or.reduce(symbols, 0) != 0
+    return found
 
 
 @functools.lru_cache(maxsize=16)
@@ -75,7 +95,7 @@ def touched(symbols: Symbols) -> NDArray[np.bool_]:
     The synthesis of P frames leaves z_m elsewhere as it was, to the bit.
     """
     coded = np.zeros((symbols.shape[1] + 2, symbols.shape[2] + 2), np.bool_)
-    symbols.any(0, out=coded[1:-1, 1:-1])
+    coded[1:-1, 1:-1] = _coded(symbols)
     wide = coded[:-2] | coded[1:-1] | coded[2:]
     near = wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
     return near.repeat(2, 0).repeat(2, 1)
@@ -194,8 +214,8 @@ class MachineLayer:
         self.digest.update(b"K" if field is None else b"P")
         if field is not None and field.moving.any():
             self.digest.update(field.vectors.tobytes())
-        self.digest.update(hyper.astype("<i2").tobytes())
-        self.digest.update(symbols.astype("<i2").tobytes())
+        for numbers in (hyper, symbols):
+            self.digest.update(np.ascontiguousarray(numbers, "<i2").reshape(-1).data)
 
     def encode(self, picture: NDArray[np.uint8], *, key: bool, q: int, gains: GainMap | None = None) -> bytes:
         """Code a padded picture (1, 3, H, W); returns the machine section. The state moves on.
@@ -207,7 +227,7 @@ class MachineLayer:
         level = np.array([q], np.int64)
         (z,) = self.networks["encoder"](picture=picture)
         self.z = z
-        plane = luma(picture) if self._search is not None else None
+        plane = kernels.luma(picture[0]) if self._search is not None else None
         if key:
             y, hyper = self.networks["key_analysis"](z=z, q=level)
             field, start = None, None
@@ -219,24 +239,24 @@ class MachineLayer:
         scaling = gains.positions(*y.shape[2:]) if gains is not None else None
         chosen = self._choose(y, first, key, scaling)
         worth, z_m = math.inf, start
-        if chosen.symbols.any() or start is None:
+        if start is None or chosen.coded.any():
             z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
         assert z_m is not None
         if field is not None and start is not None:
             if self.decision.skip > 0 and z_m is not start:
+                assert self.z_m is not None
                 lagrangian, weight = self._lagrangian(q), self.profile.latent_weight
-                before, after = (picture_error(z - one, weight) for one in (start, z_m))
-                keep = worth_coding(before - after, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
-                if chosen.symbols[:, ~keep].any():
+                gain = picture_gain(z, start, z_m, weight, self._threads)
+                keep = worth_coding(gain, chosen.bits(self._first_half(y.shape[1:])), lagrangian)
+                moves, drops = bool(field.moving.any()), bool((chosen.coded & ~keep).any())
+                if drops:
                     chosen = self._choose(y, first, key, scaling, keep)
-                    z_m, after = start, before
-                    if chosen.symbols.any():
+                    z_m = start
+                    if chosen.coded.any():
                         z_m = self._synthesise(chosen.decoded, chosen.symbols, start, level)
-                        after = picture_error(z - z_m, weight)
-                if field.moving.any():
-                    assert self.z_m is not None
-                    before = picture_error(z - self.z_m, weight)
-                worth = lagrangian * BLOCK_PIXELS * float((before - after).sum())
+                if drops or moves:
+                    gain = picture_gain(z, self.z_m, z_m, weight, self._threads)
+                worth = lagrangian * BLOCK_PIXELS * float(gain.sum())
             if z_m is start and not field.moving.any():
                 return self._repeat()
         hyper_symbols = hyper.astype(np.int16).reshape(-1)
@@ -266,7 +286,7 @@ class MachineLayer:
     def _payload(self, hyper: Symbols, chosen: Chosen, field: MotionField | None, q: int) -> bytes:
         """The section of a frame: its motion in profiles with motion compensation, then hyper symbols and symbols."""
         parts: list[Part] = []
-        coded = bool(chosen.symbols.any()) or field is None
+        coded = field is None or bool(chosen.coded.any())
         if field is not None and self._operators is not None:
             parts += motion_parts(field, self.field, coded=coded)
         if coded:

@@ -51,6 +51,10 @@ class ShiftOperators:
             raise ProfileError(f"{path}: shift operators of {found.latent} channels, the latent has {latent}")
         return found
 
+    def summed(self) -> NDArray[np.uint32]:
+        """The operators as kernels on a device read them: ``kernels.ShiftOperators.summed``."""
+        return self._kernel.summed()
+
     def compensate(self, z_m: Floats, field: MotionField, threads: int = 1) -> Floats:
         """z_m (1, latent, h, w) as the field (h / 2, w / 2 cells) moves it; where that is zero, as it was to the bit.
 
@@ -67,7 +71,7 @@ class ShiftOperators:
                ) -> Floats:
         """What squared error of the picture offered vectors (n, rows, columns, 2) leave in cells where z is wanted.
 
-        z, z_m: (1, latent, h, w). As ``decision.picture_error``, but of integers, and the neighbourhood is the cell.
+        z, z_m: (1, latent, h, w). As ``decision.picture_gain``, but of integers, and the neighbourhood is the cell.
         Returns (n, rows, columns), infinite as ``kernels.ErrorForms.errors`` says.
         """
         return forms.errors(self._kernel, z[0], z_m[0], np.ascontiguousarray(offered), threads=threads)

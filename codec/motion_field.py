@@ -7,6 +7,7 @@ twenty calls of the coder, whatever its size. Probabilities are those that field
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,13 +21,13 @@ from duoview.kernels import Decoder
 CELL, BLOCK_CELLS, LIMIT = 16, 4, 64
 #: Classes of decisions: that anything moves; that a block has cells that move, where none and where some did before;
 #: that its vector is the expected one; a sign or a lower bit.
-_ANY, _BLOCK, _SAME, _EVEN = 178, (82, 180), 146, 127
+_ANY, _BLOCK, _SAME, _EVEN = 178, np.array((82, 180)), 146, 127
 #: That a cell of a moving block moves. The first half of a checkerboard by whether it moved before, the second also by
 #: how many of the four cells beside it move.
-_FIRST, _SECOND = (86, 164), ((65, 80, 117, 154, 175), (127, 132, 157, 175, 187))
+_FIRST, _SECOND = np.array((86, 164)), np.array(((65, 80, 117, 154, 175), (127, 132, 157, 175, 187)))
 #: That the bit length of a component's difference is more than 0, 1, ..., from a prediction and from zero.
-_LONGER = ((155, 136, 129, 122, 125, 130, 89, 65), (171, 159, 147, 131, 118, 97, 78, 65))
-_LENGTHS = len(_LONGER[0])
+_LONGER = np.array(((155, 136, 129, 122, 125, 130, 89, 65), (171, 159, 147, 131, 118, 97, 78, 65)))
+_LENGTHS = _LONGER.shape[1]
 
 Vectors = NDArray[np.int8]
 Flags = NDArray[np.bool_]
@@ -53,7 +54,7 @@ class MotionField:
                 shape[1] % BLOCK_CELLS):
             raise ValueError(f"vectors {self.vectors.dtype} {shape}: expected int8 (rows, columns, 2), rows and "
                              f"columns multiples of {BLOCK_CELLS}")
-        if self.vectors.size and int(np.abs(self.vectors.astype(np.int16)).max()) > LIMIT:
+        if self.vectors.size and max(int(self.vectors.max()), -int(self.vectors.min())) > LIMIT:
             raise LimitError(f"vectors of {self.vectors.min()} to {self.vectors.max()} half pixels: expected -{LIMIT} "
                              f"to {LIMIT}")
 
@@ -62,10 +63,10 @@ class MotionField:
         """The field in which nothing moves."""
         return cls(np.zeros((rows, columns, 2), np.int8))
 
-    @property
+    @functools.cached_property
     def moving(self) -> Flags:
         """(rows, columns), True where the vector is not zero."""
-        return np.asarray(self.vectors.any(2))
+        return _not_zero(self.vectors)
 
     def write(self, before: MotionField) -> list[Part]:
         """Symbols and classes, to be coded one after the other. before: the field of the frame before."""
@@ -82,7 +83,7 @@ class MotionField:
             return parts
         there = expectable(moving, moved)[moving]
         expected, predicted = _surroundings(self.vectors, before.vectors)
-        same = (self.vectors == expected).all(2)[moving]
+        same = ~_not_zero(self.vectors - expected)[moving]
         put(np.full(int(there.sum()), _SAME), same[there])
         _code_differences(put, ~there[~same], (self.vectors - predicted)[moving][~same])
         return parts
@@ -156,11 +157,16 @@ class _Rows:
         return expected, expected or (0, 0)
 
 
+def _not_zero(vectors: NDArray[np.signedinteger]) -> Flags:
+    """Where vectors (rows, columns, 2) are not zero. any(2) takes many times as long: its rows are of two."""
+    return np.asarray((vectors[..., 0] | vectors[..., 1]) != 0)
+
+
 def _surroundings(vectors: Vectors, old: Vectors) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of every cell of a field that is known, what ``_Rows.around`` gives; 0 where no vector is expected."""
     left, above, right = (np.zeros(vectors.shape, np.int64) for _ in range(3))
     left[:, 1:], above[1:], right[1:, :-1] = vectors[:, :-1], vectors[:-1], vectors[:-1, 1:]
-    moving = [beside.any(2, keepdims=True) for beside in (left, above, right)]
+    moving = [_not_zero(beside)[..., None] for beside in (left, above, right)]
     expected = np.where(moving[0], left, np.where(moving[1], above, old))
     median = np.maximum(np.minimum(left, above), np.minimum(np.maximum(left, above), right))
     return expected, np.where(moving[0] & moving[1] & moving[2], median, expected)
@@ -172,22 +178,29 @@ def _code_moving(code: _Coder, moving: Flags | None, moved: Flags) -> Flags:
         return np.zeros_like(moved)
     blocks = _blocks(moved)
     known = None if moving is None else _blocks(moving).reshape(-1)
-    blocks = code(np.array(_BLOCK)[blocks.astype(int)].reshape(-1), known).reshape(blocks.shape)
+    blocks = code(_BLOCK[blocks.astype(int)].reshape(-1), known).reshape(blocks.shape)
     inside = blocks.repeat(BLOCK_CELLS, 0).repeat(BLOCK_CELLS, 1)
-    rows, columns = np.indices(moved.shape)
-    found = np.zeros_like(moved)
+    first, found = _first_half(*moved.shape), np.zeros_like(moved)
     for half in (0, 1):
-        here = inside & ((rows + columns) % 2 == half)
+        here = inside & (first if half == 0 else ~first)
         if half == 0:
-            classes = np.array(_FIRST)[moved[here].astype(int)]
+            classes = _FIRST[moved[here].astype(int)]
         else:
             wide = np.zeros((moved.shape[0] + 2, moved.shape[1] + 2), int)
             wide[1:-1, 1:-1] = found
             beside = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
-            classes = np.array(_SECOND)[moved[here].astype(int), beside[here]]
+            classes = _SECOND[moved[here].astype(int), beside[here]]
         found[here] = code(classes, None if moving is None else moving[here])
     if not blocks.any() or (_blocks(found) != blocks).any():
         raise BitstreamError("motion field: a block that moves has no cell that does", offset=0)
+    return found
+
+
+@functools.lru_cache(maxsize=16)
+def _first_half(rows: int, columns: int) -> Flags:
+    """Cells of the first half of a checkerboard; read only."""
+    found: Flags = np.indices((rows, columns)).sum(0) % 2 == 0
+    found.flags.writeable = False
     return found
 
 
@@ -203,7 +216,7 @@ def _code_differences(code: _Coder, far: Flags, differences: NDArray[np.int64] |
     for length in range(_LENGTHS):
         here = np.flatnonzero(lengths == length)
         if len(here):
-            longer = code(np.array(_LONGER)[kind[here], length], None if wanted is None else wanted[here] > length)
+            longer = code(_LONGER[kind[here], length], None if wanted is None else wanted[here] > length)
             lengths[here] += longer
     magnitudes = (lengths > 0).astype(np.int64)
     for length in range(2, _LENGTHS + 1):

@@ -18,14 +18,10 @@ _PRICES = kernels.VectorPrices(stay=0.6, same=1.2, other=2.0 + 2 * 0.8, length=2
 #: and 1, .15 and .3 gave the smallest P frames of equal error on four training clips.
 _SHARE = 0.25
 
+#: Vectors that a cell is offered.
+OFFERED = 5
+
 Plane = NDArray[np.uint8]
-
-
-def luma(picture: NDArray[np.uint8]) -> Plane:
-    """A plane (H, W) to look for motion in, of a picture (1, 3, H, W) in RGB: (R + 2 G + B + 2) / 4."""
-    red, green, blue = picture[0].astype(np.uint16)
-    found: Plane = (red + 2 * green + blue + 2 >> 2).astype(np.uint8)
-    return found
 
 
 class Reference:
@@ -59,13 +55,26 @@ class MotionSearch:
         worth: bits that a squared error of one 8-bit step is worth in a pixel.
         """
         found, _ = kernels.block_motion(reference, plane, cell=CELL, reach=LIMIT // 2, threads=self._threads)
-        still = np.zeros_like(found)
-        offered = np.stack([still, found, *_beside(found), before.vectors])
-        if not offered.any():
-            return MotionField(still)
-        errors = self._operators.errors(self._forms, z, z_m, offered, self._threads)
-        most = min(_SHARE * worth * BLOCK_PIXELS, MOST_WORTH)  # beyond it bits count for nothing beside errors
-        return MotionField(kernels.choose_motion(offered, errors, before.vectors, worth=most, prices=_PRICES))
+        vectors = offered_vectors(found, before)
+        if not vectors.any():
+            return MotionField.still(*found.shape[:2])
+        errors = self._operators.errors(self._forms, z, z_m, vectors, self._threads)
+        return chosen_field(vectors, errors, before, worth)
+
+
+def offered_vectors(found: NDArray[np.int8], before: MotionField) -> NDArray[np.int8]:
+    """The vectors that cells may take, (OFFERED, rows, columns, 2), 0 first.
+
+    found: (rows, columns, 2), those that a search found: the cell's own, those to the left and above. before: the field
+    of the frame before, whose vector comes last.
+    """
+    return np.stack([np.zeros_like(found), found, *_beside(found), before.vectors])
+
+
+def chosen_field(vectors: NDArray[np.int8], errors: Floats, before: MotionField, worth: float) -> MotionField:
+    """Of offered vectors those that a field takes. errors: (OFFERED, rows, columns). worth: as of MotionSearch."""
+    most = min(_SHARE * worth * BLOCK_PIXELS, MOST_WORTH)  # beyond it bits count for nothing beside errors
+    return MotionField(kernels.choose_motion(vectors, errors, before.vectors, worth=most, prices=_PRICES))
 
 
 def _beside(vectors: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from duoview.kernels import checkerboard, noise, palette, rans
 from duoview.kernels.checksum import crc32c, crc32c_paths
 from duoview.kernels.errors import BitstreamError, DeviceError, Error
-from duoview.kernels.latent_error import picture_error
-from duoview.kernels.motion import VectorPrices, block_motion, choose_motion
+from duoview.kernels.latent_error import picture_error, picture_gain
+from duoview.kernels.motion import VectorPrices, block_motion, choose_motion, luma
 from duoview.kernels.noise import normals, philox
 from duoview.kernels.rans import Decoder, encode, paths, tables_digest
 from duoview.kernels.shift import ErrorForms, ShiftOperators
@@ -28,12 +28,14 @@ __all__ = [
     "crc32c",
     "crc32c_paths",
     "encode",
+    "luma",
     "noise",
     "normals",
     "palette",
     "paths",
     "philox",
     "picture_error",
+    "picture_gain",
     "rans",
     "tables_digest",
 ]

@@ -20,6 +20,7 @@ from duoview.kernels.cuda_array import stream_handle
 from duoview.kernels.cuda_checkerboard import launch_dequantise, launch_gather, launch_quantise
 from duoview.kernels.cuda_driver import Driver, HostDriver, buffer, pycuda_driver, typed
 from duoview.kernels.cuda_gains import GainKernels
+from duoview.kernels.cuda_motion import MotionKernels
 from duoview.kernels.cuda_palette import check_status, launch_children, launch_nearest, launch_posterior
 from duoview.kernels.cuda_pictures import PictureKernels
 from duoview.kernels.cuda_planes import launch_clear, launch_narrow, launch_pad, launch_widen
@@ -35,6 +36,7 @@ from duoview.kernels.cuda_rans import (
     state_bytes,
 )
 from duoview.kernels.cuda_rans import Decoder as Decoder
+from duoview.kernels.cuda_shift import ShiftKernels
 from duoview.kernels.cuda_texture import TextureKernels
 from duoview.kernels.cuda_tree import TreeScratch, launch_tree
 from duoview.kernels.cuda_windows import WindowKernels
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
 _NOISE_PER_WARP = 2048
 
 
-class Device(TextureKernels, WindowKernels, PictureKernels, GainKernels):
+class Device(TextureKernels, WindowKernels, PictureKernels, GainKernels, ShiftKernels, MotionKernels):
     """The kernels of one device.
 
     Args:

@@ -35,6 +35,10 @@ _MESSAGES = {
     27: "values holds a number that is not finite at flat index {}",
     28: "values holds a number at flat index {} that is no integer, or beyond the limit",
     29: "flags holds a block with position {}, which is not known",
+    30: "state holds a number that is not finite at flat index {}",
+    31: "wanted holds a number that is not finite at flat index {}",
+    32: "vectors holds a component beyond +-64 half pixels at cell {}",
+    33: "offered holds a component beyond +-64 half pixels at flat vector {}",
 }
 
 

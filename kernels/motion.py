@@ -31,6 +31,25 @@ MOST_WORTH = 1e30
 """Bits that an error may be worth: a product with an error of a latent stays a float32."""
 
 
+def luma(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A plane to look for motion in: ``(R + 2 G + B + 2) >> 2``, the luma of the YCgCo of H.264, rounded.
+
+    Args:
+        picture: (3, H, W) uint8, contiguous: red, green, blue.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        TypeError: ``picture`` is no array of uint8.
+        ValueError: its shape, or it is not contiguous.
+    """
+    shape = checked("picture", picture, (np.uint8,), "(3, H, W)")
+    if shape[0] != 3:
+        raise ValueError(f"picture has shape {shape}; (3, H, W) is needed")
+    return _native.luma(picture)
+
+
 def block_motion(
     previous: NDArray[np.uint8],
     current: NDArray[np.uint8],

@@ -38,7 +38,7 @@ class ShiftOperators:
                 inputs by channel, then neighbour. A shift by half pixels is the mean of the two or four operators
                 around it. Of every four that are averaged, added up, each weight fits 16 bits, and the magnitudes of
                 an output's weights sum to at most 2097150: a latent within +-1024 cannot overflow 32 bits then.
-            path: ``"auto"``, or one of ``paths()`` to force it. All give the same.
+            path: ``"auto"``, or one of ``noise.paths()`` to force it. All give the same.
 
         Raises:
             TypeError: ``weights`` is no array of int16.
@@ -49,6 +49,15 @@ class ShiftOperators:
         if not self.channels or shape != (SHIFTS, SHIFTS, self.channels * TAPS, self.channels):
             raise ValueError(f"weights has shape {shape}; (9, 9, C * 9, C) is needed, C at least 1")
         self._native = _native.ShiftOperators(weights, path)
+
+    def summed(self) -> NDArray[np.uint32]:
+        """The operators as kernels on a device read them, added up for every shift within a position.
+
+        Returns:
+            (256, pairs, 9, C) uint32: by half pixels down and to the right from (-8, -8) on, pairs of input channels,
+            neighbours and outputs; the weight of the even channel is in the lower 16 bits, that of the other one above.
+        """
+        return self._native.summed().view(np.uint32)[..., 0]
 
     def shift(
         self,
@@ -129,6 +138,7 @@ class ErrorForms:
         channels: C, of the latent.
         fraction_bits: of the weights, which are held as integers: as many as 32 bits for sums of products allow, up
             to 30.
+        unit_bits: errors are whole multiples of 2^-unit_bits, before they become float32.
     """
 
     def __init__(self, weights: NDArray[np.float32], *, path: str = "auto") -> None:
@@ -137,7 +147,7 @@ class ErrorForms:
         Args:
             weights: (2, C, C) float32, contiguous: the form of a position's difference from the mean of its cell, and
                 that of the mean.
-            path: ``"auto"``, or one of ``paths()`` to force it. All give the same.
+            path: ``"auto"``, or one of ``noise.paths()`` to force it. All give the same.
 
         Raises:
             TypeError: ``weights`` is no array of float32.
@@ -148,7 +158,11 @@ class ErrorForms:
         if not self.channels or shape != (2, self.channels, self.channels):
             raise ValueError(f"weights has shape {shape}; (2, C, C) is needed, C at least 1")
         self._native = _native.ErrorForms(weights, path)
-        self.fraction_bits = self._native.fraction_bits
+        self.fraction_bits, self.unit_bits = self._native.fraction_bits, self._native.unit_bits
+
+    def integers(self) -> NDArray[np.int16]:
+        """The weights as they are held: (2, C, C) int16, inputs by outputs."""
+        return self._native.integers()
 
     def errors(
         self,

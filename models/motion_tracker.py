@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from duoview.kernels import luma
 from duoview.machine import touched
 from duoview.motion_compensation import ShiftOperators
 from duoview.motion_field import CELL, MotionField
-from duoview.motion_search import MotionSearch, Reference, luma
+from duoview.motion_search import MotionSearch, Reference
 from duoview.profile import Profile
 
 
@@ -70,4 +71,4 @@ class MotionTracker:
 
 
 def _plane(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(luma(frame.transpose(2, 0, 1)[None]))
+    return luma(np.ascontiguousarray(frame.transpose(2, 0, 1)))

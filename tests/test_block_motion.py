@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from duoview.kernels import block_motion
+from duoview.kernels import block_motion, luma
 
 CELLS = (8, 16, 32)
 
@@ -215,3 +215,26 @@ def test_what_is_of_a_wrong_type_is_named(arguments: tuple[Any, Any], options: d
 def test_what_is_out_of_range_is_named(arguments: tuple[Any, Any], options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         block_motion(*arguments, **options)
+
+
+# Luma
+
+
+def test_luma_is_a_quarter_of_red_and_blue_and_a_half_of_green_rounded() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (3, 37, 53), np.uint8)
+    picture[:, 0, 0], picture[:, 0, 1], picture[:, 0, 2] = 255, 0, (1, 0, 1)
+    red, green, blue = picture.astype(int)
+    found = luma(picture)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, (red + 2 * green + blue + 2) // 4)
+
+
+@pytest.mark.parametrize(("picture", "error", "message"), [
+    (np.zeros((1, 3, 4, 4), np.uint8), ValueError, r"picture has shape \(1, 3, 4, 4\); \(3, H, W\) is needed"),
+    (np.zeros((4, 4, 4), np.uint8), ValueError, r"picture has shape \(4, 4, 4\); \(3, H, W\) is needed"),
+    (np.zeros((3, 4, 4)), TypeError, "picture is an array of float64; uint8 is needed"),
+    (np.zeros((4, 4, 3), np.uint8).transpose(2, 0, 1), ValueError, "picture is not contiguous"),
+])
+def test_luma_of_no_picture_is_refused_by_name(picture: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        luma(picture)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from duoview.kernels import checkerboard
 
-SHAPES = st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(0, 7))
+SHAPES = st.tuples(st.integers(0, 5), st.integers(0, 7), st.integers(0, 21))
 NO_MARGIN = np.zeros(64, np.float32)
 
 
@@ -76,11 +76,12 @@ def test_both_halves_together_are_rounded_as_described(
 
 
 def test_a_half_leaves_the_places_of_the_other_alone() -> None:
-    values, classes, means = planes((4, 5, 6))
-    symbols, decoded = np.full((4, 5, 6), 7, np.int16), np.full((4, 5, 6), 7, np.float32)
-    values[mask((4, 5, 6), 1)] = np.nan  # not even looked at
+    shape = 4, 5, 22
+    values, classes, means = planes(shape)
+    symbols, decoded = np.full(shape, 7, np.int16), np.full(shape, 7, np.float32)
+    values[mask(shape, 1)], classes[mask(shape, 1)] = np.nan, 64  # not even looked at
     checkerboard.quantise(values, classes, means, 0, margins=NO_MARGIN, symbols=symbols, decoded=decoded)
-    assert (symbols[mask((4, 5, 6), 1)] == 7).all() and (decoded[mask((4, 5, 6), 1)] == 7).all()
+    assert (symbols[mask(shape, 1)] == 7).all() and (decoded[mask(shape, 1)] == 7).all()
 
 
 @given(SHAPES, st.integers(0, 2**32 - 1))
@@ -109,11 +110,13 @@ def test_a_magnitude_just_above_the_midpoint_is_lowered_by_its_margin() -> None:
 # Errors of the caller
 
 
+@pytest.mark.parametrize("width", [4, 19])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_a_value_that_is_not_finite_is_named_with_its_place(wrong: float) -> None:
-    values, classes, means = planes((2, 4, 4))
+def test_a_value_that_is_not_finite_is_named_with_its_place(wrong: float, width: int) -> None:
+    shape = 2, 4, width
+    values, classes, means = planes(shape)
     values[1, 2, 3] = wrong  # in the first half: the upper channel's colours are swapped
-    out: dict[str, Any] = {"symbols": np.zeros((2, 4, 4), np.int16), "decoded": np.zeros((2, 4, 4), np.float32)}
+    out: dict[str, Any] = {"symbols": np.zeros(shape, np.int16), "decoded": np.zeros(shape, np.float32)}
     with pytest.raises(ValueError, match=r"values\[1, 2, 3\] is -?(nan|inf); finite numbers are needed"):
         checkerboard.quantise(values, classes, means, 0, margins=NO_MARGIN, **out)
 

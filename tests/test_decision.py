@@ -17,7 +17,6 @@ from duoview.decision import (
     SymbolDecision,
     extra_bits,
     neighbourhood_mean,
-    picture_error,
     symbol_bits,
     worth_coding,
 )
@@ -95,7 +94,7 @@ def test_coding_that_makes_things_worse_is_never_worth_it() -> None:
 def test_the_error_of_a_region_is_that_of_its_own_latents() -> None:
     error = np.zeros((1, 2, 8, 8), np.float32)
     error[0, 1, 2:4, 2:4] = 3  # position (1, 1) of the symbols' grid
-    seen = picture_error(error, np.stack([np.diag([0, 10]), np.diag([0, 10])]).astype(np.float32))
+    seen = kernels.picture_error(error[0], np.stack([np.diag([0, 10]), np.diag([0, 10])]).astype(np.float32))
     assert seen.shape == (4, 4)
     assert seen.argmax() == 5
     assert seen[3].max() == 0
@@ -106,7 +105,8 @@ def test_a_change_of_light_is_worth_what_is_seen_of_it(profile: Profile, levels:
     encoder = profile.load("encoder", open_backend("cpu", 1))
     bright, dark = (encoder(picture=np.ascontiguousarray(scene.transpose(2, 0, 1)[None]))[0]
                     for scene in (np.maximum(SCENE, levels), np.maximum(SCENE, levels) - levels))
-    assert picture_error(bright - dark, profile.latent_weight).mean() == pytest.approx(levels**2, rel=0.25)
+    seen = kernels.picture_error(bright[0] - dark[0], profile.latent_weight)
+    assert seen.mean() == pytest.approx(levels**2, rel=0.25)
 
 
 @pytest.mark.parametrize("q", [24, 56])

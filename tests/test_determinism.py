@@ -1,4 +1,4 @@
-"""One stream, the same integers: whatever threads, graph optimisations, entropy-coder path or process decode it."""
+"""One stream, the same integers: whatever threads, graph optimisations, paths of kernels or process code it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from duoview import Decoder, Encoder, Profile, kernels
+from duoview import profile as profile_module
 from duoview.access_unit import SectionType, parse
 from duoview.backends import CpuBackend
 from duoview.backends.onnxruntime_cpu import OPTIMISATIONS
@@ -125,6 +126,27 @@ def test_every_path_of_the_entropy_coder_writes_the_same_bytes(
         with monkeypatch.context() as patch:
             patch.setattr(kernels, "encode", functools.partial(kernels.encode, path=path))
             assert encode(profile)[0] == units
+
+
+@pytest.mark.parametrize("path", kernels.noise.paths())
+def test_every_path_of_the_kernels_of_latents_decides_for_the_same_units(
+        profile: Profile, coded: tuple[list[bytes], str], path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile_module, "_MOTION", {})  # operators that are loaded keep their path
+    used = []
+
+    def on_path(name: str) -> Callable[..., object]:
+        function = getattr(kernels, name)
+
+        def call(*given: object, **named: object) -> object:
+            used.append(name)
+            return function(*given, path=path, **named)
+        return call
+
+    for name in ("ShiftOperators", "ErrorForms", "picture_gain"):
+        monkeypatch.setattr(kernels, name, on_path(name))
+    units, _ = coded
+    assert encode(profile, threads=2)[0] == units
+    assert set(used) == {"ShiftOperators", "ErrorForms", "picture_gain"}
 
 
 def test_another_process_decodes_the_same_symbols(coded: tuple[list[bytes], str], tmp_path: Path) -> None:

@@ -35,8 +35,6 @@ from duoview.errors import ProfileError
 from duoview.gain_map import GainMap
 from duoview.inner.importance import Region
 from duoview.machine import MachineLayer
-from duoview.motion_field import MotionField
-from duoview.motion_search import MotionSearch
 from duoview.neural_settings import NeuralSettings
 
 FAILING = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("failing_session.py"))))
@@ -100,9 +98,7 @@ def test_a_device_decodes_what_the_encoder_made(networks: DeviceNetworks, pictur
 
 @pytest.mark.parametrize("decision", [SymbolDecision(skip=0.0), SymbolDecision(), SymbolDecision(0.5, 1.0, 4.0)])
 def test_a_device_codes_the_sections_of_the_encoder(networks: DeviceNetworks, pictures: list[Picture],
-                                                    decision: SymbolDecision, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The one thing that an encoder does more, where the profile can.
-    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
+                                                    decision: SymbolDecision) -> None:
     device = DeviceEncoder(networks, 100, 70, digest=True, decision=decision)
     host = Encoder(100, 70, threads=1, decision=decision)
     empty = 0
@@ -215,7 +211,7 @@ def test_a_section_of_more_chunks_than_there_are_symbols_is_damage(networks: Dev
 
 def test_units_behind_one_at_which_the_device_failed_are_concealed(
         networks: DeviceNetworks, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch) -> None:
-    encoder, decoder = DeviceEncoder(networks, 100, 70, gop=4), DeviceDecoder(networks)
+    encoder, decoder = DeviceEncoder(networks, 100, 70, gop=4, motion=False), DeviceDecoder(networks)
     packets = [encoder.encode(picture) for picture in (pictures[0], pictures[3], pictures[3], pictures[3], pictures[3])]
     assert parse(bytes(packets[2])).payload(SectionType.MACHINE) == b""  # nothing in it tells what it refers to
     decoder.decode(packets[0])
@@ -301,8 +297,7 @@ def test_streams_that_a_device_does_not_decode_are_an_error(networks: DeviceNetw
 
 @pytest.mark.parametrize("skip", [0.0, 1.0])
 def test_frames_with_a_gain_map_have_the_sections_and_pictures_of_the_host(
-        networks: DeviceNetworks, pictures: list[Picture], skip: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
+        networks: DeviceNetworks, pictures: list[Picture], skip: float) -> None:
     decision, rng = SymbolDecision(skip=skip), np.random.default_rng(4)
     layer = MachineLayer(networks.profile, CpuBackend(1), encode=True, decision=decision)
     encoder = DeviceEncoder(networks, 100, 70, q=40, gop=3, decision=decision, digest=True)

@@ -33,8 +33,6 @@ from duoview.errors import BackendUnavailableError
 from duoview.kernels.cuda import Device
 from duoview.kernels.cuda_driver import HostDriver
 from duoview.kernels.errors import DeviceError
-from duoview.motion_field import MotionField
-from duoview.motion_search import MotionSearch
 from duoview.neural_settings import NeuralSettings
 from duoview.texture.cutting import TextureCutter
 from duoview.texture.decoder import TextureDecoder
@@ -339,17 +337,10 @@ def test_texture_that_is_not_asked_for_is_not_sent(networks: DeviceNetworks) -> 
         assert not texture_of(bytes(DeviceEncoder(networks, WIDTH, HEIGHT, texture=texture).encode(planar(frame(0)))))
 
 
-@pytest.fixture
-def no_motion(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The host looks for no motion either: the one thing that its encoder does more."""
-    monkeypatch.setattr(MotionSearch, "field", lambda self, *given: MotionField.still(*given[4].vectors.shape[:2]))
-
-
 #: Numbers of pictures: what moves, what stands still, and key frames in between.
 MOTION = (0, 1, 1, 1, 4, 4, 5, 6, 6, 7)
 
 
-@pytest.mark.usefixtures("no_motion")
 @pytest.mark.parametrize("settings", [
     TextureSettings(Depths(DEPTH), frames="all", tile_log2=3), TextureSettings(Depths(2), frames="all"),
     TextureSettings(Depths.parse("3,0=4,2=0,5=1"), frames="all", tile_log2=3, palettes=False),
@@ -379,7 +370,6 @@ def test_a_device_codes_the_texture_of_p_frames_and_bit_rates_of_the_encoder(
         assert sum(sizes) <= settings.bit_rate / 8 * len(MOTION) / 25
 
 
-@pytest.mark.usefixtures("no_motion")
 def test_units_of_footage_by_the_bundled_profile_are_those_of_the_encoder() -> None:
     settings = TextureSettings(frames="all", tile_log2=4)
     host = Encoder(192, 128, q=55, gop=4, threads=1, texture=settings)
@@ -462,7 +452,6 @@ def test_a_size_that_there_was_no_memory_for_leaves_a_decoder_the_one_before(
     np.testing.assert_array_equal(shown.array, expected.array)
 
 
-@pytest.mark.usefixtures("no_motion")
 @pytest.mark.parametrize("texture", [None, TextureSettings(Depths(DEPTH), frames="all", bit_rate=20_000)])
 def test_a_bit_rate_chooses_the_qualities_that_it_chooses_on_the_host(
         profile: Profile, networks: DeviceNetworks, texture: TextureSettings | None) -> None:

@@ -23,12 +23,14 @@ from duoview.kernels import (
     choose_motion,
     crc32c,
     crc32c_paths,
+    noise,
     normals,
     palette,
     philox,
     picture_error,
     rans,
 )
+from duoview.kernels.cuda import Device
 
 CORPUS = Path(__file__).resolve().parent / "fuzz" / "corpus"
 MOST_NOISE = 2048
@@ -261,7 +263,7 @@ def test_fuzzed_cells_are_shifted_the_same_on_every_path(path: Path) -> None:
     state = np.resize(rest if mode & 2 else sized(rest, 1024), (channels, 2 * rows, 2 * columns))
     found = set()
     for threads in (1, 3):
-        for route in rans.paths():
+        for route in noise.paths():
             try:
                 shifted = ShiftOperators(weights, path=route).shift(state, cells, vectors, threads=threads)
                 found.add((shifted.tobytes(), ""))
@@ -272,11 +274,12 @@ def test_fuzzed_cells_are_shifted_the_same_on_every_path(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", inputs("block_motion"), ids=name)
-def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads(path: Path) -> None:
+def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads_and_by_warps(path: Path) -> None:
     fields = Fields(path.read_bytes())
     cell = 8 << fields.number(1) % 3
-    rows, columns, reach = fields.number(1) % 4 + 1, fields.number(1) % 4 + 1, fields.number(1) % 32 + 1
+    rows, columns, wanted = fields.number(1) % 4 + 1, fields.number(1) % 4 + 1, fields.number(1) % 32 + 1
     mode, dy, dx = fields.number(1), *np.frombuffer(fields.bytes(2).ljust(2, b"\0"), np.int8).astype(int)
+    reach = 32 if mode & 4 else wanted
     samples = np.frombuffer(fields.left or b"\0", np.uint8)
     shape = rows * cell, columns * cell
     previous, other = np.resize(samples, shape), np.resize(samples[::-1], shape)
@@ -284,9 +287,15 @@ def test_fuzzed_planes_have_the_same_motion_on_any_number_of_threads(path: Path)
     moved = previous[(y + dy).clip(0, shape[0] - 1), (x + dx).clip(0, shape[1] - 1)] + (other % 8 if mode & 2 else 0)
     current = np.minimum(moved, 255).astype(np.uint8) if mode & 1 else other
     vectors, sums = block_motion(previous, current, cell=cell, reach=reach)
-    again = block_motion(previous, current, cell=cell, reach=reach, threads=2)
-    np.testing.assert_array_equal(vectors, again[0])
-    np.testing.assert_array_equal(sums, again[1])
+    found = [block_motion(previous, current, cell=cell, reach=reach, threads=2)]
+    if cell == 16 and reach == 32:
+        found.append((np.empty_like(vectors), np.empty_like(sums)))
+        device = Device.on_cpu()
+        scratch = np.empty(device.block_motion_scratch_bytes(*shape) // 16, np.complex128)
+        device.block_motion(previous, current, *found[1], scratch)
+    for again in found:
+        np.testing.assert_array_equal(vectors, again[0])
+        np.testing.assert_array_equal(sums, again[1])
     assert np.abs(vectors.astype(int)).max() <= 2 * reach
     worth = np.where(vectors.any(-1), cell * cell // 2, 0)
     assert (sums[..., 1] + worth <= sums[..., 0]).all()
@@ -316,7 +325,7 @@ def test_fuzzed_vectors_leave_the_same_errors_on_every_path(path: Path) -> None:
     shifts = ((np.arange(81 * 9 * channels**2, dtype=np.uint64) * 2654435761 % 2**32 >> 24 & 63).astype(np.int16) - 32)
     found = set()
     for threads in (1, 3):
-        for route in rans.paths():
+        for route in noise.paths():
             operators = ShiftOperators(shifts.reshape(9, 9, 9 * channels, channels), path=route)
             try:
                 forms = ErrorForms(np.resize(pattern, (2, channels, channels)).astype(np.float32), path=route)
@@ -370,5 +379,5 @@ def test_fuzzed_latents_have_the_same_error_on_every_path(path: Path) -> None:
     error = numbers(fields.left, channels * 4 * rows * columns).reshape(channels, 2 * rows, 2 * columns)
     expected = picture_error(error, weights)
     for threads in (1, 3):
-        for route in rans.paths():
+        for route in noise.paths():
             np.testing.assert_array_equal(picture_error(error, weights, threads=threads, path=route), expected)

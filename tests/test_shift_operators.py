@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from duoview.kernels import ShiftOperators, paths
+from duoview.kernels import ShiftOperators, noise
 
 CHANNELS = (1, 3, 8, 16, 48)
 #: Of one whole operator: an output's magnitudes that four times over, with a latent of 1024, still fit 32 bits.
@@ -85,13 +85,13 @@ def test_cells_are_shifted_as_defined_on_every_path_and_number_of_threads(
 ) -> None:
     state, cells, vectors = given_
     expected = defined(random_weights(len(state)), state, cells, vectors)
-    for path in paths():
+    for path in noise.paths():
         found = operators(len(state), path).shift(state, cells, vectors, threads=threads)
         assert found.dtype == np.int16 and found.shape == expected.shape
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize("channels", [8, 48])
 def test_every_share_of_a_position_is_the_mean_of_its_operators(channels: int, path: str) -> None:
     state = latent(channels, 6, 6, share=0.25 / channels)
@@ -102,7 +102,7 @@ def test_every_share_of_a_position_is_the_mean_of_its_operators(channels: int, p
     np.testing.assert_array_equal(found, defined(random_weights(channels), state, cells, vectors))
 
 
-@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_many_cells_of_one_vector_are_shifted_alike_on_any_number_of_threads(path: str) -> None:
     state = latent(48, 24, 40, share=0.005)
     cells = np.argwhere(np.ones((12, 20))).copy()
@@ -153,7 +153,7 @@ def test_a_field_of_vectors_moves_a_latent_as_cells_are_shifted_and_keeps_the_re
     given_state = beside.astype(np.float32)
     moving = np.argwhere(field.any(2))
     shifted = defined(random_weights(len(state)), state, moving, field[moving[:, 0], moving[:, 1]])
-    for path in paths():
+    for path in noise.paths():
         found = operators(len(state), path).compensate(given_state, field, threads=threads)
         expected = given_state.copy()
         for (row, column_), cell in zip(moving, shifted, strict=True):
@@ -210,7 +210,7 @@ def column(magnitude: int, channels: int = 8) -> NDArray[np.int16]:
     return weights
 
 
-@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize("sign", [1, -1])
 def test_sums_of_products_just_below_32_bits_are_exact(path: str, sign: int) -> None:
     # Neighbours with the signs of their weights: every product counts. Without saturation the result would be 2^20 - 1.
@@ -235,7 +235,7 @@ def test_weights_are_refused_where_four_of_them_exceed_16_bits(weight: int, fits
     weights[3, 3, 10, 7] = weight
     if fits:
         state, cells, vectors = latent(8, 4, 4), cells_of((1, 1)), vectors_of((-2, -2))
-        for path in paths():
+        for path in noise.paths():
             np.testing.assert_array_equal(ShiftOperators(weights, path=path).shift(state, cells, vectors),
                                           defined(weights, state, cells, vectors))
         return

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from duoview.kernels import ErrorForms, ShiftOperators, paths
+from duoview.kernels import ErrorForms, ShiftOperators, noise
 
 CHANNELS = (1, 3, 8, 13, 20, 25, 48)  # registers of 8: one to three, and what is left of a block of three
 #: A sum of products of a part of the Haar transform, at most 4 times 32 + 16 in 1/64, by a column fits 32 bits.
@@ -89,14 +89,14 @@ def test_errors_are_those_of_the_definition_on_every_path_and_number_of_threads(
     wanted, state, offered = given_
     channels = len(state)
     expected = defined(random_weights(channels), wanted, state, offered)
-    for path in paths():
+    for path in noise.paths():
         forms = ErrorForms(random_weights(channels), path=path)
         found = forms.errors(operators(channels, path), wanted, state, offered, threads=threads)
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("path", noise.paths())
 def test_many_cells_have_the_same_errors_on_any_number_of_threads(path: str) -> None:
     rng = np.random.default_rng(3)
     wanted, state = rng.normal(0, 3, (2, 48, 24, 40)).astype(np.float32)
@@ -144,7 +144,7 @@ def test_no_vectors_and_no_cells_have_no_errors() -> None:
     assert forms.errors(operators(8), state[:, :0], state[:, :0], np.zeros((3, 0, 2, 2), np.int8)).shape == (3, 0, 2)
 
 
-@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("path", noise.paths())
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_heaviest_weights_and_farthest_latents_do_not_overflow(path: str, sign: int) -> None:
     # Columns as heavy as fits, of one sign as the differences are; latents are cut off on the way.

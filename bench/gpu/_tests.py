@@ -11,12 +11,12 @@ from typing import Any
 from _checkout import ROOT
 
 #: All that touches CUDA: the kernels, the backends, pictures on a device, the engines, what doctor says.
-CUDA = ("test_cuda_checkerboard", "test_cuda_loader", "test_cuda_order", "test_cuda_palette", "test_cuda_pictures",
-        "test_cuda_planes", "test_cuda_rans", "test_cuda_texture", "test_cuda_windows", "test_device_pictures",
-        "test_device_motion", "test_device_texture", "test_device_human", "test_device_frames", "test_hwaccel",
-        "test_onnxruntime_cuda", "test_onnxruntime_graphs", "test_device_failures", "test_tensorrt_toolkit",
-        "test_engine_files", "test_engines", "test_engines_command", "test_doctor", "train/test_torch_backend",
-        "train/test_device_codec", "train/test_backend_matrix")
+CUDA = ("test_cuda_checkerboard", "test_cuda_loader", "test_cuda_motion", "test_cuda_order", "test_cuda_palette",
+        "test_cuda_pictures", "test_cuda_planes", "test_cuda_rans", "test_cuda_shift", "test_cuda_texture",
+        "test_cuda_windows", "test_device_pictures", "test_device_motion", "test_device_texture", "test_device_human",
+        "test_device_frames", "test_hwaccel", "test_onnxruntime_cuda", "test_onnxruntime_graphs",
+        "test_device_failures", "test_tensorrt_toolkit", "test_engine_files", "test_engines", "test_engines_command",
+        "test_doctor", "train/test_torch_backend", "train/test_device_codec", "train/test_backend_matrix")
 NEEDED = ("pytest", "hypothesis")
 
 

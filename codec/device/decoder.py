@@ -92,7 +92,7 @@ class _Views(Decoder):
         if self._textured:
             texture = DeviceTextureDecoder(networks, limit=self._depths, fill=self._fill, seed=self._seed or 0)
             view = DeviceTextureView(networks)
-        layer = DeviceMachineLayer(networks, digest=self._counted)
+        layer = DeviceMachineLayer(networks, digest=self._counted, motion=False)
         layer.digest, layer.watched = self._digest, texture is not None
         picture_network, total = networks["decoder"], networks.empty((1,), np.uint64)
         self._networks, self._total = networks, total

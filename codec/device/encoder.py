@@ -38,8 +38,7 @@ _MOST_TICKS, _MOST_PTS = (1 << 31) - 1, 1 << 63
 class DeviceEncoder:
     """Encodes pictures that lie on a device into packets of one access unit each, which every decoder reads.
 
-    The neural machine layer, and texture: no seeds. It looks for no motion: P frames of profiles with motion
-    compensation say that nothing moves.
+    The neural machine layer, and texture: no seeds.
 
     Args:
         networks: of the device, shared with others. width, height: of the first pictures; one of another size begins a
@@ -47,7 +46,9 @@ class DeviceEncoder:
         q: quality index 0..63, may be set later too. gop: frames from one key frame to the next.
         decision: how symbols are rounded; None codes everywhere, so that units of still scenes are larger than those of
             ``duoview.Encoder``. With ``SymbolDecision()`` they are the same, for which latents and symbols of P frames,
-            though no pixels, are copied to the host. digest: for ``symbols_sha256``; copies symbols.
+            though no pixels, are copied to the host. motion: look for motion, as ``duoview.Encoder`` does, in profiles
+            that compensate for it; without, P frames say that nothing moves, which costs bits where something does.
+            digest: for ``symbols_sha256``; copies symbols.
         bit_rate: bits per second on average, for which the quality index is chosen frame by frame, in place of ``q``;
             0 for none. Texture is not counted: it has a bit rate of its own.
         texture: how much texture, or its greatest depth, is coded beside the machine layer; None for none. What it is
@@ -58,12 +59,13 @@ class DeviceEncoder:
         sample_aspect: width to height of a sample, for the sequence header; 0 when it is not known.
 
     Raises ValueError for another pixel format, LimitError for values out of range and for texture with a guide or
-    regions, ProfileError for a profile whose networks do not load, or that has no texture.
+    regions, ProfileError for a profile whose networks do not load, that has no texture, or whose latent has more
+    channels than a device looks for motion in.
     """
 
     def __init__(self, networks: DeviceNetworks, width: int, height: int, *, rate: Fraction | int = Fraction(25),
-                 q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, digest: bool = False,
-                 bit_rate: int = 0, texture: TextureSettings | int | None = None,
+                 q: int = 24, gop: int = 50, decision: SymbolDecision | None = None, motion: bool = True,
+                 digest: bool = False, bit_rate: int = 0, texture: TextureSettings | int | None = None,
                  pixel_format: str = "rgb", colour: Colour | None = None, sample_aspect: Fraction | int = Fraction(0),
                  max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
         check_size(width, height, max_pixels)
@@ -82,7 +84,7 @@ class DeviceEncoder:
         if self.rate <= 0:
             raise LimitError(f"rate={rate}: expected a positive number of frames per second")
         self.q, self.networks = q, networks
-        self._machine = DeviceMachineLayer(networks, decision, digest=digest)
+        self._machine = DeviceMachineLayer(networks, decision, digest=digest, motion=motion)
         settings = TextureSettings(Depths(texture)) if isinstance(texture, int) else texture
         self._control: RateControl | None = None
         if NeuralSettings(bit_rate=bit_rate).bit_rate:

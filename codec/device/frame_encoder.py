@@ -58,11 +58,11 @@ class _Guided(DeviceEncoder):
 class DeviceFrameEncoder:
     """Encodes frames into packets of one access unit each; what ``duoview.Encoder`` decides is decided as it does.
 
-    The neural machine layer, and texture: no seeds, and no search for motion (see DeviceEncoder).
+    The neural machine layer, and texture: no seeds.
 
     Args:
-        networks: of the device, shared with others. width, height, rate, q, gop, texture, sample_aspect, max_pixels:
-            as of DeviceEncoder.
+        networks: of the device, shared with others. width, height, rate, q, gop, motion, texture, sample_aspect,
+            max_pixels: as of DeviceEncoder.
         held: frames are those of ``open_hardware``, and stay where they are. Others are made RGB on the host, as
             ``duoview.Encoder`` does it, and copied to the device, once.
         neural: regions, the bit rate, and what tells which parts get fewer bits: ``detections`` that frames carry, or

@@ -1,7 +1,6 @@
 """The neural machine layer on a device: pictures to sections and back to z_m, as ``duoview.machine`` does on the host.
 
-Sections are those of any encoder. In profiles with motion compensation an encoder here sends fields in which nothing
-moves; a decoder reads all fields, and moves latents on the host.
+Sections are those of any encoder, motion fields included.
 """
 
 from __future__ import annotations
@@ -14,25 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_error, worth_coding
-from duoview.device.coding import SectionCoder, check, most_chunks
+from duoview.decision import BLOCK_PIXELS, SymbolDecision, extra_bits, picture_gain, worth_coding
+from duoview.device.coding import check
 from duoview.device.gains import DeviceScaling
+from duoview.device.motion import DeviceCompensation, DeviceMotionSearch, check_channels
 from duoview.device.networks import DeviceNetworks
+from duoview.device.planes import NOTHING, Planes, joined
 from duoview.errors import BitstreamError
 from duoview.gain_map import GainMap
-from duoview.kernels import Decoder, checkerboard
+from duoview.kernels import Decoder, rans
 from duoview.kernels.cuda_array import DeviceArray
 from duoview.machine import first_half, motion_parts, read_coded
-from duoview.motion_field import MotionField, Part
+from duoview.motion_field import MotionField
 from duoview.picture import padded
 
 #: In P frames below this it is looked whether there is any symbol but hyper symbols, which alone are worth no section.
 STILL_BYTES = 64
 #: Hyper symbols are at most this in magnitude.
 HYPER_LIMIT = 127
-#: Most symbols that a motion field has by cell: that it moves, that its vector is the expected one, and for either
-#: component 8 for the bit length, 7 bits and the sign; blocks, and what there is once, are fewer than another one.
-_MOTION_SYMBOLS = 2 + 2 * (8 + 7 + 1) + 1
 
 
 @dataclass(frozen=True)
@@ -43,61 +41,6 @@ class Chosen:
     classes: tuple[Any, Any]
 
 
-class Planes:
-    """Device memory for pictures of one size (multiples of 64), used again for every frame."""
-
-    def __init__(self, networks: DeviceNetworks, width: int, height: int) -> None:
-        sizes, kernels, empty = networks.profile.sizes, networks.kernels, networks.empty
-        self.size = width, height
-        self.shape = (sizes.symbols, height // 16, width // 16)
-        self.hyper = (1, sizes.hyper, height // 64, width // 64)
-        halves = [checkerboard.size(self.shape, half) for half in (0, 1)]
-        counts = [int(np.prod(self.hyper)), *halves]
-        #: Of P frames of a profile with motion compensation: a field in which nothing moves, and that symbols follow.
-        still = MotionField.still(*self.shape[1:])
-        lead = joined(motion_parts(still, still, coded=True))
-        begins = np.cumsum([len(lead[0]), *counts]).tolist()
-        #: All symbols and classes in coding order, with that in front; and their parts: hyper symbols, first half,
-        #: second half.
-        self.symbols_row, self.classes_row = empty((begins[3],), np.int16), empty((begins[3],), np.uint8)
-        networks.put(lead[0], networks.view(self.symbols_row, lead[0].shape, np.int16))
-        networks.put(lead[1], networks.view(self.classes_row, lead[1].shape, np.uint8))
-        #: The same without what stands in front.
-        self.plain_rows = (networks.view(self.symbols_row, (sum(counts),), np.int16, 2 * begins[0]),
-                           networks.view(self.classes_row, (sum(counts),), np.uint8, begins[0]))
-        self.symbols_of = [networks.view(self.symbols_row, (count,), np.int16, 2 * begin)
-                           for begin, count in zip(begins[:3], counts, strict=True)]
-        self.classes_of = [networks.view(self.classes_row, (count,), np.uint8, begin)
-                           for begin, count in zip(begins[:3], counts, strict=True)]
-        self.hyper_values = empty(self.hyper, np.float32)
-        self.hyper_again = empty((counts[0],), np.int16)
-        self.symbols = empty(self.shape, np.int16)
-        self.symbol_values = empty((1, *self.shape), np.float32)
-        #: y of a frame and of the one before it, in turn; and what stands for it after a key frame.
-        self.decoded = [empty((1, *self.shape), np.float32) for _ in range(2)]
-        self.zeros = empty((1, *self.shape), np.float32)
-        kernels.clear(self.zeros, cuda_stream=networks.stream)
-        self.picture = empty((1, 3, height, width), np.uint8)
-        self.coder = SectionCoder(networks, begins[3])
-        self.keep = empty(self.shape[1:], np.bool_)
-        #: Of frames with a gain map, made for the first of them.
-        self.scaling: DeviceScaling | None = None
-        #: What P frames change, for texture: positions with symbols, those that move, those of z_m.
-        self.coded, self.moving = (empty(self.shape[1:], np.uint8) for _ in range(2))
-        self.touched = empty((2 * self.shape[1], 2 * self.shape[2]), np.uint8)
-        #: Errors of hyper symbols and both halves, looked at when all of a frame is done.
-        self.statuses = [empty((1,), np.uint64) for _ in range(3)]
-        motion = _MOTION_SYMBOLS * (self.shape[1] * self.shape[2] + 1) if networks.profile.has_motion else 0
-        self.state = empty((kernels.decode_state_bytes(most_chunks(sum(counts) + motion)),), np.uint8)
-        self.decode_scratch = empty((kernels.decode_scratch_bytes(max(*counts, motion)),), np.uint8)
-
-
-def joined(parts: list[Part]) -> Part:
-    """Symbols and classes of parts, one after the other."""
-    symbols, classes = zip(*parts, strict=True)
-    return np.concatenate(symbols), np.concatenate(classes)
-
-
 class DeviceMachineLayer:
     """The machine codec of one stream on a device; an encoder's and a decoder's side share its state.
 
@@ -105,10 +48,14 @@ class DeviceMachineLayer:
         decision: how symbols are rounded; None for the default with ``skip=0``. With more, latents and symbols of P
             frames, though no pixels, are copied to the host, where it is decided what is worth its bits.
         digest: count the symbols for ``symbols_sha256``, for which they are copied to the host.
+        motion: an encoder looks for motion, where the profile compensates for it; without, nothing moves in its fields.
+
+    Raises ProfileError for shift operators that cannot be read, and for a latent of more channels than motion is looked
+    for in.
     """
 
-    def __init__(self, networks: DeviceNetworks, decision: SymbolDecision | None = None, *, digest: bool = False
-                 ) -> None:
+    def __init__(self, networks: DeviceNetworks, decision: SymbolDecision | None = None, *, digest: bool = False,
+                 motion: bool = True) -> None:
         self.networks, self.kernels, self.stream = networks, networks.kernels, networks.stream
         self.decision = decision or SymbolDecision(skip=0.0)
         self.digest, self.counted = hashlib.sha256(), digest
@@ -121,9 +68,14 @@ class DeviceMachineLayer:
         self.z: Any = None
         self.decoded: Any = None
         self.moved: Any = None
-        #: The motion field of the last frame, and what moves z_m by one: of latents, and on the host.
+        #: The motion field of the last frame.
         self.field = MotionField.still(0, 0)
-        self._operators = networks.profile.motion() if networks.profile.has_motion else None
+        self._compensates = networks.profile.has_motion
+        self._searches = motion and self._compensates
+        #: Read before a stream begins, not at its first frame that moves, and kept, so that no size reads them again.
+        self._operators = networks.profile.motion() if self._compensates else None
+        if self._searches:
+            check_channels(networks, networks.profile.sizes.latent)
         self._planes: Planes | None = None
         self._hyper_level: tuple[bool, int] | None = None
         self._q: int | None = None
@@ -141,7 +93,7 @@ class DeviceMachineLayer:
         """Memory for this size; at another one than the last frame's the state is forgotten."""
         size = padded(width), padded(height)
         if self._planes is None or self._planes.size != size:
-            self._planes, self._hyper_level = Planes(self.networks, *size), None
+            self._planes, self._hyper_level = Planes(self.networks, *size, motion=self._searches), None
             self.reset()
         return self._planes
 
@@ -204,7 +156,7 @@ class DeviceMachineLayer:
         self.z_m, self.previous = z_m, planes.zeros if field is None else decoded
         self.field = MotionField.still(*planes.shape[1:]) if field is None else field
         self.decoded, self.moved = decoded, None
-        if self.watched and field is not None:
+        if field is not None and (self.watched or planes.search is not None):
             self._watch(planes, field)
         return z_m
 
@@ -267,31 +219,86 @@ class DeviceMachineLayer:
             raise ValueError("a P frame needs a frame before it: the first frame must be a key frame")
         (z,) = self.networks["encoder"](picture=given)
         self.z = z
-        if key:
+        if self._searches:
+            if planes.search is None:
+                planes.search = DeviceMotionSearch(self.networks, self._latent(planes))
+            planes.search.see(given, key=key)
+        field, start = (None, None) if key else self._find_motion(planes, z, q)
+        if start is None:
             y, hyper = self.networks["key_analysis"](z=z, q=self._level)
         else:
-            y, hyper = self.networks["inter_analysis"](z=z, previous=self.z_m, q=self._level)
+            y, hyper = self.networks["inter_analysis"](z=z, previous=start, q=self._level)
         self.kernels.narrow_values(
             self.networks.view(hyper, (planes.hyper_again.size,), np.float32), planes.symbols_of[0],
             limit=HYPER_LIMIT, status=planes.statuses[0], cuda_stream=self.stream)
         first = self._first(hyper, key)
         scaling = self._scaling(planes, gains)
         chosen = self._choose(planes, y, first, key, scaling)
-        z_m = self._synthesise(planes, chosen.decoded, None if key else self.z_m)
-        worth = math.inf
-        if not key and self.decision.skip:
-            decided = self._decide(planes, z, y, first, chosen, z_m, q, scaling)
-            if decided is None:
-                return self._repeat(planes)
-            chosen, z_m, worth = decided
-        section = self._code(planes, key)
-        still = not key and len(section) < STILL_BYTES and not self.networks.get(planes.symbols).any()
-        if still or 8 * len(section) >= worth:
-            return self._repeat(planes)
-        field = None if key else MotionField.still(*planes.shape[1:])
-        self._count(planes, field)
-        self._move_on(planes, chosen.decoded, z_m, field)
+        if field is not None:
+            return self._encode_inter(planes, y, first, chosen, start, field, q, scaling)
+        z_m = self._synthesise(planes, chosen.decoded, None)
+        section = planes.encode(NOTHING)
+        self._count(planes, None)
+        self._move_on(planes, chosen.decoded, z_m, None)
         return section
+
+    def _encode_inter(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, start: Any,
+                      field: MotionField, q: int, scaling: DeviceScaling | None) -> bytes:
+        """The section of a P frame whose symbols are in the planes; start: z_m of the frame before, moved by the field.
+
+        As ``duoview.machine`` decides it: without symbols there is the field alone, and without either nothing.
+        """
+        moves, coded, z_m, worth = bool(field.moving.any()), True, start, math.inf
+        # Where nothing moves a section of few bytes tells of it, if all may be coded.
+        if moves or self.decision.skip:
+            coded = self._any_symbols(planes)
+        if coded:
+            z_m = self._synthesise(planes, chosen.decoded, start)
+            if self.decision.skip:
+                chosen, z_m, worth = self._decide(planes, y, first, chosen, z_m, start, field, q, scaling)
+                coded = z_m is not start
+        parts = motion_parts(field, self.field, coded=coded) if self._compensates else []
+        section = b""
+        if coded:
+            section = planes.encode(joined(parts))
+            coded = moves or len(section) >= STILL_BYTES or self._any_symbols(planes)
+        else:
+            self._check(planes)
+            if moves:
+                section = rans.encode(*joined(parts))
+        self._check_motion(planes, field)
+        if not (coded or moves) or 8 * len(section) >= worth:
+            return self._repeat(planes)
+        self._count(planes, field, coded=coded)
+        self._move_on(planes, chosen.decoded if coded else planes.zeros, z_m, field)
+        if planes.search is not None:
+            planes.search.update(planes.touched)
+        return section
+
+    def _latent(self, planes: Planes) -> tuple[int, int, int]:
+        """The shape of z_m, without its batch."""
+        return self.networks.profile.sizes.latent, *planes.positions
+
+    def _find_motion(self, planes: Planes, z: Any, q: int) -> tuple[MotionField, Any]:
+        """The field of a P frame, and z_m of the frame before as it moves that."""
+        if planes.search is None:
+            return MotionField.still(*planes.shape[1:]), self.z_m
+        field = planes.search.field(z, self.z_m, self.field, self._lagrangian(q))
+        return field, self._compensate(planes, field)
+
+    def _lagrangian(self, q: int) -> float:
+        """What a squared error is worth to an encoder, in bits per pixel."""
+        return float(self.networks.profile.lagrangian[q]) / (self.decision.skip or 1)
+
+    def _any_symbols(self, planes: Planes) -> bool:
+        """Whether one of the symbols in the planes is not 0; to know it, a byte a position is copied to the host."""
+        self.kernels.touched(planes.symbols, planes.touched, planes.coded, cuda_stream=self.stream)
+        return bool(self.networks.get(planes.coded).any())
+
+    def _check(self, planes: Planes) -> None:
+        """Wait for what made symbols. Raises ValueError for what cannot be coded."""
+        for status in planes.statuses:
+            self.kernels.check(status, cuda_stream=self.stream)
 
     def _choose(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], key: bool,
                 scaling: DeviceScaling | None, keep: Any = None) -> Chosen:
@@ -316,35 +323,27 @@ class DeviceMachineLayer:
             run.gather_half(planes.symbols, planes.symbols_of[1 + half], half, cuda_stream=stream)
         return Chosen(decoded, (used[0], used[1]))
 
-    def _decide(self, planes: Planes, z: Any, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, q: int,
-                scaling: DeviceScaling | None) -> tuple[Chosen, Any, float] | None:
+    def _decide(self, planes: Planes, y: Any, first: tuple[Any, Any, Any], chosen: Chosen, z_m: Any, start: Any,
+                field: MotionField, q: int, scaling: DeviceScaling | None) -> tuple[Chosen, Any, float]:
         """What of a P frame is worth its bits, as ``duoview.machine`` decides it, on copies of latents and symbols.
 
-        The choice, its z_m, and the bits that it is worth in all; None where nothing is.
+        The choice, its z_m, which is ``start`` where nothing is, and the bits that it is worth in all.
         """
         get, profile = self.networks.get, self.networks.profile
-        symbols = get(planes.symbols)
-        if not symbols.any():
-            return None
-        lagrangian = float(profile.lagrangian[q]) / self.decision.skip
-        target, before = get(z), picture_error(get(z) - get(self.z_m), profile.latent_weight)
-        gain = before - picture_error(target - get(z_m), profile.latent_weight)
+        symbols, lagrangian, target, before = get(planes.symbols), self._lagrangian(q), get(self.z), get(start)
+        gain = picture_gain(target, before, get(z_m), profile.latent_weight)
         classes = np.where(first_half(*symbols.shape), get(chosen.classes[0]), get(chosen.classes[1]))
         keep = worth_coding(gain, extra_bits(symbols, classes).sum(0), lagrangian)
         if symbols[:, ~keep].any():
             self.networks.put(keep, planes.keep)
             chosen = self._choose(planes, y, first, False, scaling, planes.keep)
-            if not get(planes.symbols).any():
-                return None
-            z_m = self._synthesise(planes, chosen.decoded, self.z_m)
-            gain = before - picture_error(target - get(z_m), profile.latent_weight)
+            z_m = start
+            if self._any_symbols(planes):
+                z_m = self._synthesise(planes, chosen.decoded, start)
+            gain = picture_gain(target, before, get(z_m), profile.latent_weight)
+        if field.moving.any():
+            gain = picture_gain(target, get(self.z_m), get(z_m), profile.latent_weight)
         return chosen, z_m, lagrangian * BLOCK_PIXELS * float(gain.sum())
-
-    def _code(self, planes: Planes, key: bool) -> bytes:
-        """The section of what is in coding order, checked; one that is small in one lane."""
-        moves = not key and self._operators is not None
-        symbols, classes = (planes.symbols_row, planes.classes_row) if moves else planes.plain_rows
-        return planes.coder.encode(symbols, classes, planes.statuses)
 
     def decode(self, payload: bytes, *, key: bool, q: int, width: int, height: int, gains: GainMap | None = None
                ) -> Any:
@@ -361,8 +360,9 @@ class DeviceMachineLayer:
             self._repeat(planes)
             return self.z_m
         field, lead = (None, None) if key else self._read_motion(planes, payload)
-        start = None if field is None else self._compensate(field)
+        start = None if field is None else self._compensate(planes, field)
         if field is not None and lead is None:
+            self._check_motion(planes, field)
             self._count(planes, field, coded=False)
             self.kernels.clear(planes.symbols, cuda_stream=self.stream)
             return self._move_on(planes, planes.zeros, start, field)
@@ -399,6 +399,7 @@ class DeviceMachineLayer:
                 scaling.restore(planes.symbols, means, half, plane)
         decoder.finish(cuda_stream=stream)
         check(decoder, stream)
+        self._check_motion(planes, field)
         self._count(planes, field)
         return self._move_on(planes, decoded, self._synthesise(planes, decoded, start), field)
 
@@ -407,7 +408,7 @@ class DeviceMachineLayer:
 
         None where no symbols follow. Raises BitstreamError.
         """
-        if self._operators is None:
+        if not self._compensates:
             return MotionField.still(*planes.shape[1:]), np.empty(0, np.uint8)
         reader = Decoder(payload)
         field = MotionField.read(reader, self.field)
@@ -418,11 +419,15 @@ class DeviceMachineLayer:
             raise BitstreamError("neither motion nor symbols: expected an empty section", offset=0)
         return field, None
 
-    def _compensate(self, field: MotionField) -> Any:
-        """z_m of the frame before, moved: a copy of it on the host, where anything moves."""
-        if self._operators is None or not field.moving.any():
+    def _compensate(self, planes: Planes, field: MotionField) -> Any:
+        """z_m of the frame before, moved; where nothing moves it is the same array."""
+        if not field.moving.any():
             return self.z_m
-        moved = self._operators.compensate(self.networks.get(self.z_m), field)
-        start = self.networks.empty(moved.shape, np.float32)
-        self.networks.put(moved, start)
-        return start
+        if planes.compensation is None:
+            planes.compensation = DeviceCompensation(self.networks, self._latent(planes))
+        return planes.compensation.compensate(self.z_m, field)
+
+    def _check_motion(self, planes: Planes, field: MotionField | None) -> None:
+        """Wait until z_m was moved. Raises ValueError where it cannot be."""
+        if planes.compensation is not None and field is not None and field.moving.any():
+            self.kernels.check(planes.compensation.status, cuda_stream=self.stream)

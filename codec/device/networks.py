@@ -212,9 +212,16 @@ class DeviceNetworks:
 
     def constant(self, values: np.ndarray[Any, Any]) -> Any:
         """An array with these values, the same one for all streams that ask for them. Nobody may write to it."""
-        key = values.dtype.str, values.shape, values.tobytes()
+        return self.shared((values.dtype.str, values.shape, values.tobytes()), lambda: values)
+
+    def shared(self, key: Hashable, make: Callable[[], np.ndarray[Any, Any]]) -> Any:
+        """An array with the values that ``make`` gives, made for the first stream that asks by this key.
+
+        Nobody may write to it. As the weights of networks, it is not counted.
+        """
         with self._shared.lock:
             if key not in self._shared.constants:
+                values = make()
                 memory = self.driver.allocate(-(-values.nbytes // 16) * 16)
                 made = self.driver.at(memory.pointer, values.shape, values.dtype.type, memory)
                 self.put(np.ascontiguousarray(values), made)

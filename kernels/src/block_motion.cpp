@@ -8,25 +8,20 @@
 #include <stdexcept>
 #include <string>
 
+#include "block_bounds.hpp"
 #include "block_difference.hpp"
+#include "coarse_surface.hpp"
+#include "duoview/motion_rules.hpp"
 #include "parallel.hpp"
 #include "shrunk_plane.hpp"
 
 namespace duoview {
 namespace {
 
-constexpr std::size_t kBandRows = 4;    // rows of cells that know of each other's vectors: one job of a thread
-// In grey levels a pixel. A cell that differs less where it is stays there; one below kSearched takes a neighbour's vector or
-// none: smooth parts of what moves differ little, and there is nothing in them to search for.
-constexpr std::uint32_t kStill = 1;
-constexpr std::uint32_t kSearched = 2;
+constexpr std::size_t kThreadPixels = 1 << 20;  // that a thread compares or shrinks
 
-constexpr int kCoarseSize = 8;          // samples of the shrunk planes that are compared: 32 x 32 of the planes
-constexpr int kCoarseReach = kMaxReach / ShrunkPlane::kFactor;
-constexpr int kCoarseSide = 2 * kCoarseReach + 1;
-constexpr std::size_t kCoarseBest = 4;  // minima of the coarse search that are looked at
-constexpr int kRefine = 3;              // whole pixels around each of them: half a sample of the shrunk planes, and one more
-constexpr std::uint32_t kBitPrice = 20;  // what a bit of a vector costs, in grey levels of a cell of 16 x 16
+static_assert(CoarseSurface::kReach >= kMaxReach / ShrunkPlane::kFactor, "all vectors are looked at on the shrunk planes");
+static_assert(BlockBounds<16>::kRows == 2 * kRefine + 1 && BlockBounds<16>::kColumns == 2 * kRefine + 1, "all have a bound");
 
 // Bits of a number of this magnitude in signed exponential Golomb code: about what a coder will need for the difference of a
 // vector from the one that is expected.
@@ -65,6 +60,7 @@ public:
         best_ = {{0, 0}, zero, zero + penalty({0, 0})};
         for (std::size_t i = 0; i < neighbours.count; ++i) try_half(neighbours.vectors[i]);
         if (zero >= kSearched * Cell * Cell) {
+            bounds_.enter(current_);
             coarse(row, column);
             descend();
             halves();
@@ -78,7 +74,7 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t kGain = Cell * Cell / 2;  // half a grey level a pixel: less is not worth a vector
+    static constexpr std::uint32_t kGain = vector_gain(Cell * Cell);
 
     struct Found {
         BlockVector vector;
@@ -111,7 +107,8 @@ private:
         const auto height = static_cast<std::ptrdiff_t>(job_.height), width = static_cast<std::ptrdiff_t>(job_.width);
         const std::ptrdiff_t reach = job_.reach;
         current_ = {job_.current + y * width + x, width};
-        if (y >= reach && x >= reach && y + Cell + reach <= height && x + Cell + reach <= width) {
+        const std::ptrdiff_t beyond = BlockBounds<Cell>::kBeyond;
+        if (y >= reach && x >= reach && y + Cell + reach <= height && x + Cell + reach + beyond <= width) {
             previous_ = {job_.previous + y * width + x, width};
             return;
         }
@@ -146,44 +143,29 @@ private:
 
     // All vectors within reach on the shrunk planes; then whole pixels around the lowest of the local minima.
     void coarse(std::size_t row, std::size_t column) {
-        constexpr int kInside = Cell / ShrunkPlane::kFactor, kMargin = (kCoarseSize - kInside) / 2;
+        constexpr int kInside = Cell / ShrunkPlane::kFactor, kMargin = (CoarseSurface::kSize - kInside) / 2;
         const std::ptrdiff_t y = static_cast<std::ptrdiff_t>(row) * kInside - kMargin;
         const std::ptrdiff_t x = static_cast<std::ptrdiff_t>(column) * kInside - kMargin;
         const BlockView current = shrunk_current_.at(y, x), previous = shrunk_previous_.at(y, x);
-        const int reach = (job_.reach + ShrunkPlane::kFactor - 1) / ShrunkPlane::kFactor, side = 2 * reach + 1;
-        // With a rim that is never the lower one, so that minima need no test for edges.
-        constexpr std::uint32_t kRim = 0xFFFFFFFFu;
-        std::array<std::uint32_t, (kCoarseSide + 2) * (kCoarseSide + 2)> surface;
-        const auto place = [&](int dy, int dx) {
-            return static_cast<std::size_t>((dy + reach + 1) * (side + 2) + dx + reach + 1);
-        };
-        std::fill_n(surface.begin(), (side + 2) * (side + 2), kRim);
-        for (int dy = -reach; dy <= reach; ++dy)
-            for (int dx = -reach; dx <= reach; ++dx)
-                surface[place(dy, dx)] = whole_difference<kCoarseSize>(current, previous, dy, dx);
-        struct Minimum {
-            std::uint32_t difference;
-            int dy, dx;
-        };
-        std::array<Minimum, kCoarseBest> lowest;
-        lowest.fill({kRim, 0, 0});
-        for (int dy = -reach; dy <= reach; ++dy)
-            for (int dx = -reach; dx <= reach; ++dx) {
-                const std::uint32_t* const s = &surface[place(dy, dx)];
-                const std::ptrdiff_t line = side + 2;
-                const std::uint32_t v = *s;
-                if (v >= lowest.back().difference || v >= s[-1] || v >= s[-line] || v > s[1] || v > s[line]) continue;
-                std::size_t i = kCoarseBest - 1;
-                for (; i > 0 && v < lowest[i - 1].difference; --i) lowest[i] = lowest[i - 1];
-                lowest[i] = {v, dy, dx};
-            }
-        for (const Minimum& minimum : lowest) {
-            if (minimum.difference == kRim) break;
-            const int base_y = std::clamp(minimum.dy * ShrunkPlane::kFactor, -job_.reach, job_.reach);
-            const int base_x = std::clamp(minimum.dx * ShrunkPlane::kFactor, -job_.reach, job_.reach);
-            for (int dy = -kRefine; dy <= kRefine; ++dy)
-                for (int dx = -kRefine; dx <= kRefine; ++dx) try_whole(base_y + dy, base_x + dx);
+        std::array<CoarseSurface::Minimum, CoarseSurface::kBest> lowest;
+        const int reach = (job_.reach + ShrunkPlane::kFactor - 1) / ShrunkPlane::kFactor;
+        const std::size_t count = CoarseSurface(current, previous, reach).lowest(lowest);
+        for (std::size_t i = 0; i < count; ++i) {
+            const CoarseSurface::Minimum& minimum = lowest[i];
+            refine(std::clamp(minimum.dy * ShrunkPlane::kFactor, -job_.reach, job_.reach),
+                   std::clamp(minimum.dx * ShrunkPlane::kFactor, -job_.reach, job_.reach));
         }
+    }
+
+    // The whole pixels around a vector.
+    void refine(int y, int x) {
+        const int reach = job_.reach;
+        const int top = std::max(y - kRefine, -reach), bottom = std::min(y + kRefine, reach);
+        const int left = std::max(x - kRefine, -reach), right = std::min(x + kRefine, reach);
+        bounds_.find(previous_, top, left, bottom - top + 1);
+        for (int dy = top; dy <= bottom; ++dy)
+            for (int dx = left; dx <= right; ++dx)
+                if (bounds_.at(dy - top, dx - left) + penalty({2 * dy, 2 * dx}) < best_.cost) try_whole(dy, dx);
     }
 
     // Whole pixels downhill from the best vector.
@@ -213,7 +195,8 @@ private:
     BlockView current_{nullptr, 0}, previous_{nullptr, 0};
     BlockVector middle_{0, 0};
     Found best_{{0, 0}, 0, 0};
-    std::array<std::uint8_t, kPatchSide * kPatchSide> patch_;
+    BlockBounds<Cell> bounds_;
+    std::array<std::uint8_t, kPatchSide * kPatchSide + BlockBounds<Cell>::kBeyond> patch_{};
 };
 
 template <int Cell>
@@ -224,15 +207,16 @@ public:
 
     void find() {
         std::atomic<bool> moves{false};
-        run_parallel(job_.threads, bands_, [&](std::size_t band) {
+        const std::size_t threads = worthwhile(job_.threads, job_.height * job_.width, kThreadPixels);
+        run_parallel(threads, bands_, [&](std::size_t band) {
             if (compare_with_zero(band)) moves = true;
         });
         if (!moves) return;
-        constexpr int kBorder = kCoarseReach + kCoarseSize;
+        constexpr int kBorder = CoarseSurface::kReach + CoarseSurface::kSize;
         ShrunkPlane previous(job_.previous, job_.height, job_.width, kBorder);
         ShrunkPlane current(job_.current, job_.height, job_.width, kBorder);
         constexpr std::size_t kShrunkRows = kBandRows * Cell / ShrunkPlane::kFactor;
-        run_parallel(job_.threads, 2 * bands_, [&](std::size_t job) {
+        run_parallel(threads, 2 * bands_, [&](std::size_t job) {
             ShrunkPlane& plane = job % 2 == 0 ? previous : current;
             const std::size_t first = job / 2 * kShrunkRows;
             plane.shrink_rows(first, std::min(first + kShrunkRows, plane.height()));

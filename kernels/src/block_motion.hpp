@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "duoview/motion_rules.hpp"
+
 namespace duoview {
 
 struct BlockMotionJob {
@@ -16,8 +18,6 @@ struct BlockMotionJob {
     std::int8_t* vectors;       // (height / cell, width / cell, 2): dy, dx
     std::uint32_t* sums;        // the same shape: sum of absolute differences at zero, and at the vector
 };
-
-constexpr int kMaxReach = 32;
 
 // Throws std::invalid_argument if the cell, the reach or a side is none of these.
 void block_motion(const BlockMotionJob& job);

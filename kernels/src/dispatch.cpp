@@ -14,6 +14,7 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+bool has_vnni() { return __builtin_cpu_supports("avx512vnni") != 0; }
 #else
 constexpr bool has_avx2() { return false; }
 constexpr bool has_avx512() { return false; }
@@ -34,9 +35,9 @@ Path choose(const std::string& path) {
     unknown_path(path, paths());
 }
 
-Path choose_sampling(const std::string& path) {
+Path choose_any(const std::string& path) {
     if (has_avx512() && (path == "auto" || path == "avx512")) return Path::avx512;
-    if (path != "auto" && path != "scalar" && path != "avx2") unknown_path(path, sampling_paths());
+    if (path != "auto" && path != "scalar" && path != "avx2") unknown_path(path, all_paths());
     return choose(path);
 }
 
@@ -62,7 +63,7 @@ std::vector<std::string> paths() {
     return names;
 }
 
-std::vector<std::string> sampling_paths() {
+std::vector<std::string> all_paths() {
     std::vector<std::string> names = paths();
     if (has_avx512()) names.emplace_back("avx512");
     return names;
@@ -86,20 +87,33 @@ EncodeKernels choose_encode(const std::string& path) {
     return {DUOVIEW_PICK(encode), DUOVIEW_PICK(survey_symbols), DUOVIEW_PICK(pack), DUOVIEW_PICK(pack_symbols)};
 }
 ShiftKernels choose_shift(const std::string& path) {
-    return {DUOVIEW_PICK(add_operators), DUOVIEW_PICK(gather_patch), DUOVIEW_PICK(shift_cell)};
+    const Path chosen = choose_any(path);
+#ifdef DUOVIEW_X86_64
+    if (chosen == Path::avx512 && has_vnni()) return {16, add_operators_vnni, gather_patch_avx2, shift_cell_vnni};
+#endif
+    return {8, DUOVIEW_PICK_AVX2(add_operators), DUOVIEW_PICK_AVX2(gather_patch), DUOVIEW_PICK_AVX2(shift_cell)};
 }
-PictureFormFunction choose_picture_form(const std::string& path) { return DUOVIEW_PICK(picture_form); }
-QuadraticFormFunction choose_quadratic_form(const std::string& path) { return DUOVIEW_PICK(quadratic_form); }
+PictureFormFunction choose_picture_form(const std::string& path) {
+    const Path chosen = choose_any(path);
+    return DUOVIEW_PICK_AVX512(picture_form);
+}
+QuadraticForm choose_quadratic_form(const std::string& path) {
+    const Path chosen = choose_any(path);
+#ifdef DUOVIEW_X86_64
+    if (chosen == Path::avx512 && has_vnni()) return {16, quadratic_form_vnni};
+#endif
+    return {8, DUOVIEW_PICK_AVX2(quadratic_form)};
+}
 PhiloxFunction choose_philox(const std::string& path) {
-    const Path chosen = choose_sampling(path);
+    const Path chosen = choose_any(path);
     return DUOVIEW_PICK_AVX512(philox);
 }
 NormalsFunction choose_normals(const std::string& path) {
-    const Path chosen = choose_sampling(path);
+    const Path chosen = choose_any(path);
     return DUOVIEW_PICK_AVX512(normals);
 }
 PaletteKernels choose_palette(const std::string& path) {
-    const Path chosen = choose_sampling(path);
+    const Path chosen = choose_any(path);
     return {DUOVIEW_PICK_AVX512(philox), DUOVIEW_PICK_AVX2(children), DUOVIEW_PICK_AVX2(nearest),
             DUOVIEW_PICK_AVX512(posterior)};
 }

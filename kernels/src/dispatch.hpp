@@ -26,11 +26,11 @@ std::vector<std::string> crc32c_paths();
 // `path` is "auto" or one of crc32c_paths(); throws std::invalid_argument naming the available ones otherwise.
 Crc32cFunction choose_crc32c(const std::string& path);
 
-// Names of the available vector paths of all other kernels, slowest first. "scalar" is always there.
+// Names of the available vector paths of rANS, slowest first. "scalar" is always there.
 std::vector<std::string> paths();
 
-// The same of the noise and the palette kernels, which have one more; nearest and sample_child's own loop run on it as on AVX2.
-std::vector<std::string> sampling_paths();
+// The same of all other kernels, which have one more; what has no code of its own there runs as on AVX2.
+std::vector<std::string> all_paths();
 
 // What decoding is made of.
 struct DecodeKernels {
@@ -48,8 +48,15 @@ struct EncodeKernels {
     PackSymbolsFunction pack_symbols;
 };
 
+// The quadratic forms of a cell.
+struct QuadraticForm {
+    std::size_t lanes;  // of the layout
+    QuadraticFormFunction form;
+};
+
 // What shifting a latent is made of.
 struct ShiftKernels {
+    std::size_t lanes;  // of the layout
     AddOperatorsFunction add;
     GatherPatchFunction gather;
     ShiftCellFunction shift;
@@ -58,11 +65,11 @@ struct ShiftKernels {
 // `path` is "auto" or one of paths(); throws std::invalid_argument naming the available ones otherwise.
 DecodeKernels choose_decode(const std::string& path);
 EncodeKernels choose_encode(const std::string& path);
+
+// `path` is "auto" or one of all_paths(); throws std::invalid_argument naming the available ones otherwise.
 ShiftKernels choose_shift(const std::string& path);
 PictureFormFunction choose_picture_form(const std::string& path);
-QuadraticFormFunction choose_quadratic_form(const std::string& path);
-
-// `path` is "auto" or one of sampling_paths(); throws std::invalid_argument naming the available ones otherwise.
+QuadraticForm choose_quadratic_form(const std::string& path);
 PhiloxFunction choose_philox(const std::string& path);
 NormalsFunction choose_normals(const std::string& path);
 PaletteKernels choose_palette(const std::string& path);

@@ -22,7 +22,7 @@ std::uint32_t crc32c(nb::handle data, std::uint32_t value, const std::string& pa
 
 NB_MODULE(_native, m) {
     m.def("paths", &duoview::paths);
-    m.def("sampling_paths", &duoview::sampling_paths);
+    m.def("all_paths", &duoview::all_paths);
     m.def("crc32c", &crc32c, nb::arg("data"), nb::arg("value"), nb::arg("path"));
     m.def("crc32c_paths", &duoview::crc32c_paths);
     duoview::bind_checkerboard(m);

@@ -18,16 +18,17 @@ namespace {
 using Floats = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Errors = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
 
-Errors find(Floats error, Floats weights, std::size_t threads, const std::string& path) {
-    const std::size_t channels = error.shape(0), height = error.shape(1), width = error.shape(2);
-    if (height % 2 != 0 || width % 2 != 0) throw std::invalid_argument("error is of another shape");
+// Runs find(results) on room for a latent's results.
+template <typename Find>
+Errors results(const Floats& latent, const Floats& weights, const Find& find) {
+    const std::size_t channels = latent.shape(0), height = latent.shape(1), width = latent.shape(2);
+    if (height % 2 != 0 || width % 2 != 0) throw std::invalid_argument("a latent is of another shape");
     if (weights.shape(0) != 2 || weights.shape(1) != channels || weights.shape(2) != channels)
         throw std::invalid_argument("weights are of another shape");
-    const PictureFormFunction form = choose_picture_form(path);
     std::unique_ptr<float[]> values(new float[height * width / 4 + 1]);
     {
         nb::gil_scoped_release release;
-        picture_error({error.data(), weights.data(), channels, height, width, threads, values.get()}, form);
+        find(values.get());
     }
     float* const data = values.get();
     nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<float*>(p); });
@@ -35,11 +36,31 @@ Errors find(Floats error, Floats weights, std::size_t threads, const std::string
     return Errors(data, {height / 2, width / 2}, owner);
 }
 
+Errors find(Floats error, Floats weights, std::size_t threads, const std::string& path) {
+    const PictureFormFunction form = choose_picture_form(path);
+    return results(error, weights, [&](float* out) {
+        picture_error({error.data(), weights.data(), error.shape(0), error.shape(1), error.shape(2), threads, out}, form);
+    });
+}
+
+Errors gain(Floats wanted, Floats before, Floats after, Floats weights, std::size_t threads, const std::string& path) {
+    for (std::size_t axis = 0; axis < 3; ++axis)
+        if (before.shape(axis) != wanted.shape(axis) || after.shape(axis) != wanted.shape(axis))
+            throw std::invalid_argument("latents differ in shape");
+    const PictureFormFunction form = choose_picture_form(path);
+    return results(wanted, weights, [&](float* out) {
+        picture_gain({wanted.data(), before.data(), after.data(), weights.data(), wanted.shape(0), wanted.shape(1),
+                      wanted.shape(2), threads, out}, form);
+    });
+}
+
 }  // namespace
 
 void bind_error(nb::module_& m) {
     m.def("picture_error", &find, nb::arg("error").noconvert(), nb::arg("weights").noconvert(), nb::arg("threads"),
           nb::arg("path"));
+    m.def("picture_gain", &gain, nb::arg("wanted").noconvert(), nb::arg("before").noconvert(), nb::arg("after").noconvert(),
+          nb::arg("weights").noconvert(), nb::arg("threads"), nb::arg("path"));
 }
 
 }  // namespace duoview

@@ -9,6 +9,7 @@
 #include <nanobind/stl/pair.h>
 
 #include "block_motion.hpp"
+#include "luma.hpp"
 #include "module.hpp"
 #include "motion_choice.hpp"
 
@@ -27,6 +28,23 @@ Pairs<T> pairs(std::unique_ptr<T[]> values, std::size_t rows, std::size_t column
     nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
     values.release();
     return Pairs<T>(data, {rows, columns, 2}, owner);
+}
+
+using Picture = nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using Luma = nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<2>>;
+
+Luma luma_of(Picture picture) {
+    if (picture.shape(0) != 3) throw std::invalid_argument("picture is of another shape");
+    const std::size_t height = picture.shape(1), width = picture.shape(2), size = height * width;
+    std::unique_ptr<std::uint8_t[]> values(new std::uint8_t[size + 1]);
+    {
+        nb::gil_scoped_release release;
+        luma(picture.data(), picture.data() + size, picture.data() + 2 * size, size, values.get());
+    }
+    std::uint8_t* const data = values.get();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<std::uint8_t*>(p); });
+    values.release();
+    return Luma(data, {height, width}, owner);
 }
 
 std::pair<Pairs<std::int8_t>, Pairs<std::uint32_t>> find(Plane previous, Plane current, std::size_t cell, int reach,
@@ -69,6 +87,7 @@ Pairs<std::int8_t> choose(Offered offered, Errors errors, Vectors before, float 
 }  // namespace
 
 void bind_motion(nb::module_& m) {
+    m.def("luma", &luma_of, nb::arg("picture").noconvert());
     m.def("block_motion", &find, nb::arg("previous").noconvert(), nb::arg("current").noconvert(), nb::arg("cell"),
           nb::arg("reach"), nb::arg("threads"));
     m.def("choose_motion", &choose, nb::arg("offered").noconvert(), nb::arg("errors").noconvert(),

@@ -3,8 +3,11 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include <initializer_list>
 #include <memory>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "module.hpp"
 #include "shift_operators.hpp"
@@ -101,6 +104,24 @@ Errors errors(const ErrorForms& self, const ShiftOperators& operators, Input<flo
     return Errors(data, {count, rows, columns}, owner);
 }
 
+// A numpy array of what a vector holds.
+template <typename T>
+nb::ndarray<nb::numpy, T> given(std::unique_ptr<std::vector<T>> values, std::initializer_list<std::size_t> shape) {
+    T* const data = values->data();
+    nb::capsule owner(values.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    return nb::ndarray<nb::numpy, T>(data, shape, owner);
+}
+
+nb::ndarray<nb::numpy, std::int16_t> summed(const ShiftOperators& self) {
+    auto values = std::make_unique<std::vector<std::int16_t>>(self.summed());
+    return given(std::move(values), {kShiftKinds, self.pairs(), kShiftTaps, self.channels(), 2});
+}
+
+nb::ndarray<nb::numpy, std::int16_t> integers(const ErrorForms& self) {
+    auto values = std::make_unique<std::vector<std::int16_t>>(self.integers());
+    return given(std::move(values), {kFormMatrices, self.channels(), self.channels()});
+}
+
 }  // namespace
 
 void bind_shift(nb::module_& m) {
@@ -110,10 +131,13 @@ void bind_shift(nb::module_& m) {
              nb::arg("vectors").noconvert(), nb::arg("threads"))
         .def("shift", &shift<std::int32_t>, nb::arg("state").noconvert(), nb::arg("cells").noconvert(),
              nb::arg("vectors").noconvert(), nb::arg("threads"))
+        .def("summed", &summed)
         .def("compensate", &compensate, nb::arg("state").noconvert(), nb::arg("vectors").noconvert(), nb::arg("threads"));
     nb::class_<ErrorForms>(m, "ErrorForms")
         .def("__init__", &construct_forms, nb::arg("weights").noconvert(), nb::arg("path"))
         .def_prop_ro("fraction_bits", &ErrorForms::fraction_bits)
+        .def_prop_ro("unit_bits", &ErrorForms::unit_bits)
+        .def("integers", &integers)
         .def("errors", &errors, nb::arg("operators"), nb::arg("wanted").noconvert(), nb::arg("state").noconvert(),
              nb::arg("offered").noconvert(), nb::arg("threads"));
 }

@@ -1,6 +1,7 @@
 // Independent jobs on a given number of threads that live for one call: no pool, nothing left behind.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -10,6 +11,11 @@
 #include <vector>
 
 namespace duoview {
+
+// Threads that some work is worth: one for every `least` of it, below which starting a thread takes longer than it saves.
+inline std::size_t worthwhile(std::size_t threads, std::size_t work, std::size_t least) {
+    return std::max<std::size_t>(1, std::min(threads, work / least));
+}
 
 // Calls body(0) .. body(jobs - 1), each once, on up to `threads` threads, the calling one among them. An exception of a job
 // is thrown again when all have ended: of several the one of the lowest job, so that messages do not depend on timing.

@@ -17,4 +17,18 @@ struct PictureErrorJob {
 
 void picture_error(const PictureErrorJob& job, PictureFormFunction form);
 
+// What takes the place of a latent, and what it gains.
+struct PictureGainJob {
+    const float* wanted;           // (channels, height, width), as the other two
+    const float *before, *after;
+    const float* weights;          // as above
+    std::size_t channels, height, width;
+    std::size_t threads;
+    float* out;                    // (height / 2, width / 2)
+};
+
+// The error of `wanted` less `before`, less that of `wanted` less `after`. Nothing is computed where the two are the same in all
+// that a result depends on: 0 is what is gained there.
+void picture_gain(const PictureGainJob& job, PictureFormFunction form);
+
 }  // namespace duoview

@@ -15,19 +15,12 @@
 namespace duoview {
 namespace {
 
-constexpr int kPosition = 16;                      // half pixels
-constexpr int kInside = kPosition / 2;             // half pixels within a position: -8 .. 7
-constexpr std::size_t kKinds = kPosition * kPosition;
 constexpr std::size_t kJobCells = 64;              // of one kind: adding up their operators is little beside them
 constexpr std::size_t kAlignment = 64;             // bytes of a cache line: no load of weights crosses two
 
 // Magnitudes of a column that keep every sum of products, with half a unit for rounding, within 32 bits.
 constexpr std::uint64_t kMostMagnitude =
     (std::uint64_t{std::numeric_limits<std::int32_t>::max()} - (1u << (kShiftBits - 1))) / kShiftLimit;
-
-// A vector as whole positions and half pixels within one.
-int whole(int half_pixels) { return (half_pixels + kInside) >> 4; }
-int inside(int half_pixels) { return half_pixels - kPosition * whole(half_pixels); }
 
 // Numbers of the two operators, along one axis, whose mean is the shift by so many half pixels: the same twice for whole ones.
 std::size_t before(int half_pixels) { return static_cast<std::size_t>((half_pixels >> 1) + kShiftReach); }
@@ -69,8 +62,8 @@ void prove(const std::int16_t* weights, std::size_t channels) {
 // Puts a matrix (channels * 9, channels) in the order of ShiftLayout; `to` is all 0.
 void pack(const ShiftLayout& layout, const std::int16_t* matrix, std::int16_t* to) {
     for (std::size_t first = 0; first < layout.registers(); first += kBlockRegisters) {
-        const std::size_t begin = first * kLanes;
-        const std::size_t lanes = std::min(kBlockRegisters, layout.registers() - first) * kLanes;
+        const std::size_t begin = first * layout.lanes;
+        const std::size_t lanes = std::min(kBlockRegisters, layout.registers() - first) * layout.lanes;
         const std::size_t used = std::min(lanes, layout.channels - begin);
         for (std::size_t channel = 0; channel < layout.channels; ++channel) {
             for (std::size_t tap = 0; tap < kShiftTaps; ++tap) {
@@ -122,17 +115,15 @@ void check_cells(const LatentPlanes& state, const std::vector<ShiftedCell>& cell
     }
 }
 
-std::size_t kind_of(const ShiftedCell& cell) {
-    return static_cast<std::size_t>((inside(cell.dy) + kInside) * kPosition + inside(cell.dx) + kInside);
-}
+std::size_t kind_of(const ShiftedCell& cell) { return shift_kind(cell.dy, cell.dx); }
 
 // Places in a plane of the positions around a moved cell; beyond an edge is what is at the edge.
 void find_places(const LatentPlanes& state, const ShiftedCell& cell, std::size_t (&places)[kPatchPositions]) {
     const auto clamped = [](std::int64_t at, std::size_t side) {
         return static_cast<std::size_t>(std::clamp<std::int64_t>(at, 0, static_cast<std::int64_t>(side) - 1));
     };
-    const std::int64_t top = cell.row * std::int64_t{kCellSide} + whole(cell.dy) - 1;
-    const std::int64_t left = cell.column * std::int64_t{kCellSide} + whole(cell.dx) - 1;
+    const std::int64_t top = cell.row * std::int64_t{kCellSide} + whole_positions(cell.dy) - 1;
+    const std::int64_t left = cell.column * std::int64_t{kCellSide} + whole_positions(cell.dx) - 1;
     for (std::size_t i = 0; i < kPatchPositions; ++i)
         places[i] = clamped(top + static_cast<std::int64_t>(i / kPatchSide), state.height) * state.width +
                     clamped(left + static_cast<std::int64_t>(i % kPatchSide), state.width);
@@ -145,7 +136,7 @@ struct Run {
 }  // namespace
 
 ShiftOperators::ShiftOperators(const std::int16_t* weights, std::size_t channels, const ShiftKernels& kernels)
-    : layout_{channels}, kernels_(kernels) {
+    : layout_{channels, kernels.lanes}, kernels_(kernels) {
     prove(weights, channels);
     packed_.resize(kShifts * kShifts * layout_.operator_size());
     for (std::size_t i = 0; i < kShifts * kShifts; ++i)
@@ -195,13 +186,41 @@ void ShiftOperators::compensate(const FloatPlanes& state, const std::int8_t* vec
     });
 }
 
+std::vector<std::int16_t> ShiftOperators::summed() const {
+    const std::size_t channels = layout_.channels, size = layout_.operator_size();
+    std::vector<std::int16_t> found(kShiftKinds * layout_.pairs() * kShiftTaps * channels * 2), sum(size);
+    std::int16_t* to = found.data();
+    for (int dy = -kInside; dy < kInside; ++dy) {
+        for (int dx = -kInside; dx < kInside; ++dx) {
+            add(dy, dx, sum.data());
+            for (std::size_t row = 0; row < layout_.pairs() * kShiftTaps; ++row, to += 2 * channels) {
+                const std::int16_t* block = sum.data();
+                for (std::size_t first = 0; first < layout_.registers(); first += kBlockRegisters) {
+                    const std::size_t begin = first * layout_.lanes;
+                    const std::size_t lanes = std::min(kBlockRegisters, layout_.registers() - first) * layout_.lanes;
+                    const std::size_t used = std::min(lanes, channels - begin);
+                    std::copy_n(block + row * lanes * 2, 2 * used, to + 2 * begin);
+                    block += layout_.pairs() * kShiftTaps * lanes * 2;
+                }
+            }
+        }
+    }
+    return found;
+}
+
+void ShiftOperators::add(int dy, int dx, std::int16_t* sum) const {
+    const auto of = [&](std::size_t y, std::size_t x) { return packed_.data() + (y * kShifts + x) * layout_.operator_size(); };
+    kernels_.add({of(before(dy), before(dx)), of(before(dy), behind(dx)), of(behind(dy), before(dx)), of(behind(dy), behind(dx))},
+                 layout_.operator_size(), sum);
+}
+
 void ShiftOperators::each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads,
                           const TakeCell& take) const {
     // Cells in the order of their kinds, so that operators are added up once for many.
-    std::size_t ends[kKinds + 1] = {};
+    std::size_t ends[kShiftKinds + 1] = {};
     for (const ShiftedCell& cell : cells) ++ends[kind_of(cell) + 1];
     std::vector<Run> runs;
-    for (std::size_t kind = 0; kind < kKinds; ++kind) {
+    for (std::size_t kind = 0; kind < kShiftKinds; ++kind) {
         ends[kind + 1] += ends[kind];
         for (std::size_t begin = ends[kind]; begin < ends[kind + 1]; begin += kJobCells)
             runs.push_back({begin, std::min(begin + kJobCells, ends[kind + 1])});
@@ -213,12 +232,7 @@ void ShiftOperators::each(const LatentPlanes& state, const std::vector<ShiftedCe
         const auto weights = aligned(layout_.operator_size()), patch = aligned(layout_.patch_size());
         std::vector<std::int16_t> cell(layout_.channels * kCellPositions);
         const ShiftedCell& first = cells[order[runs[job].begin]];
-        const int dy = inside(first.dy), dx = inside(first.dx);
-        const auto of = [&](std::size_t y, std::size_t x) {
-            return packed_.data() + (y * kShifts + x) * layout_.operator_size();
-        };
-        kernels_.add({of(before(dy), before(dx)), of(before(dy), behind(dx)), of(behind(dy), before(dx)),
-                      of(behind(dy), behind(dx))}, layout_.operator_size(), weights.get());
+        add(inside_position(first.dy), inside_position(first.dx), weights.get());
         for (std::size_t i = runs[job].begin; i < runs[job].end; ++i) {
             std::size_t places[kPatchPositions];
             find_places(state, cells[order[i]], places);

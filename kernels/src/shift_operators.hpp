@@ -12,8 +12,6 @@ namespace duoview {
 
 constexpr int kShiftReach = 4;                     // whole pixels that operators go, up and down, left and right
 constexpr std::size_t kShifts = 2 * kShiftReach + 1;
-constexpr int kMaxShift = 64;                      // half pixels of a vector
-constexpr int kStateBits = 6;                      // fraction bits of a latent
 
 // A cell of 2x2 positions, and what comes to it: half pixels down and to the right of it.
 struct ShiftedCell {
@@ -54,11 +52,18 @@ public:
     // std::invalid_argument for a vector out of range and, where one is not 0, for a state that is not finite.
     void compensate(const FloatPlanes& state, const std::int8_t* vectors, std::size_t threads, float* out) const;
 
+    // The operators as devices read them, added up: (kShiftKinds, pairs(), 9 taps, channels, 2 channels of the input).
+    std::vector<std::int16_t> summed() const;
+    std::size_t pairs() const { return layout_.pairs(); }
+
     // Hands every cell (channels, 2, 2) over by its index, in no order and from several threads. What shift() checks has to hold.
     using TakeCell = std::function<void(std::size_t index, const std::int16_t* cell)>;
     void each(const LatentPlanes& state, const std::vector<ShiftedCell>& cells, std::size_t threads, const TakeCell& take) const;
 
 private:
+    // Adds the four operators of a shift by half pixels within a position, in the order of ShiftLayout.
+    void add(int dy, int dx, std::int16_t* sum) const;
+
     ShiftLayout layout_;
     ShiftKernels kernels_;
     std::vector<std::int16_t> packed_;

@@ -3,6 +3,11 @@
 #include "shift_cells.hpp"
 
 namespace duoview {
+namespace {
+
+constexpr std::size_t kLanes = 8;  // of the layout
+
+}  // namespace
 
 void add_operators_scalar(const std::int16_t* const (&operators)[4], std::size_t size, std::int16_t* sum) {
     for (std::size_t i = 0; i < size; ++i)
@@ -26,8 +31,7 @@ void shift_cell_scalar(const ShiftLayout& layout, const std::int16_t* patch, con
         const std::size_t begin = first * kLanes, used = std::min(lanes, layout.channels - begin);
         for (std::size_t lane = 0; lane < used; ++lane)
             for (std::size_t at = 0; at < kCellPositions; ++at)
-                out[(begin + lane) * kCellPositions + at] = static_cast<std::int16_t>(std::clamp(
-                    (sums[at][lane] + (1 << (kShiftBits - 1))) >> kShiftBits, -kShiftLimit, kShiftLimit));
+                out[(begin + lane) * kCellPositions + at] = static_cast<std::int16_t>(shifted_value(sums[at][lane]));
     }
 }
 

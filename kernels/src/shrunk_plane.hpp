@@ -6,12 +6,13 @@
 #include <memory>
 
 #include "block_difference.hpp"
+#include "duoview/motion_rules.hpp"
 
 namespace duoview {
 
 class ShrunkPlane {
 public:
-    static constexpr int kFactor = 4;
+    static constexpr int kFactor = kShrunkFactor;
 
     // Height and width are multiples of kFactor. The border is in shrunk samples; samples are not set before shrink_rows.
     ShrunkPlane(const std::uint8_t* plane, std::size_t height, std::size_t width, int border);

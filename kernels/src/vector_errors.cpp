@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -57,7 +58,8 @@ public:
         state_.resize(channels_ * job_.height * job_.width);
         wanted_.resize(cells_.size() * cell_size_);
         convert();
-        run_parallel(job_.threads, (still_.size() + kJobCells - 1) / kJobCells, [&](std::size_t number) { start(number); });
+        run_parallel(worthwhile(job_.threads, still_.size(), kThreadCells), (still_.size() + kJobCells - 1) / kJobCells,
+                     [&](std::size_t number) { start(number); });
         operators_.each({state_.data(), job_.height, job_.width}, moved_, job_.threads,
                         [&](std::size_t i, const std::int16_t* found) {
                             offers_[i].error = forms_.error(wanted_.data() + offers_[i].cell * cell_size_, found);
@@ -70,7 +72,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t kJobCells = 32;
+    static constexpr std::size_t kJobCells = 32, kThreadCells = 512, kThreadNumbers = 1 << 18;
 
     // A vector that is measured. place: of its error; cell: which of cells_ it is offered to.
     struct Offer {
@@ -97,7 +99,7 @@ private:
                     moved_.push_back({static_cast<std::int64_t>(i / columns_), static_cast<std::int64_t>(i % columns_), vector[0],
                                       vector[1]});
             }
-            cells_.push_back(i);
+            cells_.push_back((i / columns_ * job_.width + i % columns_) * kCellSide);
         }
     }
 
@@ -116,13 +118,14 @@ private:
     void convert() {
         const std::size_t plane = job_.height * job_.width;
         std::atomic<bool> finite{true};
-        run_parallel(job_.threads, channels_, [&](std::size_t channel) {
+        const std::size_t threads = worthwhile(job_.threads, channels_ * plane, kThreadNumbers);
+        run_parallel(threads, channels_, [&](std::size_t channel) {
             if (!to_fixed_point(job_.state + channel * plane, plane, kStateBits, kShiftLimit, state_.data() + channel * plane))
                 finite = false;
         });
         if (!finite) refuse_not_finite("state", {job_.state, job_.height, job_.width}, channels_);
         finite = true;
-        run_parallel(job_.threads, channels_, [&](std::size_t channel) {
+        run_parallel(threads, channels_, [&](std::size_t channel) {
             std::vector<std::int16_t> wanted(plane);
             if (!to_fixed_point(job_.wanted + channel * plane, plane, kStateBits, kWantedLimit, wanted.data())) finite = false;
             for (std::size_t i = 0; i < cells_.size(); ++i)
@@ -131,9 +134,10 @@ private:
         if (!finite) refuse_not_finite("wanted", {job_.wanted, job_.height, job_.width}, channels_);
     }
 
-    void copy_cell(const std::int16_t* plane, std::size_t cell, std::int16_t* to) const {
-        const std::int16_t* const from = plane + (cell / columns_ * job_.width + cell % columns_) * kCellSide;
-        for (std::size_t at = 0; at < kCellPositions; ++at) to[at] = from[at / kCellSide * job_.width + at % kCellSide];
+    // `place`: of the cell's first position in the plane.
+    void copy_cell(const std::int16_t* plane, std::size_t place, std::int16_t* to) const {
+        for (std::size_t row = 0; row < kCellSide; ++row)
+            std::memcpy(to + row * kCellSide, plane + place + row * job_.width, kCellSide * sizeof *to);
     }
 
     // What some cells have without a vector.
@@ -152,15 +156,15 @@ private:
     const VectorErrorsJob& job_;
     const std::size_t channels_, rows_, columns_, cell_size_;
     std::vector<std::int16_t> state_, wanted_;  // (channels, height, width), and (cells, channels, 2, 2)
-    std::vector<std::size_t> cells_;
+    std::vector<std::size_t> cells_;    // places of their first positions
     std::vector<ShiftedCell> moved_;    // one for each of offers_
     std::vector<Offer> offers_, still_;  // of vectors, and of the vector 0
 };
 
 }  // namespace
 
-ErrorForms::ErrorForms(const float* weights, std::size_t channels, QuadraticFormFunction form)
-    : layout_{channels}, form_(form), packed_(kFormMatrices * layout_.matrix_size()) {
+ErrorForms::ErrorForms(const float* weights, std::size_t channels, const QuadraticForm& form)
+    : layout_{channels, form.lanes}, form_(form.form), packed_(kFormMatrices * layout_.matrix_size()) {
     const DefaultArithmetic arithmetic;
     for (std::size_t i = 0; i < kFormMatrices * channels * channels; ++i)
         if (!std::isfinite(weights[i]))
@@ -168,24 +172,35 @@ ErrorForms::ErrorForms(const float* weights, std::size_t channels, QuadraticForm
                                         std::to_string(i / channels % channels) + ", column " + std::to_string(i % channels));
     bits_ = kMostBits;
     while (!fits(weights, channels, bits_)) --bits_;
-    for (std::size_t i = 0; i < kFormMatrices * channels * channels; ++i) {
-        const std::size_t matrix = i / (channels * channels), input = i / channels % channels, output = i % channels;
-        std::int16_t* const at = packed_.data() + matrix * layout_.matrix_size() + output / kFormLanes * layout_.register_size();
-        at[(input / 2 * kFormLanes + output % kFormLanes) * 2 + input % 2] = static_cast<std::int16_t>(as_integer(weights[i], bits_));
-    }
+    for (std::size_t i = 0; i < kFormMatrices * channels * channels; ++i)
+        packed_[place(i / (channels * channels), i / channels % channels, i % channels)] =
+            static_cast<std::int16_t>(as_integer(weights[i], bits_));
+}
+
+std::vector<std::int16_t> ErrorForms::integers() const {
+    const std::size_t channels = layout_.channels;
+    std::vector<std::int16_t> found(kFormMatrices * channels * channels);
+    for (std::size_t i = 0; i < found.size(); ++i)
+        found[i] = packed_[place(i / (channels * channels), i / channels % channels, i % channels)];
+    return found;
+}
+
+std::size_t ErrorForms::place(std::size_t matrix, std::size_t input, std::size_t output) const {
+    return matrix * layout_.matrix_size() + output / layout_.lanes * layout_.register_size() +
+           (input / 2 * layout_.lanes + output % layout_.lanes) * 2 + input % 2;
 }
 
 std::int64_t ErrorForms::error(const std::int16_t* wanted, const std::int16_t* found) const {
-    const std::size_t lanes = layout_.lanes();
-    std::vector<std::int16_t> parts(kFormParts * lanes);
+    const std::size_t outputs = layout_.outputs();
+    std::vector<std::int16_t> parts(kFormParts * outputs);
     for (std::size_t channel = 0; channel < layout_.channels; ++channel) {
         int d[kCellPositions];
         for (std::size_t at = 0; at < kCellPositions; ++at)
             d[at] = wanted[channel * kCellPositions + at] - found[channel * kCellPositions + at];
         parts[channel] = static_cast<std::int16_t>(d[0] + d[1] - d[2] - d[3]);
-        parts[lanes + channel] = static_cast<std::int16_t>(d[0] - d[1] + d[2] - d[3]);
-        parts[2 * lanes + channel] = static_cast<std::int16_t>(d[0] - d[1] - d[2] + d[3]);
-        parts[3 * lanes + channel] = static_cast<std::int16_t>(d[0] + d[1] + d[2] + d[3]);
+        parts[outputs + channel] = static_cast<std::int16_t>(d[0] - d[1] + d[2] - d[3]);
+        parts[2 * outputs + channel] = static_cast<std::int16_t>(d[0] - d[1] - d[2] + d[3]);
+        parts[3 * outputs + channel] = static_cast<std::int16_t>(d[0] + d[1] + d[2] + d[3]);
     }
     // Four times a position is the sum of the parts with their signs, and products of different parts add up to nothing over a
     // cell: the mean over its positions is 1/16 of the sum of the forms of the parts. unit_bits() has those four bits.

@@ -5,19 +5,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "quadratic_form.hpp"
+#include "dispatch.hpp"
 #include "shift_operators.hpp"
 
 namespace duoview {
-
-constexpr int kWantedLimit = 2 * kShiftLimit;  // magnitude that a wanted latent is kept within, in 1/64
 
 // The two quadratic forms, as integers. Safe to use from several threads at once.
 class ErrorForms {
 public:
     // `weights`: (2, channels, channels), for what is different in a cell and for its mean. They become integers of as many
     // fraction bits as no sum of products needs more than 32 bits with. Throws std::invalid_argument for one that is not finite.
-    ErrorForms(const float* weights, std::size_t channels, QuadraticFormFunction form);
+    ErrorForms(const float* weights, std::size_t channels, const QuadraticForm& form);
 
     std::size_t channels() const { return layout_.channels; }
     int fraction_bits() const { return bits_; }
@@ -25,9 +23,14 @@ public:
     // The error of a cell (channels, 2, 2) beside the one that is wanted, mean over its positions, in units of 2^-unit_bits().
     // Both are in 1/64 and within the limits.
     std::int64_t error(const std::int16_t* wanted, const std::int16_t* found) const;
+    // The two matrices, input by output, as (2, channels, channels).
+    std::vector<std::int16_t> integers() const;
     int unit_bits() const { return bits_ + 2 * kStateBits + 4; }
 
 private:
+    // Where a weight is in what is packed.
+    std::size_t place(std::size_t matrix, std::size_t input, std::size_t output) const;
+
     FormLayout layout_;
     QuadraticFormFunction form_;
     int bits_ = 0;

@@ -1,4 +1,5 @@
 // The error of a picture: every path and any number of threads give the same bits, those of sums in the order of the definition.
+// What a latent gains in the place of another is the difference of two such errors, where they are finite.
 //
 // Input: channels (1 byte, of 1..16), rows, columns (1 each, of 0..7 pairs), mode (1: bit 0 leaves numbers as they come), weights
 // of a pattern (1), each (4, a float, or the first 2 a number), the rest errors of the latent, in the same way.
@@ -88,7 +89,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             }
         seen[at] = parts[0] + parts[1];
     }
-    for (const std::string& path : duoview::paths())
+    for (const std::string& path : duoview::all_paths())
         for (std::size_t threads = 1; threads <= 3; ++threads) {
             fuzz::Array<float> found(height * width / 4);
             duoview::picture_error({planes.error.data(), weights.data(), channels, height, width, threads, found.data()},
@@ -97,6 +98,27 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                 const float* const top = seen.data() + i / (width / 2) * 2 * width + i % (width / 2) * 2;
                 const float mean = ((top[0] + top[1]) + (top[width] + top[width + 1])) * 0.25f;
                 fuzz::require(alike(found[i], mean), "sums are those of the definition", path);
+            }
+        }
+
+    // In the place of 0 everywhere: half of the error on some rows, which a number of the input says.
+    fuzz::Array<float> zero(planes.error.size()), half(planes.error.size()), left(planes.error.size());
+    for (std::size_t i = 0; i < half.size(); ++i) {
+        zero[i] = 0;
+        half[i] = i / width % height % (2 + rest[0] % 4) == 0 ? planes.error[i] * 0.5f : 0.0f;
+        left[i] = planes.error[i] - half[i];
+    }
+    for (const std::string& path : duoview::all_paths())
+        for (std::size_t threads = 1; threads <= 3; ++threads) {
+            fuzz::Array<float> had(height * width / 4), has(had.size()), found(had.size());
+            const auto form = duoview::choose_picture_form(path);
+            duoview::picture_error({planes.error.data(), weights.data(), channels, height, width, threads, had.data()}, form);
+            duoview::picture_error({left.data(), weights.data(), channels, height, width, threads, has.data()}, form);
+            duoview::picture_gain({planes.error.data(), zero.data(), half.data(), weights.data(), channels, height, width,
+                                   threads, found.data()}, form);
+            for (std::size_t i = 0; i < found.size(); ++i) {
+                const float gain = had[i] - has[i];
+                fuzz::require(!std::isfinite(gain) || found[i] == gain, "a gain is a difference of errors", path);
             }
         }
     return 0;

@@ -5,19 +5,13 @@
 // before the decoder do.
 #include <algorithm>
 
-#include "duoview/warp_programs.hpp"
 #include "rans_calls.hpp"
+#include "warp_run.hpp"
 #include "warp_tables.hpp"
 
 namespace {
 
 constexpr std::size_t kMostClasses = 4096;
-
-template <typename Program>
-void run(const Program& program, std::uint64_t warps) {
-    const duoview::Warp warp;
-    for (std::uint64_t item = 0; item < warps; ++item) program.run(warp, item);
-}
 
 struct Outcome {
     bool fault;
@@ -30,9 +24,9 @@ Outcome decode_by_warps(const std::vector<std::uint8_t>& data, const fuzz::Array
     fuzz::Array<duoview::StreamHead> head(1);
     // Room for the greatest number of chunks that the data can announce: every one takes a byte of it at least.
     fuzz::Array<duoview::ChunkState> chunks(std::min<std::size_t>(std::max<std::size_t>(data.size(), 1), duoview::kMostChunks));
-    run(duoview::OpenStream{data.data(), data.size(), nullptr, head.data(), chunks.data(), chunks.size()}, 1);
+    fuzz::run(duoview::OpenStream{data.data(), data.size(), nullptr, head.data(), chunks.data(), chunks.size()}, 1);
     fuzz::require(head[0].chunks <= chunks.size(), "chunks fit their room");
-    run(duoview::OpenChunks{data.data(), head.data(), chunks.data()}, chunks.size());
+    fuzz::run(duoview::OpenChunks{data.data(), head.data(), chunks.data()}, chunks.size());
     Outcome out{false, {}};
     for (std::size_t part = 0, begin = 0; part <= cuts.size(); ++part) {
         const std::size_t end = part < cuts.size() ? cuts[part] : classes.size();
@@ -41,12 +35,12 @@ Outcome decode_by_warps(const std::vector<std::uint8_t>& data, const fuzz::Array
         fuzz::Array<std::int16_t> symbols(end - begin);
         fuzz::Array<std::uint64_t> blocks(1);
         blocks[0] = piece.size();
-        run(duoview::BeginDecode{head.data(), blocks.data(), 1}, 1);
-        run(duoview::DecodeChunks{data.data(), head.data(), chunks.data(), piece.data(), symbols.data(), &tables}, chunks.size());
+        fuzz::run(duoview::BeginDecode{head.data(), blocks.data(), 1}, 1);
+        fuzz::run(duoview::DecodeChunks{data.data(), head.data(), chunks.data(), piece.data(), symbols.data(), &tables}, chunks.size());
         out.symbols.insert(out.symbols.end(), symbols.data(), symbols.data() + symbols.size());
         begin = end;
     }
-    run(duoview::FinishStream{head.data(), chunks.data()}, chunks.size());
+    fuzz::run(duoview::FinishStream{head.data(), chunks.data()}, chunks.size());
     out.fault = head[0].error != duoview::kNoError || head[0].faulty_chunk != duoview::kNoError ||
                 head[0].unfinished != duoview::kNoError;
     return out;

@@ -1,5 +1,6 @@
 // Shifting cells of a latent: every path and any number of threads give, for any cells and vectors, what the definition gives
-// in 64 bits, or the same error; an error is due exactly where a sum could overflow or something is out of its range.
+// in 64 bits, or the same error; an error is due exactly where a sum could overflow or something is out of its range. A latent
+// that is moved as a whole is the same by a GPU's warps, lane by lane.
 //
 // Input: channels (1 byte, picks one of 1, 2, 3, 7, 8, 9, 17 and 25), rows, columns (1 each, of 0..4 cells), mode (1: bit 0
 // leaves weights as they come, bit 1 the latent, bit 2 cells and vectors), cells (1, of 0..15), row, column, dy, dx of each (1
@@ -12,6 +13,7 @@
 
 #include "input.hpp"
 #include "palette_calls.hpp"
+#include "warp_run.hpp"
 
 namespace {
 
@@ -76,6 +78,33 @@ std::int64_t defined(const fuzz::Array<std::int16_t>& weights, std::size_t chann
     return std::clamp<std::int64_t>(floor_divided(sum, 2048), -1024, 1024);
 }
 
+// A latent as the vectors of its cells move it, by the CPU and by what kernels/cuda_shift.py launches.
+void compensate_both(const duoview::ShiftOperators& operators, const duoview::LatentPlanes& state,
+                     const std::vector<duoview::ShiftedCell>& cells) {
+    using namespace duoview;
+    const std::uint64_t channels = operators.channels(), positions = state.height * state.width, pairs = operators.pairs();
+    fuzz::Array<std::int8_t> vectors(positions / kCellPositions * 2);
+    for (std::size_t i = 0; i < vectors.size(); ++i) vectors[i] = 0;
+    for (const ShiftedCell& cell : cells) {
+        const std::size_t at = static_cast<std::size_t>(cell.row) * state.width / kCellSide + static_cast<std::size_t>(cell.column);
+        vectors[2 * at] = cell.dy;
+        vectors[2 * at + 1] = cell.dx;
+    }
+    fuzz::Array<float> latent(channels * positions), expected(latent.size()), found(latent.size());
+    for (std::size_t i = 0; i < latent.size(); ++i) found[i] = latent[i] = static_cast<float>(state.values[i]) / (1 << kStateBits);
+    operators.compensate({latent.data(), state.height, state.width}, vectors.data(), 1, expected.data());
+    fuzz::Array<std::uint32_t> rounded(pairs * positions);
+    const std::vector<std::int16_t> summed = operators.summed();
+    std::vector<std::uint32_t> table(summed.size() / 2);
+    std::memcpy(table.data(), summed.data(), summed.size() * sizeof(std::int16_t));
+    std::uint64_t error = kNoError;
+    fuzz::run(RoundLatent{latent.data(), rounded.data(), channels, positions, kShiftLimit,
+                          static_cast<std::uint64_t>(DeviceFault::state_not_finite), &error}, tiles_of(rounded.size()));
+    fuzz::run(CompensateCells{rounded.data(), vectors.data(), table.data(), found.data(), channels, state.height, state.width, &error},
+              vectors.size() / 2 * ((channels + kShiftOutputs - 1) / kShiftOutputs));
+    fuzz::require(error == kNoError && found == expected, "warps move a latent as threads do");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -120,12 +149,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (std::size_t i = 0; fits && possible && i < expected.size(); ++i)
         expected[i] = static_cast<std::int16_t>(defined(weights, channels, state, cells[i / 4 / channels], i / 4 % channels, i % 4));
     std::string first;
-    for (const std::string& path : duoview::paths()) {
+    for (const std::string& path : duoview::all_paths()) {
         std::unique_ptr<duoview::ShiftOperators> operators;
         std::string error = fuzz::error_of([&] {
             operators = std::make_unique<duoview::ShiftOperators>(weights.data(), channels, duoview::choose_shift(path));
         });
         fuzz::require(error.empty() == fits, "operators are refused exactly where a sum could overflow", path);
+        if (operators && possible && first.empty()) compensate_both(*operators, state, cells);
         for (std::size_t threads = 1; operators && threads <= 3; threads += 2) {
             fuzz::Array<std::int16_t> found(expected.size());
             error = fuzz::error_of([&] { operators->shift(state, cells, threads, found.data()); });

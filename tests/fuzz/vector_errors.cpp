@@ -1,5 +1,6 @@
 // Errors of offered vectors: every path and any number of threads give, for any latents, weights and vectors, what the
-// definition gives in 64 bits, or the same error; an error is due exactly where something is not finite or out of its range.
+// definition gives in 64 bits, or the same error; an error is due exactly where something is not finite or out of its range. A
+// GPU's warps, lane by lane, give the same.
 //
 // Input: channels (1 byte, picks one of 1, 2, 3, 8, 9, 17 and 25), rows, columns (1 each, of 0..3 cells), vectors offered (1, of
 // 0..4), mode (1: bit 0 leaves weights and latents as they come, bit 1 vectors), the exponent of weights (1, signed), weights of
@@ -14,6 +15,7 @@
 
 #include "input.hpp"
 #include "palette_calls.hpp"
+#include "warp_run.hpp"
 
 namespace {
 
@@ -81,6 +83,28 @@ float defined(const Given& given, const duoview::ShiftOperators& operators, int 
     return static_cast<float>(std::ldexp(static_cast<double>(apart / 4 + mean), -bits - 16));
 }
 
+// What kernels/cuda_shift.py launches; returns the error word.
+std::uint64_t measure_by_warps(const Given& given, const duoview::ShiftOperators& operators, const duoview::ErrorForms& forms,
+                               float* errors) {
+    using namespace duoview;
+    const std::uint64_t positions = given.plane(), words = (given.channels + 1) / 2 * positions;
+    fuzz::Array<std::uint32_t> wanted(words), state(words);
+    std::uint64_t error = kNoError;
+    const auto round = [&](const fuzz::Array<float>& latent, std::uint32_t* rounded, int limit, DeviceFault fault) {
+        fuzz::run(RoundLatent{latent.data(), rounded, given.channels, positions, static_cast<std::uint64_t>(limit),
+                              static_cast<std::uint64_t>(fault), &error}, tiles_of(words));
+    };
+    round(given.wanted, wanted.data(), kWantedLimit, DeviceFault::wanted_not_finite);
+    round(given.state, state.data(), kShiftLimit, DeviceFault::state_not_finite);
+    const std::vector<std::int16_t> summed = operators.summed(), integers = forms.integers();
+    std::vector<std::uint32_t> table(summed.size() / 2);
+    std::memcpy(table.data(), summed.data(), summed.size() * sizeof(std::int16_t));
+    fuzz::run(VectorErrors{wanted.data(), state.data(), given.offered.data(), table.data(), integers.data(), errors, given.count,
+                           given.channels, 2 * given.rows, 2 * given.columns, std::ldexp(1.0, -forms.unit_bits()), &error},
+              given.count * given.rows * given.columns);
+    return error;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -139,7 +163,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::string first;
     fuzz::Array<float> expected(count * rows * columns);
     bool known = false;
-    for (const std::string& path : duoview::paths()) {
+    for (const std::string& path : duoview::all_paths()) {
         const duoview::ShiftOperators operators(shifts.data(), channels, duoview::choose_shift(path));
         std::unique_ptr<duoview::ErrorForms> forms;
         std::string error = fuzz::error_of([&] {
@@ -152,6 +176,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                                   ? defined(given, operators, forms->fraction_bits(), i / (rows * columns), i % (rows * columns))
                                   : std::numeric_limits<float>::infinity();
             known = true;
+        }
+        if (forms && path == duoview::paths().front()) {
+            fuzz::Array<float> found(expected.size());
+            const bool right = measure_by_warps(given, operators, *forms, found.data()) == duoview::kNoError;
+            const bool all_fit = vectors_fit && state_finite && wanted_finite;
+            fuzz::require(right == all_fit, "warps find an error exactly where something cannot be, whatever moves");
+            if (possible) fuzz::require(found == expected, "warps find the errors of the definition");
         }
         for (std::size_t threads = 1; forms && threads <= 3; threads += 2) {
             fuzz::Array<float> found(expected.size());

@@ -217,6 +217,10 @@ enum class DeviceFault : std::uint8_t {
     value_not_finite = 27,  // flat index of a value that is not finite
     value_not_whole = 28,   // flat index of a value that is no integer, or beyond the limit
     held_unknown = 29,      // index of a position that is held and not known
+    state_not_finite = 30,  // flat index of a number of the latent that is not finite
+    wanted_not_finite = 31,  // the same of the latent that is wanted
+    vector_range = 32,      // index of a cell whose vector is out of range
+    offered_range = 33,     // the same of a vector that is offered, flat
 };
 
 static constexpr std::uint64_t kNoError = 0xFFFFFFFFFFFFFFFFull;

@@ -1,4 +1,4 @@
-// Pictures of bytes by warps: changes to them, how much of them was generated, and other layouts.
+// Pictures of bytes by warps: changes to them, how much of them was generated, other layouts, and luma.
 #pragma once
 
 #include <cstdint>
@@ -149,6 +149,38 @@ struct Nv12ToPicture {
                 out[plane + at] = sample(luma + weights[2] * u + weights[3] * v);
                 out[2 * plane + at] = sample(luma + weights[4] * u);
             });
+    }
+};
+
+// Luma of planar RGB, to look for motion in: (r + 2 g + b + 2) / 4, four pixels a lane.
+struct PictureLuma {
+    const std::uint32_t* picture;  // (3, words)
+    std::uint32_t* luma;           // (words,)
+    std::uint64_t words;
+
+    DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
+        each_of_tile(warp, words, item, [&](std::uint64_t i) {
+            const std::uint32_t r = picture[i], g = picture[words + i], b = picture[2 * words + i], mask = 0x00FF00FFu;
+            // Two pixels in a word: no sum of four bytes needs more than 16 bits.
+            const std::uint32_t even = (r & mask) + 2 * (g & mask) + (b & mask) + 0x00020002u;
+            const std::uint32_t odd = (r >> 8 & mask) + 2 * (g >> 8 & mask) + (b >> 8 & mask) + 0x00020002u;
+            luma[i] = (even >> 2 & mask) | (odd >> 2 & mask) << 8;
+        });
+    }
+};
+
+// Takes a plane over where it changed a latent: eight pixels in a row a lane.
+struct UpdateReference {
+    const std::uint64_t* plane;   // (height, width / 8)
+    const std::uint8_t* changed;  // (height / 8, width / 8)
+    std::uint64_t* reference;
+    std::uint64_t height;
+    std::uint64_t across;         // width / 8
+
+    DUOVIEW_WARP_MEMBER void run(const Warp& warp, std::uint64_t item) const {
+        each_of_tile(warp, height * across, item, [&](std::uint64_t i) {
+            if (changed[i / across / 8 * across + i % across] != 0) reference[i] = plane[i];
+        });
     }
 };
 

@@ -1,4 +1,4 @@
-// All warp programs by name. A program is a struct whose members are pointers and 64-bit integers, 8 bytes each, so that its
+// All warp programs by name. A program is a struct whose members are pointers and numbers of 64 bits, 8 bytes each, so that its
 // arguments are the same array of words for a kernel's launch and for the CPU; run(warp, item) is what one warp does.
 #pragma once
 
@@ -7,11 +7,13 @@
 #include "duoview/warp_decode.hpp"
 #include "duoview/warp_encode.hpp"
 #include "duoview/warp_gains.hpp"
+#include "duoview/warp_motion_band.hpp"
 #include "duoview/warp_noise.hpp"
 #include "duoview/warp_palette.hpp"
 #include "duoview/warp_pictures.hpp"
 #include "duoview/warp_planes.hpp"
 #include "duoview/warp_posterior.hpp"
+#include "duoview/warp_shift.hpp"
 #include "duoview/warp_texture.hpp"
 #include "duoview/warp_tree.hpp"
 #include "duoview/warp_windows.hpp"
@@ -76,6 +78,16 @@
     X(gain_classes, GainClasses)                              \
     X(gain_values, GainValues)                                \
     X(gain_decoded, GainDecoded)                              \
+    X(picture_luma, PictureLuma)                              \
+    X(update_reference, UpdateReference)                      \
+    X(extend_plane, ExtendPlane)                              \
+    X(shrink_plane, ShrinkPlane)                              \
+    X(zero_differences, ZeroDifferences)                      \
+    X(search_cells, SearchCells)                              \
+    X(band_motion, BandMotion)                                \
+    X(round_latent, RoundLatent)                              \
+    X(compensate_cells, CompensateCells)                      \
+    X(vector_errors, VectorErrors)                            \
     X(check_leaves, CheckLeaves)                              \
     X(nearest, NearestLeaf)                                   \
     X(grid_vectors, GridVectors)                              \
