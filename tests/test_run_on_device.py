@@ -175,7 +175,15 @@ def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(t
     networks = f"hwaccel: cuda, batch: 2, window: 5ms, memory: {2 * needed}"
     supervisor = Supervisor(configuration(tmp_path, networks, small=SMALL, large="dv_encode=q=30"), log)
     shown: list[Snapshot] = []
-    encode = DeviceMachineLayer.encode
+    encode, open_ = DeviceMachineLayer.encode, DeviceStreams.open
+    both = threading.Barrier(2)
+
+    def together(self: DeviceStreams, *given: Any, **options: Any) -> DeviceNetworks:
+        # What both share goes with the last of them: where one had failed before the other began, it would be opened
+        # anew.
+        found = open_(self, *given, **options)
+        both.wait(30)
+        return found
 
     def seen(self: Any, picture: Any, **options: Any) -> bytes:
         # What a camera takes before it is refused is not there for the other: which one is refused would be chance. So
@@ -187,10 +195,11 @@ def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(t
         shown.append(supervisor.snapshot())  # while the camera works: it is done sooner than somebody looks again
         return found
 
-    monkeypatch.setattr(DeviceMachineLayer, "encode", seen)
-    monkeypatch.setattr(graph_runner, "RESTART_AFTER", 60.0)
-    ran(supervisor)
-    monkeypatch.setattr(DeviceMachineLayer, "encode", encode)
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceStreams, "open", together)
+        patched.setattr(DeviceMachineLayer, "encode", seen)
+        patched.setattr(graph_runner, "RESTART_AFTER", 60.0)
+        ran(supervisor)
     assert len(opened) == 1 and len(units(tmp_path / "small.nut")) == 20
     assert log.failed and all("memory_limit" in one and "large" in one for one in log.failed)
     assert max(one.device_bytes or 0 for one in shown) >= needed and shown[-1].device_limit == 2 * needed
