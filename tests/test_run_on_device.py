@@ -176,30 +176,44 @@ def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(t
     supervisor = Supervisor(configuration(tmp_path, networks, small=SMALL, large="dv_encode=q=30"), log)
     shown: list[Snapshot] = []
     encode, open_ = DeviceMachineLayer.encode, DeviceStreams.open
-    both = threading.Barrier(2)
+    calls, begun = [0], threading.Event()
+    opening: list[str] = []
 
-    def together(self: DeviceStreams, *given: Any, **options: Any) -> DeviceNetworks:
-        # What both share goes with the last of them: where one had failed before the other began, it would be opened
-        # anew.
-        found = open_(self, *given, **options)
-        both.wait(30)
-        return found
+    def waited(what: Callable[[], object]) -> None:
+        until = time.monotonic() + 30
+        while not what() and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def taken() -> int:
+        return supervisor.snapshot().device_bytes or 0
 
     def seen(self: Any, picture: Any, **options: Any) -> bytes:
-        # What a camera takes before it is refused is not there for the other: which one is refused would be chance. So
-        # the small one waits, and the large one is not begun again meanwhile.
-        until = time.monotonic() + 30
-        while options["width"] == 96 and not log.failed and time.monotonic() < until:
-            time.sleep(0.01)
+        # Which of two is refused while both begin would be chance. So the large one begins when the small one has its
+        # memory, the small one goes on when the large one has given back its own, and that is not begun again
+        # meanwhile.
+        if options["width"] == 96:
+            calls[0] += 1
+            if calls[0] == 2:
+                mine = taken()
+                begun.set()
+                waited(lambda: log.failed and taken() <= mine)
         found = encode(self, picture, **options)
         shown.append(supervisor.snapshot())  # while the camera works: it is done sooner than somebody looks again
         return found
 
+    def after_the_small(self: DeviceStreams, *given: Any, **options: Any) -> DeviceNetworks:
+        found = open_(self, *given, **options)
+        opening.append(threading.current_thread().name)
+        if opening[-1] == "large":
+            waited(begun.is_set)
+        return found
+
     with monkeypatch.context() as patched:
-        patched.setattr(DeviceStreams, "open", together)
+        patched.setattr(DeviceStreams, "open", after_the_small)
         patched.setattr(DeviceMachineLayer, "encode", seen)
         patched.setattr(graph_runner, "RESTART_AFTER", 60.0)
         ran(supervisor)
+    assert sorted(opening) == ["large", "small"] and begun.is_set()
     assert len(opened) == 1 and len(units(tmp_path / "small.nut")) == 20
     assert log.failed and all("memory_limit" in one and "large" in one for one in log.failed)
     assert max(one.device_bytes or 0 for one in shown) >= needed and shown[-1].device_limit == 2 * needed
