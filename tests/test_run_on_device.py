@@ -204,7 +204,7 @@ def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(t
     def after_the_small(self: DeviceStreams, *given: Any, **options: Any) -> DeviceNetworks:
         found = open_(self, *given, **options)
         opening.append(threading.current_thread().name)
-        if opening[-1] == "large":
+        if opening[-1] == "graph large":
             waited(begun.is_set)
         return found
 
@@ -213,7 +213,7 @@ def test_a_camera_beyond_the_memory_limit_fails_by_itself_and_the_others_go_on(t
         patched.setattr(DeviceMachineLayer, "encode", seen)
         patched.setattr(graph_runner, "RESTART_AFTER", 60.0)
         ran(supervisor)
-    assert sorted(opening) == ["large", "small"] and begun.is_set()
+    assert sorted(opening) == ["graph large", "graph small"] and begun.is_set()
     assert len(opened) == 1 and len(units(tmp_path / "small.nut")) == 20
     assert log.failed and all("memory_limit" in one and "large" in one for one in log.failed)
     assert max(one.device_bytes or 0 for one in shown) >= needed and shown[-1].device_limit == 2 * needed
