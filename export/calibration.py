@@ -20,6 +20,9 @@ from duoview.profile import Profile
 
 #: Quality indices that are measured at; calibration takes all of them.
 QUALITIES = (10, 26, 42)
+#: Ends of the names of pictures and videos.
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".mp4", ".avi", ".mpg", ".mkv", ".mov", ".gif",
+                      ".nut", ".webm"))
 #: Pixels by which a view of a picture moves, and the least side that it keeps.
 PAN, LEAST_VIEW = 3, 64
 
@@ -31,6 +34,20 @@ class Clip:
     name: str
     frames: tuple[av.VideoFrame, ...]
     pixels: tuple[NDArray[np.uint8], ...]
+
+
+def files(paths: Sequence[Path]) -> list[Path]:
+    """The paths, every picture and video below a folder in place of it, by the ends of their names.
+
+    Raises ValueError for a folder without any.
+    """
+    found: list[Path] = []
+    for path in paths:
+        below = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not below:
+            raise ValueError(f"{path}: no picture or video below this folder; expected {', '.join(sorted(SUFFIXES))}")
+        found += below
+    return found
 
 
 def read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:

@@ -28,7 +28,7 @@ NARROW, WIDE = 64, 127
 #: pictures is for who has others to say.
 HELD_EVERY, MOST_HELD = 10, 48
 #: Samples of a step, and how often in a tuning those kept back are looked at.
-BATCH, LOOKS = 2, 10
+BATCH, LOOKS = 6, 10
 #: An error below this share of an output's mean square is taken for as much: what 8 bits hit by chance, as symbols that
 #: are nearly always 0, would outweigh all else with the first that they miss.
 LEAST_ERROR = 1e-5
@@ -38,13 +38,13 @@ _RATES = {"weight": 1.0, "bias": 2.0, "step": 5.0}
 
 @dataclass(frozen=True)
 class Tuning:
-    """steps: of Adam, two samples each; 0 tunes nothing. rate: of learning, at its height. seed: of the samples' order.
+    """steps: of Adam, BATCH samples each; 0 tunes nothing. rate: of learning, at its height. seed: of their order.
 
     Raises ValueError for steps below 0 and for a rate that is not positive and finite.
     """
 
-    steps: int = 600
-    rate: float = 5e-4
+    steps: int = 1500
+    rate: float = 2e-4
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -210,13 +210,26 @@ def _tensors(sample: Sample) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in sample.items()}
 
 
+Pair = tuple[dict[str, Tensor], list[Tensor]]
+
+
+def _stacked(pairs: Sequence[Pair]) -> list[Pair]:
+    """Samples and what is wanted of them, those of the same shapes as one batch."""
+    alike: dict[tuple[torch.Size, ...], list[Pair]] = {}
+    for sample, wanted in pairs:
+        alike.setdefault(tuple(one.shape for one in (*sample.values(), *wanted)), []).append((sample, wanted))
+    return [({name: torch.cat([sample[name] for sample, _ in some]) for name in some[0][0]},
+             [torch.cat(parts) for parts in zip(*(wanted for _, wanted in some), strict=True)])
+            for some in alike.values()]
+
+
 def _errors(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """Mean squared error of each output."""
     return torch.stack([(a.float() - b.float()).square().mean() for a, b in zip(made, wanted, strict=True)])
 
 
 @torch.no_grad()
-def _shares(network: QuantisedNetwork, pairs: Sequence[tuple[dict[str, Tensor], list[Tensor]]]) -> Tensor:
+def _shares(network: QuantisedNetwork, pairs: Sequence[Pair]) -> Tensor:
     """Of each output, the error that counts as one: 1 where neither it nor the output was ever anything but 0."""
     error = torch.stack([_errors(network(**sample), wanted) for sample, wanted in pairs]).mean(0)
     power = torch.stack([_errors(wanted, [torch.zeros(())] * len(wanted)) for _, wanted in pairs]).mean(0)
@@ -266,9 +279,10 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
         for group, name in zip(optimiser.param_groups, groups, strict=True):
             group["lr"] = tuning.rate * height * _RATES[name]
         optimiser.zero_grad()
-        for number in generator.integers(len(pairs), size=BATCH):
-            sample, wanted = pairs[number]
-            (_errors(network(**sample), wanted) / shares).sum().backward()
+        drawn = [pairs[number] for number in generator.integers(len(pairs), size=BATCH)]
+        for sample, wanted in _stacked(drawn):
+            share = len(wanted[0]) / sum(len(one[0]) for _, one in drawn)
+            (share * (_errors(network(**sample), wanted) / shares).sum()).backward()
         optimiser.step()
         if (step + 1) % max(1, tuning.steps // LOOKS) == 0 or step + 1 == tuning.steps:
             error = float((look() / shares).sum())

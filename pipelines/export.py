@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "fp16", "int8")
 #: Steps of tuning in 8 bits: outputs come hardly nearer with more.
-TUNING_STEPS = 600
-#: Frames that a picture after -i is made into, whose view moves over it.
-STILL_FRAMES = 4
+TUNING_STEPS = 1500
 
 EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
 after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
 most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
-With -signed 8 bits are those that TensorRT takes. With -state the synthesis of P frames is tried in 8 bits too.
-Pictures after -i become short clips, whose view moves over them. Weights, biases and steps of activations are tuned on
-the files after -i for -tune steps, until outputs are nearest to those of the network in float32 (torch; some minutes
-for every plan that is tried). Those after -held stay as they are: without a clip of two frames or more among them,
-networks of P frames cannot be judged, and stay as in the profile.
+Each network may take half of what is left of -bits. With -signed 8 bits are those that TensorRT takes. With -state the
+synthesis of P frames is tried in 8 bits too. Weights, biases and steps of activations are tuned for -tune steps, until
+outputs are nearest to those of the network in float32 (torch; some minutes for every plan that is tried): on short
+scenes of 192x192 pixels that are cut at random of what is after -i, pictures with a camera that pans over them. The
+more unlike pictures and videos there are, the better: a thousand, not ten. Without tuning pictures after -i become
+short clips, whose view moves over them. Those after -held stay as they are: without a clip of two frames or more
+among them, networks of P frames cannot be judged, and stay as in the profile.
 
 fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
 int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
@@ -53,14 +53,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-state", action="store_true",
                    help="int8: the synthesis of P frames too; the profile then has streams of its own")
     p.add_argument("-i", dest="inputs", action="append", type=Path, default=[], metavar="FILE",
-                   help="picture or video to calibrate with; may be given several times")
+                   help="picture or video to calibrate with, or folder of such; may be given several times")
     p.add_argument("-held", action="append", type=Path, default=[], metavar="FILE",
-                   help="picture or video to judge with; may be given several times")
+                   help="picture or video to judge with, or folder of such; may be given several times")
     p.add_argument("-frames", type=int, default=10, help="frames of each video (default: 10)")
     p.add_argument("-step", type=int, default=2, help="every how many frames one is taken (default: 2)")
     p.add_argument("-side", type=int, default=448, help="longer side of the pictures at most (default: 448)")
     p.add_argument("-tune", type=int, default=None, metavar="STEPS",
-                   help="int8: steps of tuning of every network; 0: none, and no torch is needed (default: 600)")
+                   help="int8: steps of tuning of every network; 0: none, and no torch is needed (default: 1500)")
     p.add_argument("-bits", type=float, default=0.01, help="share that the rate may rise by (default: 0.01)")
     p.add_argument("-view", type=float, default=45.0, help="dB that views agree by at least (default: 45)")
     p.add_argument("output", nargs="?", type=Path, help="folder of the new profile")
@@ -121,7 +121,7 @@ def _tell(trial: Trial) -> None:
 
 
 def _write(profile: Profile, options: argparse.Namespace) -> int:
-    from duoview.export.calibration import in_motion, read_clip
+    from duoview.export.calibration import files, read_clip
     from duoview.export.variant import Tolerance, check_output, write_fp16, write_fp32, write_int8
 
     try:
@@ -129,11 +129,11 @@ def _write(profile: Profile, options: argparse.Namespace) -> int:
         if options.precision == "fp32":
             digest = write_fp32(profile, options.output)
         else:
-            if {path.resolve() for path in options.inputs} & {path.resolve() for path in options.held}:
+            inputs, judges = files(options.inputs), files(options.held)
+            if {path.resolve() for path in inputs} & {path.resolve() for path in judges}:
                 raise ValueError("a file is after -i and after -held: expected others to judge with")
             clips, held = ([read_clip(path, frames=options.frames, step=options.step, side=options.side)
-                            for path in paths] for paths in (options.inputs, options.held))
-            clips = [in_motion(clip, min(options.frames, STILL_FRAMES)) for clip in clips]
+                            for path in paths] for paths in (inputs, judges))
             tolerance = Tolerance(options.bits, options.view)
             with tempfile.TemporaryDirectory() as work:
                 if options.precision == "fp16":

@@ -241,7 +241,7 @@ def test_the_strictest_tolerance_leaves_every_network_as_it_is(profile: Profile,
     _, trials = write_int8(profile, tmp_path / "profile", [clip], [clip], Tolerance(bits=-10.0, view=200.0), tmp_path)
     written = Profile(tmp_path / "profile")
     assert [(trial.network, trial.plan) for trial in trials] == [
-        ("encoder", "trunk"), ("encoder", "pointwise"), ("decoder", "trunk"), ("decoder", "pointwise")]
+        ("encoder", "large"), ("encoder", "pointwise"), ("decoder", "large"), ("decoder", "pointwise")]
     assert not any(trial.accepted for trial in trials)
     assert written.manifest["networks"] == profile.manifest["networks"]
 

@@ -13,17 +13,18 @@ from onnx import helper, numpy_helper
 
 from duoview import Profile
 from duoview.backends import CpuBackend
-from duoview.export import variant
-from duoview.export.calibration import LEAST_VIEW, PAN, distinct, in_motion, samples
+from duoview.export import tuning, variant
+from duoview.export.calibration import LEAST_VIEW, PAN, distinct, files, in_motion, samples
 from duoview.export.equalisation import Sample
 from duoview.export.parity import drawn_clip
-from duoview.export.precision import PLANS, quantised
+from duoview.export.precision import PLANS, chosen, folded, quantised
+from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, recorded
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
 from duoview.export.variant import Tolerance, write_int8
 from duoview.pipelines.command import main
 
-SHORT = Tuning(steps=40)
+SHORT = Tuning(steps=40, rate=5e-4)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,7 @@ def test_networks_of_p_frames_stay_as_they_are_without_p_frames(
         profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: tuple[int, int], reason: str
         ) -> None:
     monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("inter_analysis",))  # the others take their time
+    monkeypatch.setattr(variant, "STILL_FRAMES", 1)  # no view moves over a picture
     clips, held = ([drawn_clip(frames=count, width=128, height=80)] for count in frames)
     _, trials = write_int8(profile, tmp_path / "out", clips, held, Tolerance(bits=10.0, view=10.0), tmp_path)
     found = {(trial.accepted, reason in trial.refused) for trial in trials if trial.network == "inter_analysis"}
@@ -236,6 +238,82 @@ def test_each_call_counts_once() -> None:
 def test_tuning_belongs_to_8_bits(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", *arguments, "-i", "a.mp4", "-held", "b.mp4", "out"]) == 2
     assert "belongs to -precision int8" in capsys.readouterr().err
+
+
+def test_scenes_are_what_a_network_is_given_in_p_frames_too(profile: Profile) -> None:
+    of = material([drawn_clip(frames=1, width=256, height=224), drawn_clip(frames=6, width=200, height=192)])
+    assert [picture.shape for picture in of.pictures] == [(224, 256, 3), (192, 200, 3)]
+    assert [clip.shape for clip in of.clips.values()] == [(6, 192, 200, 3)]
+    found = {name: recorded(profile, name, of, scenes=2) for name in ("key_analysis", "inter_analysis")}
+    assert len(found["key_analysis"]) == 2 and 2 < len(found["inter_analysis"]) <= 2 * (FRAMES - 1)
+    assert {one["z"].shape for calls in found.values() for one in calls} == {(1, 48, SIDE // 8, SIDE // 8)}
+    levels = {int(one["q"][0]) for calls in found.values() for one in calls}
+    assert len(levels) == 2 and min(levels) >= LOW_QUALITY and max(levels) < HIGH_QUALITY
+    again = recorded(profile, "inter_analysis", of, scenes=2)
+    assert all(np.array_equal(one[name], other[name]) for one, other in
+               zip(found["inter_analysis"], again, strict=True) for name in one)
+
+
+def test_the_network_of_the_view_is_recorded_where_views_are_decoded(profile: Profile) -> None:
+    of = material([drawn_clip(frames=1, width=SIDE, height=SIDE)])
+    assert recorded(profile, "decoder", of, scenes=1) == []
+    assert len(recorded(profile, "decoder", of, views=True, scenes=1)) > 0
+
+
+def test_pictures_too_small_for_scenes_are_named() -> None:
+    with pytest.raises(ValueError, match="none of the 1 pictures and videos to tune with is 192 x 192"):
+        material([drawn_clip(frames=2, width=256, height=128)])
+
+
+def test_a_folder_stands_for_the_pictures_and_videos_below_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("b.jpg", "notes.txt", "deep/a.MP4"):
+        (tmp_path / name).touch()
+    assert files([tmp_path, Path("c.dat")]) == [tmp_path / "b.jpg", tmp_path / "deep/a.MP4", Path("c.dat")]
+    (tmp_path / "deep/a.MP4").unlink()
+    with pytest.raises(ValueError, match=r"deep: no picture or video below this folder; expected .*mp4"):
+        files([tmp_path / "deep"])
+
+
+def test_samples_of_one_shape_are_one_batch_and_count_as_much_as_alone(tmp_path: Path) -> None:
+    base, model, given = drawn(tmp_path)
+    wide: list[Sample] = [{"x": np.repeat(one["x"], 2, axis=3)} for one in given[:4]]
+    mixed = [tuning._tensors(one) for one in (*given[:3], *wide)]
+    float_network = TorchNetwork(base, torch.device("cpu"))
+    pairs = [(one, float_network.tensors(**one)) for one in mixed]
+    network = QuantisedNetwork(model, NARROW)
+    stacked = tuning._stacked(pairs)
+    assert [tuple(sample["x"].shape) for sample, _ in stacked] == [(3, 4, 8, 8), (4, 4, 8, 16)]
+    with torch.no_grad():
+        alone = sum(tuning._errors(network(**sample), wanted) for sample, wanted in pairs)
+        together = sum(len(wanted[0]) * tuning._errors(network(**sample), wanted) for sample, wanted in stacked)
+    assert torch.allclose(torch.as_tensor(alone), torch.as_tensor(together))
+
+
+def test_a_network_may_take_half_of_what_is_left_of_the_bits(
+        profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = drawn_clip(frames=2, width=128, height=128)
+    rates = iter([0.006, 0.004, 0.008, 0.007])
+    monkeypatch.setattr(variant, "rate_change", lambda base, other: next(rates))
+    attempts = [variant.Attempt(plan, lambda model: model) for plan in ("fast", "slow")]
+    search = variant.Search(profile, dict.fromkeys(("encoder", "key_analysis"), attempts), [clip],
+                            Tolerance(bits=0.01), tmp_path, lambda trial: None, changed=CpuBackend(1), timing={})
+    assert search.run().keys() == {"encoder", "key_analysis"}
+    assert [(trial.network, trial.plan, trial.accepted) for trial in search.trials] == [
+        ("encoder", "fast", False), ("encoder", "slow", True), ("key_analysis", "fast", False),
+        ("key_analysis", "slow", True)]
+
+
+def test_small_ends_and_depthwise_convolutions_stay_in_float32_in_the_plan_large(profile: Profile) -> None:
+    model = folded(onnx.load(str(profile.path("inter_synthesis"))))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type.lower()}.{number}"
+    sizes = {constant.name: tuple(constant.dims) for constant in model.graph.initializer}
+    shapes = {node.name: sizes[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
+    taken = chosen(model, next(plan for plan in PLANS if plan.name == "large"))
+    left = [shape for name, shape in shapes.items() if name not in taken]
+    assert (192, 320, 1, 1) in [shapes[name] for name in taken]  # the first, of nearly as many weights as the largest
+    assert (96, 112, 1, 1) in left and (48, 96, 1, 1) in left and all(shape[1] != 1 for shape in map(shapes.get, taken))
 
 
 def test_a_picture_becomes_a_clip_whose_view_moves_over_it() -> None:

@@ -1,0 +1,68 @@
+"""Scenes to tune networks in 8 bits with: pieces of clips, photographs that a camera pans over, objects that enter.
+
+Each is coded as encoders do, by itself and at a quality index of its own, so that P frames' networks are given what
+they are given in use. The few scenes of some videos are learned by heart instead: errors on them fall, and bits of
+others rise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import av
+import numpy as np
+
+from duoview.backends import CpuBackend
+from duoview.decoder import Decoder
+from duoview.encoder import Encoder
+from duoview.export.calibration import Clip, RecordingBackend, distinct
+from duoview.export.equalisation import Sample
+from duoview.models.data import Material
+from duoview.models.sequences import SequenceMix, sequence
+from duoview.profile import Profile
+
+#: Scenes of a tuning, frames of each, and their side in pixels.
+SCENES, FRAMES, SIDE = 300, 12, 192
+#: Quality indices that are drawn from, below the last.
+LOW_QUALITY, HIGH_QUALITY = 4, 50
+_MIX = SequenceMix(real=0.6, still=0.15, shortest=FRAMES, mean=1.0, longest=FRAMES)
+
+
+def material(clips: Sequence[Clip]) -> Material:
+    """Pictures and clips that scenes can be cut of: those with no side below SIDE.
+
+    Raises ValueError where there is none.
+    """
+    found = Material()
+    for clip in clips:
+        frames = [np.ascontiguousarray(np.moveaxis(one, 0, -1)) for one in clip.pixels]
+        if min(frames[0].shape[:2]) < SIDE:
+            continue
+        found.pictures.append(frames[0])
+        if len(frames) > 1:
+            found.clips[f"{len(found.clips)}: {clip.name}"] = np.stack(frames)
+    if not found.pictures:
+        raise ValueError(f"none of the {len(clips)} pictures and videos to tune with is {SIDE} x {SIDE} pixels or "
+                         "larger; expected one at least, or no tuning (-tune 0)")
+    return found
+
+
+def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, scenes: int = SCENES,
+             seed: int = 77) -> list[Sample]:
+    """What a network is given when scenes are coded, each call once.
+
+    Held in memory: of the synthesis of P frames .26 MB a frame, of others less. The same arguments give the same calls.
+    views: machine views are decoded too.
+    """
+    random = np.random.default_rng(seed)
+    backend = RecordingBackend(CpuBackend(1), only=(network,))
+    encoder = Encoder(SIDE, SIDE, q=LOW_QUALITY, gop=FRAMES, profile=profile, device=backend)
+    player = Decoder(profile=profile, device=backend, strict=True) if views else None
+    for _ in range(scenes):
+        encoder.q = int(random.integers(LOW_QUALITY, HIGH_QUALITY))
+        for number, (noisy, _) in enumerate(sequence(of, SIDE, _MIX, random)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noisy), "rgb24")
+            for packet in encoder.encode(frame, key=number == 0):
+                if player is not None:
+                    player.decode(packet)
+    return distinct(backend.samples.get(network, []))
