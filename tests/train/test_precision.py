@@ -21,7 +21,7 @@ from duoview.export.calibration import Clip, samples
 from duoview.export.engine_graph import engine_graph, precision_of
 from duoview.export.half_precision import halved
 from duoview.export.parity import difference, drawn_clip, report
-from duoview.export.precision import PLANS, Plan, chosen, folded, quantised
+from duoview.export.precision import ALL, PLANS, Plan, chosen, folded, quantised
 from duoview.export.restore import restore
 from duoview.export.torch_backend import TorchBackend
 from duoview.export.variant import ENCODER_NETWORKS, Tolerance, rate_change, write_fp16, write_fp32, write_int8
@@ -137,7 +137,7 @@ def test_plans_take_fewer_convolutions_one_after_another(profile: Profile) -> No
     model = onnx.load(str(profile.path("inter_analysis")))
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}.{number}"
-    taken = [set(chosen(model, plan)) for plan in PLANS]
+    taken = [set(chosen(model, plan)) for plan in (ALL, *PLANS)]
     assert all(more > fewer for more, fewer in itertools.pairwise(taken))
 
 

@@ -17,7 +17,7 @@ from duoview.export.activation_ranges import activation_ranges, least_error_rang
 from duoview.export.calibration import Clip, samples
 from duoview.export.equalisation import Sample, channel_ranges, equalised, pairs, streams
 from duoview.export.parity import difference, drawn_clip
-from duoview.export.precision import PLANS, folded, quantised
+from duoview.export.precision import ALL, PLANS, folded, quantised
 from duoview.export.torch_backend import TorchBackend
 from duoview.export.variant import Tolerance, write_int8
 from duoview.pipelines.command import main
@@ -168,10 +168,10 @@ def test_both_steps_bring_an_analysis_in_8_bits_nearer_to_float32(
 
 
 def test_weights_have_7_bits_so_that_no_cpu_saturates(profile: Profile, calls: dict[str, list[Sample]]) -> None:
-    made = quantised(onnx.load(str(profile.path("encoder"))), calls["encoder"], PLANS[1])
+    made = quantised(onnx.load(str(profile.path("encoder"))), calls["encoder"], ALL)
     weights = [numpy_helper.to_array(constant) for constant in made.graph.initializer if len(constant.dims) == 4]
     narrow = [weight for weight in weights if weight.dtype == np.int8]
-    assert len(narrow) == 9 and max(int(np.abs(weight.astype(int)).max()) for weight in narrow) == 64
+    assert len(narrow) == 11 and max(int(np.abs(weight.astype(int)).max()) for weight in narrow) == 64
 
 
 @pytest.fixture(scope="module")

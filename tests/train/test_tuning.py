@@ -17,7 +17,7 @@ from duoview.export import tuning, variant
 from duoview.export.calibration import LEAST_VIEW, PAN, distinct, files, in_motion, samples
 from duoview.export.equalisation import Sample
 from duoview.export.parity import drawn_clip
-from duoview.export.precision import PLANS, chosen, folded, quantised
+from duoview.export.precision import ALL, LARGE, chosen, folded, quantised
 from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, recorded
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
@@ -39,7 +39,7 @@ def calls(profile: Profile) -> dict[str, list[Sample]]:
 
 
 def in_8_bits(profile: Profile, name: str, given: list[Sample], *, signed: bool = False) -> onnx.ModelProto:
-    return quantised(onnx.load(str(profile.path(name))), given, PLANS[0], signed=signed)
+    return quantised(onnx.load(str(profile.path(name))), given, ALL, signed=signed)
 
 
 def error(model: onnx.ModelProto, profile: Profile, name: str, sample: Sample, folder: Path) -> float:
@@ -62,7 +62,7 @@ def test_a_tuned_network_is_nearer_to_the_float_network(
 def test_symbols_that_8_bits_hit_by_chance_do_not_outweigh_the_rest(
         profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path) -> None:
     name = "inter_analysis"
-    before = quantised(onnx.load(str(profile.path(name))), calls[name], PLANS[1])
+    before = quantised(onnx.load(str(profile.path(name))), calls[name], LARGE)
     kept_back = {key: torch.from_numpy(value) for key, value in calls[name][0].items()}
     float_network = TorchNetwork(profile.path(name), torch.device("cpu"))
     with torch.no_grad():
@@ -89,7 +89,7 @@ def drawn(folder: Path) -> tuple[Path, onnx.ModelProto, list[Sample]]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     given: list[Sample] = [{"x": generator.normal(size=(1, 4, 8, 8)).astype(np.float32)} for _ in range(12)]
     onnx.save(model, str(folder / "float.onnx"))
-    return folder / "float.onnx", quantised(model, given, PLANS[0]), given
+    return folder / "float.onnx", quantised(model, given, ALL), given
 
 
 def test_on_samples_kept_back_it_is_never_farther_than_it_was(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_small_ends_and_depthwise_convolutions_stay_in_float32_in_the_plan_large
         node.name = f"{node.op_type.lower()}.{number}"
     sizes = {constant.name: tuple(constant.dims) for constant in model.graph.initializer}
     shapes = {node.name: sizes[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
-    taken = chosen(model, next(plan for plan in PLANS if plan.name == "large"))
+    taken = chosen(model, LARGE)
     left = [shape for name, shape in shapes.items() if name not in taken]
     assert (192, 320, 1, 1) in [shapes[name] for name in taken]  # the first, of nearly as many weights as the largest
     assert (96, 112, 1, 1) in left and (48, 96, 1, 1) in left and all(shape[1] != 1 for shape in map(shapes.get, taken))
