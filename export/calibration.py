@@ -22,7 +22,7 @@ from duoview.profile import Profile
 QUALITIES = (10, 26, 42)
 #: Ends of the names of pictures and videos.
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".mp4", ".avi", ".mpg", ".mkv", ".mov", ".gif",
-                      ".nut", ".webm"))
+                      ".nut", ".webm", ".tif", ".tiff", ".m4v", ".mpeg", ".ts", ".flv", ".y4m"))
 #: Pixels by which a view of a picture moves, and the least side that it keeps.
 PAN, LEAST_VIEW = 3, 64
 
@@ -37,17 +37,19 @@ class Clip:
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
-    """The paths, every picture and video below a folder in place of it, by the ends of their names.
+    """The paths, each once, every picture and video below a folder in place of it, by the ends of their names.
 
     Raises ValueError for a folder without any.
     """
     found: list[Path] = []
     for path in paths:
-        below = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        below = [path]
+        if path.is_dir():
+            below = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
         if not below:
             raise ValueError(f"{path}: no picture or video below this folder; expected {', '.join(sorted(SUFFIXES))}")
         found += below
-    return found
+    return list({one.resolve(): one for one in found}.values())
 
 
 def read_clip(path: Path, *, frames: int, step: int, side: int) -> Clip:

@@ -91,14 +91,15 @@ def chosen(model: onnx.ModelProto, plan: Plan) -> list[str]:
     weights = {constant.name: math.prod(constant.dims) for constant in graph.initializer}
     weights |= {node.output[0]: weights[node.input[0]] for node in graph.node
                 if node.op_type == "Cast" and node.input[0] in weights}
-    large = SMALL * max((weights[node.input[1]] for node in graph.node if node.op_type == "Conv"), default=0)
+    weights |= {node.name: weights.get(node.input[1], 0) for node in graph.node if node.op_type == "Conv"}
+    large = SMALL * max((weights[node.name] for node in graph.node if node.op_type == "Conv"), default=0)
     found = []
     for node in graph.node:
         if node.op_type != "Conv":
             continue
         group = next((a.i for a in node.attribute if a.name == "group"), 1)
         end = node.input[0] in near_input or node.output[0] in near_output
-        ends = plan.ends and (plan.small_ends or weights[node.input[1]] >= large)
+        ends = plan.ends and (plan.small_ends or weights[node.name] >= large)
         if (ends or not end) and (plan.depthwise or group == 1) and (plan.branches or node.output[0] in reaches_first):
             found.append(node.name)
     if not found:

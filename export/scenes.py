@@ -25,7 +25,14 @@ from duoview.profile import Profile
 SCENES, FRAMES, SIDE = 300, 12, 192
 #: Quality indices that are drawn from, below the last.
 LOW_QUALITY, HIGH_QUALITY = 4, 50
-_MIX = SequenceMix(real=0.6, still=0.15, shortest=FRAMES, mean=1.0, longest=FRAMES)
+#: Most of the scenes are of clips where there are so many of them; few would be learned by heart.
+MANY_CLIPS = 10
+
+
+def mix(of: Material) -> SequenceMix:
+    """Shares of the kinds of scenes, by how many clips there are."""
+    real = 0.6 * min(1.0, len(of.clips) / MANY_CLIPS)
+    return SequenceMix(real=real, still=0.375 * (1 - real), shortest=FRAMES, mean=1.0, longest=FRAMES)
 
 
 def material(clips: Sequence[Clip]) -> Material:
@@ -42,17 +49,17 @@ def material(clips: Sequence[Clip]) -> Material:
         if len(frames) > 1:
             found.clips[f"{len(found.clips)}: {clip.name}"] = np.stack(frames)
     if not found.pictures:
-        raise ValueError(f"none of the {len(clips)} pictures and videos to tune with is {SIDE} x {SIDE} pixels or "
-                         "larger; expected one at least, or no tuning (-tune 0)")
+        raise ValueError(f"none of the {len(clips)} pictures and videos to tune with has {SIDE} x {SIDE} pixels or "
+                         "more as it was read; expected one at least (-side), or no tuning (-tune 0)")
     return found
 
 
 def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, scenes: int = SCENES,
-             seed: int = 77) -> list[Sample]:
+             seed: int = 77) -> Sequence[Sample]:
     """What a network is given when scenes are coded, each call once.
 
-    Held in memory: of the synthesis of P frames .26 MB a frame, of others less. The same arguments give the same calls.
-    views: machine views are decoded too.
+    Held in memory: of the synthesis of P frames .26 MB a call, of which a frame makes two at most; of others less. The
+    same arguments give the same calls. views: machine views are decoded too.
     """
     random = np.random.default_rng(seed)
     backend = RecordingBackend(CpuBackend(1), only=(network,))
@@ -60,7 +67,7 @@ def recorded(profile: Profile, network: str, of: Material, *, views: bool = Fals
     player = Decoder(profile=profile, device=backend, strict=True) if views else None
     for _ in range(scenes):
         encoder.q = int(random.integers(LOW_QUALITY, HIGH_QUALITY))
-        for number, (noisy, _) in enumerate(sequence(of, SIDE, _MIX, random)):
+        for number, (noisy, _) in enumerate(sequence(of, SIDE, mix(of), random)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noisy), "rgb24")
             for packet in encoder.encode(frame, key=number == 0):
                 if player is not None:

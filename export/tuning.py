@@ -213,13 +213,13 @@ def _tensors(sample: Sample) -> dict[str, Tensor]:
 Pair = tuple[dict[str, Tensor], list[Tensor]]
 
 
-def _stacked(pairs: Sequence[Pair]) -> list[Pair]:
-    """Samples and what is wanted of them, those of the same shapes as one batch."""
+def _stacked(pairs: Sequence[Pair]) -> list[tuple[float, Pair]]:
+    """Samples and what is wanted of them, those of the same shapes as one batch, and its share of all of them."""
     alike: dict[tuple[torch.Size, ...], list[Pair]] = {}
     for sample, wanted in pairs:
         alike.setdefault(tuple(one.shape for one in (*sample.values(), *wanted)), []).append((sample, wanted))
-    return [({name: torch.cat([sample[name] for sample, _ in some]) for name in some[0][0]},
-             [torch.cat(parts) for parts in zip(*(wanted for _, wanted in some), strict=True)])
+    return [(len(some) / len(pairs), ({name: torch.cat([sample[name] for sample, _ in some]) for name in some[0][0]},
+                                      [torch.cat(parts) for parts in zip(*(one for _, one in some), strict=True)]))
             for some in alike.values()]
 
 
@@ -280,8 +280,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
             group["lr"] = tuning.rate * height * _RATES[name]
         optimiser.zero_grad()
         drawn = [pairs[number] for number in generator.integers(len(pairs), size=BATCH)]
-        for sample, wanted in _stacked(drawn):
-            share = len(wanted[0]) / sum(len(one[0]) for _, one in drawn)
+        for share, (sample, wanted) in _stacked(drawn):
             (share * (_errors(network(**sample), wanted) / shares).sum()).backward()
         optimiser.step()
         if (step + 1) % max(1, tuning.steps // LOOKS) == 0 or step + 1 == tuning.steps:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,8 @@ STILL_FRAMES = 4
 class Tolerance:
     """What a network in 8 bits may cost.
 
-    bits: change of the rate at equal PSNR of the machine view, a share, of all changed networks together. view: least
+    bits: change of the rate at equal PSNR of the machine view, a share, of all changed networks together, of which each
+    may take ALLOWANCE of what those before it left. view: least
     PSNR in dB of machine views against those of the base profile.
     """
 
@@ -196,7 +197,7 @@ class Search:
         elif self.held and network in (*ENCODER_NETWORKS, STATE_NETWORK):
             curves = [curve(self.profile, changed, decoding, clip) for clip in self.held]
             bits = float(np.mean([rate_change(a, b) for a, b in zip(self._base, curves, strict=True)]))
-            accepted = bits <= self._spent + ALLOWANCE * (self.tolerance.bits - self._spent)
+            accepted = bits <= min(self.tolerance.bits, self._spent + ALLOWANCE * (self.tolerance.bits - self._spent))
         return Trial(network, plan, bits, view, self._speed(network, path), accepted)
 
     def _speed(self, network: str, path: Path) -> dict[str, float]:
@@ -258,8 +259,8 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
     STATE_NETWORK too. Where that is taken, the profile is its own, named with ``-int8``: no other decodes its streams,
     and it decodes no others. steps: of tuning (``export.tuning``), which needs torch; 0 leaves it out.
 
-    What networks are given when the clips are coded is held in memory: without tuning, of a frame of 448 x 256 pixels
-    some 7 MB; with it, of one network after another, 1.5 GB at most.
+    What networks are given when the clips are coded is held in memory beside the clips: without tuning, of a frame of
+    448 x 256 pixels some 7 MB; with it, of one network after another, 2.5 GB at most.
     """
     check_output(profile, folder)
     if not clips or not held:
@@ -268,16 +269,20 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
     order = (*([STATE_NETWORK] if state else []), *ENCODER_NETWORKS, VIEW_NETWORK)
     timed = [in_motion(clips[0], 2)] if steps else [in_motion(clip, STILL_FRAMES) for clip in clips]
     given = {name: distinct(found) for name, found in samples(profile, timed, only=order).items()}
-    calls = given.__getitem__
+    calls: Callable[[str], Sequence[Sample]] = given.__getitem__
     if steps:
         from duoview.export.scenes import material, recorded  # torch is needed for this alone
 
         of = material(clips)
+        kept: dict[str, Sequence[Sample]] = {}
 
-        @lru_cache(maxsize=1)  # plans of a network follow one another, and what it was given is large
-        def calls(name: str) -> list[Sample]:
-            return recorded(profile, name, of, views=name == VIEW_NETWORK)
+        def of_scenes(name: str) -> Sequence[Sample]:
+            if name not in kept:  # plans of a network follow one another, and what it was given is large
+                kept.clear()
+                kept[name] = recorded(profile, name, of, views=name == VIEW_NETWORK)
+            return kept[name]
 
+        calls = of_scenes
     attempts = {name: [Attempt(plan.name, partial(_in_8_bits, base=profile.path(name), calls=partial(calls, name),
                                                   plan=plan, signed=signed, clipped=name in ENCODER_NETWORKS,
                                                   steps=steps))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "fp16", "int8")
 #: Steps of tuning in 8 bits: outputs come hardly nearer with more.
 TUNING_STEPS = 1500
+SCENE_SIDE = 192
 
 EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
@@ -87,6 +88,9 @@ def main(arguments: list[str]) -> int:
         parser().error("-tune: belongs to -precision int8, and is 0 or more steps")
     if options.precision == "int8" and options.tune is None:
         options.tune = TUNING_STEPS
+    if options.tune and options.side < SCENE_SIDE:
+        parser().error(f"-side {options.side}: scenes to tune with have {SCENE_SIDE}x{SCENE_SIDE} pixels; expected no "
+                       "less, or -tune 0")
     for package in ("onnx", "torch") if options.check or options.precision == "fp16" or options.tune else ("onnx",):
         if importlib.util.find_spec(package) is None:
             without = ", or -tune 0, which needs none" if package == "torch" and options.tune else ""

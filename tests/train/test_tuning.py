@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,16 @@ from onnx import helper, numpy_helper
 
 from duoview import Profile
 from duoview.backends import CpuBackend
-from duoview.export import tuning, variant
+from duoview.export import scenes, tuning, variant
 from duoview.export.calibration import LEAST_VIEW, PAN, distinct, files, in_motion, samples
 from duoview.export.equalisation import Sample
 from duoview.export.parity import drawn_clip
 from duoview.export.precision import ALL, LARGE, chosen, folded, quantised
-from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, recorded
+from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, mix, recorded
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
 from duoview.export.variant import Tolerance, write_int8
+from duoview.models.data import Material
 from duoview.pipelines.command import main
 
 SHORT = Tuning(steps=40, rate=5e-4)
@@ -260,16 +262,49 @@ def test_the_network_of_the_view_is_recorded_where_views_are_decoded(profile: Pr
     assert len(recorded(profile, "decoder", of, views=True, scenes=1)) > 0
 
 
+def test_few_clips_make_few_of_the_scenes() -> None:
+    picture = np.zeros((192, 192, 3), np.uint8)
+    clips = {str(number): picture for number in range(90)}
+    shares = [mix(Material([picture], dict(list(clips.items())[:count]))).real for count in (0, 5, 10, 90)]
+    assert shares == [0.0, 0.3, 0.6, 0.6]
+    assert mix(Material([picture])).still == 0.375  # the others are moved
+
+
+def test_a_network_is_tuned_on_scenes_that_are_recorded_once_for_all_plans(
+        profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def two(profile: Profile, network: str, of: Material, *, views: bool) -> Sequence[Sample]:
+        asked.append((network, views))
+        return recorded(profile, network, of, views=views, scenes=2)
+
+    monkeypatch.setattr(scenes, "recorded", two)
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ("inter_analysis",))
+    clip = drawn_clip(frames=4, width=SIDE, height=SIDE)
+    strict = Tolerance(bits=-10.0, view=200.0)
+    _, trials = write_int8(profile, tmp_path / "out", [clip], [clip], strict, tmp_path, steps=2)
+    assert asked == [("inter_analysis", False), ("decoder", True)]
+    assert [(trial.network, trial.plan, trial.accepted) for trial in trials] == [
+        (name, plan, False) for name in ("inter_analysis", "decoder") for plan in ("large", "pointwise")]
+
+
 def test_pictures_too_small_for_scenes_are_named() -> None:
-    with pytest.raises(ValueError, match="none of the 1 pictures and videos to tune with is 192 x 192"):
+    with pytest.raises(ValueError, match="none of the 1 pictures and videos to tune with has 192 x 192"):
         material([drawn_clip(frames=2, width=256, height=128)])
+
+
+def test_a_side_too_small_for_scenes_is_refused_before_anything_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "-precision", "int8", "-side", "128", "-i", "a.mp4", "-held", "b.mp4", "out"]) == 2
+    assert "-side 128: scenes to tune with have 192x192 pixels" in capsys.readouterr().err
 
 
 def test_a_folder_stands_for_the_pictures_and_videos_below_it(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("b.jpg", "notes.txt", "deep/a.MP4"):
         (tmp_path / name).touch()
-    assert files([tmp_path, Path("c.dat")]) == [tmp_path / "b.jpg", tmp_path / "deep/a.MP4", Path("c.dat")]
+    (tmp_path / "frames.png").mkdir()
+    found = files([tmp_path, Path("c.dat"), tmp_path / "b.jpg"])
+    assert found == [tmp_path / "b.jpg", tmp_path / "deep/a.MP4", Path("c.dat")]
     (tmp_path / "deep/a.MP4").unlink()
     with pytest.raises(ValueError, match=r"deep: no picture or video below this folder; expected .*mp4"):
         files([tmp_path / "deep"])
@@ -283,10 +318,10 @@ def test_samples_of_one_shape_are_one_batch_and_count_as_much_as_alone(tmp_path:
     pairs = [(one, float_network.tensors(**one)) for one in mixed]
     network = QuantisedNetwork(model, NARROW)
     stacked = tuning._stacked(pairs)
-    assert [tuple(sample["x"].shape) for sample, _ in stacked] == [(3, 4, 8, 8), (4, 4, 8, 16)]
+    assert [tuple(sample["x"].shape) for _, (sample, _) in stacked] == [(3, 4, 8, 8), (4, 4, 8, 16)]
     with torch.no_grad():
-        alone = sum(tuning._errors(network(**sample), wanted) for sample, wanted in pairs)
-        together = sum(len(wanted[0]) * tuning._errors(network(**sample), wanted) for sample, wanted in stacked)
+        alone = sum(tuning._errors(network(**sample), wanted) / len(pairs) for sample, wanted in pairs)
+        together = sum(share * tuning._errors(network(**sample), wanted) for share, (sample, wanted) in stacked)
     assert torch.allclose(torch.as_tensor(alone), torch.as_tensor(together))
 
 
@@ -313,7 +348,7 @@ def test_small_ends_and_depthwise_convolutions_stay_in_float32_in_the_plan_large
     taken = chosen(model, LARGE)
     left = [shape for name, shape in shapes.items() if name not in taken]
     assert (192, 320, 1, 1) in [shapes[name] for name in taken]  # the first, of nearly as many weights as the largest
-    assert (96, 112, 1, 1) in left and (48, 96, 1, 1) in left and all(shape[1] != 1 for shape in map(shapes.get, taken))
+    assert (96, 112, 1, 1) in left and (48, 96, 1, 1) in left and all(shapes[name][1] != 1 for name in taken)
 
 
 def test_a_picture_becomes_a_clip_whose_view_moves_over_it() -> None:
