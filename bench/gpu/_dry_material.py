@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: Drawn clips, the size of all, their frames, and every how manieth frame is a photograph as well.
 SOURCES = ("testsrc2", "mandelbrot", "cellauto")
 WIDTH, HEIGHT, FRAMES, STEP = 320, 288, 24, 4
+#: One frame more is a photograph. Of two sources it has a name that trainings hold back, as they do every tenth name.
+KEPT_BACK = 17
 #: People, in every frame of the clip that is held back.
 FILMED = {"carphone_pristine.mp4": "filmed_held", "bikes.mp4": "filmed"}
 HELD = "filmed_held"
@@ -48,7 +50,7 @@ def material(given: argparse.Namespace) -> None:
             frames = [_own(frame, number) for number, frame in enumerate(islice(opened.decode(video=0), FRAMES))]
         if "clips" in wanted:
             _write(given.clips / f"{name}.mp4", "libx264", "yuv420p", frames)
-        for number in range(0, len(frames) if "photographs" in wanted else 0, STEP):
+        for number in (*range(0, len(frames), STEP), KEPT_BACK) if "photographs" in wanted else ():
             _write(given.photographs / f"{name}_{number}.png", "png", "rgb24", frames[number:number + 1])
 
 

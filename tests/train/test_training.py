@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 import duoview
+from duoview.models.data import is_held
 from duoview.pipelines.train import main
 
 
@@ -116,3 +119,10 @@ def test_material_that_no_shift_operators_can_be_fitted_to_is_an_error_before_tr
     with pytest.raises(ValueError, match="of 136x136 pixels or more to fit shift operators to"):
         main(["-i", str(tmp_path / "in"), "-work", str(tmp_path / "runs"), str(tmp_path / "out")])
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_of_the_gpu_backlog_has_pictures_that_trainings_hold_back() -> None:
+    path = Path(__file__).parents[2] / "bench" / "gpu" / "_dry_material.py"
+    drawn: dict[str, Any] = runpy.run_path(str(path))
+    names = [f"drawn_{source}_{drawn['KEPT_BACK']}.png" for source in drawn["SOURCES"]]
+    assert drawn["KEPT_BACK"] < drawn["FRAMES"] and sum(map(is_held, names)) == 2
