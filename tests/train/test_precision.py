@@ -267,7 +267,7 @@ def test_torch_agrees_with_onnxruntime_on_every_network_within_the_stated_tolera
         assert all(item.passed for item in found), [item for item in found if not item.passed]
     assert {item.kind for item in found} == {"exact", "float", "rounded", "int8", "int8 hyper"}
     assert {item.network: item.tolerance for item in found if item.kind.startswith("int8")} == {
-        "encoder": 0.05, "decoder": 0.05, "key_analysis": 0.1, "inter_analysis": 0.1}
+        "encoder": 0.05, "decoder": 0.05, "key_analysis": 0.15, "inter_analysis": 0.15}
 
 
 def test_the_parity_report_sees_a_network_that_is_off(profile: Profile, clip: Clip) -> None:
