@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview import kernels
+from duoview.motion_compensation import STATE_BITS, STATE_LIMIT
 
 GOLDEN_SEED = 0xD5D5
+#: Networks that make what is handed on, z_m: exact in some profiles, whole numbers of 1/64 then.
+STATE_NETWORKS = ("key_synthesis", "inter_synthesis")
 #: Numbers of ``duoview.texture.prior.conditions``, and of a place of ``duoview.texture.block_means``.
 TEXTURE_CONDITIONS, TEXTURE_MEANS = 14, 72
 
@@ -56,6 +59,8 @@ def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, satu
     """
     if name.startswith("texture_"):
         return _texture_inputs(name, sizes, height, width, saturate, seed)
+    if name in STATE_NETWORKS:
+        return _state_inputs(name, sizes, height, width, saturate, seed)
     symbols, hyper, parameters = sizes["symbols"], sizes["hyper"], sizes["parameters"]
     fine = (1, symbols, 4 * height, 4 * width)
     if name.endswith("_context"):
@@ -68,6 +73,28 @@ def exact_inputs(name: str, sizes: dict[str, int], height: int, width: int, satu
     if name.startswith("inter"):
         inputs["previous"] = _integers(seed, 4, fine, 127 * 16, saturate)
     return inputs
+
+
+def _state_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool, seed: int
+                  ) -> dict[str, NDArray[np.generic]]:
+    """Decoded y in sixteenths; of P frames symbols, and z_m of before, which motion takes off its grid."""
+    fine = (1, sizes["symbols"], 4 * height, 4 * width)
+    inputs: dict[str, NDArray[np.generic]] = {
+        "decoded": _integers(seed, 12, fine, 127 * 16, saturate),
+        "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
+    if name.startswith("inter"):
+        # Nothing is coded at most places.
+        symbols = _integers(seed, 13, fine, 24, saturate)
+        inputs["symbols"] = symbols if saturate else symbols * (_integers(seed, 14, fine, 24, False) == 1)
+        parts = 1 << 13
+        inputs["previous"] = _integers(seed, 15, (1, sizes["latent"], 8 * height, 8 * width), STATE_LIMIT * parts,
+                                       saturate) / np.float32(parts)
+    return inputs
+
+
+def grid_of(network: str) -> int:
+    """What outputs of an exact network are multiplied by to be whole numbers."""
+    return 1 << STATE_BITS if network in STATE_NETWORKS else 1
 
 
 def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, saturate: bool, seed: int
@@ -87,10 +114,14 @@ def _texture_inputs(name: str, sizes: dict[str, int], height: int, width: int, s
             "conditions": numbers.astype(np.float32)}
 
 
-def digest(outputs: Sequence[NDArray[np.generic]]) -> str:
-    """sha256 over the outputs' integer values and shapes, whatever the dtype they came in."""
+def digest(outputs: Sequence[NDArray[np.generic]], grid: int = 1) -> str:
+    """sha256 over the outputs' integer values and shapes, whatever the dtype they came in.
+
+    grid: what they are multiplied by to be integers.
+    """
     state = hashlib.sha256()
     for array in outputs:
         state.update(repr(array.shape).encode())
-        state.update(np.ascontiguousarray(array).astype("<i4").tobytes())
+        whole = np.asarray(array) * grid if grid != 1 else np.ascontiguousarray(array)
+        state.update(whole.astype("<i4").tobytes())
     return state.hexdigest()

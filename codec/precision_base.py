@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from duoview.errors import ProfileError
+from duoview.golden import STATE_NETWORKS
 
 #: Entries of a manifest that both have to have alike.
 SHARED_ENTRIES = ("format", "name", "sizes", "shape", "state", "coder_tables", "tables", "golden", "texture",
                   "motion")
-#: Networks that both have to have alike: those with golden vectors, and these, which make the state of P frames.
-STATE_NETWORKS = ("key_synthesis", "inter_synthesis")
 
 
 def shared_networks(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Networks of a manifest that no other precision may touch."""
-    return (*sorted(manifest["golden"]), *STATE_NETWORKS)
+    """Networks of a manifest that no other precision may touch: exact ones, and those that make what is handed on."""
+    return tuple(dict.fromkeys((*sorted(manifest["golden"]), *STATE_NETWORKS)))
 
 
 def base_sha256(manifest: Mapping[str, Any], folder: Path) -> bytes | None:

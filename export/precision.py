@@ -80,7 +80,8 @@ def chosen(model: onnx.ModelProto, plan: Plan) -> list[str]:
     first = graph.output[0].name
     near_input = {value.name for value in graph.input}
     for node in graph.node:
-        if node.op_type != "Conv" and any(name in near_input for name in node.input):
+        # A row of a table is no input, though q says which.
+        if node.op_type not in ("Conv", "Gather") and any(name in near_input for name in node.input):
             near_input.update(node.output)
     near_output, reaches_first = {value.name for value in graph.output}, {first}
     for node in reversed(graph.node):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -25,8 +24,8 @@ from duoview.export import (
     saliency_network,
     texture_networks,
 )
+from duoview.export.golden_vectors import golden_digests
 from duoview.export.graph import weights_of
-from duoview.golden import GOLDEN_CASES, digest, exact_inputs
 from duoview.models.conditional_denoiser import CaptionEncoder, ConditionalDenoiser
 from duoview.models.denoiser import Denoiser
 from duoview.models.human_decoder import HumanDecoder
@@ -128,15 +127,6 @@ def _human_graphs(denoiser: Denoiser | ConditionalDenoiser, captions: CaptionEnc
     return found
 
 
-def _golden(key: str, model: bytes, sizes: dict[str, int]) -> dict[str, str]:
-    """Digests of an exact network's outputs for every golden case, by onnxruntime without any optimisation."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return {case.name: digest(session.run(None, exact_inputs(key, sizes, case.height, case.width, case.saturate)))
-            for case in GOLDEN_CASES}
-
-
 def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
     """Write the profile and return its sha256. Existing files of that folder are replaced.
 
@@ -151,7 +141,7 @@ def write(networks: Networks, folder: Path, *, name: str, card: str) -> str:
         data = model.SerializeToString()
         files[key] = _write_network(key, data, folder)
         if key in EXACT:
-            golden[key] = _golden(key, data, sizes)
+            golden[key] = golden_digests(key, data, sizes)
     if "human_decoder" not in files:
         (folder / "human_decoder.onnx").unlink(missing_ok=True)
     manifest: dict[str, Any] = {
@@ -278,7 +268,7 @@ def replace_networks(networks: Networks, names: Sequence[str], folder: Path) -> 
         manifest["networks"][name] = _write_network(name, data, folder)
         if name in EXACT:
             sizes = {"symbols": shape.symbols, "hyper": shape.hyper, "parameters": shape.parameters}
-            manifest["golden"][name] = _golden(name, data, sizes)
+            manifest["golden"][name] = golden_digests(name, data, sizes)
     if {"encoder", "decoder", "denoiser", "caption"} & set(names):
         drop_human_decoder(manifest, folder)
     manifest["tables"] = _write_tables(networks, folder)
@@ -302,7 +292,7 @@ def add_texture(network: Texture, analysis: TextureAnalysis, synthesis: DepthSyn
                        ("texture_prior", texture_networks.prior(network))):
         data = model.SerializeToString()
         manifest["networks"][key] = _write_network(key, data, folder)
-        manifest["golden"][key] = _golden(key, data, sizes)
+        manifest["golden"][key] = golden_digests(key, data, sizes)
     model = texture_networks.analysis(analysis, manifest["sizes"]["latent"])
     manifest["networks"][TEXTURE_ANALYSIS] = _write_network(TEXTURE_ANALYSIS, model.SerializeToString(), folder)
     np.savez(folder / "texture.npz", allow_pickle=False, **found.arrays())

@@ -80,12 +80,12 @@ def _along(x: Tensor, a: Attributes, parameter: Tensor) -> Tensor:
 
 def _quantise(a: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     limits = torch.iinfo(zero.dtype)
-    steps = torch.round(x / _along(x, a, scale)) + _along(x, a, zero).float()
+    steps = torch.round(x / _along(x, a, scale)) + _along(x, a, zero).to(scale.dtype)
     return steps.clamp(limits.min, limits.max).to(zero.dtype)
 
 
 def _dequantise(a: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    return (x.float() - _along(x, a, zero).float()) * _along(x, a, scale)
+    return (x.to(scale.dtype) - _along(x, a, zero).to(scale.dtype)) * _along(x, a, scale)
 
 
 def _cast(kind: torch.dtype, _: Attributes, x: Tensor) -> Tensor:

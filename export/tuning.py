@@ -7,6 +7,7 @@ Size Quantization, arXiv:1902.08153). There are no labels: what is to be given i
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from duoview.export.equalisation import Sample
+from duoview.export.exact_synthesis import GRIDS_KEY, UNITS_KEY
 from duoview.export.torch_backend import OPERATORS, Attributes, TorchNetwork
 
 #: Largest magnitude of a weight: of 7 bits, which sums of pairs in 16 bits hold, and of 8.
@@ -86,9 +88,11 @@ class _Convolution:
 
 
 class QuantisedNetwork(nn.Module):
-    """A graph of ``export.precision.quantised`` in float32, its rounding in it, with gradients.
+    """A graph of ``precision.quantised`` or ``exact_synthesis.exact``, its rounding in it, with gradients.
 
-    limit: largest magnitude of a weight. Raises ValueError for a convolution in 8 bits that is built in another way.
+    Of the second kind steps stay powers of two, and weights that are on a grid are learned as well and stay on it.
+    limit: largest magnitude of a weight in 8 bits. Raises ValueError for a convolution in 8 bits that is built in
+    another way.
     """
 
     def __init__(self, model: onnx.ModelProto, limit: int) -> None:
@@ -105,16 +109,24 @@ class QuantisedNetwork(nn.Module):
         self.weights, self.biases, self.steps = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         self._values: dict[str, tuple[nn.ParameterList, int]] = {}
         self._convolutions: list[_Convolution] = []
+        properties = {p.key: p.value for p in model.metadata_props}
+        self._exact = GRIDS_KEY in properties
+        #: By name of a weight or bias of a convolution in float32: the fraction bits of its grid.
+        self._grids: dict[str, int] = json.loads(properties.get(GRIDS_KEY, "{}"))
+        #: What is learned is in the float network's units.
+        self._units: dict[str, int] = json.loads(properties.get(UNITS_KEY, "{}"))
+        for name in self._grids:
+            self._learn(name, self.weights if self._constants[name].ndim > 1 else self.biases, self._constants[name])
         for kind, _, inputs, _ in self._nodes:
             if kind == "Conv" and made_by.get(inputs[1], ("", []))[0] == "DequantizeLinear":
                 self._add(inputs, made_by)
-            if kind == "QuantizeLinear":
+            if kind == "QuantizeLinear" and not self._exact:
                 self._learn(inputs[1], self.steps, torch.zeros(()))
 
     def _learn(self, name: str, parameters: nn.ParameterList, value: Tensor) -> None:
         if name not in self._values:
             self._values[name] = parameters, len(parameters)
-            parameters.append(nn.Parameter(value))
+            parameters.append(nn.Parameter(value * 2.0 ** -self._units.get(name, 0)))
 
     def _add(self, inputs: list[str], made_by: dict[str, tuple[str, list[str]]]) -> None:
         (_, weight), (kind, activation) = made_by[inputs[1]], made_by.get(inputs[0], ("", []))
@@ -139,11 +151,16 @@ class QuantisedNetwork(nn.Module):
 
     def _value(self, name: str) -> Tensor:
         parameters, number = self._values[name]
-        return parameters[number]
+        unit = self._units.get(name, 0)
+        return parameters[number] * 2.0**unit if unit else parameters[number]
 
     def _step(self, name: str) -> Tensor:
         """Of a tensor of activations: as it was, times what was learned."""
         return self._constants[name] * self._value(name).exp() if name in self._values else self._constants[name]
+
+    def _on_grid(self, name: str) -> Tensor:
+        width = 2.0 ** -self._grids[name]
+        return _straight(torch.round, self._value(name) / width) * width
 
     def _integers(self, convolution: _Convolution) -> Tensor:
         steps = self._along(convolution.weight_steps, convolution.weight)
@@ -161,6 +178,7 @@ class QuantisedNetwork(nn.Module):
             steps = self._along(convolution.weight_steps, convolution.weight)
             values[convolution.weight_value] = self._integers(convolution) * steps
             values[convolution.bias_value] = self._value(convolution.bias_value)
+        values |= {name: self._on_grid(name) for name in self._grids}
         for kind, attributes, names, outputs in self._nodes:
             if outputs[0] in self._values:
                 continue
@@ -187,11 +205,14 @@ class QuantisedNetwork(nn.Module):
         made: dict[str, NDArray[np.generic]] = {
             name: self._step(name).numpy() for name in self._values if name in self._stored and
             self._stored[name].ndim == 0}
+        made |= {name: self._on_grid(name).numpy() for name in self._grids}
         for one in self._convolutions:
             made[one.weight] = self._integers(one).numpy().astype(self._stored[one.weight].dtype)
             bias = self._value(one.bias_value).numpy()
+            width = (self._step(one.input_step) * self._constants[one.weight_steps]).numpy()
+            if self._exact and not one.bias_steps:
+                bias = np.rint(bias / width) * width
             if one.bias_steps:
-                width = (self._step(one.input_step) * self._constants[one.weight_steps]).numpy()
                 made[one.bias_steps] = np.broadcast_to(width, self._stored[one.bias_steps].shape)
                 limits = np.iinfo(np.int32)
                 bias = np.clip(np.rint(bias.astype(np.float64) / width), limits.min, limits.max)

@@ -1,8 +1,9 @@
 """A profile at another precision: every network that may change is changed as far as a tolerance allows.
 
 Exact networks, tables, and the two networks that make what is handed on from frame to frame are copied byte for byte,
-so that streams of the two profiles are the same streams (``duoview.precision_base``). With ``state`` the one of P
-frames is changed too: what is handed on then has another precision, and the profile has streams of its own.
+so that streams of the two profiles are the same streams (``duoview.precision_base``). With ``state`` those two are
+changed as well, into exact ones (``export.exact_synthesis``): every machine hands on the same numbers then, and the
+profile has streams of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ from numpy.typing import NDArray
 
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.export.calibration import QUALITIES, Clip, coded, distinct, in_motion, samples
+from duoview.export.exact_synthesis import exact
+from duoview.export.golden_vectors import golden_digests
 from duoview.export.half_precision import halved
-from duoview.export.precision import PLANS, Plan, Sample, folded, quantised
+from duoview.export.precision import LARGE, PLANS, Plan, Sample, folded, quantised
+from duoview.export.proof import proven
+from duoview.golden import STATE_NETWORKS
 from duoview.precision_base import shared_networks
 from duoview.profile import Profile
 
@@ -34,11 +39,11 @@ from duoview.profile import Profile
 #: ``encoder`` also makes the latents from which the human view of an inner stream begins; that view is not judged.
 ENCODER_NETWORKS = ("encoder", "inter_analysis", "key_analysis")
 VIEW_NETWORK = "decoder"
-#: Makes what P frames hand on. Encoders and decoders run it: in 8 bits only where the profile is its own. Of key frames
-#: it stays as it is: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
-STATE_NETWORK = "inter_synthesis"
 #: Nothing but P frames calls these.
-P_FRAME_NETWORKS = ("inter_analysis", STATE_NETWORK)
+P_FRAME_NETWORKS = ("inter_analysis", "inter_synthesis")
+#: How what is handed on may be made exact, by network: that of P frames in 8 bits if it can be. Of key frames it stays
+#: in float32: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
+STATE_PLANS: Mapping[str, Sequence[Plan | None]] = {"inter_synthesis": (LARGE, None), "key_synthesis": (None,)}
 #: Calls of a network that it is calibrated with, and timed with.
 CALIBRATION_CALLS, TIMED_CALLS = 24, 5
 #: Share of what is left of the tolerance of bits that one network may take: the others find room as well.
@@ -162,10 +167,12 @@ class Search:
         self._spent = 0.0
 
     def run(self) -> dict[str, Path]:
-        """Files of the networks that were accepted."""
+        """Files of the networks that were accepted. Networks of the state are changed both or not at all."""
         for network, attempts in self.attempts.items():
+            if network not in STATE_NETWORKS:
+                self._both_or_none()
             for attempt in attempts:
-                path = self.work / f"{network}.{attempt.plan}.onnx"
+                path = self.work / f"{network}.{attempt.plan.replace(' ', '_')}.onnx"
                 try:
                     if network in P_FRAME_NETWORKS and self.held and all(len(clip.frames) < 2 for clip in self.held):
                         raise ValueError("only P frames call it, and what is judged with has none; expected a clip "
@@ -181,20 +188,28 @@ class Search:
                     self.files[network] = path
                     self._spent = self._spent if trial.bits is None else trial.bits
                     break
+        self._both_or_none()
         return self.files
+
+    def _both_or_none(self) -> None:
+        """Before anything else is judged with them: one of the two alone would drift as before, with other streams."""
+        found = [network for network in STATE_NETWORKS if network in self.files]
+        if len(found) == 1:
+            del self.files[found[0]]
+            self._spent = 0.0
 
     def _trial(self, network: str, plan: str, path: Path) -> Trial:
         files = {**self.files, network: path}
         changed = Replaced(self.backend, files, self.changed)
         # Both sides hand on the same: a changed synthesis is the decoder's as well.
-        state = {name: file for name, file in files.items() if name == STATE_NETWORK}
+        state = {name: file for name, file in files.items() if name in STATE_NETWORKS}
         decoding = Replaced(self.backend, state, self.changed)
         bits = view = None
         accepted = True
         if self.held and network == VIEW_NETWORK:
             view = min(view_agreement(self.profile, decoding, changed, clip) for clip in self.held)
             accepted = view >= self.tolerance.view
-        elif self.held and network in (*ENCODER_NETWORKS, STATE_NETWORK):
+        elif self.held and network in (*ENCODER_NETWORKS, *STATE_NETWORKS):
             curves = [curve(self.profile, changed, decoding, clip) for clip in self.held]
             bits = float(np.mean([rate_change(a, b) for a, b in zip(self._base, curves, strict=True)]))
             accepted = bits <= min(self.tolerance.bits, self._spent + ALLOWANCE * (self.tolerance.bits - self._spent))
@@ -256,8 +271,9 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
     """The profile with 8-bit networks where the tolerance allows; returns its sha256 and what was tried.
 
     clips: to calibrate with. held: to judge with, at best others. signed: activations as TensorRT takes them. state:
-    STATE_NETWORK too. Where that is taken, the profile is its own, named with ``-int8``: no other decodes its streams,
-    and it decodes no others. steps: of tuning (``export.tuning``), which needs torch; 0 leaves it out.
+    those that make what is handed on as well, exact, with golden vectors. Where they are taken, the profile is its own,
+    named with ``-int8``: no other decodes its streams, and it decodes no others. steps: of tuning (``export.tuning``),
+    which needs torch; 0 leaves it out.
 
     What networks are given when the clips are coded is held in memory beside the clips: without tuning, of a frame of
     448 x 256 pixels some 7 MB; with it, of one network after another, 2.5 GB at most.
@@ -266,7 +282,7 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
     if not clips or not held:
         raise ValueError("8 bits need clips to calibrate with and others to judge with")
     # What brings most comes first, while there is most room: the synthesis of P frames, of which some have two.
-    order = (*([STATE_NETWORK] if state else []), *ENCODER_NETWORKS, VIEW_NETWORK)
+    order = (*(STATE_PLANS if state else ()), *ENCODER_NETWORKS, VIEW_NETWORK)
     timed = [in_motion(clips[0], 2)] if steps else [in_motion(clip, STILL_FRAMES) for clip in clips]
     given = {name: distinct(found) for name, found in samples(profile, timed, only=order).items()}
     calls: Callable[[str], Sequence[Sample]] = given.__getitem__
@@ -283,10 +299,16 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
             return kept[name]
 
         calls = of_scenes
-    attempts = {name: [Attempt(plan.name, partial(_in_8_bits, base=profile.path(name), calls=partial(calls, name),
-                                                  plan=plan, signed=signed, clipped=name in ENCODER_NETWORKS,
-                                                  steps=steps))
-                       for plan in PLANS] for name in order}
+    attempts = {}
+    for name in order:
+        make = partial(_exactly if name in STATE_PLANS else _in_8_bits, base=profile.path(name),
+                       calls=partial(calls, name), signed=signed, steps=steps)
+        if name in STATE_PLANS:
+            attempts[name] = [Attempt(f"exact {plan.name}" if plan else "exact", partial(make, plan=plan))
+                              for plan in STATE_PLANS[name]]
+        else:
+            attempts[name] = [Attempt(plan.name, partial(make, plan=plan, clipped=name in ENCODER_NETWORKS))
+                              for plan in PLANS]
     search = Search(profile, attempts, held, tolerance, work, tell, changed=CpuBackend(1),
                     timing={name: found[-1] for name, found in given.items() if found})
     made = {name: path.read_bytes() for name, path in search.run().items()}
@@ -297,7 +319,7 @@ def _in_8_bits(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequen
                clipped: bool, steps: int) -> onnx.ModelProto:
     """A network under a plan, calibrated and tuned.
 
-    clipped: by least error; what pictures and states are made with keeps its extremes: cut off, they would show.
+    clipped: by least error; what pictures are made with keeps its extremes: cut off, they would show.
     """
     samples = calls()
     made = quantised(model, samples[::max(1, len(samples) // CALIBRATION_CALLS)], plan, signed=signed, clipped=clipped)
@@ -306,6 +328,19 @@ def _in_8_bits(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequen
     from duoview.export.tuning import NARROW, WIDE, Tuning, tuned  # torch is needed for this alone
 
     return tuned(made, base, samples, Tuning(steps), limit=WIDE if signed else NARROW)
+
+
+def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence[Sample]], plan: Plan | None,
+             signed: bool, steps: int) -> onnx.ModelProto:
+    """A network of the state in exact numbers, tuned and proven; plan: of convolutions in 8 bits, None for none."""
+    samples = calls()
+    made = exact(model, samples[::max(1, len(samples) // CALIBRATION_CALLS)], plan, signed=signed)
+    if steps:
+        from duoview.export.tuning import NARROW, WIDE, Tuning, tuned  # torch is needed for this alone
+
+        made = tuned(made, base, samples, Tuning(steps), limit=WIDE if signed else NARROW)
+    proven(made)
+    return made
 
 
 def has_convolutions(profile: Profile, network: str) -> bool:
@@ -343,6 +378,8 @@ def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision:
             continue
         (folder / entry["file"]).write_bytes(data)
         entry["sha256"] = hashlib.sha256(data).hexdigest()
+        if name in STATE_NETWORKS:
+            manifest["golden"][name] = golden_digests(name, data, manifest["sizes"])
     for key in ("tables", "texture", "motion"):
         if key in manifest:
             shutil.copyfile(profile.folder / manifest[key]["file"], folder / manifest[key]["file"])

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview.errors import EngineFileError
-from duoview.golden import GOLDEN_SEED, exact_inputs
+from duoview.golden import GOLDEN_SEED, exact_inputs, grid_of
 from duoview.kernels import normals, philox
 
 MAGIC = b"DUOVENG1"
@@ -145,9 +145,11 @@ class GoldenOutput:
     samples: str
 
     @classmethod
-    def of(cls, output: Array, *, exact: bool) -> Self:
+    def of(cls, output: Array, *, exact: bool, grid: int = 1) -> Self:
+        """grid: what an exact output is multiplied by to be integers."""
         if exact:
-            return cls(output.shape, hashlib.sha256(output.astype("<i4").tobytes()).hexdigest(), "")
+            whole = output * grid if grid != 1 else output
+            return cls(output.shape, hashlib.sha256(whole.astype("<i4").tobytes()).hexdigest(), "")
         return cls(output.shape, "", base64.b64encode(_sampled(output).tobytes()).decode())
 
     def check(self, *, exact: bool) -> None:
@@ -159,12 +161,12 @@ class GoldenOutput:
         if not exact and (self.sha256 or size < 1 or kept != 4 * min(SAMPLES, size)):
             raise ValueError(f"{kept} bytes of samples of an output of {size} values")
 
-    def error(self, output: Array) -> float:
+    def error(self, output: Array, grid: int = 1) -> float:
         """0 for the right integers, else infinity; or the relative error of the sampled values."""
         if output.shape != self.shape:
             return float("inf")
         if self.sha256:
-            return 0.0 if GoldenOutput.of(output, exact=True) == self else float("inf")
+            return 0.0 if GoldenOutput.of(output, exact=True, grid=grid) == self else float("inf")
         expected = np.frombuffer(base64.b64decode(self.samples), "<f4").astype(np.float64)
         found = _sampled(output).astype(np.float64)
         size, error = (float(np.sqrt(np.square(values).mean())) for values in (expected, expected - found))
@@ -237,7 +239,7 @@ class Golden:
             if len(expected) != len(found):
                 return f"golden case {number} has {len(found)} outputs, expected {len(expected)}"
             for index, (golden, output) in enumerate(zip(expected, found, strict=True)):
-                error = golden.error(output)
+                error = golden.error(output, grid_of(self.network))
                 if error > limit:
                     off = f"is off by {error:.1e} (at most {limit:.0e})"
                     return (f"output {index} of golden case {number} "

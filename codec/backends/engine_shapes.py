@@ -8,7 +8,7 @@ from duoview.backends.engine import Golden, GoldenOutput, InputRange, Ranges, Sh
 from duoview.backends.signature import DescribedNetwork, Signature
 from duoview.captions.caption import MAX_PHRASES
 from duoview.errors import EngineError
-from duoview.golden import GOLDEN_CASES
+from duoview.golden import GOLDEN_CASES, grid_of
 from duoview.windows import DEFAULT_TILE, Windows
 
 UNIT = 64
@@ -100,4 +100,5 @@ def golden(name: str, network: DescribedNetwork, rows: int, columns: int, *, exa
     """Drawn inputs at these shapes, and what `network`, on the CPU, makes of them."""
     inputs = drawn(name, network.signature, rows, columns, exact=exact, sizes=sizes)
     return replace(inputs, cases=tuple(
-        tuple(GoldenOutput.of(output, exact=exact) for output in network(**case)) for case in inputs.inputs()))
+        tuple(GoldenOutput.of(output, exact=exact, grid=grid_of(name)) for output in network(**case))
+        for case in inputs.inputs()))

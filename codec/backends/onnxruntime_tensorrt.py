@@ -9,6 +9,7 @@ provider, and nothing on the CPU. This has not run on a GPU yet.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from collections.abc import Hashable
 from pathlib import Path
@@ -18,6 +19,7 @@ import onnxruntime
 from duoview.backends.engine_cache import check_private, default_folder
 from duoview.backends.onnxruntime_cuda import CudaBackend
 from duoview.errors import BackendUnavailableError
+from duoview.golden import STATE_NETWORKS
 
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 #: Exact networks of a profile, those of the texture layer among them.
@@ -25,6 +27,12 @@ EXACT = frozenset(("key_hyper", "key_context", "inter_hyper", "inter_context", "
                    "texture_means", "texture_prior"))
 #: The libraries that the provider opens, by the first of their names that there may be.
 LIBRARIES = ("libnvinfer.so.10", "libnvonnxparser.so.10")
+
+
+def _has_golden(path: Path) -> bool:
+    """True for a network's file whose profile has golden vectors of it: one that is exact there, not everywhere."""
+    manifest = path.with_name("profile.json")
+    return manifest.is_file() and path.stem in json.loads(manifest.read_bytes())["golden"]
 
 
 def missing_libraries(libraries: tuple[str, ...] = LIBRARIES) -> list[str]:
@@ -93,6 +101,6 @@ class OnnxRuntimeTensorRtBackend(CudaBackend):
     def providers(self, path: Path) -> list[tuple[str, dict[str, str]]]:
         """TensorRT before CUDA; for an exact network CUDA alone."""
         cuda = super().providers(path)
-        if path.stem in EXACT:
+        if path.stem in EXACT or (path.stem in STATE_NETWORKS and _has_golden(path)):
             return cuda
         return [(TENSORRT_PROVIDER, tensorrt_options(self.index, self.folder, half=self.half)), *cuda]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from duoview import Decoder, Encoder, Profile, ProfileError
+from duoview.access_unit import SectionType, parse
 from duoview.backends import CpuBackend
 from duoview.export import variant
 from duoview.export.activation_ranges import activation_ranges, least_error_range
@@ -20,6 +22,7 @@ from duoview.export.parity import difference, drawn_clip
 from duoview.export.precision import ALL, PLANS, folded, quantised
 from duoview.export.torch_backend import TorchBackend
 from duoview.export.variant import Tolerance, write_int8
+from duoview.machine import MachineLayer
 from duoview.pipelines.command import main
 
 
@@ -183,7 +186,9 @@ def own(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) 
         patch.setattr(variant, "TIMED_CALLS", 1)
         _, trials = write_int8(profile, folder / "profile", [clip], [clip], Tolerance(bits=10.0, view=10.0), folder,
                                state=True)
-    assert [trial.network for trial in trials if trial.accepted] == ["inter_synthesis", "encoder", "decoder"]
+    assert [(trial.network, trial.plan) for trial in trials if trial.accepted] == [
+        ("inter_synthesis", "exact large"), ("key_synthesis", "exact"), ("encoder", "pointwise"),
+        ("decoder", "pointwise")]
     return Profile(folder / "profile")
 
 
@@ -191,8 +196,10 @@ def test_a_synthesis_in_8_bits_makes_a_profile_with_streams_of_its_own(profile: 
     assert own.name == "s-int8" and "base" not in own.manifest
     assert own.stream_hash != profile.stream_hash
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(str(own.path("inter_synthesis"))).graph.node}
-    assert own.path("key_synthesis").read_bytes() == profile.path("key_synthesis").read_bytes()
-    assert all(result.passed for result in own.verify())
+    assert "QuantizeLinear" not in {node.op_type for node in onnx.load(str(own.path("key_synthesis"))).graph.node}
+    assert set(own.manifest["golden"]) == {*profile.manifest["golden"], "key_synthesis", "inter_synthesis"}
+    checked = own.verify()
+    assert {one.network for one in checked} == set(own.manifest["golden"]) and all(one.passed for one in checked)
     assert not (own.folder / "base.json").exists()
 
 
@@ -200,19 +207,71 @@ def test_its_streams_decode_with_it_on_every_backend_and_with_nothing_else(own: 
     first = clip.frames[0]
     encoder = Encoder(first.width, first.height, q=30, gop=8, profile=own, threads=1)
     packets = [packet for frame in clip.frames for packet in encoder.encode(frame)]
-    for backend in (CpuBackend(2), CpuBackend(1, optimise="none"), TorchBackend()):
+    states = []
+    for backend in (CpuBackend(1), CpuBackend(2), CpuBackend(1, optimise="none"), TorchBackend()):
         decoder = Decoder(profile=own, device=backend, strict=True)
         assert sum(len(decoder.decode(packet)) for packet in packets) == len(clip.frames)
         assert decoder.symbols_sha256() == encoder.symbols_sha256()
+        layer = MachineLayer(own, backend, encode=False)
+        for packet in packets:
+            unit = parse(bytes(packet))
+            payload = unit.payload(SectionType.MACHINE)
+            assert payload is not None
+            layer.decode(payload, key=unit.key, q=30, width=first.width, height=first.height)
+        states.append(layer.z_m)
+    assert all(state is not None and np.array_equal(state, states[0]) for state in states)
     with pytest.raises(ProfileError, match="s-int8"):
         Decoder(profile="s", strict=True).decode(packets[0])
+
+
+class Off:
+    """The CPU, but for one network, whose numbers are a step of z_m off."""
+
+    name = "off"
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+
+    def load(self, path: Path) -> Any:
+        network = CpuBackend(1).load(path)
+        if path.stem != self.network:
+            return network
+        return lambda **inputs: [network(**inputs)[0] + np.float32(1 / 64)]
+
+
+@pytest.mark.parametrize("network", ["key_synthesis", "inter_synthesis"])
+def test_a_backend_that_hands_on_other_numbers_is_refused(profile: Profile, own: Profile, network: str) -> None:
+    with pytest.raises(ProfileError, match=rf"backend 'off' does not compute {network} of profile 's-int8' exactly "
+                                           r"\(golden case 1x1\); streams would not be decoded as they were encoded"):
+        own.load(network, Off(network))
+    profile.load(network, Off(network))  # nothing is said of its numbers there
+
+
+def test_what_is_handed_on_is_exact_in_both_networks_or_in_none(profile: Profile, clip: Clip, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ())
+    monkeypatch.setattr(variant, "PLANS", ())
+    monkeypatch.setattr(variant, "TIMED_CALLS", 1)
+
+    def refused(model: onnx.ModelProto) -> None:
+        if model.graph.name == "key_synthesis":
+            raise ValueError("key_synthesis: sums too large")
+
+    monkeypatch.setattr(variant, "proven", refused)
+    _, trials = write_int8(profile, tmp_path / "out", [clip], [clip], Tolerance(bits=10.0), tmp_path, state=True)
+    assert [(trial.network, trial.accepted, trial.refused) for trial in trials] == [
+        ("inter_synthesis", True, ""), ("key_synthesis", False, "key_synthesis: sums too large")]
+    made = Profile(tmp_path / "out")
+    assert made.stream_hash == profile.stream_hash and made.manifest["golden"] == profile.manifest["golden"]
+    assert made.path("inter_synthesis").read_bytes() == profile.path("inter_synthesis").read_bytes()
 
 
 def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: Profile, clip: Clip, tmp_path: Path,
                                                          monkeypatch: pytest.MonkeyPatch) -> None:
     variant.write_fp32(profile, tmp_path)
     assert (tmp_path / "base.json").exists()
-    monkeypatch.setattr(variant.Search, "run", lambda self: {"inter_synthesis": own.path("inter_synthesis")})
+    state = {name: own.path(name) for name in ("inter_synthesis", "key_synthesis")}
+    monkeypatch.setattr(variant.Search, "run", lambda self: state)
     write_int8(profile, tmp_path, [clip], [clip], Tolerance(), tmp_path, state=True)
     assert not (tmp_path / "base.json").exists()
     assert json.loads((tmp_path / "profile.json").read_text())["name"] == "s-int8"

@@ -1,0 +1,464 @@
+"""Networks that make what is handed on from frame to frame, in numbers that every machine computes alike.
+
+A float network sums in an order of its backend's, and what differs in the last bit gathers from frame to frame. Here
+every activation is a whole multiple of a power of two, kept within a bound, and so is every weight: no sum needs more
+than the 24 bits of a float32, so that its order does not matter (``export.proof`` proves it of the file). Convolutions
+that a plan takes are in 8 bits, with steps that are powers of two; the others compute in float32 with activations of
+some 11 bits. Integer networks for codecs: Balle et al., ICLR 2019; steps of powers of two: Jain et al., MLSys 2020.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from duoview.export.activation_ranges import VALUES
+from duoview.export.equalisation import Sample, equalised, observed
+from duoview.export.precision import Plan, chosen, folded
+from duoview.motion_compensation import STATE_BITS, STATE_LIMIT
+
+#: Bits of a float32's whole numbers.
+EXACT_BITS = 24
+#: Metadata keys, for ``export.tuning``. By name of a weight or bias of a convolution in float32: the fraction bits of
+#: its grid. By name of any weight or bias: the power of two that the network it was made of is scaled by there.
+GRIDS_KEY, UNITS_KEY = "grids", "units"
+#: The slope of leaky rectifiers, near 0.1: seven fraction bits, so that products are exact.
+SLOPE = 13 / 128
+#: Bits of activations before a convolution in float32, and before a table's row: with its 11 they make 24.
+ACTIVATION_BITS, ROW_BITS, TABLE_BITS = 11, 13, 11
+#: Bits of what residual blocks add to, where a table's row begins it: depthwise convolutions that read it have room.
+STREAM_BITS = 13
+#: What is seen in calibration may be exceeded by so much before it is cut off.
+HEADROOM = 1.25
+#: Weights of convolutions in float32 have at most so many bits beside the sign; sums keep so many bits free, since
+#: tuning moves weights.
+WEIGHT_BITS, SPARE_BITS = 9, 0.5
+#: Largest magnitude of a weight in 8 bits, and of one beside signed activations: ``export.precision.quantised``.
+NARROW, WIDE = 64, 127
+#: Most bits of a bias of sums of 8 bits.
+BIAS_BITS = 20
+#: Fraction bits of SLOPE.
+SLOPE_BITS = 7
+
+
+@dataclass(frozen=True)
+class Format:
+    """Whole multiples of 2 ** -fraction, of a magnitude of at most bound."""
+
+    fraction: int
+    bound: float
+
+    @property
+    def bits(self) -> float:
+        """Of the whole numbers, beside the sign."""
+        return math.log2(max(self.bound, 1e-30)) + self.fraction
+
+
+#: What the synthesis networks are given: decoded y in sixteenths, symbols, and z_m, which was moved by sums of integers
+#: and is on no grid (``duoview.motion_compensation``).
+INPUTS: dict[str, Format | None] = {"decoded": Format(0, 17.0 * 32768), "symbols": Format(0, 32768.0), "previous": None}
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """Stands for a tensor of the float network, times 2 ** unit; form: None for what is exact and on no grid."""
+
+    name: str
+    unit: int
+    form: Format | None
+
+
+def _power(wanted: float) -> float:
+    return float(2.0 ** math.ceil(math.log2(wanted)))
+
+
+def step_and_zero(values: NDArray[np.float32], slope: float = 1.0, *, signed: bool = False) -> tuple[float, int]:
+    """Step, a power of two, and zero point, 0 to 255, of the least squared error of values (N,).
+
+    slope: of the rectifier behind, by which negative values are multiplied before they are compared. signed: around 0,
+    a zero point of 128 here.
+    """
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    wanted = np.where(values < 0, slope * values, values)
+    best, found = math.inf, (1.0, 0)
+    widest = _power(max(2 * max(high, -low) if signed else high - low, 1e-20) / 255)
+    for step in (widest, widest / 2, widest / 4, widest / 8):
+        most = min(255, math.ceil(-low / step))
+        zeros = {*(round(most * share) for share in np.linspace(0, 1, 9)), max(0, 255 - math.ceil(high / step))}
+        for zero in (128,) if signed else sorted(zeros):
+            if zero > 255:
+                continue
+            made = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+            error = float(np.square(np.where(made < 0, slope * made, made) - wanted).mean())
+            if error < best:
+                best, found = error, (step, int(zero))
+    return found
+
+
+class _Builder:
+    """Walks a float network and writes the exact one. What is put between tensors has names of its own.
+
+    A tensor stands for that of the float network times 2 ** its unit, so that where it is rounded that is to whole
+    numbers: the factor is in the weights before and behind, and costs nothing.
+    """
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample], eight: Collection[str], signed: bool) -> None:
+        self.model, self.eight, self.signed = model, eight, signed
+        self.most = WIDE if signed else NARROW
+        self.constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
+        self.made: dict[str, NDArray[Any]] = {}
+        self.nodes: list[onnx.NodeProto] = []
+        self.grids: dict[str, int] = {}
+        self.factors: dict[str, int] = {}
+        #: By tensor of the float network: the one that stands for it.
+        self.now: dict[str, _Tensor] = {}
+        self._quantised: dict[str, _Tensor] = {}
+        self._limited: dict[tuple[str, float], _Tensor] = {}
+        self.tables: set[str] = set()
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in model.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.seen = _seen(model, samples)
+
+    def largest(self, tensor: str) -> float:
+        """Magnitude to be ready for."""
+        return HEADROOM * max(float(np.abs(self.seen[tensor]).max()), 1e-6)
+
+    def fraction(self, tensor: str, bits: float) -> int:
+        """Fraction bits with which it has so many bits."""
+        return math.floor(bits - math.log2(self.largest(tensor)))
+
+    def number(self, value: float) -> str:
+        name = f"exact.number.{len(self.made)}"
+        self.made[name] = np.array(value, np.float32)
+        return name
+
+    def emit(self, kind: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def limited(self, tensor: str, bits: float, *, fraction: int | None = None, whole: float | None = None) -> _Tensor:
+        """A tensor in so many bits; as it is where it has no more.
+
+        fraction, whole: of the real values, and the largest whole number, where they are not to be found by what was
+        seen.
+        """
+        now = self.now[tensor]
+        if (now.form is not None and now.form.bits <= bits and fraction is None) or (tensor, bits) in self._limited:
+            return self._limited.get((tensor, bits), now)
+        stem, wanted = f"{tensor}.limited{len(self._limited)}", fraction
+        if wanted is None:
+            wanted = self.fraction(tensor, bits)
+        if fraction is None and now.form is not None and now.form.fraction + now.unit <= wanted:
+            most = (2.0**math.floor(bits) - 1) * 2.0**-now.form.fraction
+            made = _Tensor(self.emit("Clip", [now.name, self.number(-most), self.number(most)], stem), now.unit,
+                           Format(now.form.fraction, most))
+        else:
+            most = whole if whole is not None else math.floor(self.largest(tensor) * 2.0**wanted)
+            name, bound = now.name, math.inf if now.form is None else now.form.bound * 2.0 ** (wanted - now.unit)
+            if wanted != now.unit:
+                name = self.emit("Mul", [name, self.number(2.0 ** (wanted - now.unit))], f"{stem}.whole")
+            name = self.emit("Floor", [self.emit("Add", [name, self.number(0.5)], f"{stem}.half")], f"{stem}.floor")
+            if bound > most:
+                name, bound = self.emit("Clip", [name, self.number(-most), self.number(most)], stem), most
+            made = _Tensor(name, wanted, Format(0, bound))
+        self._limited[tensor, bits] = made
+        return made
+
+    def quantised(self, tensor: str, name: str, unit: int, output: str) -> _Tensor:
+        """``name``, which stands for a tensor of the float network, in 8 bits and back."""
+        if name in self._quantised:
+            return self._quantised[name]
+        following = self.readers.get(tensor, [])
+        leaky = len(following) == 1 and following[0].op_type == "LeakyRelu"
+        real, zero = step_and_zero(self.seen[tensor], SLOPE if leaky else 1.0, signed=self.signed)
+        step = real * 2.0**unit
+        self.made[f"{output}.step"] = np.array(step, np.float32)
+        self.made[f"{output}.zero"] = np.array(0, np.int8) if self.signed else np.array(zero, np.uint8)
+        self.emit("QuantizeLinear", [name, f"{output}.step", f"{output}.zero"], f"{output}.steps")
+        self.emit("DequantizeLinear", [f"{output}.steps", f"{output}.step", f"{output}.zero"], output)
+        made = _Tensor(output, unit, Format(-round(math.log2(step)), step * max(zero, 255 - zero)))
+        self._quantised[name] = made
+        return made
+
+    def _wanted_unit(self, tensor: str) -> int:
+        """The unit that what reads an output of a convolution in 8 bits is best given."""
+        for node in self.readers.get(tensor, []):
+            if node.op_type == "Add":
+                others = [name for name in node.input if name != tensor and name in self.now]
+                return self.now[others[0]].unit if others else 0
+            if node.op_type == "Mul" and node.input[1] in self.tables:
+                return self.fraction(node.output[0], STREAM_BITS)
+            if node.op_type == "DepthToSpace":
+                return self._wanted_unit(node.output[0])
+            if node.op_type == "Concat" and "previous" in node.input:
+                return STATE_BITS
+        return 0
+
+    def convolution_8(self, node: onnx.NodeProto) -> None:
+        source, name, offset = node.input
+        weight, bias = self.constants[name], self.constants[offset]
+        now = self.now[source]
+        given = self.quantised(source, now.name, now.unit, f"{source}.eight")
+        assert given.form is not None
+        unit = self._wanted_unit(node.output[0])
+        largest = np.abs(weight).reshape(len(weight), -1).max(1)
+        wide = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1e-12) / self.most))
+
+        def error(steps: NDArray[Any]) -> NDArray[Any]:
+            along = steps.reshape(-1, 1, 1, 1)
+            made = np.clip(np.rint(weight / along), -self.most, self.most) * along
+            return np.asarray(np.square(made - weight).reshape(len(weight), -1).sum(1))
+
+        steps = np.where(error(wide / 2) < error(wide), wide / 2, wide)
+        # A channel of hardly any weight must not have steps in which its bias is a number of too many bits.
+        floor = np.maximum(np.abs(bias), 1e-12) * 2.0 ** (given.form.fraction + given.unit - BIAS_BITS)
+        steps = np.maximum(steps, 2.0 ** np.ceil(np.log2(floor)))
+        self.made[name] = np.clip(np.rint(weight / steps.reshape(-1, 1, 1, 1)), -self.most, self.most).astype(np.int8)
+        steps = steps * 2.0 ** (unit - given.unit)
+        self._stored(name, steps, np.int8)
+        widths = steps * 2.0**-given.form.fraction
+        integers = np.rint(bias * 2.0**unit / widths)
+        if self.signed:
+            self.made[offset] = (integers * widths).astype(np.float32)
+            added = offset
+        else:
+            self.made[offset] = integers.astype(np.int32)
+            added = self._stored(offset, widths, np.int32)
+        self.factors |= {f"{name}.value": unit - given.unit, added: unit}
+        output = node.output[0]
+        self._convolve(node, [given.name, f"{name}.value", added], f"{output}.sum")
+        self.now[output] = self.quantised(output, f"{output}.sum", unit, output)
+
+    def _stored(self, constant: str, steps: NDArray[Any], kind: type[np.signedinteger[Any]]) -> str:
+        """What integers of a constant stand for, with a step for each output channel."""
+        self.made[f"{constant}.step"] = steps.astype(np.float32)
+        self.made[f"{constant}.zero"] = np.zeros(len(steps), kind)
+        return self.emit("DequantizeLinear", [constant, f"{constant}.step", f"{constant}.zero"], f"{constant}.value",
+                         axis=0)
+
+    def _convolve(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> None:
+        made = helper.make_node("Conv", list(inputs), [output])
+        made.attribute.extend(node.attribute)
+        self.nodes.append(made)
+
+    def _end(self, node: onnx.NodeProto) -> tuple[int, float] | None:
+        """Fraction bits and largest whole number that float32 sums of a convolution are brought to; None: neither."""
+        output = node.output[0]
+        following = self.readers.get(output, [])
+        if all(reader.name in self.eight or reader.op_type == "DepthToSpace" for reader in following):
+            return None
+        if any(reader.op_type == "Mul" and reader.input[1] not in self.tables for reader in following):
+            return None
+        bits = ACTIVATION_BITS
+        if any(reader.op_type == "Mul" for reader in following):
+            bits = ROW_BITS
+        fraction = self.fraction(output, bits)
+        for reader in following:
+            others = [name for name in reader.input if name != output and name in self.now]
+            if reader.op_type == "Add" and others:
+                fraction = self.now[others[0]].unit
+        return fraction, float(math.floor(self.largest(output) * 2.0**fraction))
+
+    def convolution(self, node: onnx.NodeProto) -> None:
+        source, name, offset = node.input
+        output = node.output[0]
+        depthwise = self.constants[name].shape[1] == 1
+        given = self.limited(source, STREAM_BITS + 1 if depthwise else ACTIVATION_BITS)
+        assert given.form is not None
+        end = self._end(node)
+        unit = end[0] if end is not None else 0
+        weight, bias = self.constants[name] * 2.0 ** (unit - given.unit), self.constants[offset] * 2.0**unit
+        if end is not None:
+            bias = bias + 0.5
+        sums = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
+        most = sums * given.form.bound + float(np.abs(bias).max())
+        fraction = min(math.floor(EXACT_BITS - SPARE_BITS - math.log2(most)) - given.form.fraction,
+                       math.floor(WEIGHT_BITS - math.log2(float(np.abs(weight).max()))))
+        whole = max(fraction + given.form.fraction, 1)
+        self.made[name] = (np.rint(weight * 2.0**fraction) / 2.0**fraction).astype(np.float32)
+        self.made[offset] = (np.rint(bias * 2.0**whole) / 2.0**whole).astype(np.float32)
+        self.grids |= {name: fraction, offset: whole}
+        self.factors |= {name: unit - given.unit, offset: unit}
+        if end is None:
+            self._convolve(node, [given.name, name, offset], output)
+            self.now[output] = _Tensor(output, unit, Format(whole, most))
+            return
+        # Cut off first: runtimes do that within the convolution.
+        self._convolve(node, [given.name, name, offset], f"{output}.sum")
+        self.emit("Clip", [f"{output}.sum", self.number(-end[1]), self.number(end[1] + 0.5)], f"{output}.clip")
+        self.emit("Floor", [f"{output}.clip"], output)
+        self.now[output] = _Tensor(output, unit, Format(0, end[1]))
+
+    def copied(self, node: onnx.NodeProto, inputs: Sequence[str]) -> None:
+        made = onnx.NodeProto()
+        made.CopyFrom(node)
+        del made.input[:]
+        made.input.extend(inputs)
+        for name in inputs:
+            if name in self.constants:
+                self.made.setdefault(name, self.constants[name])
+        self.nodes.append(made)
+
+    def product(self, node: onnx.NodeProto) -> None:
+        (x, factor), output = node.input, node.output[0]
+        now = self.now[x]
+        if factor in self.constants:
+            by = float(self.constants[factor].item())
+            shift = math.log2(by)
+            if shift != round(shift):
+                raise ValueError(f"{self.model.graph.name}: {output} is a product with {by}; expected a power of two")
+            form = None if now.form is None else Format(now.form.fraction - round(shift), now.form.bound * by)
+            self.copied(node, [now.name, factor])
+            self.now[output] = _Tensor(output, now.unit, form)
+        elif factor in self.tables:
+            now = self.limited(x, ROW_BITS)
+            self.copied(node, [now.name, factor])
+            self.now[output] = _Tensor(output, now.unit, None)
+            if any(reader.op_type == "Add" for reader in self.readers[output]):
+                self.now[output] = self.limited(output, STREAM_BITS)
+        else:
+            other = self.now[factor]
+            assert now.form is not None and other.form is not None and other.unit == 0
+            self.copied(node, [now.name, other.name])
+            self.now[output] = _Tensor(output, now.unit, Format(now.form.fraction + other.form.fraction,
+                                                                now.form.bound * other.form.bound))
+
+    def scaled(self, now: _Tensor, unit: int) -> _Tensor:
+        """The same in another unit."""
+        if now.unit == unit:
+            return now
+        shift, name = unit - now.unit, f"{now.name}.unit{unit}"
+        self.emit("Mul", [now.name, self.number(2.0**shift)], name)
+        form = None if now.form is None else Format(now.form.fraction - shift, now.form.bound * 2.0**shift)
+        return _Tensor(name, unit, form)
+
+    def _table(self, node: onnx.NodeProto) -> None:
+        table, output = self.constants[node.input[0]], node.output[0]
+        unit = 2.0 ** (np.floor(np.log2(np.abs(table))) - TABLE_BITS + 1)
+        self.constants[node.input[0]] = (np.rint(table / unit) * unit).astype(np.float32)
+        self.tables.add(output)
+        self.copied(node, node.input)
+        self.now[output] = _Tensor(output, 0, None)
+
+    def _joined(self, node: onnx.NodeProto) -> None:
+        """Tensors side by side, before a convolution in float32 each of them on a grid."""
+        output = node.output[0]
+        parts = [self.now[name] for name in node.input]
+        if not all(reader.name in self.eight for reader in self.readers[output]):
+            parts = [self.limited(name, 0, fraction=STATE_BITS, whole=STATE_LIMIT << STATE_BITS)
+                     if name == "previous" else self.limited(name, ACTIVATION_BITS) for name in node.input]
+        unit = max(part.unit for part in parts)
+        parts = [self.scaled(part, unit) for part in parts]
+        forms = [part.form for part in parts if part.form is not None]
+        self.copied(node, [part.name for part in parts])
+        self.now[output] = _Tensor(output, unit, None if len(forms) < len(parts) else
+                                   Format(max(f.fraction for f in forms), max(f.bound for f in forms)))
+
+    def _sum(self, node: onnx.NodeProto) -> None:
+        first, second = (self.now[name] for name in node.input)
+        second, output = self.scaled(second, first.unit), node.output[0]
+        self.copied(node, [first.name, second.name])
+        form = None
+        if first.form is not None and second.form is not None:
+            form = Format(max(first.form.fraction, second.form.fraction), first.form.bound + second.form.bound)
+        self.now[output] = _Tensor(output, first.unit, form)
+
+    def step(self, node: onnx.NodeProto) -> None:
+        """One operator of the float network. Raises ValueError for one without an exact form."""
+        kind, output = node.op_type, node.output[0]
+        now = self.now.get(node.input[0])
+        form = now.form if now is not None else None
+        if kind == "Conv":
+            (self.convolution_8 if node.name in self.eight else self.convolution)(node)
+        elif kind == "Gather":
+            self._table(node)
+        elif kind == "Mul":
+            self.product(node)
+        elif kind == "Concat":
+            self._joined(node)
+        elif kind == "Add" and node.input[1] not in self.constants:
+            self._sum(node)
+        elif now is None:
+            raise ValueError(f"{self.model.graph.name}: {output} is made by {kind} of {node.input[0]}, which has no "
+                             "exact form; expected a synthesis network of this codec")
+        elif kind == "LeakyRelu":
+            self.emit(kind, [now.name], output, alpha=SLOPE)
+            self.now[output] = _Tensor(output, now.unit, None if form is None else
+                                       Format(form.fraction + SLOPE_BITS, form.bound))
+        elif kind in ("SpaceToDepth", "DepthToSpace", "Identity", "Abs", "ReduceMax", "MaxPool", "Resize"):
+            self.copied(node, [now.name, *node.input[1:]])
+            self.now[output] = _Tensor(output, now.unit, form)
+        elif kind == "Clip":
+            self.copied(node, [now.name, *node.input[1:]])
+            most = max(abs(float(self.constants[name].item())) for name in node.input[1:])
+            self.now[output] = _Tensor(output, now.unit, None if form is None else
+                                       Format(form.fraction, min(form.bound, most)))
+        elif kind in ("Add", "Floor"):
+            self.copied(node, [now.name, *node.input[1:]])
+            self.now[output] = _Tensor(output, now.unit, None if form is None else
+                                       Format(max(form.fraction, 1) if kind == "Add" else 0, form.bound + 1))
+        else:
+            raise ValueError(f"{self.model.graph.name}: {kind} has no exact form; expected a synthesis network of "
+                             "this codec")
+
+    def network(self) -> onnx.ModelProto:
+        graph = self.model.graph
+        for value in graph.input:
+            if value.name in INPUTS:
+                self.now[value.name] = _Tensor(value.name, 0, INPUTS[value.name])
+        for node in graph.node:
+            self.step(node)
+        constants = [numpy_helper.from_array(np.asarray(value, order="C"), name) for name, value in self.made.items()]
+        made = helper.make_model(helper.make_graph(self.nodes, graph.name, list(graph.input), list(graph.output),
+                                                   constants),
+                                 opset_imports=list(self.model.opset_import), producer_name="duoview")
+        made.ir_version = self.model.ir_version
+        helper.set_model_props(made, {GRIDS_KEY: json.dumps(self.grids, sort_keys=True),
+                                      UNITS_KEY: json.dumps(self.factors, sort_keys=True)})
+        onnx.checker.check_model(made, full_check=True)
+        return made
+
+
+def _seen(model: onnx.ModelProto, samples: Sequence[Sample]) -> dict[str, NDArray[np.float32]]:
+    """Some values of every float activation, its extremes among them."""
+    shown = {value.name for value in model.graph.output}
+    tensors = [name for node in model.graph.node for name in node.output if name not in shown]
+    generator = np.random.default_rng(1)
+    some: dict[str, list[NDArray[np.float32]]] = {}
+    for sample, values in zip(samples, observed(model, tensors, samples), strict=True):
+        given = {name: value for name, value in sample.items() if value.dtype == np.float32}
+        for name, value in {**given, **values}.items():
+            flat = value.ravel()
+            some.setdefault(name, []).append(generator.choice(flat, VALUES) if flat.size > VALUES else flat)
+            some[name].append(np.array([flat.min(), flat.max()], np.float32))
+    return {name: np.concatenate(parts) for name, parts in some.items()}
+
+
+def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, *, signed: bool = False
+          ) -> onnx.ModelProto:
+    """A synthesis network, key or inter, in exact numbers.
+
+    Args:
+        model: as it is in a profile.
+        samples: its inputs when real pictures are coded, to find ranges with.
+        plan: which convolutions are in 8 bits; None for none.
+        signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes.
+
+    Raises ValueError without samples, and for a network with operators that have no exact form.
+    """
+    if not samples:
+        raise ValueError(f"{model.graph.name}: no samples to calibrate with")
+    named = equalised(folded(model), samples)
+    for number, node in enumerate(named.graph.node):
+        node.name = f"{node.op_type.lower()}.{number}"
+    return _Builder(named, samples, frozenset(chosen(named, plan)) if plan else frozenset(), signed).network()

@@ -1,0 +1,220 @@
+"""Proof that a network of ``export.exact_synthesis`` gives the same numbers on every machine, read from its file.
+
+What is followed through the graph are whole multiples of powers of two and bounds. A convolution may add up its
+products in any order when no partial sum needs more than 24 bits. A product has to be exact, so that it is the same
+whether or not it is contracted with the sum behind it. A sum of two numbers is rounded once by IEEE 754, on every
+machine to the same number; where it may be rounded, Floor or QuantizeLinear has to follow before anything is multiplied
+or convolved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+#: Bits of a float32's significand, and fraction bits of nothing but zeros.
+SIGNIFICAND, ZEROS = 24, -1000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Whole multiples of 2 ** -fraction, at most so large, with at most so many significant bits."""
+
+    fraction: int
+    bound: float
+    significant: float = math.inf
+
+    @property
+    def bits(self) -> float:
+        """Significant bits that a value may need."""
+        return min(self.significant, math.log2(max(self.bound * 2.0**self.fraction, 1.0)))
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """The same on every machine, on no grid: inputs, and sums that may have been rounded."""
+
+    bound: float
+
+
+def fraction_of(values: NDArray[Any]) -> int:
+    """Fraction bits of the coarsest grid that holds all values, below 0 for multiples of more than 1; exact."""
+    found = ZEROS
+    for value in np.unique(np.abs(values[values != 0]).astype(np.float64)):
+        mantissa, exponent = math.frexp(value)
+        whole = int(mantissa * 2**53)
+        found = max(found, 53 - exponent - ((whole & -whole).bit_length() - 1))
+    return found
+
+
+def significant_of(values: NDArray[Any]) -> int:
+    """Most significant bits of any of the values."""
+    found = 0
+    for value in np.unique(np.abs(values[values != 0]).astype(np.float64)):
+        whole = int(math.frexp(value)[0] * 2**53)
+        found = max(found, 54 - (whole & -whole).bit_length())
+    return found
+
+
+class Proof:
+    """Follows a graph; ``sums``: by name of a convolution, the bits that its largest sum may need.
+
+    Raises ValueError naming the tensor, what it may need and what there is.
+    """
+
+    def __init__(self, model: onnx.ModelProto, inputs: Mapping[str, Grid | Rounded]) -> None:
+        graph = model.graph
+        self.name = graph.name
+        self.stored = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
+        self.known: dict[str, Grid | Rounded] = dict(inputs)
+        #: Integers with their steps and zero points: what DequantizeLinear makes of them.
+        self._integers: dict[str, tuple[float, int]] = {}
+        #: Weights and biases of convolutions, as float64.
+        self._constants: dict[str, NDArray[Any]] = {
+            name: value.astype(np.float64) for name, value in self.stored.items() if value.dtype.kind in "fi"}
+        self.sums: dict[str, float] = {}
+        for node in graph.node:
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            rule = getattr(self, f"_{node.op_type.lower()}", None)
+            if rule is None:
+                raise ValueError(f"{self.name}: {node.output[0]} is made by {node.op_type}, of which nothing is known; "
+                                 "expected a network made by export.exact_synthesis")
+            rule(node, attributes)
+
+    def _fail(self, node: onnx.NodeProto, what: str) -> ValueError:
+        return ValueError(f"{self.name}: {node.output[0]} ({node.op_type}) {what}")
+
+    def _grid(self, node: onnx.NodeProto, name: str) -> Grid:
+        found = self.known.get(name)
+        if not isinstance(found, Grid):
+            raise self._fail(node, f"reads {name}, which may have been rounded; expected a tensor on a grid")
+        return found
+
+    def _power(self, node: onnx.NodeProto, value: float) -> int:
+        exponent = math.log2(value) if value > 0 else math.nan
+        if exponent != round(exponent):
+            raise self._fail(node, f"has a step or factor of {value}; expected a power of two")
+        return round(exponent)
+
+    def _same(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        self.known[node.output[0]] = self.known[node.input[0]]
+
+    _spacetodepth = _depthtospace = _identity = _abs = _reducemax = _maxpool = _resize = _same
+
+    def _concat(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        parts = [self.known[name] for name in node.input]
+        bound = max(part.bound for part in parts)
+        grids = [part for part in parts if isinstance(part, Grid)]
+        self.known[node.output[0]] = (Rounded(bound) if len(grids) < len(parts) else
+                                      Grid(max(part.fraction for part in grids), bound,
+                                           max(part.significant for part in grids)))
+
+    def _gather(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        table = self._constants[node.input[0]]
+        self.known[node.output[0]] = Grid(fraction_of(table), float(np.abs(table).max()), significant_of(table))
+
+    def _mul(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        x, factor = node.input
+        if factor in self._constants:
+            by = float(self._constants[factor].item())
+            shift, given = self._power(node, by), self.known[x]
+            self.known[node.output[0]] = (Rounded(given.bound * by) if isinstance(given, Rounded) else
+                                          Grid(given.fraction - shift, given.bound * by, given.significant))
+            return
+        first, second = self._grid(node, x), self._grid(node, factor)
+        if first.bits + second.bits > SIGNIFICAND:
+            raise self._fail(node, f"is a product of {first.bits:.2f} and {second.bits:.2f} bits; {SIGNIFICAND} can be "
+                                   "held")
+        self.known[node.output[0]] = Grid(first.fraction + second.fraction, first.bound * second.bound,
+                                          first.bits + second.bits)
+
+    def _add(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        parts = [Grid(fraction_of(self._constants[name]), float(np.abs(self._constants[name]).max()))
+                 if name in self._constants else self.known[name] for name in node.input]
+        bound = sum(part.bound for part in parts)
+        found: Grid | Rounded = Rounded(bound)
+        if all(isinstance(part, Grid) for part in parts):
+            grid = Grid(max(part.fraction for part in parts if isinstance(part, Grid)), bound)
+            if grid.bits <= SIGNIFICAND:
+                found = grid
+        self.known[node.output[0]] = found
+
+    def _floor(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        self.known[node.output[0]] = Grid(0, self.known[node.input[0]].bound + 1)
+
+    def _clip(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        low, high = (float(self._constants[name].item()) for name in node.input[1:])
+        given, most = self.known[node.input[0]], max(abs(low), abs(high))
+        bound = min(given.bound, most)
+        if isinstance(given, Rounded):
+            self.known[node.output[0]] = Rounded(bound)
+            return
+        limits = fraction_of(np.array([low, high]))
+        self.known[node.output[0]] = Grid(max(given.fraction, limits), bound)
+
+    def _leakyrelu(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
+        given, slope = self._grid(node, node.input[0]), np.array([attributes["alpha"]])
+        if given.bits + significant_of(slope) > SIGNIFICAND:
+            raise self._fail(node, f"multiplies {given.bits:.2f} bits by a slope of {significant_of(slope)}; "
+                                   f"{SIGNIFICAND} can be held")
+        self.known[node.output[0]] = Grid(given.fraction + fraction_of(slope), given.bound, given.bits + 1)
+
+    def _quantizelinear(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        step, zero = (self._constants[name] if name in self._constants else self.stored[name]
+                      for name in node.input[1:])
+        self._power(node, float(step.item()))
+        if node.input[0] not in self.known:
+            raise self._fail(node, f"reads {node.input[0]}, of which nothing is known")
+        self._integers[node.output[0]] = float(step.item()), int(zero.item())
+
+    def _dequantizelinear(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        source, output = node.input[0], node.output[0]
+        step = self.stored[node.input[1]].astype(np.float64)
+        for one in step.ravel():
+            self._power(node, float(one))
+        if source in self.stored:  # weights or a bias, for each output channel
+            value = self.stored[source].astype(np.float64)
+            self._constants[output] = value * step.reshape(-1, *[1] * (value.ndim - 1))
+            return
+        width, zero = self._integers[source]
+        if width != float(step.item()):
+            raise self._fail(node, f"has a step of {float(step.item())}, its integers one of {width}")
+        kind = np.iinfo(self.stored[node.input[2]].dtype)
+        most = max(zero - kind.min, kind.max - zero)
+        self.known[output] = Grid(-self._power(node, width), most * width)
+
+    def _conv(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        given = self._grid(node, node.input[0])
+        weight, bias = (self._constants[name] for name in node.input[1:])
+        largest, fraction = 0.0, ZEROS
+        for row, offset in zip(weight, bias, strict=True):
+            of = max(given.fraction + fraction_of(row), fraction_of(np.array([offset])))
+            sums = (float(np.abs(row).sum()) * given.bound + abs(float(offset))) * 2.0**of
+            largest, fraction = max(largest, sums), max(fraction, of)
+        self.sums[node.output[0]] = bits = math.log2(max(largest, 1.0))
+        if bits > SIGNIFICAND:
+            raise self._fail(node, f"may sum up to {bits:.2f} bits; {SIGNIFICAND} can be added up in any order")
+        bound = float((np.abs(weight).reshape(len(weight), -1).sum(1) * given.bound + np.abs(bias)).max())
+        self.known[node.output[0]] = Grid(fraction, bound, bits)
+
+
+#: Decoded symbols in sixteenths: 16 times an int16, and a mean of int16. What is handed on is moved by sums of integers
+#: that are rounded once (``duoview.motion_compensation``): the same on every machine, and on no grid.
+STATE_INPUTS: Mapping[str, Grid | Rounded] = {
+    "decoded": Grid(0, 17.0 * 32768), "symbols": Grid(0, 32768.0), "previous": Rounded(1e6)}
+
+
+def proven(model: onnx.ModelProto) -> dict[str, float]:
+    """By convolution of a synthesis network, the bits that its sums may need.
+
+    Raises ValueError where it is not exact, naming the tensor.
+    """
+    given = {value.name for value in model.graph.input}
+    return Proof(model, {name: kind for name, kind in STATE_INPUTS.items() if name in given}).sums

@@ -1,0 +1,258 @@
+"""Networks that make what is handed on, in exact numbers: the same on every path, near the float network, proven."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from duoview import Profile
+from duoview.backends import CpuBackend
+from duoview.export.calibration import distinct, samples
+from duoview.export.equalisation import Sample, observed
+from duoview.export.exact_synthesis import SLOPE, exact, step_and_zero
+from duoview.export.parity import difference, drawn_clip
+from duoview.export.precision import LARGE, Plan
+from duoview.export.proof import (
+    SIGNIFICAND,
+    STATE_INPUTS,
+    ZEROS,
+    Grid,
+    Proof,
+    Rounded,
+    fraction_of,
+    proven,
+    significant_of,
+)
+from duoview.export.torch_backend import TorchNetwork
+from duoview.export.tuning import Tuning, tuned
+from duoview.golden import exact_inputs
+
+#: Network, plan of convolutions in 8 bits, activations around 0.
+KINDS: list[tuple[str, Plan | None, bool]] = [
+    ("key_synthesis", None, False), ("inter_synthesis", None, False), ("inter_synthesis", LARGE, False),
+    ("inter_synthesis", LARGE, True)]
+NAMES = ["key", "inter", "inter in 8 bits", "inter in signed 8 bits"]
+#: How far from the float network each is before it is tuned, as a share of what it puts out.
+OFF = [0.04, 0.012, 0.016, 0.016]
+
+
+@pytest.fixture(scope="module")
+def profile() -> Profile:
+    return Profile("s")
+
+
+@pytest.fixture(scope="module")
+def calls(profile: Profile) -> dict[str, list[Sample]]:
+    found = samples(profile, [drawn_clip(frames=4, width=128, height=80)])
+    return {name: list(distinct(found[name])) for name in ("key_synthesis", "inter_synthesis")}
+
+
+@pytest.fixture(scope="module")
+def made(profile: Profile, calls: dict[str, list[Sample]], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, found = tmp_path_factory.mktemp("exact"), []
+    for number, (name, plan, signed) in enumerate(KINDS):
+        path = folder / str(number) / f"{name}.onnx"
+        path.parent.mkdir()
+        onnx.save(exact(onnx.load(str(profile.path(name))), calls[name], plan, signed=signed), str(path))
+        found.append(path)
+    return found
+
+
+def inputs_of(profile: Profile, name: str, calls: dict[str, list[Sample]]) -> list[dict[str, NDArray[Any]]]:
+    """What it is given in use, and drawn: small numbers and all at their limits."""
+    drawn = [exact_inputs(name, profile.manifest["sizes"], 2, 3, saturate) for saturate in (False, True)]
+    return [*(dict(call) for call in calls[name]), *drawn]
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+def test_every_path_on_the_cpu_gives_the_same_numbers(profile: Profile, calls: dict[str, list[Sample]],
+                                                      made: list[Path], number: int) -> None:
+    path = made[number]
+    reference = TorchNetwork(path, torch.device("cpu"), double=True)
+    others = [TorchNetwork(path, torch.device("cpu")), CpuBackend(2).load(path)]
+    others += [CpuBackend(1, optimise=level).load(path) for level in ("none", "basic", "extended", "all")]
+    for one in inputs_of(profile, KINDS[number][0], calls):
+        (expected,) = reference(**one)
+        assert np.array_equal(64 * expected, np.rint(64 * expected)) and np.abs(expected).max() <= 16
+        for other in others:
+            assert np.array_equal(other(**one)[0], expected)
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+def test_it_is_near_the_float_network(profile: Profile, calls: dict[str, list[Sample]], made: list[Path], number: int
+                                      ) -> None:
+    name = KINDS[number][0]
+    wanted, found = (CpuBackend(1).load(path) for path in (profile.path(name), made[number]))
+    off = [difference(wanted(**call)[0], found(**call)[0]) for call in calls[name]]
+    assert 0 < np.mean(off) < OFF[number]
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+def test_no_sum_of_a_convolution_is_larger_than_was_proven(profile: Profile, calls: dict[str, list[Sample]],
+                                                           made: list[Path], number: int) -> None:
+    name, model = KINDS[number][0], onnx.load(str(made[number]))
+    given_names = {value.name for value in model.graph.input}
+    proof = Proof(model, {key: kind for key, kind in STATE_INPUTS.items() if key in given_names})
+    assert proven(model) == proof.sums and 10 < min(proof.sums.values()) <= max(proof.sums.values()) <= SIGNIFICAND
+    for values in observed(model, list(proof.sums), inputs_of(profile, name, calls)):
+        for tensor, value in values.items():
+            form = proof.known[tensor]
+            assert isinstance(form, Grid)
+            whole = value.astype(np.float64) * 2.0**form.fraction
+            assert np.array_equal(whole, np.rint(whole)) and np.abs(value).max() <= form.bound
+
+
+@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+def test_tuned_it_is_nearer_to_the_float_network_and_still_exact(
+        profile: Profile, calls: dict[str, list[Sample]], made: list[Path], number: int, tmp_path: Path) -> None:
+    name, _, signed = KINDS[number]
+    before = onnx.load(str(made[number]))
+    after = tuned(before, profile.path(name), calls[name], Tuning(steps=60, rate=4e-4), limit=127 if signed else 64)
+    proven(after)
+    onnx.save(after, str(tmp_path / "after.onnx"))
+    wanted, *both = (CpuBackend(1).load(path) for path in (profile.path(name), made[number], tmp_path / "after.onnx"))
+    was, is_now = (sum(float(np.square(one(**call)[0] - wanted(**call)[0]).mean()) for call in calls[name])
+                   for one in both)
+    assert is_now < 0.9 * was
+    steps = [{c.name: numpy_helper.to_array(c).tolist() for c in model.graph.initializer if c.name.endswith(".step")}
+             for model in (before, after)]
+    assert {name: step for name, step in steps[0].items() if "cast" not in name} == \
+        {name: step for name, step in steps[1].items() if "cast" not in name}
+    one = dict(calls[name][-1])
+    assert np.array_equal(TorchNetwork(tmp_path / "after.onnx", torch.device("cpu"))(**one)[0], both[1](**one)[0])
+
+
+def test_large_convolutions_inside_are_in_8_bits_and_depthwise_ones_are_not(made: list[Path]) -> None:
+    graph = onnx.load(str(made[2])).graph
+    narrow = {c.name for c in graph.initializer if c.data_type == onnx.TensorProto.INT8 and len(c.dims) == 4}
+    kernels = {c.name: list(c.dims) for c in graph.initializer if len(c.dims) == 4}
+    assert len(narrow) == 12 and all(kernels[name][2:] == [1, 1] for name in narrow)
+    assert sorted(kernels[name][:2] for name in kernels.keys() - narrow) == [
+        [48, 96], [64, 128], [64, 192], [96, 1], [96, 1], [96, 112], [192, 1], [192, 1], [192, 1]]  # two are tables
+
+
+def test_a_float_network_is_not_taken_for_an_exact_one(profile: Profile) -> None:
+    for name in ("key_synthesis", "inter_synthesis"):
+        with pytest.raises(ValueError, match=rf"{name}: .* \((Mul|Conv|Cast)\)|{name}: .* is made by Cast"):
+            proven(onnx.load(str(profile.path(name))))
+
+
+def changed(path: Path, name: str, value: Any) -> onnx.ModelProto:
+    model = onnx.load(str(path))
+    (constant,) = (c for c in model.graph.initializer if c.name == name)
+    constant.CopyFrom(numpy_helper.from_array(np.asarray(value(numpy_helper.to_array(constant))), name))
+    return model
+
+
+def test_a_proof_names_the_sum_that_needs_too_many_bits(made: list[Path]) -> None:
+    graph = onnx.load(str(made[0])).graph
+    node = next(node for node in graph.node if node.op_type == "Conv")
+    with pytest.raises(ValueError, match=rf"key_synthesis: {node.output[0]} \(Conv\) may sum up to 2[4-9]\.\d\d bits; "
+                                         "24 can be added up in any order"):
+        proven(changed(made[0], node.input[1], lambda w: 16 * w))
+    with pytest.raises(ValueError, match=rf"{node.output[0]} \(Conv\) may sum up to"):
+        proven(changed(made[0], node.input[1], lambda w: w * np.float32(1 / 3)))
+
+
+def test_a_proof_refuses_steps_that_are_no_powers_of_two(made: list[Path]) -> None:
+    node = next(node for node in onnx.load(str(made[2])).graph.node if node.op_type == "QuantizeLinear")
+    with pytest.raises(ValueError, match=r"\(QuantizeLinear\) has a step or factor of .*; expected a power of two"):
+        proven(changed(made[2], node.input[1], lambda step: step * np.float32(1.5)))
+
+
+def test_a_proof_refuses_products_that_would_be_rounded(made: list[Path]) -> None:
+    (table,) = (c.name for c in onnx.load(str(made[0])).graph.initializer if "modulation" in c.name)
+    with pytest.raises(ValueError, match=r"\(Mul\) is a product of 1\d\.\d\d and 24\.00 bits; 24 can be held"):
+        proven(changed(made[0], table, lambda t: t * np.float32(1 / 3)))
+
+
+def test_a_proof_refuses_a_rectifier_whose_products_would_be_rounded(made: list[Path]) -> None:
+    model = onnx.load(str(made[2]))
+    assert {a.f for n in model.graph.node if n.op_type == "LeakyRelu" for a in n.attribute} == {SLOPE}
+    node = next(node for node in model.graph.node if node.op_type == "LeakyRelu")
+    node.attribute[0].f = 0.1
+    with pytest.raises(ValueError, match=r"\(LeakyRelu\) multiplies .* bits by a slope of 2[34]; 24 can be held"):
+        proven(model)
+
+
+def small(*nodes: onnx.NodeProto, **constants: Any) -> onnx.ModelProto:
+    stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    shape = ["N", 1, "h", "w"]
+    return helper.make_model(helper.make_graph(
+        list(nodes), "small", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)], stored))
+
+
+def test_a_proof_refuses_to_convolve_what_may_have_been_rounded() -> None:
+    convolution = helper.make_node("Conv", ["x", "w", "b"], ["y"], kernel_shape=[1, 1], pads=[0] * 4, strides=[1, 1])
+    model = small(convolution, w=np.ones((1, 1, 1, 1), np.float32), b=np.zeros(1, np.float32))
+    with pytest.raises(ValueError, match=r"y \(Conv\) reads x, which may have been rounded; expected a tensor on a"):
+        Proof(model, {"x": Rounded(16.0)})
+    assert Proof(model, {"x": Grid(0, 2.0**20)}).sums == {"y": 20.0}
+
+
+def test_a_proof_knows_no_other_operators() -> None:
+    model = small(helper.make_node("Sigmoid", ["x"], ["y"]))
+    with pytest.raises(ValueError, match="small: y is made by Sigmoid, of which nothing is known"):
+        Proof(model, {"x": Grid(0, 1.0)})
+
+
+def test_a_network_without_samples_or_of_another_kind_is_refused(profile: Profile, calls: dict[str, list[Sample]]
+                                                                 ) -> None:
+    model = onnx.load(str(profile.path("inter_synthesis")))
+    with pytest.raises(ValueError, match="inter_synthesis: no samples to calibrate with"):
+        exact(model, [], None)
+    other = onnx.load(str(profile.path("key_hyper")))
+    inputs = exact_inputs("key_hyper", profile.manifest["sizes"], 1, 1, False)
+    with pytest.raises(ValueError, match=r"key_hyper: .* has no exact form; expected a synthesis network"):
+        exact(other, [inputs], None)
+
+
+@given(st.integers(-(2**24) + 1, 2**24 - 1), st.integers(-30, 30))
+def test_fraction_and_significant_bits_are_those_of_the_number(whole: int, exponent: int) -> None:
+    value = np.array([whole * 2.0**exponent])
+    odd, shift = whole, exponent
+    while odd and odd % 2 == 0:
+        odd, shift = odd // 2, shift + 1
+    assert fraction_of(value) == (-shift if whole else ZEROS)
+    assert significant_of(value) == abs(odd).bit_length()
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, st.integers(2, 40), elements=st.floats(-1e4, 1e4, width=32)), st.booleans())
+def test_a_step_is_a_power_of_two_and_no_worse_than_one_that_holds_all(values: NDArray[np.float32], signed: bool
+                                                                       ) -> None:
+    step, zero = step_and_zero(values, signed=signed)
+    assert step > 0 and math.log2(step) == round(math.log2(step)) and 0 <= zero <= 255 and (zero == 128 or not signed)
+
+    def error(step: float, zero: int) -> float:
+        made = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+        return float(np.square(made - values).mean())
+
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    span = max(2 * max(high, -low) if signed else high - low, 1e-20)
+    holds = 2.0 ** math.ceil(math.log2(span / 255))
+    assert error(step, zero) <= error(holds, 128 if signed else min(255, math.ceil(-low / holds)))
+
+
+@pytest.mark.parametrize(("network", "saturate"), list(itertools.product(("key_synthesis", "inter_synthesis"),
+                                                                         (False, True))))
+def test_golden_inputs_of_a_synthesis_are_what_streams_may_hold(profile: Profile, network: str, saturate: bool) -> None:
+    drawn = exact_inputs(network, profile.manifest["sizes"], 2, 3, saturate)
+    assert drawn["decoded"].shape == (1, 128, 8, 12) and np.abs(drawn["decoded"]).max() <= 127 * 16
+    if network == "inter_synthesis":
+        assert drawn["previous"].shape == (1, 48, 16, 24) and np.abs(drawn["previous"]).max() <= 16
+        assert saturate or not np.array_equal(64 * drawn["previous"], np.rint(64 * drawn["previous"]))
+        assert saturate or 0 < np.count_nonzero(drawn["symbols"]) < drawn["symbols"].size // 4
