@@ -83,10 +83,11 @@ def _state_inputs(name: str, sizes: dict[str, int], height: int, width: int, sat
         "decoded": _integers(seed, 12, fine, 127 * 16, saturate),
         "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     if name.startswith("inter"):
-        # Nothing is coded at most places.
+        # Something is coded at one position of some 25, which leaves others whose neighbours have nothing either.
         symbols = _integers(seed, 13, fine, 24, saturate)
-        inputs["symbols"] = symbols if saturate else symbols * (_integers(seed, 14, fine, 24, False) == 1)
-        parts = 1 << 13
+        coded = _integers(seed, 14, (1, 1, *fine[2:]), 24, False) == 1
+        inputs["symbols"] = symbols if saturate else symbols * coded
+        parts = 1 << 17
         inputs["previous"] = _integers(seed, 15, (1, sizes["latent"], 8 * height, 8 * width), STATE_LIMIT * parts,
                                        saturate) / np.float32(parts)
     return inputs
@@ -122,6 +123,13 @@ def digest(outputs: Sequence[NDArray[np.generic]], grid: int = 1) -> str:
     state = hashlib.sha256()
     for array in outputs:
         state.update(repr(array.shape).encode())
-        whole = np.asarray(array) * grid if grid != 1 else np.ascontiguousarray(array)
-        state.update(whole.astype("<i4").tobytes())
+        state.update(integers(array, grid))
     return state.hexdigest()
+
+
+def integers(output: NDArray[np.generic], grid: int = 1) -> bytes:
+    """An output as int32, little-endian; grid: what it is multiplied by. What is no integer then is not cut off."""
+    whole = np.asarray(output) * grid if grid != 1 else np.asarray(output)
+    if whole.dtype.kind == "f" and not np.array_equal(whole, np.rint(whole)):
+        return b"no integers" + np.ascontiguousarray(whole, "<f4").tobytes()
+    return np.ascontiguousarray(whole).astype("<i4").tobytes()

@@ -41,8 +41,9 @@ HEADROOM = 1.25
 #: Weights of convolutions in float32 have at most so many bits beside the sign; sums keep so many bits free, since
 #: tuning moves weights.
 WEIGHT_BITS, SPARE_BITS = 9, 0.5
-#: Largest magnitude of a weight in 8 bits, and of one beside signed activations: ``export.precision.quantised``.
-NARROW, WIDE = 64, 127
+#: Largest magnitude of a weight in 8 bits. onnxruntime makes signed activations unsigned, so that pairs of products of
+#: larger weights would saturate in CPUs without VNNI whatever the file says: ``export.precision.quantised``.
+LARGEST = 64
 #: Most bits of a bias of sums of 8 bits.
 BIAS_BITS = 20
 #: Fraction bits of SLOPE.
@@ -112,7 +113,6 @@ class _Builder:
 
     def __init__(self, model: onnx.ModelProto, samples: Sequence[Sample], eight: Collection[str], signed: bool) -> None:
         self.model, self.eight, self.signed = model, eight, signed
-        self.most = WIDE if signed else NARROW
         self.constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
         self.made: dict[str, NDArray[Any]] = {}
         self.nodes: list[onnx.NodeProto] = []
@@ -212,18 +212,18 @@ class _Builder:
         assert given.form is not None
         unit = self._wanted_unit(node.output[0])
         largest = np.abs(weight).reshape(len(weight), -1).max(1)
-        wide = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1e-12) / self.most))
+        wide = 2.0 ** np.ceil(np.log2(np.maximum(largest, 1e-12) / LARGEST))
 
         def error(steps: NDArray[Any]) -> NDArray[Any]:
             along = steps.reshape(-1, 1, 1, 1)
-            made = np.clip(np.rint(weight / along), -self.most, self.most) * along
+            made = np.clip(np.rint(weight / along), -LARGEST, LARGEST) * along
             return np.asarray(np.square(made - weight).reshape(len(weight), -1).sum(1))
 
         steps = np.where(error(wide / 2) < error(wide), wide / 2, wide)
         # A channel of hardly any weight must not have steps in which its bias is a number of too many bits.
         floor = np.maximum(np.abs(bias), 1e-12) * 2.0 ** (given.form.fraction + given.unit - BIAS_BITS)
         steps = np.maximum(steps, 2.0 ** np.ceil(np.log2(floor)))
-        self.made[name] = np.clip(np.rint(weight / steps.reshape(-1, 1, 1, 1)), -self.most, self.most).astype(np.int8)
+        self.made[name] = np.clip(np.rint(weight / steps.reshape(-1, 1, 1, 1)), -LARGEST, LARGEST).astype(np.int8)
         steps = steps * 2.0 ** (unit - given.unit)
         self._stored(name, steps, np.int8)
         widths = steps * 2.0**-given.form.fraction
@@ -452,7 +452,8 @@ def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, 
         model: as it is in a profile.
         samples: its inputs when real pictures are coded, to find ranges with.
         plan: which convolutions are in 8 bits; None for none.
-        signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes.
+        signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes. Weights have 7 bits
+            all the same.
 
     Raises ValueError without samples, and for a network with operators that have no exact form.
     """

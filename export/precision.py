@@ -1,6 +1,7 @@
 """Float networks of a profile at another precision: float32 constants, or convolutions in 8-bit integers.
 
-Exact networks and those that make what is handed on from frame to frame never come here: see ``export.variant``.
+Exact networks never come here, nor do those that make what is handed on from frame to frame: see ``export.variant``
+and ``export.exact_synthesis``.
 """
 
 from __future__ import annotations

@@ -74,8 +74,16 @@ class Proof:
         self.name = graph.name
         self.stored = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
         self.known: dict[str, Grid | Rounded] = dict(inputs)
+        writers = {name: node.op_type for node in graph.node for name in node.output}
+        readers: dict[str, set[str]] = {}
+        for node in graph.node:
+            for name in node.input:
+                readers.setdefault(name, set()).add(node.op_type)
+        self._writers, self._readers = writers, readers
         #: Integers with their steps and zero points: what DequantizeLinear makes of them.
         self._integers: dict[str, tuple[float, int]] = {}
+        #: Steps of what DequantizeLinear makes.
+        self._steps: dict[str, NDArray[Any]] = {}
         #: Weights and biases of convolutions, as float64.
         self._constants: dict[str, NDArray[Any]] = {
             name: value.astype(np.float64) for name, value in self.stored.items() if value.dtype.kind in "fi"}
@@ -86,7 +94,21 @@ class Proof:
             if rule is None:
                 raise ValueError(f"{self.name}: {node.output[0]} is made by {node.op_type}, of which nothing is known; "
                                  "expected a network made by export.exact_synthesis")
-            rule(node, attributes)
+            try:
+                rule(node, attributes)
+            except (KeyError, IndexError, AttributeError) as error:
+                raise self._fail(node, f"is not as export.exact_synthesis makes it ({type(error).__name__}: {error})"
+                                 ) from None
+            self._check_fusion(node)
+
+    def _check_fusion(self, node: onnx.NodeProto) -> None:
+        """onnxruntime computes operators between 8 bits on integers, and does not round sums as the file says."""
+        if node.op_type in ("Conv", "LeakyRelu", "QuantizeLinear", "DequantizeLinear"):
+            return
+        before = {self._writers.get(name) for name in node.input if name not in self.stored}
+        if before == {"DequantizeLinear"} and self._readers.get(node.output[0], set()) == {"QuantizeLinear"}:
+            raise self._fail(node, "stands between 8 bits and 8 bits, where runtimes put operators of their own; "
+                                   "expected a convolution or a leaky rectifier there")
 
     def _fail(self, node: onnx.NodeProto, what: str) -> ValueError:
         return ValueError(f"{self.name}: {node.output[0]} ({node.op_type}) {what}")
@@ -106,7 +128,12 @@ class Proof:
     def _same(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
         self.known[node.output[0]] = self.known[node.input[0]]
 
-    _spacetodepth = _depthtospace = _identity = _abs = _reducemax = _maxpool = _resize = _same
+    _spacetodepth = _depthtospace = _identity = _abs = _reducemax = _maxpool = _same
+
+    def _resize(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
+        if attributes["mode"] != b"nearest":
+            raise self._fail(node, f"is of mode {attributes['mode'].decode()}; expected nearest")
+        self._same(node, attributes)
 
     def _concat(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
         parts = [self.known[name] for name in node.input]
@@ -144,6 +171,9 @@ class Proof:
             grid = Grid(max(part.fraction for part in parts if isinstance(part, Grid)), bound)
             if grid.bits <= SIGNIFICAND:
                 found = grid
+        if isinstance(found, Rounded) and any(self._writers.get(name) == "Conv" for name in node.input):
+            raise self._fail(node, "may be rounded and has a convolution's sums among its parts: runtimes add the "
+                                   f"other to these one by one; expected {SIGNIFICAND} bits at most")
         self.known[node.output[0]] = found
 
     def _floor(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
@@ -152,7 +182,7 @@ class Proof:
     def _clip(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
         low, high = (float(self._constants[name].item()) for name in node.input[1:])
         given, most = self.known[node.input[0]], max(abs(low), abs(high))
-        bound = min(given.bound, most)
+        bound = min(given.bound, most) if low <= 0 <= high else most
         if isinstance(given, Rounded):
             self.known[node.output[0]] = Rounded(bound)
             return
@@ -164,7 +194,8 @@ class Proof:
         if given.bits + significant_of(slope) > SIGNIFICAND:
             raise self._fail(node, f"multiplies {given.bits:.2f} bits by a slope of {significant_of(slope)}; "
                                    f"{SIGNIFICAND} can be held")
-        self.known[node.output[0]] = Grid(given.fraction + fraction_of(slope), given.bound, given.bits + 1)
+        self.known[node.output[0]] = Grid(given.fraction + fraction_of(slope), given.bound,
+                                          given.bits + significant_of(slope))
 
     def _quantizelinear(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
         step, zero = (self._constants[name] if name in self._constants else self.stored[name]
@@ -174,14 +205,23 @@ class Proof:
             raise self._fail(node, f"reads {node.input[0]}, of which nothing is known")
         self._integers[node.output[0]] = float(step.item()), int(zero.item())
 
-    def _dequantizelinear(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+    def _dequantizelinear(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         source, output = node.input[0], node.output[0]
         step = self.stored[node.input[1]].astype(np.float64)
         for one in step.ravel():
             self._power(node, float(one))
         if source in self.stored:  # weights or a bias, for each output channel
             value = self.stored[source].astype(np.float64)
+            if self.stored[node.input[2]].any() or (step.ndim and attributes.get("axis") != 0):
+                raise self._fail(node, "has zero points, or steps along another axis than the first")
+            if value.ndim > 1:
+                # Sums of two products with uint8 are kept in 16 bits by CPUs without VNNI.
+                largest = np.sort(np.abs(value.reshape(len(value), -1)), 1)[:, -2:].sum(1).max()
+                if largest * 255 > np.iinfo(np.int16).max:
+                    raise self._fail(node, f"has two weights of {largest:.0f} together in a row; CPUs without VNNI add "
+                                           f"products up exactly to {np.iinfo(np.int16).max // 255}")
             self._constants[output] = value * step.reshape(-1, *[1] * (value.ndim - 1))
+            self._steps[output] = step
             return
         width, zero = self._integers[source]
         if width != float(step.item()):
@@ -189,10 +229,18 @@ class Proof:
         kind = np.iinfo(self.stored[node.input[2]].dtype)
         most = max(zero - kind.min, kind.max - zero)
         self.known[output] = Grid(-self._power(node, width), most * width)
+        self._steps[output] = step
 
-    def _conv(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+    def _conv(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         given = self._grid(node, node.input[0])
         weight, bias = (self._constants[name] for name in node.input[1:])
+        if weight.shape[2:] != (1, 1) and weight.shape[1] != 1:
+            raise self._fail(node, f"has kernels of {weight.shape[1:]}, which runtimes may transform (Winograd, FFT); "
+                                   "expected a pointwise or a depthwise convolution")
+        added = self._steps.get(node.input[2])
+        if added is not None and not np.array_equal(
+                added, self._steps[node.input[0]] * self._steps[node.input[1]] * np.ones_like(added)):
+            raise self._fail(node, "has a bias in other steps than those of its products")
         largest, fraction = 0.0, ZEROS
         for row, offset in zip(weight, bias, strict=True):
             of = max(given.fraction + fraction_of(row), fraction_of(np.array([offset])))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from duoview.export.equalisation import Sample
 from duoview.export.exact_synthesis import GRIDS_KEY, UNITS_KEY
+from duoview.export.proof import proven
 from duoview.export.torch_backend import OPERATORS, Attributes, TorchNetwork
 
 #: Largest magnitude of a weight: of 7 bits, which sums of pairs in 16 bits hold, and of 8.
@@ -110,7 +111,7 @@ class QuantisedNetwork(nn.Module):
         self._values: dict[str, tuple[nn.ParameterList, int]] = {}
         self._convolutions: list[_Convolution] = []
         properties = {p.key: p.value for p in model.metadata_props}
-        self._exact = GRIDS_KEY in properties
+        self.exact = GRIDS_KEY in properties
         #: By name of a weight or bias of a convolution in float32: the fraction bits of its grid.
         self._grids: dict[str, int] = json.loads(properties.get(GRIDS_KEY, "{}"))
         #: What is learned is in the float network's units.
@@ -120,7 +121,7 @@ class QuantisedNetwork(nn.Module):
         for kind, _, inputs, _ in self._nodes:
             if kind == "Conv" and made_by.get(inputs[1], ("", []))[0] == "DequantizeLinear":
                 self._add(inputs, made_by)
-            if kind == "QuantizeLinear" and not self._exact:
+            if kind == "QuantizeLinear" and not self.exact:
                 self._learn(inputs[1], self.steps, torch.zeros(()))
 
     def _learn(self, name: str, parameters: nn.ParameterList, value: Tensor) -> None:
@@ -158,6 +159,14 @@ class QuantisedNetwork(nn.Module):
         """Of a tensor of activations: as it was, times what was learned."""
         return self._constants[name] * self._value(name).exp() if name in self._values else self._constants[name]
 
+    def _bias(self, convolution: _Convolution) -> Tensor:
+        """As it is written: of an exact network in whole steps of the sums."""
+        value = self._value(convolution.bias_value)
+        if not self.exact:
+            return value
+        width = self._step(convolution.input_step) * self._constants[convolution.weight_steps]
+        return _straight(torch.round, value / width) * width
+
     def _on_grid(self, name: str) -> Tensor:
         width = 2.0 ** -self._grids[name]
         return _straight(torch.round, self._value(name) / width) * width
@@ -177,7 +186,7 @@ class QuantisedNetwork(nn.Module):
         for convolution in self._convolutions:
             steps = self._along(convolution.weight_steps, convolution.weight)
             values[convolution.weight_value] = self._integers(convolution) * steps
-            values[convolution.bias_value] = self._value(convolution.bias_value)
+            values[convolution.bias_value] = self._bias(convolution)
         values |= {name: self._on_grid(name) for name in self._grids}
         for kind, attributes, names, outputs in self._nodes:
             if outputs[0] in self._values:
@@ -208,11 +217,9 @@ class QuantisedNetwork(nn.Module):
         made |= {name: self._on_grid(name).numpy() for name in self._grids}
         for one in self._convolutions:
             made[one.weight] = self._integers(one).numpy().astype(self._stored[one.weight].dtype)
-            bias = self._value(one.bias_value).numpy()
-            width = (self._step(one.input_step) * self._constants[one.weight_steps]).numpy()
-            if self._exact and not one.bias_steps:
-                bias = np.rint(bias / width) * width
+            bias = self._bias(one).numpy()
             if one.bias_steps:
+                width = (self._step(one.input_step) * self._constants[one.weight_steps]).numpy()
                 made[one.bias_steps] = np.broadcast_to(width, self._stored[one.bias_steps].shape)
                 limits = np.iinfo(np.int32)
                 bias = np.clip(np.rint(bias.astype(np.float64) / width), limits.min, limits.max)
@@ -291,6 +298,15 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
     def look() -> Tensor:
         return torch.stack([_errors(network(**sample), wanted) for sample, wanted in held]).mean(0)
 
+    def allowed() -> bool:
+        """False for an exact network that gradients have led to sums of too many bits."""
+        if network.exact:
+            try:
+                proven(network.exported())
+            except ValueError:
+                return False
+        return True
+
     shares = _shares(network, [*held, *pairs[::math.ceil(len(pairs) / MOST_HELD)]])
     best, kept = float((look() / shares).sum()), {name: value.clone() for name, value in network.state_dict().items()}
     groups = {"weight": network.weights, "bias": network.biases, "step": network.steps}
@@ -306,7 +322,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
         optimiser.step()
         if (step + 1) % max(1, tuning.steps // LOOKS) == 0 or step + 1 == tuning.steps:
             error = float((look() / shares).sum())
-            if error < best:
+            if error < best and allowed():
                 best, kept = error, {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(kept)
     return network.exported()

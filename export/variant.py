@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.export.calibration import QUALITIES, Clip, coded, distinct, in_motion, samples
-from duoview.export.exact_synthesis import exact
+from duoview.export.exact_synthesis import LARGEST, exact
 from duoview.export.golden_vectors import golden_digests
 from duoview.export.half_precision import halved
 from duoview.export.precision import LARGE, PLANS, Plan, Sample, folded, quantised
@@ -43,7 +43,7 @@ VIEW_NETWORK = "decoder"
 P_FRAME_NETWORKS = ("inter_analysis", "inter_synthesis")
 #: How what is handed on may be made exact, by network: that of P frames in 8 bits if it can be. Of key frames it stays
 #: in float32: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
-STATE_PLANS: Mapping[str, Sequence[Plan | None]] = {"inter_synthesis": (LARGE, None), "key_synthesis": (None,)}
+STATE_PLANS: Mapping[str, Plan | None] = {"inter_synthesis": LARGE, "key_synthesis": None}
 #: Calls of a network that it is calibrated with, and timed with.
 CALIBRATION_CALLS, TIMED_CALLS = 24, 5
 #: Share of what is left of the tolerance of bits that one network may take: the others find room as well.
@@ -168,9 +168,10 @@ class Search:
 
     def run(self) -> dict[str, Path]:
         """Files of the networks that were accepted. Networks of the state are changed both or not at all."""
+        refused = False
         for network, attempts in self.attempts.items():
-            if network not in STATE_NETWORKS:
-                self._both_or_none()
+            if network in STATE_NETWORKS and refused:
+                continue
             for attempt in attempts:
                 path = self.work / f"{network}.{attempt.plan.replace(' ', '_')}.onnx"
                 try:
@@ -188,15 +189,20 @@ class Search:
                     self.files[network] = path
                     self._spent = self._spent if trial.bits is None else trial.bits
                     break
-        self._both_or_none()
+            if network in STATE_NETWORKS and network not in self.files:
+                refused = True
+                self._drop_state()
         return self.files
 
-    def _both_or_none(self) -> None:
-        """Before anything else is judged with them: one of the two alone would drift as before, with other streams."""
-        found = [network for network in STATE_NETWORKS if network in self.files]
-        if len(found) == 1:
-            del self.files[found[0]]
-            self._spent = 0.0
+    def _drop_state(self) -> None:
+        """One network of the state alone would drift as before, in other streams: what was taken of it is not."""
+        for number, trial in enumerate(self.trials):
+            if trial.network in STATE_NETWORKS and trial.accepted:
+                self.trials[number] = replace(trial, accepted=False, refused="the other network that makes what is "
+                                                                             "handed on could not be taken")
+                self.tell(self.trials[number])
+                del self.files[trial.network]
+                self._spent = 0.0
 
     def _trial(self, network: str, plan: str, path: Path) -> Trial:
         files = {**self.files, network: path}
@@ -304,8 +310,8 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
         make = partial(_exactly if name in STATE_PLANS else _in_8_bits, base=profile.path(name),
                        calls=partial(calls, name), signed=signed, steps=steps)
         if name in STATE_PLANS:
-            attempts[name] = [Attempt(f"exact {plan.name}" if plan else "exact", partial(make, plan=plan))
-                              for plan in STATE_PLANS[name]]
+            of_state = STATE_PLANS[name]
+            attempts[name] = [Attempt(f"exact {of_state.name}" if of_state else "exact", partial(make, plan=of_state))]
         else:
             attempts[name] = [Attempt(plan.name, partial(make, plan=plan, clipped=name in ENCODER_NETWORKS))
                               for plan in PLANS]
@@ -336,9 +342,9 @@ def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence
     samples = calls()
     made = exact(model, samples[::max(1, len(samples) // CALIBRATION_CALLS)], plan, signed=signed)
     if steps:
-        from duoview.export.tuning import NARROW, WIDE, Tuning, tuned  # torch is needed for this alone
+        from duoview.export.tuning import Tuning, tuned  # torch is needed for this alone
 
-        made = tuned(made, base, samples, Tuning(steps), limit=WIDE if signed else NARROW)
+        made = tuned(made, base, samples, Tuning(steps), limit=LARGEST)
     proven(made)
     return made
 
@@ -367,6 +373,13 @@ def check_output(profile: Profile, folder: Path) -> None:
         raise ValueError(f"{folder}: nothing can be written there ({error.strerror})") from None
 
 
+def _kind(network: str, precision: str) -> str:
+    """What a manifest says of a changed network."""
+    if network not in STATE_NETWORKS:
+        return precision
+    return "exact" if STATE_PLANS[network] is None else f"exact, {precision}"
+
+
 def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision: str, trials: Sequence[Trial]) -> str:
     manifest: dict[str, Any] = json.loads(json.dumps(profile.manifest))
     own = bool(set(made) & set(shared_networks(profile.manifest)))
@@ -392,7 +405,7 @@ def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision:
         shutil.copyfile(profile.folder / "profile.json", folder / "base.json")
         manifest["base"] = {"file": "base.json", "sha256": profile.sha256.hex()}
     manifest["precision"] = {"is": precision, "networks": {
-        name: precision if name in made else "as in the base" for name in sorted(manifest["networks"])}}
+        name: _kind(name, precision) if name in made else "as in the base" for name in sorted(manifest["networks"])}}
     (folder / "precision.json").write_text(json.dumps([asdict(trial) for trial in trials], indent=1) + "\n")
     (folder / "profile.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     written = Profile(folder)

@@ -25,20 +25,20 @@ int8 computes convolutions of E, of both analysis networks and of D in 8-bit int
 after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
 most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
-Each network may take half of what is left of -bits. With -signed 8 bits are those that TensorRT takes. With -state the
-synthesis of P frames is tried in 8 bits too. Weights, biases and steps of activations are tuned for -tune steps, until
-outputs are nearest to those of the network in float32 (torch; some minutes for every plan that is tried): on short
-scenes of 192x192 pixels that are cut at random of what is after -i, pictures with a camera that pans over them. The
-more unlike pictures and videos there are, the better: a thousand, not ten. Without tuning pictures after -i become
-short clips, whose view moves over them. Those after -held stay as they are: without a clip of two frames or more
-among them, networks of P frames cannot be judged, and stay as in the profile.
+Each network may take half of what is left of -bits. With -signed 8 bits are those that TensorRT takes. With -state both
+synthesis networks are made exact, that of P frames in 8 bits, or neither. Weights, biases and steps of activations are
+tuned for -tune steps, until outputs are nearest to those of the network in float32 (torch; some minutes for every plan
+that is tried): on short scenes of 192x192 pixels that are cut at random of what is after -i, pictures with a camera
+that pans over them. The more unlike pictures and videos there are, the better: a thousand, not ten. Without tuning
+pictures after -i become short clips, whose view moves over them. Those after -held stay as they are: without a clip of
+two frames or more among them, networks of P frames cannot be judged, and stay as in the profile.
 
 fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
 int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
 
 The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the
-other encoded. Only with -state, where the synthesis was taken, it has streams of its own, which no other profile
-decodes: what P frames hand on has another precision then, in encoders and decoders alike.
+other encoded. Only with -state, where the synthesis networks were taken, it has streams of its own, which no other
+profile decodes: what is handed on from frame to frame is the same to the bit then, on every machine.
 """
 
 
@@ -52,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-of", choices=("text", "json"), default="text", help="how a report is printed (default: text)")
     p.add_argument("-signed", action="store_true", help="int8: activations without zero points, for TensorRT")
     p.add_argument("-state", action="store_true",
-                   help="int8: the synthesis of P frames too; the profile then has streams of its own")
+                   help="int8: what is handed on is exact too, the same on every machine; the profile then has streams "
+                        "of its own")
     p.add_argument("-i", dest="inputs", action="append", type=Path, default=[], metavar="FILE",
                    help="picture or video to calibrate with, or folder of such; may be given several times")
     p.add_argument("-held", action="append", type=Path, default=[], metavar="FILE",

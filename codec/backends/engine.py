@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview.errors import EngineFileError
-from duoview.golden import GOLDEN_SEED, exact_inputs, grid_of
+from duoview.golden import GOLDEN_SEED, exact_inputs, grid_of, integers
 from duoview.kernels import normals, philox
 
 MAGIC = b"DUOVENG1"
@@ -148,8 +148,7 @@ class GoldenOutput:
     def of(cls, output: Array, *, exact: bool, grid: int = 1) -> Self:
         """grid: what an exact output is multiplied by to be integers."""
         if exact:
-            whole = output * grid if grid != 1 else output
-            return cls(output.shape, hashlib.sha256(whole.astype("<i4").tobytes()).hexdigest(), "")
+            return cls(output.shape, hashlib.sha256(integers(output, grid)).hexdigest(), "")
         return cls(output.shape, "", base64.b64encode(_sampled(output).tobytes()).decode())
 
     def check(self, *, exact: bool) -> None:

@@ -194,6 +194,8 @@ def own(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) 
 
 def test_a_synthesis_in_8_bits_makes_a_profile_with_streams_of_its_own(profile: Profile, own: Profile) -> None:
     assert own.name == "s-int8" and "base" not in own.manifest
+    kinds = own.manifest["precision"]["networks"]
+    assert (kinds["inter_synthesis"], kinds["key_synthesis"]) == ("exact, int8", "exact")
     assert own.stream_hash != profile.stream_hash
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(str(own.path("inter_synthesis"))).graph.node}
     assert "QuantizeLinear" not in {node.op_type for node in onnx.load(str(own.path("key_synthesis"))).graph.node}
@@ -225,26 +227,28 @@ def test_its_streams_decode_with_it_on_every_backend_and_with_nothing_else(own: 
 
 
 class Off:
-    """The CPU, but for one network, whose numbers are a step of z_m off."""
+    """The CPU, but for one network, whose numbers are off."""
 
     name = "off"
 
-    def __init__(self, network: str) -> None:
-        self.network = network
+    def __init__(self, network: str, step: float) -> None:
+        self.network, self.step = network, step
 
     def load(self, path: Path) -> Any:
         network = CpuBackend(1).load(path)
         if path.stem != self.network:
             return network
-        return lambda **inputs: [network(**inputs)[0] + np.float32(1 / 64)]
+        return lambda **inputs: [network(**inputs)[0] + np.float32(self.step)]
 
 
+@pytest.mark.parametrize("step", [1 / 64, 0.3 / 64, -0.9 / 64])
 @pytest.mark.parametrize("network", ["key_synthesis", "inter_synthesis"])
-def test_a_backend_that_hands_on_other_numbers_is_refused(profile: Profile, own: Profile, network: str) -> None:
+def test_a_backend_that_hands_on_other_numbers_is_refused(profile: Profile, own: Profile, network: str, step: float
+                                                          ) -> None:
     with pytest.raises(ProfileError, match=rf"backend 'off' does not compute {network} of profile 's-int8' exactly "
                                            r"\(golden case 1x1\); streams would not be decoded as they were encoded"):
-        own.load(network, Off(network))
-    profile.load(network, Off(network))  # nothing is said of its numbers there
+        own.load(network, Off(network, step))
+    profile.load(network, Off(network, step))  # nothing is said of its numbers there
 
 
 def test_what_is_handed_on_is_exact_in_both_networks_or_in_none(profile: Profile, clip: Clip, tmp_path: Path,
@@ -260,10 +264,22 @@ def test_what_is_handed_on_is_exact_in_both_networks_or_in_none(profile: Profile
     monkeypatch.setattr(variant, "proven", refused)
     _, trials = write_int8(profile, tmp_path / "out", [clip], [clip], Tolerance(bits=10.0), tmp_path, state=True)
     assert [(trial.network, trial.accepted, trial.refused) for trial in trials] == [
-        ("inter_synthesis", True, ""), ("key_synthesis", False, "key_synthesis: sums too large")]
+        ("inter_synthesis", False, "the other network that makes what is handed on could not be taken"),
+        ("key_synthesis", False, "key_synthesis: sums too large")]
     made = Profile(tmp_path / "out")
+    assert [one["accepted"] for one in json.loads((made.folder / "precision.json").read_text())] == [False, False]
     assert made.stream_hash == profile.stream_hash and made.manifest["golden"] == profile.manifest["golden"]
     assert made.path("inter_synthesis").read_bytes() == profile.path("inter_synthesis").read_bytes()
+
+
+def test_key_frames_are_not_tried_where_p_frames_hand_on_other_numbers(
+        profile: Profile, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ())
+    monkeypatch.setattr(variant, "PLANS", ())
+    still = Clip("still", clip.frames[:1], clip.pixels[:1])
+    _, trials = write_int8(profile, tmp_path / "out", [clip], [still], Tolerance(), tmp_path, state=True)
+    assert [(trial.network, trial.accepted) for trial in trials] == [("inter_synthesis", False)]
+    assert "only P frames call it" in trials[0].refused
 
 
 def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: Profile, clip: Clip, tmp_path: Path,
