@@ -122,8 +122,9 @@ def recorded(profile: Profile, backend: Backend, settings: Settings) -> dict[str
 
 
 def run(builds: Mapping[str, Profile], settings: Settings) -> Results:
-    """All networks of all builds. The first build also gets drawn inputs; the others have the same exact networks."""
+    """All networks of all builds, each on drawn inputs in the first build that has it: others have the same file."""
     compared: list[Compared] = []
+    drawn_already: set[str] = set()
     for build, profile in builds.items():
         samples = recorded(profile, TorchBackend() if build == "fp16" else CpuBackend(1), settings)
         sizes = profile.manifest["sizes"] | {
@@ -132,7 +133,8 @@ def run(builds: Mapping[str, Profile], settings: Settings) -> Results:
             path = profile.path(network)
             reference = TorchBackend(double=True).load(path)
             others = {name: backend.load(path) for name, backend in ways().items()}
-            if build == next(iter(builds)):
+            if network not in drawn_already:
+                drawn_already.add(network)
                 compared.append(compare(build, network, "drawn", drawn(network, sizes, settings.outputs, reference),
                                         reference, others))
             if samples.get(network):

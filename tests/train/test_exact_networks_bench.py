@@ -63,6 +63,18 @@ def test_every_output_that_differs_is_counted(profile: Profile) -> None:
         "off": 3 * len(calls), "plain": 0}
 
 
+def test_networks_that_are_exact_in_one_build_alone_get_drawn_inputs_there(
+        profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BENCH, "ways", lambda: {"one": CpuBackend(1, optimise="none")})
+    monkeypatch.setattr(BENCH, "recorded", lambda *_: {})
+    other = Profile(profile.folder)
+    other.manifest["golden"] = {name: other.manifest["golden"][name] for name in ("key_hyper", "key_context")}
+    results = BENCH.run({"base": other, "int8": profile}, BENCH.Settings(outputs=10))
+    assert {(one.build, one.network) for one in results.compared} == {
+        ("base", "key_hyper"), ("base", "key_context"),
+        *(("int8", name) for name in (*EXACT, *TEXTURE) if not name.startswith("key_"))}
+
+
 def test_the_measurement_takes_in_what_a_coded_clip_leads_to(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BENCH, "ways", lambda: {"one": CpuBackend(1, optimise="none")})
     results = BENCH.run({"base": profile}, BENCH.Settings(outputs=1000, width=128, height=64, frames=2))

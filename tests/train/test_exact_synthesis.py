@@ -19,7 +19,11 @@ from onnx import helper, numpy_helper
 
 from duoview import Profile
 from duoview.backends import CpuBackend
+from duoview.backends.engine import EngineMachine
+from duoview.backends.engine_shapes import golden
+from duoview.errors import EngineError
 from duoview.export.calibration import distinct, samples
+from duoview.export.engines import Job
 from duoview.export.equalisation import Sample, observed
 from duoview.export.exact_synthesis import LARGEST, SLOPE, exact, step_and_zero
 from duoview.export.parity import difference, drawn_clip
@@ -44,6 +48,7 @@ KINDS: list[tuple[str, Plan | None, bool]] = [
     ("key_synthesis", None, False), ("inter_synthesis", None, False), ("inter_synthesis", LARGE, False),
     ("inter_synthesis", LARGE, True)]
 NAMES = ["key", "inter", "inter in 8 bits", "inter in signed 8 bits"]
+MACHINE = EngineMachine("10.0.0", 12040, "a GPU", "9.0", 132)
 #: How far from the float network each is before it is tuned, as a share of what it puts out.
 OFF = [0.04, 0.012, 0.016, 0.016]
 
@@ -162,6 +167,28 @@ def test_what_gradients_lead_beyond_the_proof_is_not_taken(
         assert np.array_equal(numpy_helper.to_array(one), numpy_helper.to_array(other))
 
 
+@pytest.mark.parametrize("number", [0, 3], ids=["key", "inter in signed 8 bits"])
+def test_engines_are_made_of_it_and_compared_to_the_bit(profile: Profile, made: list[Path], number: int, tmp_path: Path
+                                                        ) -> None:
+    name = KINDS[number][0]
+    sizes = tuple(sorted(profile.manifest["sizes"].items()))
+    job = Job(name, str(made[number]), True, sizes, 1, 2, 3, 0, MACHINE,
+              str(tmp_path / "timing"), str(tmp_path / "engine"))
+    assert job.identity().precision == ("fp32" if number == 0 else "int8")
+    onnx.save_model(onnx.load_model_from_string(job.graph()), str(tmp_path / "engine.onnx"))
+    network, engine = CpuBackend(1).load(made[number]), CpuBackend(1).load(tmp_path / "engine.onnx")
+    wanted = golden(name, network, 1, 2, exact=True, sizes=sizes)
+    found = [engine(**inputs) for inputs in wanted.inputs()]
+    assert wanted.problem(found, "int8") == ""
+    assert "differs from the integers of the CPU" in wanted.problem([[one[0] + 0.25 / 64] for one in found], "int8")
+
+
+def test_an_exact_network_other_than_of_the_state_has_no_engine_in_8_bits(made: list[Path]) -> None:
+    job = Job("key_hyper", str(made[3]), True, (), 1, 2, 3, 0, MACHINE, "", "")
+    with pytest.raises(EngineError, match="key_hyper: computes in int8; exact networks have to be float32"):
+        job.identity()
+
+
 def test_large_convolutions_inside_are_in_8_bits_and_depthwise_ones_are_not(made: list[Path]) -> None:
     graph = onnx.load(str(made[2])).graph
     narrow = {c.name for c in graph.initializer if c.data_type == onnx.TensorProto.INT8 and len(c.dims) == 4}
@@ -265,7 +292,8 @@ def test_a_proof_refuses_operators_between_8_bits_that_runtimes_replace() -> Non
 
 def test_a_proof_counts_the_bits_of_a_rectifiers_slope() -> None:
     model = small(helper.make_node("LeakyRelu", ["x"], ["l"], alpha=SLOPE),
-                  helper.make_node("Gather", ["t", "q"], ["r"]), helper.make_node("Mul", ["l", "r"], ["y"]), t=np.array([2047], np.float32), q=np.array([0]))
+                  helper.make_node("Gather", ["t", "q"], ["r"]), helper.make_node("Mul", ["l", "r"], ["y"]),
+                  t=np.array([2047], np.float32), q=np.array([0]))
     Proof(model, {"x": Grid(0, 2.0**9)})
     with pytest.raises(ValueError, match=r"y \(Mul\) is a product of 16.00 and 11.00 bits; 24 can be held"):
         Proof(model, {"x": Grid(0, 2.0**12)})
