@@ -82,6 +82,8 @@ class Proof:
         self._writers, self._readers = writers, readers
         #: Integers with their steps and zero points: what DequantizeLinear makes of them.
         self._integers: dict[str, tuple[float, int]] = {}
+        #: Sizes of tensors, which no arithmetic is done with.
+        self._lengths: set[str] = set()
         #: Steps of what DequantizeLinear makes.
         self._steps: dict[str, NDArray[Any]] = {}
         #: Weights and biases of convolutions, as float64.
@@ -135,7 +137,22 @@ class Proof:
             raise self._fail(node, f"is of mode {attributes['mode'].decode()}; expected nearest")
         self._same(node, attributes)
 
+    def _moved(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        """The same numbers at other places, in 8 bits or not."""
+        if node.input[0] in self._integers:
+            self._integers[node.output[0]] = self._integers[node.input[0]]
+        else:
+            self.known[node.output[0]] = self.known[node.input[0]]
+
+    _transpose = _reshape = _moved
+
+    def _shape(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        self._lengths.add(node.output[0])
+
     def _concat(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        if not self._lengths.isdisjoint(node.input):
+            self._lengths.add(node.output[0])
+            return
         parts = [self.known[name] for name in node.input]
         bound = max(part.bound for part in parts)
         grids = [part for part in parts if isinstance(part, Grid)]
@@ -144,6 +161,9 @@ class Proof:
                                            max(part.significant for part in grids)))
 
     def _gather(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
+        if node.input[0] in self._lengths:
+            self._lengths.add(node.output[0])
+            return
         table = self._constants[node.input[0]]
         self.known[node.output[0]] = Grid(fraction_of(table), float(np.abs(table).max()), significant_of(table))
 

@@ -69,6 +69,12 @@ def _int(a: Attributes, name: str) -> int:
     return value
 
 
+def _ints(a: Attributes, name: str) -> list[int]:
+    values = a[name]
+    assert isinstance(values, list)
+    return values
+
+
 def _along(x: Tensor, a: Attributes, parameter: Tensor) -> Tensor:
     """A scale or zero point with as many axes as x: of one number, or one for each place along an axis."""
     if parameter.ndim == 0:
@@ -119,15 +125,17 @@ OPERATORS: dict[str, Operator] = {
     "ReduceMax": lambda a, x: x.amax(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
     "ReduceMean": lambda a, x: x.mean(tuple(a["axes"]), keepdim=bool(a["keepdims"])),
     "Relu": lambda a, x: torch.relu(x),
-    "Reshape": lambda a, x, shape: x.reshape([int(s) for s in shape]),
+    "Reshape": lambda a, x, shape: x.reshape([int(s) or x.shape[i] for i, s in enumerate(shape)]),
     "Resize": _resize,
     "Round": lambda a, x: torch.round(x),
+    "Shape": lambda a, x: torch.tensor(x.shape, device=x.device),
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Sin": lambda a, x: torch.sin(x),
     "SpaceToDepth": _space_to_depth,
     "Split": lambda a, x, sizes: torch.split(x, [int(s) for s in sizes], _int(a, "axis")),
     "Squeeze": lambda a, x, axes: x.squeeze([int(axis) for axis in axes]),
     "Sub": lambda a, x, y: x - y,
+    "Transpose": lambda a, x: x.permute(*_ints(a, "perm")),
     "Unsqueeze": lambda a, x, axes: x[(...,) + (None,) * len(axes)],
 }
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.export.calibration import QUALITIES, Clip, coded, distinct, in_motion, samples
+from duoview.export.channels_last import rearranged
 from duoview.export.exact_synthesis import LARGEST, exact
 from duoview.export.golden_vectors import golden_digests
 from duoview.export.half_precision import halved
@@ -345,6 +346,8 @@ def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence
         from duoview.export.tuning import Tuning, tuned  # torch is needed for this alone
 
         made = tuned(made, base, samples, Tuning(steps), limit=LARGEST)
+    if not signed:  # which GPUs compute, without onnxruntime's layout
+        made = rearranged(made, "previous")
     proven(made)
     return made
 

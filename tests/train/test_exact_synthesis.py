@@ -23,6 +23,7 @@ from duoview.backends.engine import EngineMachine
 from duoview.backends.engine_shapes import golden
 from duoview.errors import EngineError
 from duoview.export.calibration import distinct, samples
+from duoview.export.channels_last import rearranged
 from duoview.export.engines import Job
 from duoview.export.equalisation import Sample, observed
 from duoview.export.exact_synthesis import LARGEST, SLOPE, exact, step_and_zero
@@ -46,11 +47,11 @@ from duoview.golden import exact_inputs
 #: Network, plan of convolutions in 8 bits, activations around 0.
 KINDS: list[tuple[str, Plan | None, bool]] = [
     ("key_synthesis", None, False), ("inter_synthesis", None, False), ("inter_synthesis", LARGE, False),
-    ("inter_synthesis", LARGE, True)]
-NAMES = ["key", "inter", "inter in 8 bits", "inter in signed 8 bits"]
+    ("inter_synthesis", LARGE, True), ("inter_synthesis", LARGE, False)]
+NAMES = ["key", "inter", "inter in 8 bits", "inter in signed 8 bits", "inter rearranged"]
 MACHINE = EngineMachine("10.0.0", 12040, "a GPU", "9.0", 132)
 #: How far from the float network each is before it is tuned, as a share of what it puts out.
-OFF = [0.04, 0.012, 0.016, 0.016]
+OFF = [0.04, 0.012, 0.016, 0.016, 0.016]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +72,8 @@ def made(profile: Profile, calls: dict[str, list[Sample]], tmp_path_factory: pyt
         path = folder / str(number) / f"{name}.onnx"
         path.parent.mkdir()
         onnx.save(exact(onnx.load(str(profile.path(name))), calls[name], plan, signed=signed), str(path))
+        if path.parent.name == "4":
+            onnx.save(rearranged(onnx.load(str(path)), "previous"), str(path))
         found.append(path)
     return found
 
@@ -119,7 +122,7 @@ def test_no_sum_of_a_convolution_is_larger_than_was_proven(profile: Profile, cal
             assert np.array_equal(whole, np.rint(whole)) and np.abs(value).max() <= form.bound
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+@pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
 def test_tuned_it_is_nearer_to_the_float_network_and_still_exact(
         profile: Profile, calls: dict[str, list[Sample]], made: list[Path], number: int, tmp_path: Path) -> None:
     name = KINDS[number][0]
@@ -138,7 +141,7 @@ def test_tuned_it_is_nearer_to_the_float_network_and_still_exact(
     assert np.array_equal(TorchNetwork(tmp_path / "after.onnx", torch.device("cpu"))(**one)[0], both[1](**one)[0])
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+@pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
 def test_what_is_tuned_is_what_is_written(calls: dict[str, list[Sample]], made: list[Path], number: int, tmp_path: Path
                                           ) -> None:
     network = QuantisedNetwork(onnx.load(str(made[number])), LARGEST)
@@ -196,6 +199,34 @@ def test_large_convolutions_inside_are_in_8_bits_and_depthwise_ones_are_not(made
     assert len(narrow) == 12 and all(kernels[name][2:] == [1, 1] for name in narrow)
     assert sorted(kernels[name][:2] for name in kernels.keys() - narrow) == [
         [48, 96], [64, 128], [64, 192], [96, 1], [96, 1], [96, 112], [192, 1], [192, 1], [192, 1]]  # two are tables
+
+
+def test_blocks_are_moved_as_runs_of_channels_and_not_a_number_changes(
+        profile: Profile, calls: dict[str, list[Sample]], made: list[Path]) -> None:
+    before, after = (onnx.load(str(made[number])) for number in (2, 4))
+    kinds = [[node.op_type for node in model.graph.node] for model in (before, after)]
+    assert [kind.count("DepthToSpace") for kind in kinds] == [1, 0]
+    assert [kind.count("Transpose") for kind in kinds] == [0, 3]
+    networks = [CpuBackend(1).load(made[number]) for number in (2, 4)]
+    for one in inputs_of(profile, "inter_synthesis", calls):
+        two = {name: np.concatenate([value, value[::, ::, ::-1]]) if value.ndim > 1 else value
+               for name, value in one.items()}
+        for inputs in (one, two):
+            assert np.array_equal(*(network(**inputs)[0] for network in networks))
+
+
+def test_a_network_without_such_blocks_stays_as_it_is(made: list[Path]) -> None:
+    model = onnx.load(str(made[0]))
+    assert rearranged(model, "previous").SerializeToString(deterministic=True) == model.SerializeToString(
+        deterministic=True)
+
+
+def test_blocks_of_another_kind_are_refused(made: list[Path]) -> None:
+    model = onnx.load(str(made[2]))
+    node = next(node for node in model.graph.node if node.op_type == "DepthToSpace")
+    next(a for a in node.attribute if a.name == "mode").s = b"DCR"
+    with pytest.raises(ValueError, match=r"is DepthToSpace .*b'DCR'.* of Conv; expected blocks of 2, mode CRD"):
+        rearranged(model, "previous")
 
 
 def test_a_float_network_is_not_taken_for_an_exact_one(profile: Profile) -> None:
