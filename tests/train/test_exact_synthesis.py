@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from duoview import Profile
-from duoview.backends import CpuBackend
+from duoview.backends import CpuBackend, Network
 from duoview.backends.engine import EngineMachine
 from duoview.backends.engine_shapes import golden
 from duoview.errors import EngineError
@@ -89,7 +89,7 @@ def test_every_path_on_the_cpu_gives_the_same_numbers(profile: Profile, calls: d
                                                       made: list[Path], number: int) -> None:
     path = made[number]
     reference = TorchNetwork(path, torch.device("cpu"), double=True)
-    others = [TorchNetwork(path, torch.device("cpu")), CpuBackend(2).load(path)]
+    others: list[Network] = [TorchNetwork(path, torch.device("cpu")), CpuBackend(2).load(path)]
     others += [CpuBackend(1, optimise=level).load(path) for level in ("none", "basic", "extended", "all")]
     for one in inputs_of(profile, KINDS[number][0], calls):
         (expected,) = reference(**one)
@@ -148,7 +148,7 @@ def test_what_is_tuned_is_what_is_written(calls: dict[str, list[Sample]], made: 
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 3e-3 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=3e-3)
         onnx.save(network.exported(), str(tmp_path / "one.onnx"))
         written = TorchNetwork(tmp_path / "one.onnx", torch.device("cpu"))
         for call in calls[KINDS[number][0]]:
@@ -212,7 +212,8 @@ def test_blocks_are_moved_as_runs_of_channels_and_not_a_number_changes(
         two = {name: np.concatenate([value, value[::, ::, ::-1]]) if value.ndim > 1 else value
                for name, value in one.items()}
         for inputs in (one, two):
-            assert np.array_equal(*(network(**inputs)[0] for network in networks))
+            first, second = (network(**inputs)[0] for network in networks)
+            assert np.array_equal(first, second)
 
 
 def test_a_network_without_such_blocks_stays_as_it_is(made: list[Path]) -> None:
