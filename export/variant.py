@@ -30,7 +30,7 @@ from duoview.export.channels_last import rearranged
 from duoview.export.exact_synthesis import LARGEST, exact
 from duoview.export.golden_vectors import golden_digests
 from duoview.export.half_precision import halved
-from duoview.export.precision import LARGE, PLANS, Plan, Sample, folded, quantised
+from duoview.export.precision import LARGE, PLANS, Plan, Sample, chosen, folded, quantised
 from duoview.export.proof import proven
 from duoview.golden import STATE_NETWORKS
 from duoview.precision_base import shared_networks
@@ -315,11 +315,25 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
             attempts[name] = [Attempt(f"exact {of_state.name}" if of_state else "exact", partial(make, plan=of_state))]
         else:
             attempts[name] = [Attempt(plan.name, partial(make, plan=plan, clipped=name in ENCODER_NETWORKS))
-                              for plan in PLANS]
+                              for plan in distinct_plans(onnx.load(str(profile.path(name))))]
     search = Search(profile, attempts, held, tolerance, work, tell, changed=CpuBackend(1),
                     timing={name: found[-1] for name, found in given.items() if found})
     made = {name: path.read_bytes() for name, path in search.run().items()}
     return _write(profile, folder, made, "int8", search.trials), search.trials
+
+
+def distinct_plans(model: onnx.ModelProto) -> list[Plan]:
+    """PLANS without those that take the same convolutions as one before: they would be tuned for nothing."""
+    wide = folded(model)
+    for number, node in enumerate(wide.graph.node):
+        node.name = str(number)
+    found: dict[tuple[str, ...], Plan] = {}
+    for plan in PLANS:
+        try:
+            found.setdefault(tuple(chosen(wide, plan)), plan)
+        except ValueError:
+            found.setdefault((plan.name,), plan)  # which takes none: that is said when its turn comes
+    return list(found.values())
 
 
 def _in_8_bits(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence[Sample]], plan: Plan, signed: bool,

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 #: Steps of tuning in 8 bits: outputs come hardly nearer with more.
 TUNING_STEPS = 1500
 SCENE_SIDE = 192
+#: Names of files that are shown where there may be many.
+SHOWN_NAMES = 3
 
 EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
@@ -125,6 +128,14 @@ def _tell(trial: Trial) -> None:
     print(f"{trial.network}, {trial.plan}: {', '.join(facts)}: {end}", flush=True)
 
 
+def _tell_small(names: Sequence[str], count: int) -> None:
+    """Some of many may well be too small for scenes; where all are, tuning says so."""
+    if 0 < len(names) < count:
+        shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+        print(f"{len(names)} of {count} pictures and videos have a side below {SCENE_SIDE} pixels as they were read "
+              f"and are left out of what is tuned with: {shown}", flush=True)
+
+
 def _write(profile: Profile, options: argparse.Namespace) -> int:
     from duoview.export.calibration import files, read_clip
     from duoview.export.variant import Tolerance, check_output, write_fp16, write_fp32, write_int8
@@ -139,6 +150,8 @@ def _write(profile: Profile, options: argparse.Namespace) -> int:
                 raise ValueError("a file is after -i and after -held: expected others to judge with")
             clips, held = ([read_clip(path, frames=options.frames, step=options.step, side=options.side)
                             for path in paths] for paths in (inputs, judges))
+            if options.tune:
+                _tell_small([clip.name for clip in clips if min(clip.pixels[0].shape[1:]) < SCENE_SIDE], len(clips))
             tolerance = Tolerance(options.bits, options.view)
             with tempfile.TemporaryDirectory() as work:
                 if options.precision == "fp16":

@@ -18,13 +18,14 @@ from duoview.export import scenes, tuning, variant
 from duoview.export.calibration import LEAST_VIEW, PAN, distinct, files, in_motion, samples
 from duoview.export.equalisation import Sample
 from duoview.export.parity import drawn_clip
-from duoview.export.precision import ALL, LARGE, chosen, folded, quantised
+from duoview.export.precision import ALL, LARGE, PLANS, chosen, folded, quantised
 from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, mix, recorded
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
 from duoview.export.variant import Tolerance, write_int8
 from duoview.models.data import Material
 from duoview.pipelines.command import main
+from duoview.pipelines.export import _tell_small
 
 SHORT = Tuning(steps=40, rate=5e-4)
 
@@ -285,7 +286,25 @@ def test_a_network_is_tuned_on_scenes_that_are_recorded_once_for_all_plans(
     _, trials = write_int8(profile, tmp_path / "out", [clip], [clip], strict, tmp_path, steps=2)
     assert asked == [("inter_analysis", False), ("decoder", True)]
     assert [(trial.network, trial.plan, trial.accepted) for trial in trials] == [
-        (name, plan, False) for name in ("inter_analysis", "decoder") for plan in ("large", "pointwise")]
+        ("inter_analysis", "large", False), ("inter_analysis", "pointwise", False), ("decoder", "large", False)]
+
+
+def test_plans_that_take_the_same_convolutions_are_one(profile: Profile) -> None:
+    found = {name: [plan.name for plan in variant.distinct_plans(onnx.load(str(profile.path(name))))]
+             for name in ("encoder", "decoder", "key_analysis", "inter_analysis")}
+    assert found == {"encoder": ["large"], "decoder": ["large"], "key_analysis": ["large", "pointwise"],
+                     "inter_analysis": ["large", "pointwise"]}
+    assert variant.distinct_plans(onnx.load(str(profile.path("colour")))) == list(PLANS)  # neither takes anything
+
+
+def test_what_is_too_small_to_tune_with_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    _tell_small([], 5)
+    _tell_small(["a", "b"], 2)
+    assert capsys.readouterr().out == ""
+    _tell_small(["a.mp4", "b.mp4", "c.mp4", "d.mp4"], 9)
+    assert capsys.readouterr().out == (
+        "4 of 9 pictures and videos have a side below 192 pixels as they were read and are left out of what is tuned "
+        "with: a.mp4, b.mp4, c.mp4, ...\n")
 
 
 def test_pictures_too_small_for_scenes_are_named() -> None:
