@@ -83,7 +83,7 @@ def _state_inputs(name: str, sizes: dict[str, int], height: int, width: int, sat
         "decoded": _integers(seed, 12, fine, 127 * 16, saturate),
         "q": np.array([63 if saturate else (17 * height + 5 * width) % 64], np.int64)}
     if name.startswith("inter"):
-        # Something is coded at one position of some 25, which leaves others whose neighbours have nothing either.
+        # Something is coded at one position of 49, if at any, which leaves others whose neighbours have nothing either.
         symbols = _integers(seed, 13, fine, 24, saturate)
         coded = _integers(seed, 14, (1, 1, *fine[2:]), 24, False) == 1
         inputs["symbols"] = symbols if saturate else symbols * coded
@@ -128,8 +128,8 @@ def digest(outputs: Sequence[NDArray[np.generic]], grid: int = 1) -> str:
 
 
 def integers(output: NDArray[np.generic], grid: int = 1) -> bytes:
-    """An output as int32, little-endian; grid: what it is multiplied by. What is no integer then is not cut off."""
+    """An output as int32, little-endian; grid: what it is multiplied by. What is no such integer is not cut off."""
     whole = np.asarray(output) * grid if grid != 1 else np.asarray(output)
-    if whole.dtype.kind == "f" and not np.array_equal(whole, np.rint(whole)):
+    if whole.dtype.kind == "f" and not (np.array_equal(whole, np.rint(whole)) and (np.abs(whole) < 2.0**31).all()):
         return b"no integers" + np.ascontiguousarray(whole, "<f4").tobytes()
     return np.ascontiguousarray(whole).astype("<i4").tobytes()

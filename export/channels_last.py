@@ -7,6 +7,8 @@ bytes, of which the runtime takes out those that undo each other. Not a number c
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -20,13 +22,16 @@ def rearranged(model: onnx.ModelProto, like: str) -> onnx.ModelProto:
     """A copy in which each such DepthToSpace is made of transpositions.
 
     like: an input of the network, (N, C, H, W), of the height and width that they put out. A network without any comes
-    back as it is. Raises ValueError for an operator of another kind than ``GraphBuilder.shuffle`` makes.
+    back as it is, and what something else reads of, on the way or of the weights, stays. Raises ValueError for an
+    operator of another kind than ``GraphBuilder.shuffle`` makes.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
     constants = {c.name: c for c in graph.initializer}
     made_by = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(value.name for value in graph.output)
     nodes: list[onnx.NodeProto] = []
     taken: set[str] = set()
     for node in graph.node:
@@ -41,8 +46,14 @@ def rearranged(model: onnx.ModelProto, like: str) -> onnx.ModelProto:
         if attributes != {"blocksize": BLOCK, "mode": b"CRD"} or convolution.op_type != "Conv":
             raise ValueError(f"{graph.name}: {node.output[0]} is DepthToSpace {attributes} of {convolution.op_type}; "
                              f"expected blocks of {BLOCK}, mode CRD, of a convolution")
-        _reorder(constants, [made_by[name] for name in convolution.input[1:]])
-        channels = constants[made_by[convolution.input[1]].input[0]].dims[0] // BLOCK**2
+        stored = [name for part in convolution.input[1:]
+                  for name in (made_by[part].input if part in made_by else [part])]
+        between = [node.input[0], source.input[0], quantiser.input[0], *convolution.input[1:]]
+        if any(readers[name] != 1 for name in (*between, *stored)) or not all(name in constants for name in stored):
+            nodes.append(node)
+            continue
+        _reorder(constants, stored)
+        channels = constants[stored[0]].dims[0] // BLOCK**2
         nodes += _moves(graph, source, node.output[0], channels, like)
         taken.add(source.output[0])
     del graph.node[:]
@@ -51,13 +62,12 @@ def rearranged(model: onnx.ModelProto, like: str) -> onnx.ModelProto:
     return copy
 
 
-def _reorder(constants: dict[str, onnx.TensorProto], parts: list[onnx.NodeProto]) -> None:
+def _reorder(constants: dict[str, onnx.TensorProto], stored: list[str]) -> None:
     """Output channels of weights and bias by place in the block first, then by channel: runs of channels stay whole."""
-    for part in parts:
-        for name in part.input:
-            value = numpy_helper.to_array(constants[name])
-            order = np.arange(len(value)).reshape(-1, BLOCK, BLOCK).transpose(1, 2, 0).ravel()
-            constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value[order]), name))
+    for name in stored:
+        value = numpy_helper.to_array(constants[name])
+        order = np.arange(len(value)).reshape(-1, BLOCK, BLOCK).transpose(1, 2, 0).ravel()
+        constants[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value[order]), name))
 
 
 def _moves(graph: onnx.GraphProto, source: onnx.NodeProto, output: str, channels: int, like: str

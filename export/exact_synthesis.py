@@ -187,7 +187,8 @@ class _Builder:
         self.emit("QuantizeLinear", [name, f"{output}.step", f"{output}.zero"], f"{output}.steps")
         self.emit("DequantizeLinear", [f"{output}.steps", f"{output}.step", f"{output}.zero"], output)
         made = _Tensor(output, unit, Format(-round(math.log2(step)), step * max(zero, 255 - zero)))
-        self._quantised[name] = made
+        # What reads them in 8 bits again reads these: of 8 bits made of 8 bits runtimes make one step of their own.
+        self._quantised[name] = self._quantised[output] = made
         return made
 
     def _wanted_unit(self, tensor: str) -> int:

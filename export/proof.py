@@ -21,6 +21,13 @@ from onnx import helper, numpy_helper
 
 #: Bits of a float32's significand, and fraction bits of nothing but zeros.
 SIGNIFICAND, ZEROS = 24, -1000
+#: Exponents of the largest magnitude and of the finest grid: far from where a float32 overflows or loses bits.
+LARGEST_EXPONENT, FINEST_EXPONENT = 100, 100
+#: Operators that hand on the numbers that they are given, or some of them. Runtimes take them out, or move 8 bits past.
+MOVES = frozenset({"Identity", "Transpose", "Reshape", "MaxPool", "ReduceMax", "Clip", "DepthToSpace", "SpaceToDepth",
+                   "Resize", "Concat"})
+#: Operators that read or make 8 bits, and the one between that runtimes compute as the file says: by table.
+EIGHT_BITS = frozenset({"Conv", "LeakyRelu", "QuantizeLinear", "DequantizeLinear"})
 
 
 @dataclass(frozen=True)
@@ -74,14 +81,9 @@ class Proof:
         self.name = graph.name
         self.stored = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
         self.known: dict[str, Grid | Rounded] = dict(inputs)
-        writers = {name: node.op_type for node in graph.node for name in node.output}
-        readers: dict[str, set[str]] = {}
-        for node in graph.node:
-            for name in node.input:
-                readers.setdefault(name, set()).add(node.op_type)
-        self._writers, self._readers = writers, readers
+        self._trace(graph)
         #: Integers with their steps and zero points: what DequantizeLinear makes of them.
-        self._integers: dict[str, tuple[float, int]] = {}
+        self._integers: dict[str, tuple[float, NDArray[Any]]] = {}
         #: Sizes of tensors, which no arithmetic is done with.
         self._lengths: set[str] = set()
         #: Steps of what DequantizeLinear makes.
@@ -93,24 +95,68 @@ class Proof:
         for node in graph.node:
             attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
             rule = getattr(self, f"_{node.op_type.lower()}", None)
-            if rule is None:
+            if rule is None or node.domain not in ("", "ai.onnx"):
                 raise ValueError(f"{self.name}: {node.output[0]} is made by {node.op_type}, of which nothing is known; "
                                  "expected a network made by export.exact_synthesis")
             try:
                 rule(node, attributes)
-            except (KeyError, IndexError, AttributeError) as error:
+            except (KeyError, IndexError, AttributeError, OverflowError) as error:
                 raise self._fail(node, f"is not as export.exact_synthesis makes it ({type(error).__name__}: {error})"
                                  ) from None
             self._check_fusion(node)
+            self._check_range(node)
+
+    def _trace(self, graph: onnx.GraphProto) -> None:
+        """What computes the numbers of each tensor and what computes with them, behind what only moves them."""
+        #: By tensor: the operators that computed its numbers.
+        self._origins: dict[str, frozenset[str]] = {value.name: frozenset({"input"}) for value in graph.input}
+        #: Tensors that runtimes may take for a convolution's sums with something added and multiplied.
+        self._linear: set[str] = set()
+        passing: list[onnx.NodeProto] = []
+        for node in graph.node:
+            given = [name for name in node.input if name and name not in self.stored]
+            # Products and sums with constants are folded into weights, or taken out where they change nothing.
+            passes = node.op_type in MOVES or (node.op_type in ("Add", "Mul") and len(given) == 1)
+            moved = frozenset[str]().union(*(self._origins.get(name, frozenset()) for name in given))
+            linear = node.op_type == "Conv" or ((passes or node.op_type == "Add")
+                                                and not self._linear.isdisjoint(given))
+            for name in node.output:
+                self._origins[name] = moved if passes else frozenset({node.op_type})
+                if linear:
+                    self._linear.add(name)
+            if passes:
+                passing.append(node)
+        #: By tensor: the operators that compute with its numbers.
+        self._ends: dict[str, set[str]] = {}
+        for node in reversed(graph.node):
+            ends = {node.op_type}
+            if passing and node is passing[-1]:
+                passing.pop()
+                ends = {kind for name in node.output for kind in self._ends.get(name, ())}
+            for name in node.input:
+                self._ends.setdefault(name, set()).update(ends)
+
+    def _from_8_bits(self, node: onnx.NodeProto) -> bool:
+        """Whether all that it computes with comes out of 8 bits."""
+        before = {self._origins[name] for name in node.input if name in self._origins}
+        return bool(before) and before == {frozenset({"DequantizeLinear"})}
 
     def _check_fusion(self, node: onnx.NodeProto) -> None:
         """onnxruntime computes operators between 8 bits on integers, and does not round sums as the file says."""
-        if node.op_type in ("Conv", "LeakyRelu", "QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in EIGHT_BITS | MOVES:
             return
-        before = {self._writers.get(name) for name in node.input if name not in self.stored}
-        if before == {"DequantizeLinear"} and self._readers.get(node.output[0], set()) == {"QuantizeLinear"}:
+        if self._from_8_bits(node) and "QuantizeLinear" in self._ends.get(node.output[0], ()):
             raise self._fail(node, "stands between 8 bits and 8 bits, where runtimes put operators of their own; "
                                    "expected a convolution or a leaky rectifier there")
+
+    def _check_range(self, node: onnx.NodeProto) -> None:
+        made = self.known.get(node.output[0])
+        if made is None:
+            return
+        fine = isinstance(made, Rounded) or made.fraction <= FINEST_EXPONENT
+        if not fine or made.bound > 2.0**LARGEST_EXPONENT:
+            raise self._fail(node, f"has numbers up to {made.bound:.3g} or of 2 ** -{FINEST_EXPONENT} and less, near "
+                                   "the ends of what a float32 holds")
 
     def _fail(self, node: onnx.NodeProto, what: str) -> ValueError:
         return ValueError(f"{self.name}: {node.output[0]} ({node.op_type}) {what}")
@@ -135,6 +181,11 @@ class Proof:
     def _resize(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         if attributes["mode"] != b"nearest":
             raise self._fail(node, f"is of mode {attributes['mode'].decode()}; expected nearest")
+        scales = self.stored[node.input[2]]
+        how = attributes.get("coordinate_transformation_mode", b"half_pixel"), attributes.get("nearest_mode")
+        if (scales != np.floor(scales)).any() or scales.min() < 1 or how != (b"asymmetric", b"floor"):
+            raise self._fail(node, f"enlarges by {scales.tolist()} with {how}; expected whole numbers, asymmetric and "
+                                   "floor, where every runtime takes the same pixel")
         self._same(node, attributes)
 
     def _moved(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
@@ -191,7 +242,7 @@ class Proof:
             grid = Grid(max(part.fraction for part in parts if isinstance(part, Grid)), bound)
             if grid.bits <= SIGNIFICAND:
                 found = grid
-        if isinstance(found, Rounded) and any(self._writers.get(name) == "Conv" for name in node.input):
+        if isinstance(found, Rounded) and not self._linear.isdisjoint(node.input):
             raise self._fail(node, "may be rounded and has a convolution's sums among its parts: runtimes add the "
                                    f"other to these one by one; expected {SIGNIFICAND} bits at most")
         self.known[node.output[0]] = found
@@ -218,12 +269,14 @@ class Proof:
                                           given.bits + significant_of(slope))
 
     def _quantizelinear(self, node: onnx.NodeProto, _: Mapping[str, Any]) -> None:
-        step, zero = (self._constants[name] if name in self._constants else self.stored[name]
-                      for name in node.input[1:])
+        step, zero = (self.stored[name] for name in node.input[1:])
         self._power(node, float(step.item()))
         if node.input[0] not in self.known:
             raise self._fail(node, f"reads {node.input[0]}, of which nothing is known")
-        self._integers[node.output[0]] = float(step.item()), int(zero.item())
+        if self._origins[node.input[0]] == {"DequantizeLinear"}:
+            raise self._fail(node, "has 8 bits made of 8 bits, of which runtimes make one step of their own; expected "
+                                   "those there are to be used")
+        self._integers[node.output[0]] = float(step.item()), zero
 
     def _dequantizelinear(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         source, output = node.input[0], node.output[0]
@@ -244,23 +297,22 @@ class Proof:
             self._steps[output] = step
             return
         width, zero = self._integers[source]
-        if width != float(step.item()):
-            raise self._fail(node, f"has a step of {float(step.item())}, its integers one of {width}")
-        kind = np.iinfo(self.stored[node.input[2]].dtype)
-        most = max(zero - kind.min, kind.max - zero)
+        given = self.stored[node.input[2]]
+        if width != float(step.item()) or zero.dtype != given.dtype or zero.item() != given.item():
+            raise self._fail(node, f"has a step of {float(step.item())} and a zero point of {given.item()}, "
+                                   f"{given.dtype}, its integers {width} and {zero.item()}, {zero.dtype}")
+        kind = np.iinfo(zero.dtype)
+        most = max(int(zero.item()) - kind.min, kind.max - int(zero.item()))
         self.known[output] = Grid(-self._power(node, width), most * width)
         self._steps[output] = step
 
     def _conv(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         given = self._grid(node, node.input[0])
         weight, bias = (self._constants[name] for name in node.input[1:])
-        if weight.shape[2:] != (1, 1) and weight.shape[1] != 1:
+        if weight.shape[2:] != (1, 1) and (weight.shape[1] != 1 or attributes.get("group", 1) != len(weight)):
             raise self._fail(node, f"has kernels of {weight.shape[1:]}, which runtimes may transform (Winograd, FFT); "
                                    "expected a pointwise or a depthwise convolution")
-        added = self._steps.get(node.input[2])
-        if added is not None and not np.array_equal(
-                added, self._steps[node.input[0]] * self._steps[node.input[1]] * np.ones_like(added)):
-            raise self._fail(node, "has a bias in other steps than those of its products")
+        self._check_steps(node, bias)
         largest, fraction = 0.0, ZEROS
         for row, offset in zip(weight, bias, strict=True):
             of = max(given.fraction + fraction_of(row), fraction_of(np.array([offset])))
@@ -271,6 +323,23 @@ class Proof:
             raise self._fail(node, f"may sum up to {bits:.2f} bits; {SIGNIFICAND} can be added up in any order")
         bound = float((np.abs(weight).reshape(len(weight), -1).sum(1) * given.bound + np.abs(bias)).max())
         self.known[node.output[0]] = Grid(fraction, bound, bits)
+
+
+    def _check_steps(self, node: onnx.NodeProto, bias: NDArray[Any]) -> None:
+        """Between 8 bits runtimes bring weights and biases to integers in steps that they find themselves."""
+        source, name, offset = node.input
+        inner = self._ends.get(node.output[0], set())
+        if not (self._from_8_bits(node) and {"QuantizeLinear", "LeakyRelu"} & inner) and name not in self._steps:
+            return
+        if source not in self._steps or name not in self._steps:
+            raise self._fail(node, "stands between 8 bits and 8 bits and is not in 8 bits itself, where runtimes make "
+                                   "them of its weights; expected weights and inputs that DequantizeLinear makes")
+        products = self._steps[source] * self._steps[name] * np.ones(len(bias))
+        if offset in self._steps and not np.array_equal(self._steps[offset] * np.ones(len(bias)), products):
+            raise self._fail(node, "has a bias in other steps than those of its products")
+        integers = bias / products
+        if not np.array_equal(integers, np.rint(integers)) or np.abs(integers).max() >= 2.0**31:
+            raise self._fail(node, "has a bias that is no whole number of 32 bits in the steps of its products")
 
 
 #: Decoded symbols in sixteenths: 16 times an int16, and a mean of int16. What is handed on is moved by sums of integers

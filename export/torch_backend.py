@@ -103,6 +103,8 @@ def _widened(x: Tensor) -> Tensor:
 
 
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
+#: Inputs that are read as Python's numbers, from so many on.
+SETTINGS = {"Reshape": 1, "Split": 1, "Squeeze": 1, "Unsqueeze": 1, "Clip": 1, "Resize": 1}
 #: By ONNX operator: attributes and inputs to outputs.
 OPERATORS: dict[str, Operator] = {
     "Abs": lambda a, x: x.abs(),
@@ -128,7 +130,7 @@ OPERATORS: dict[str, Operator] = {
     "Reshape": lambda a, x, shape: x.reshape([int(s) or x.shape[i] for i, s in enumerate(shape)]),
     "Resize": _resize,
     "Round": lambda a, x: torch.round(x),
-    "Shape": lambda a, x: torch.tensor(x.shape, device=x.device),
+    "Shape": lambda a, x: torch.tensor(x.shape),
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Sin": lambda a, x: torch.sin(x),
     "SpaceToDepth": _space_to_depth,
@@ -138,6 +140,19 @@ OPERATORS: dict[str, Operator] = {
     "Transpose": lambda a, x: x.permute(*_ints(a, "perm")),
     "Unsqueeze": lambda a, x, axes: x[(...,) + (None,) * len(axes)],
 }
+
+
+def settings(graph: onnx.GraphProto) -> set[str]:
+    """Tensors that are read as Python's numbers and nothing else, sizes above all: a GPU's would be waited for."""
+    found: set[str] = set()
+    others: set[str] = set()
+    for node in reversed(graph.node):
+        first = SETTINGS.get(node.op_type, len(node.input))
+        if node.op_type != "Shape" and not found.isdisjoint(node.output):
+            first = 0
+        found.update(node.input[first:])
+        others.update(node.input[:first])
+    return found - others
 
 
 class TorchNetwork:
@@ -150,8 +165,9 @@ class TorchNetwork:
         kinds = _KINDS | {onnx.TensorProto.FLOAT: torch.float64} if double else _KINDS
         graph = onnx.load(str(path)).graph
         self.device = device
-        self.constants = {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()).to(device)
-                          for c in graph.initializer}
+        here = settings(graph)
+        self.constants = {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()).to(
+            torch.device("cpu") if c.name in here else device) for c in graph.initializer}
         self.outputs = [o.name for o in graph.output]
         self.nodes = []
         for node in graph.node:

@@ -45,6 +45,8 @@ P_FRAME_NETWORKS = ("inter_analysis", "inter_synthesis")
 #: How what is handed on may be made exact, by network: that of P frames in 8 bits if it can be. Of key frames it stays
 #: in float32: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
 STATE_PLANS: Mapping[str, Plan | None] = {"inter_synthesis": LARGE, "key_synthesis": None}
+#: Why one of them is not taken where the other is refused.
+OTHER_REFUSED = "the other network that makes what is handed on could not be taken"
 #: Calls of a network that it is calibrated with, and timed with.
 CALIBRATION_CALLS, TIMED_CALLS = 24, 5
 #: Share of what is left of the tolerance of bits that one network may take: the others find room as well.
@@ -172,6 +174,8 @@ class Search:
         refused = False
         for network, attempts in self.attempts.items():
             if network in STATE_NETWORKS and refused:
+                self.trials.append(Trial(network, attempts[0].plan, None, None, {}, False, OTHER_REFUSED))
+                self.tell(self.trials[-1])
                 continue
             for attempt in attempts:
                 path = self.work / f"{network}.{attempt.plan.replace(' ', '_')}.onnx"
@@ -199,8 +203,7 @@ class Search:
         """One network of the state alone would drift as before, in other streams: what was taken of it is not."""
         for number, trial in enumerate(self.trials):
             if trial.network in STATE_NETWORKS and trial.accepted:
-                self.trials[number] = replace(trial, accepted=False, refused="the other network that makes what is "
-                                                                             "handed on could not be taken")
+                self.trials[number] = replace(trial, accepted=False, refused=OTHER_REFUSED)
                 self.tell(self.trials[number])
                 del self.files[trial.network]
                 self._spent = 0.0

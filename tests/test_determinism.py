@@ -22,6 +22,7 @@ from duoview.access_unit import SectionType, parse
 from duoview.backends import CpuBackend
 from duoview.backends.onnxruntime_cpu import OPTIMISATIONS
 from duoview.errors import ProfileError
+from duoview.golden import integers
 from duoview.machine import MachineLayer
 
 WIDTH, HEIGHT, COUNT, Q = 200, 136, 5, 30
@@ -243,3 +244,10 @@ def test_a_backend_that_computes_one_integer_wrongly_is_refused(profile: Profile
 def test_an_unknown_level_of_optimisation_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="optimise='most': expected one of none, basic"):
         CpuBackend(1, optimise="most")
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2.0**31, -3e9, 0.5])
+def test_numbers_that_no_integer_holds_have_bytes_of_their_own(value: float) -> None:
+    found = integers(np.array([value], np.float32))
+    assert found.startswith(b"no integers") and len(found) == len(b"no integers") + 4
+    assert integers(np.array([2.0**31 - 128], np.float32)) == np.array([2**31 - 128], "<i4").tobytes()

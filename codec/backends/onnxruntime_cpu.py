@@ -21,8 +21,9 @@ Array = NDArray[Any]
 #: Where onnxruntime's names of types are not numpy's.
 _KINDS = {"float": "float32", "double": "float64"}
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
-#: How long a thread waits awake for the next operator of a network: to wake it takes longer than many operators. With
-#: 100 and more, streams that share cores lose more than one gains. onnxruntime knows the setting from 1.26 on.
+#: How long a thread waits awake for the next operator of a network: to wake it takes longer than many operators. Two
+#: streams of two threads on two cores gain as one does, four lose some 10 %; with 100 and more two lose already.
+#: onnxruntime knows the setting from 1.26 on.
 SPIN_MICROSECONDS, SPIN_VERSION = 30, (1, 26)
 #: Graph optimisations of onnxruntime, each level with those before it.
 OPTIMISATIONS = {

@@ -117,6 +117,8 @@ class CudaBackend:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.enable_mem_pattern = False
+        # Sizes alone are computed on the CPU; a pool of threads for each network would wait awake for them.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         told = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
         # Where onnxruntime cannot tell what got the GPU, it must not make a session in which anything did not.
         options.add_session_config_entry(

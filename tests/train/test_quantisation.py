@@ -279,8 +279,10 @@ def test_key_frames_are_not_tried_where_p_frames_hand_on_other_numbers(
     monkeypatch.setattr(variant, "PLANS", ())
     still = Clip("still", clip.frames[:1], clip.pixels[:1])
     _, trials = write_int8(profile, tmp_path / "out", [clip], [still], Tolerance(), tmp_path, state=True)
-    assert [(trial.network, trial.accepted) for trial in trials] == [("inter_synthesis", False)]
+    assert [(trial.network, trial.accepted) for trial in trials] == [("inter_synthesis", False),
+                                                                     ("key_synthesis", False)]
     assert "only P frames call it" in trials[0].refused
+    assert trials[1].refused == "the other network that makes what is handed on could not be taken"
 
 
 def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: Profile, clip: Clip, tmp_path: Path,

@@ -6,11 +6,12 @@ from fractions import Fraction
 
 import av
 import numpy as np
+import onnx
 import pytest
 
 import duoview
 from duoview.backends import CpuBackend
-from duoview.export.torch_backend import TorchBackend
+from duoview.export.torch_backend import TorchBackend, settings
 from duoview.golden import exact_inputs
 from duoview.profile import EXACT, NETWORKS, OPTIONAL, TEXTURE, TEXTURE_ANALYSIS
 
@@ -60,3 +61,12 @@ def test_a_stream_from_onnxruntime_decodes_to_the_same_symbols_under_torch(profi
 def test_every_network_of_the_profile_is_in_the_manifest(profile: duoview.Profile) -> None:
     of_texture = {*TEXTURE, TEXTURE_ANALYSIS}
     assert sorted(set(profile.manifest["networks"]) - {*OPTIONAL, *of_texture}) == sorted(NETWORKS)
+
+
+def test_sizes_that_operators_read_stay_on_the_host_and_numbers_that_are_computed_with_do_not() -> None:
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [node("Shape", ["x"], ["sizes"]), node("Gather", ["sizes", "which"], ["sides"]),
+         node("Concat", ["sides", "rest"], ["shape"]), node("Reshape", ["x", "shape"], ["flat"]),
+         node("Clip", ["flat", "low", "high"], ["cut"]), node("Add", ["cut", "low"], ["y"])], "sizes", [], [])
+    assert settings(graph) == {"sizes", "which", "sides", "rest", "shape", "high"}
