@@ -231,13 +231,14 @@ class Graph:
             self.nodes.append(node("Conv", [x, w, b], [name], kernel_shape=[side, side], pads=[side // 2] * 4,
                                    strides=[1, 1], group=CHANNELS // deep))
         else:
-            operator, inputs, attributes = {
+            others: dict[str, tuple[str, list[str], dict[str, Any]]] = {
                 "leaky": ("LeakyRelu", [x], {"alpha": SLOPE}), "add": ("Add", [x, other], {}),
                 "add number": ("Add", [x, self.number(2.0 ** (8 * power))], {}),
                 "mul": ("Mul", [x, self.number(2.0**power)], {}), "identity": ("Identity", [x], {}),
                 "clip": ("Clip", [x, self.number(-100), self.number(90)], {}),
                 "pool": ("MaxPool", [x], {"kernel_shape": [3, 3], "pads": [1] * 4}),
-                "transpose": ("Transpose", [x], {"perm": [0, 1, 3, 2]}), "floor": ("Floor", [x], {})}[kind]
+                "transpose": ("Transpose", [x], {"perm": [0, 1, 3, 2]}), "floor": ("Floor", [x], {})}
+            operator, inputs, attributes = others[kind]
             self.nodes.append(node(operator, inputs, [name], **attributes))
         self.made.append(name)
 
