@@ -10,6 +10,7 @@ or convolved.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,7 @@ class Proof:
                     self._linear.add(name)
             if passes:
                 passing.append(node)
+        moving = list(passing)
         #: By tensor: the operators that compute with its numbers.
         self._ends: dict[str, set[str]] = {}
         for node in reversed(graph.node):
@@ -135,6 +137,26 @@ class Proof:
                 ends = {kind for name in node.output for kind in self._ends.get(name, ())}
             for name in node.input:
                 self._ends.setdefault(name, set()).update(ends)
+
+        self._check_ends(graph, moving)
+
+    def _check_ends(self, graph: onnx.GraphProto, passing: list[onnx.NodeProto]) -> None:
+        """What is put out must not be read as well: onnxruntime 1.32 brings it to 8 bits where it does so for a reader.
+
+        It moves QuantizeLinear before a Transpose or Reshape, and the tensor that it then stands behind is what is put
+        out.
+        """
+        readers = Counter(name for node in graph.node for name in node.input)
+        makers = {name: node for node in passing for name in node.output}
+        #: Tensors, and how many readers they have on the way to an output.
+        waiting = [(value.name, 0) for value in graph.output]
+        while waiting:
+            name, read = waiting.pop()
+            if readers[name] > read and "QuantizeLinear" in self._ends.get(name, ()):
+                raise ValueError(f"{self.name}: {name} is put out, as it is or moved, and brought to 8 bits as well, "
+                                 "which runtimes may do to what is put out; expected an output that nothing reads")
+            if name in makers:
+                waiting += [(given, 1) for given in makers[name].input if given and given not in self.stored]
 
     def _from_8_bits(self, node: onnx.NodeProto) -> bool:
         """Whether all that it computes with comes out of 8 bits."""

@@ -180,6 +180,15 @@ def test_a_proof_looks_for_convolutions_behind_what_runtimes_fold_into_them(betw
         Proof(model, {"x": Grid(0, 100.0)})
 
 
+def test_a_proof_refuses_an_output_that_is_brought_to_8_bits_as_well() -> None:
+    # onnxruntime 1.32 gives back what LeakyRelu makes in 8 bits, which the file does not say.
+    nodes = [helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 1, 3, 2]),
+             helper.make_node("LeakyRelu", ["turned"], ["l"], alpha=SLOPE), *in_8_bits("a", "l"),
+             helper.make_node("Transpose", ["l"], ["y"], perm=[0, 1, 3, 2])]
+    with pytest.raises(ValueError, match="small: l is put out, as it is or moved, and brought to 8 bits as well"):
+        Proof(small(*nodes, **EIGHT), {"x": Grid(0, 100.0)})
+
+
 def test_a_proof_refuses_operators_of_other_makers_and_numbers_near_the_ends_of_float32() -> None:
     with pytest.raises(ValueError, match="y is made by Floor, of which nothing is known"):
         Proof(small(helper.make_node("Floor", ["x"], ["y"], domain="com.example")), {"x": Grid(0, 1.0)})
