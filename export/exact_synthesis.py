@@ -23,6 +23,7 @@ from onnx import helper, numpy_helper
 from duoview.export.activation_ranges import VALUES
 from duoview.export.equalisation import Sample, equalised, observed
 from duoview.export.precision import Plan, chosen, folded
+from duoview.export.step_fitting import Seen, fitted, step_and_zero
 from duoview.motion_compensation import STATE_BITS, STATE_LIMIT
 
 #: Bits of a float32's whole numbers.
@@ -77,33 +78,6 @@ class _Tensor:
     form: Format | None
 
 
-def _power(wanted: float) -> float:
-    return float(2.0 ** math.ceil(math.log2(wanted)))
-
-
-def step_and_zero(values: NDArray[np.float32], slope: float = 1.0, *, signed: bool = False) -> tuple[float, int]:
-    """Step, a power of two, and zero point, 0 to 255, of the least squared error of values (N,).
-
-    slope: of the rectifier behind, by which negative values are multiplied before they are compared. signed: around 0,
-    a zero point of 128 here.
-    """
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    wanted = np.where(values < 0, slope * values, values)
-    best, found = math.inf, (1.0, 0)
-    widest = _power(max(2 * max(high, -low) if signed else high - low, 1e-20) / 255)
-    for step in (widest, widest / 2, widest / 4, widest / 8):
-        most = min(255, math.ceil(-low / step))
-        zeros = {*(round(most * share) for share in np.linspace(0, 1, 9)), max(0, 255 - math.ceil(high / step))}
-        for zero in (128,) if signed else sorted(zeros):
-            if zero > 255:
-                continue
-            made = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
-            error = float(np.square(np.where(made < 0, slope * made, made) - wanted).mean())
-            if error < best:
-                best, found = error, (step, int(zero))
-    return found
-
-
 class _Builder:
     """Walks a float network and writes the exact one. What is put between tensors has names of its own.
 
@@ -131,7 +105,7 @@ class _Builder:
 
     def largest(self, tensor: str) -> float:
         """Magnitude to be ready for."""
-        return HEADROOM * max(float(np.abs(self.seen[tensor]).max()), 1e-6)
+        return HEADROOM * max(float(np.abs(self.seen[tensor].values).max()), 1e-6)
 
     def fraction(self, tensor: str, bits: float) -> int:
         """Fraction bits with which it has so many bits."""
@@ -180,7 +154,7 @@ class _Builder:
             return self._quantised[name]
         following = self.readers.get(tensor, [])
         leaky = len(following) == 1 and following[0].op_type == "LeakyRelu"
-        real, zero = step_and_zero(self.seen[tensor], SLOPE if leaky else 1.0, signed=self.signed)
+        real, zero, _ = step_and_zero(self.seen[tensor], SLOPE if leaky else 1.0, signed=self.signed)
         step = real * 2.0**unit
         self.made[f"{output}.step"] = np.array(step, np.float32)
         self.made[f"{output}.zero"] = np.array(0, np.int8) if self.signed else np.array(zero, np.uint8)
@@ -430,7 +404,7 @@ class _Builder:
         return made
 
 
-def _seen(model: onnx.ModelProto, samples: Sequence[Sample]) -> dict[str, NDArray[np.float32]]:
+def _seen(model: onnx.ModelProto, samples: Sequence[Sample]) -> dict[str, Seen]:
     """Some values of every float activation, its extremes among them."""
     shown = {value.name for value in model.graph.output}
     tensors = [name for node in model.graph.node for name in node.output if name not in shown]
@@ -440,9 +414,9 @@ def _seen(model: onnx.ModelProto, samples: Sequence[Sample]) -> dict[str, NDArra
         given = {name: value for name, value in sample.items() if value.dtype == np.float32}
         for name, value in {**given, **values}.items():
             flat = value.ravel()
-            some.setdefault(name, []).append(generator.choice(flat, VALUES) if flat.size > VALUES else flat)
-            some[name].append(np.array([flat.min(), flat.max()], np.float32))
-    return {name: np.concatenate(parts) for name, parts in some.items()}
+            drawn = generator.choice(flat, VALUES) if flat.size > VALUES else flat
+            some.setdefault(name, []).append(np.append(drawn, np.array([flat.min(), flat.max()], np.float32)))
+    return {name: Seen.of(parts) for name, parts in some.items()}
 
 
 def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, *, signed: bool = False
@@ -463,4 +437,7 @@ def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, 
     named = equalised(folded(model), samples)
     for number, node in enumerate(named.graph.node):
         node.name = f"{node.op_type.lower()}.{number}"
-    return _Builder(named, samples, frozenset(chosen(named, plan)) if plan else frozenset(), signed).network()
+    eight = frozenset(chosen(named, plan)) if plan else frozenset[str]()
+    if eight:
+        named = fitted(named, _seen(named, samples), eight, SLOPE, signed=signed)
+    return _Builder(named, samples, eight, signed).network()

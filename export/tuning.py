@@ -35,6 +35,8 @@ BATCH, LOOKS = 6, 10
 #: An error below this share of an output's mean square is taken for as much: what 8 bits hit by chance, as symbols that
 #: are nearly always 0, would outweigh all else with the first that they miss.
 LEAST_ERROR = 1e-5
+#: The same of a sample's error, as a share of the mean of all.
+LEAST_SHARE = 0.2
 #: Learning rates of biases and of logarithms of steps, in those of weights.
 _RATES = {"weight": 1.0, "bias": 2.0, "step": 5.0}
 
@@ -241,37 +243,59 @@ def _tensors(sample: Sample) -> dict[str, Tensor]:
 Pair = tuple[dict[str, Tensor], list[Tensor]]
 
 
-def _stacked(pairs: Sequence[Pair]) -> list[tuple[float, Pair]]:
-    """Samples and what is wanted of them, those of the same shapes as one batch, and its share of all of them."""
-    alike: dict[tuple[torch.Size, ...], list[Pair]] = {}
-    for sample, wanted in pairs:
-        alike.setdefault(tuple(one.shape for one in (*sample.values(), *wanted)), []).append((sample, wanted))
-    return [(len(some) / len(pairs), ({name: torch.cat([sample[name] for sample, _ in some]) for name in some[0][0]},
-                                      [torch.cat(parts) for parts in zip(*(one for _, one in some), strict=True)]))
-            for some in alike.values()]
+@dataclass(frozen=True)
+class _Batch:
+    """Samples of the same shapes, what is wanted of them, and how much an error of each counts, (outputs, samples)."""
+
+    inputs: dict[str, Tensor]
+    wanted: list[Tensor]
+    weights: Tensor
+
+    def loss(self, network: QuantisedNetwork) -> Tensor:
+        """Errors, all added up as they count."""
+        return (self.weights * _errors(network(**self.inputs), self.wanted)).sum()
+
+
+def _stacked(pairs: Sequence[Pair], weights: Sequence[Tensor]) -> list[_Batch]:
+    """Batches of which each sample counts as it would alone, all together as their mean. weights: (outputs, 1) each."""
+    alike: dict[tuple[torch.Size, ...], list[int]] = {}
+    for number, (sample, wanted) in enumerate(pairs):
+        alike.setdefault(tuple(one.shape for one in (*sample.values(), *wanted)), []).append(number)
+    found = []
+    for numbers in alike.values():
+        some = [pairs[number] for number in numbers]
+        inputs = {name: torch.cat([sample[name] for sample, _ in some]) for name in some[0][0]}
+        wanted = [torch.cat(parts) for parts in zip(*(one for _, one in some), strict=True)]
+        counts = torch.cat([weights[number].expand(-1, len(pairs[number][1][0])) / len(pairs[number][1][0])
+                            for number in numbers], 1)
+        found.append(_Batch(inputs, wanted, counts / len(pairs)))
+    return found
 
 
 def _errors(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Mean squared error of each output."""
-    return torch.stack([(a.float() - b.float()).square().mean() for a, b in zip(made, wanted, strict=True)])
+    """Mean squared error of each output, (outputs, N)."""
+    return torch.stack([(a.float() - b.float()).square().flatten(1).mean(1)
+                        for a, b in zip(made, wanted, strict=True)])
 
 
 @torch.no_grad()
-def _shares(network: QuantisedNetwork, pairs: Sequence[Pair]) -> Tensor:
-    """Of each output, the error that counts as one: 1 where neither it nor the output was ever anything but 0."""
-    error = torch.stack([_errors(network(**sample), wanted) for sample, wanted in pairs]).mean(0)
-    power = torch.stack([_errors(wanted, [torch.zeros(())] * len(wanted)) for _, wanted in pairs]).mean(0)
-    found = torch.maximum(error, LEAST_ERROR * power)
-    return torch.where(found > 0, found, 1.0)
+def _weights(network: QuantisedNetwork, pairs: Sequence[Pair]) -> list[Tensor]:
+    """Of each sample, (outputs, 1): one over its errors as the network is, 1 where there never was anything but 0."""
+    errors = torch.stack([_errors(network(**sample), wanted).mean(1) for sample, wanted in pairs])
+    power = torch.stack([_errors(wanted, [torch.zeros(())] * len(wanted)).mean(1) for _, wanted in pairs]).mean(0)
+    least = torch.maximum(LEAST_SHARE * errors.mean(0), LEAST_ERROR * power)
+    found = torch.maximum(errors, torch.where(least > 0, least, 1.0))
+    return [1 / one[:, None] for one in found]
 
 
 def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning: Tuning, *, limit: int = NARROW
           ) -> onnx.ModelProto:
     """The network with weights, biases and steps that bring its outputs nearest to those of the float network.
 
-    Outputs count in shares of their errors before, all added up; on samples that are kept back that sum is at most what
-    it was. The same samples, torch and number of its threads give the same network. What the float network gives for
-    every sample is held in memory as long as this runs.
+    Errors count in shares of what they were before, sample by sample and output by output, so that a night's noise does
+    not outweigh all else; on samples that are kept back their sum is at most what it was. The same samples, torch and
+    number of its threads give the same network. What the float network gives for every sample is held in memory as long
+    as this runs.
 
     Args:
         model: as ``export.precision.quantised`` made it.
@@ -290,13 +314,14 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
     float_network = TorchNetwork(base, torch.device("cpu"))
     pairs = [(sample, float_network.tensors(**sample)) for sample in map(_tensors, samples)]
     apart = max(HELD_EVERY, math.ceil(len(pairs) / MOST_HELD))
-    held = pairs[::apart]
-    pairs = [pair for number, pair in enumerate(pairs) if number % apart]
     network = QuantisedNetwork(model, limit)
+    weights = _weights(network, pairs)
+    held = [batch for number in range(0, len(pairs), apart) for batch in _stacked([pairs[number]], [weights[number]])]
+    learned = [number for number in range(len(pairs)) if number % apart]
 
     @torch.no_grad()
-    def look() -> Tensor:
-        return torch.stack([_errors(network(**sample), wanted) for sample, wanted in held]).mean(0)
+    def look() -> float:
+        return sum(float(batch.loss(network)) for batch in held) / len(held)
 
     def allowed() -> bool:
         """False for an exact network that gradients have led to sums of too many bits."""
@@ -307,8 +332,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
                 return False
         return True
 
-    shares = _shares(network, [*held, *pairs[::math.ceil(len(pairs) / MOST_HELD)]])
-    best, kept = float((look() / shares).sum()), {name: value.clone() for name, value in network.state_dict().items()}
+    best, kept = look(), {name: value.clone() for name, value in network.state_dict().items()}
     groups = {"weight": network.weights, "bias": network.biases, "step": network.steps}
     optimiser = torch.optim.Adam([{"params": list(groups[name]), "lr": 0.0} for name in groups], betas=(0.9, 0.99))
     for step in range(tuning.steps):
@@ -316,12 +340,12 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
         for group, name in zip(optimiser.param_groups, groups, strict=True):
             group["lr"] = tuning.rate * height * _RATES[name]
         optimiser.zero_grad()
-        drawn = [pairs[number] for number in generator.integers(len(pairs), size=BATCH)]
-        for share, (sample, wanted) in _stacked(drawn):
-            (share * (_errors(network(**sample), wanted) / shares).sum()).backward()
+        drawn = [learned[number] for number in generator.integers(len(learned), size=BATCH)]
+        for batch in _stacked([pairs[number] for number in drawn], [weights[number] for number in drawn]):
+            batch.loss(network).backward()
         optimiser.step()
         if (step + 1) % max(1, tuning.steps // LOOKS) == 0 or step + 1 == tuning.steps:
-            error = float((look() / shares).sum())
+            error = look()
             if error < best and allowed():
                 best, kept = error, {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(kept)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
@@ -26,7 +22,7 @@ from duoview.export.calibration import distinct, samples
 from duoview.export.channels_last import rearranged
 from duoview.export.engines import Job
 from duoview.export.equalisation import Sample, observed
-from duoview.export.exact_synthesis import LARGEST, SLOPE, exact, step_and_zero
+from duoview.export.exact_synthesis import LARGEST, SLOPE, exact
 from duoview.export.parity import difference, drawn_clip
 from duoview.export.precision import LARGE, Plan
 from duoview.export.proof import (
@@ -313,23 +309,6 @@ def test_a_network_without_samples_or_of_another_kind_is_refused(profile: Profil
     inputs = exact_inputs("key_hyper", profile.manifest["sizes"], 1, 1, False)
     with pytest.raises(ValueError, match=r"key_hyper: .* has no exact form; expected a synthesis network"):
         exact(other, [inputs], None)
-
-
-@settings(deadline=None)
-@given(hnp.arrays(np.float32, st.integers(2, 40), elements=st.floats(-1e4, 1e4, width=32)), st.booleans())
-def test_a_step_is_a_power_of_two_and_no_worse_than_one_that_holds_all(values: NDArray[np.float32], signed: bool
-                                                                       ) -> None:
-    step, zero = step_and_zero(values, signed=signed)
-    assert step > 0 and math.log2(step) == round(math.log2(step)) and 0 <= zero <= 255 and (zero == 128 or not signed)
-
-    def error(step: float, zero: int) -> float:
-        made = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
-        return float(np.square(made - values).mean())
-
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    span = max(2 * max(high, -low) if signed else high - low, 1e-20)
-    holds = 2.0 ** math.ceil(math.log2(span / 255))
-    assert error(step, zero) <= error(holds, 128 if signed else min(255, math.ceil(-low / holds)))
 
 
 @pytest.mark.parametrize(("network", "saturate"), list(itertools.product(("key_synthesis", "inter_synthesis"),

@@ -336,12 +336,17 @@ def test_samples_of_one_shape_are_one_batch_and_count_as_much_as_alone(tmp_path:
     float_network = TorchNetwork(base, torch.device("cpu"))
     pairs = [(one, float_network.tensors(**one)) for one in mixed]
     network = QuantisedNetwork(model, NARROW)
-    stacked = tuning._stacked(pairs)
-    assert [tuple(sample["x"].shape) for _, (sample, _) in stacked] == [(3, 4, 8, 8), (4, 4, 8, 16)]
+    weights = tuning._weights(network, pairs)
+    stacked = tuning._stacked(pairs, weights)
+    assert [tuple(batch.inputs["x"].shape) for batch in stacked] == [(3, 4, 8, 8), (4, 4, 8, 16)]
     with torch.no_grad():
-        alone = sum(tuning._errors(network(**sample), wanted) / len(pairs) for sample, wanted in pairs)
-        together = sum(share * tuning._errors(network(**sample), wanted) for share, (sample, wanted) in stacked)
+        alone = sum(batch.loss(network) for one, by in zip(pairs, weights, strict=True)
+                    for batch in tuning._stacked([one], [by])) / len(pairs)
+        together = sum(batch.loss(network) for batch in stacked)
+        errors = [tuning._errors(network(**sample), wanted).mean(1) for sample, wanted in pairs]
     assert torch.allclose(torch.as_tensor(alone), torch.as_tensor(together))
+    assert all(0 < float((by[:, 0] * error).sum()) <= len(error) + 1e-5
+               for by, error in zip(weights, errors, strict=True))
 
 
 def test_a_network_may_take_half_of_what_is_left_of_the_bits(
