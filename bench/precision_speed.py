@@ -3,11 +3,12 @@
     python -m bench.precision_speed FOLDER [FOLDER ...] [--clips FILE ...] [--threads 1 2] [--out FILE]
 
 The first profile is the bundled one, with which the others are compared, taken in turns in one process. Processor time
-is of all threads together: it is what a frame costs, and hardly depends on what else the machine does; wall time is
-given beside it. Bits: change of the bytes at equal PSNR of the machine view, of bikes.mp4 and of ``--clips``, each with
-one key frame: through the profile's own decoder network, whose loss in 8 bits counts too, and through the first
-profile's, which tells what the streams themselves lost. Cold start: a new process, ``duoview encode`` of one frame of
-640x360, from its start to its end.
+is of all threads together: it is what a frame costs, and hardly depends on what else the machine does, but for threads
+that wait awake; wall time is given beside it. Bits: change of the bytes at equal PSNR of the machine view, of bikes.mp4
+and of ``--clips``, two pieces of each, with one key frame a piece (one alone scatters by a per cent, since an encoder's
+choices fall otherwise): through the profile's own decoder network, whose loss in 8 bits counts too, and through the
+first profile's, which tells what the streams themselves lost. Cold start: a new process, ``duoview encode`` of one
+frame of 640x360, from its start to its end.
 """
 
 from __future__ import annotations
@@ -28,16 +29,20 @@ import av
 from bench.media import clip, frames
 from bench.result import RESULTS, measured, write
 from duoview import Decoder, Encoder, Profile
-from duoview.backends import CpuBackend
+from duoview.backends import Backend, CpuBackend
 from duoview.export.calibration import Clip, pixels, read_clip
-from duoview.export.variant import VIEW_NETWORK, Replaced, curve, rate_change
+from duoview.export.variant import VIEW_NETWORK, Curve, Replaced, curve, rate_change
 
 NAME = "bikes.mp4"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Frames and size of what is timed, its quality index, rounds, and frames and longer side of what bits are of."""
+    """Frames and size of what is timed, its quality index, and rounds.
+
+    bits_frames, bits_side: frames of the pieces that bits are of, and their longer side. bits_starts: the first frames
+    of the pieces; those that a clip is too short for are left out, but for the first.
+    """
 
     width: int = 640
     height: int = 360
@@ -46,12 +51,17 @@ class Settings:
     rounds: int = 5
     bits_frames: int = 25
     bits_side: int = 448
+    bits_starts: tuple[int, ...] = (0, 45)
+    bits_qualities: tuple[int, ...] = (10, 18, 26, 34, 42)
     cold_starts: int = 5
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of a frame, medians over the rounds; times: the first profile's processor time over this one's."""
+    """Milliseconds of a frame, medians over the rounds.
+
+    times, times_wall: the first profile's processor and wall time over this one's.
+    """
 
     profile: str
     networks: dict[str, str]
@@ -60,19 +70,22 @@ class Cost:
     processor: float
     wall: float
     times: float
+    times_wall: float
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Change of the bytes at equal PSNR against the first profile, by clip, as a share; mean: over the clips.
+    """Change of the bytes at equal PSNR against the first profile, as a share, by clip and by piece of it.
 
-    clips: with views of the profile's own decoder network. streams: of the first profile's.
+    clips: with views of the profile's own decoder network. streams: of the first profile's. mean, mean_streams: over
+    the clips, of the means of their pieces.
     """
 
     profile: str
-    clips: dict[str, float]
+    clips: dict[str, tuple[float, ...]]
+    streams: dict[str, tuple[float, ...]]
     mean: float
-    streams: dict[str, float]
+    mean_streams: float
 
 
 @dataclass(frozen=True)
@@ -130,20 +143,38 @@ def costs(profiles: Sequence[Profile], settings: Settings, threads: int) -> list
         measured_ = timed(calls, settings.rounds, len(source))
         for profile, (processor, wall) in zip(profiles, measured_, strict=True):
             found.append(Cost(profile.name, changed(profile), what, threads, processor, wall,
-                              measured_[0][0] / processor))
+                              measured_[0][0] / processor, measured_[0][1] / wall))
     return found
 
 
-def bits(profiles: Sequence[Profile], clips: Sequence[Clip]) -> list[Bits]:
-    """Bytes of every other profile against the first, over the clips and calibration.QUALITIES."""
+def pieces(clip: Clip, settings: Settings) -> list[Clip]:
+    """Those of a clip that bits are compared with."""
+    length = settings.bits_frames
+    starts = [start for start in settings.bits_starts if start == 0 or start + length <= len(clip.frames)]
+    return [Clip(clip.name, clip.frames[start:start + length], clip.pixels[start:start + length]) for start in starts]
+
+
+def bits(profiles: Sequence[Profile], clips: Sequence[Clip], settings: Settings) -> list[Bits]:
+    """Bytes of every other profile against the first."""
     backend = CpuBackend(1)
-    base = [curve(profiles[0], backend, backend, one) for one in clips]
+    parts = {one.name: pieces(one, settings) for one in clips}
+
+    def curves(profile: Profile, decoding: Backend) -> dict[str, list[Curve]]:
+        return {name: [curve(profile, backend, decoding, piece, settings.bits_qualities) for piece in some]
+                for name, some in parts.items()}
+
+    def change(other: dict[str, list[Curve]]) -> dict[str, tuple[float, ...]]:
+        return {name: tuple(map(rate_change, some, other[name])) for name, some in base.items()}
+
+    def mean(by_clip: dict[str, tuple[float, ...]]) -> float:
+        return statistics.mean(map(statistics.mean, by_clip.values()))
+
+    base = curves(profiles[0], backend)
     found = []
     for profile in profiles[1:]:
         same_view = Replaced(backend, {VIEW_NETWORK: profiles[0].path(VIEW_NETWORK)}, backend)
-        by_clip, streams = ({one.name: rate_change(first, curve(profile, backend, decoding, one))
-                             for one, first in zip(clips, base, strict=True)} for decoding in (backend, same_view))
-        found.append(Bits(profile.name, by_clip, statistics.mean(by_clip.values()), streams))
+        own, streams = (change(curves(profile, decoding)) for decoding in (backend, same_view))
+        found.append(Bits(profile.name, own, streams, mean(own), mean(streams)))
     return found
 
 
@@ -186,15 +217,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = [cost for threads in given.threads for cost in costs(profiles, settings, threads)]
     for cost in found:
         print(f"{cost.what} {cost.threads} thread(s) {','.join(cost.networks) or 'as bundled'}: {cost.processor:.1f} "
-              f"ms of processor time a frame ({cost.wall:.1f} wall), {cost.times:.2f} times as fast")
-    source = list(frames(clip(NAME), limit=settings.bits_frames, width=settings.bits_side,
+              f"ms of processor time a frame ({cost.wall:.1f} wall), {cost.times:.2f} times as fast "
+              f"({cost.times_wall:.2f})")
+    most = max(settings.bits_starts) + settings.bits_frames
+    source = list(frames(clip(NAME), limit=most, width=settings.bits_side,
                          height=settings.bits_side * 9 // 16))
     clips = [Clip(NAME, tuple(source), tuple(map(pixels, source))),
-             *(read_clip(path, frames=settings.bits_frames, step=1, side=settings.bits_side) for path in given.clips)]
-    change = bits(profiles, clips)
+             *(read_clip(path, frames=most, step=1, side=settings.bits_side) for path in given.clips)]
+    change = bits(profiles, clips, settings)
     for one in change:
-        print(f"{one.profile}: bits {one.mean:+.2%} ("
-              + ", ".join(f"{n} {v:+.2%}, streams alone {one.streams[n]:+.2%}" for n, v in one.clips.items()) + ")")
+        print(f"{one.profile}: bits {one.mean:+.2%}, streams alone {one.mean_streams:+.2%}")
+        for name, shares in one.clips.items():
+            print(f"  {name}", *(f"{own:+.2%} (streams {alone:+.2%})"
+                                 for own, alone in zip(shares, one.streams[name], strict=True)))
     wall, processor = (_summary([pair[n] for pair in starts]) for n in (0, 1))
     print(f"cold start to one frame: {wall[0]:.2f} s wall, {processor[0]:.2f} s of processor time")
     write(given.out, measured("profiles at another precision on a CPU: cost, bits, cold start", profiles[0], settings,

@@ -97,14 +97,15 @@ class Replaced:
         return self.backend.load(path) if other is None else self.changed.load(other)
 
 
-#: Bytes and PSNR in dB at each of QUALITIES, for a clip.
+#: Bytes and PSNR in dB at each quality index, for a clip.
 Curve = list[tuple[float, float]]
 
 
-def curve(profile: Profile, encoding: Backend, decoding: Backend, clip: Clip) -> Curve:
+def curve(profile: Profile, encoding: Backend, decoding: Backend, clip: Clip, qualities: Sequence[int] = QUALITIES
+          ) -> Curve:
     """Bytes of a clip and PSNR of its machine view, by quality index."""
     points = []
-    for q in QUALITIES:
+    for q in qualities:
         size, error = 0, 0.0
         views = coded(profile, encoding, decoding, clip, q)
         for (unit, view), source in zip(views, clip.pixels, strict=True):

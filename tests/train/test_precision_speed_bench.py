@@ -35,7 +35,18 @@ def test_a_profile_with_another_decoder_network_loses_nothing_in_its_streams(cli
     monkeypatch.setattr(variant.Search, "__init__", lambda self, *_, **__: setattr(self, "trials", []))
     monkeypatch.setattr(variant.Search, "run", lambda self: {"decoder": view})
     write_int8(profile, tmp_path / "profile", [clip], [clip], Tolerance(), tmp_path)
-    same, found = BENCH.bits([profile, profile, Profile(tmp_path / "profile")], [clip])
-    assert same.clips == same.streams == {BENCH.NAME: 0.0}
-    assert found.streams == {BENCH.NAME: 0.0} and found.mean == found.clips[BENCH.NAME] > 0.001
+    settings = BENCH.Settings(bits_qualities=(10, 26, 42))
+    same, found = BENCH.bits([profile, profile, Profile(tmp_path / "profile")], [clip], settings)
+    assert same.clips == same.streams == {BENCH.NAME: (0.0,)}
+    assert found.streams == {BENCH.NAME: (0.0,)} and (found.mean,) == found.clips[BENCH.NAME] > (0.001,)
+    assert found.mean_streams == 0
     assert BENCH.changed(profile) == {} and BENCH.changed(Profile(tmp_path / "profile")) == {"decoder": "int8"}
+
+
+def test_bits_are_of_pieces_that_a_clip_is_long_enough_for(clip: Clip) -> None:
+    frames = clip.frames * 5
+    long = Clip("long", frames, clip.pixels * 5)
+    settings = BENCH.Settings(bits_frames=4, bits_starts=(0, 3, 6, 7))
+    found = BENCH.pieces(long, settings)
+    assert [one.frames for one in found] == [frames[0:4], frames[3:7], frames[6:10]]
+    assert [len(one.pixels) for one in BENCH.pieces(clip, settings)] == [2]
