@@ -41,7 +41,7 @@ class Settings:
     """Frames and size of what is timed, its quality index, and rounds.
 
     bits_frames, bits_side: frames of the pieces that bits are of, and their longer side. bits_starts: the first frames
-    of the pieces; those that a clip is too short for are left out, but for the first.
+    of the pieces; those that a clip is too short for are left out, but for the first. bits_qualities: quality indices.
     """
 
     width: int = 640
@@ -212,6 +212,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     p.add_argument("--out", type=Path, default=RESULTS / "precision_speed.json")
     given = p.parse_args(arguments)
     settings = Settings(frames=given.frames, rounds=given.rounds)
+    names = [NAME, *(path.name for path in given.clips)]
+    if len(set(names)) < len(names):
+        p.error(f"--clips: two files of one name among {', '.join(names)}; results are by name")
     profiles = [Profile("s"), *(Profile(folder) for folder in given.profiles)]
     starts = cold_starts(settings)
     found = [cost for threads in given.threads for cost in costs(profiles, settings, threads)]

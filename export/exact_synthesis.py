@@ -29,7 +29,7 @@ from duoview.motion_compensation import STATE_BITS, STATE_LIMIT
 #: Bits of a float32's whole numbers.
 EXACT_BITS = 24
 #: Metadata keys, for ``export.tuning``. By name of a weight or bias of a convolution in float32: the fraction bits of
-#: its grid. By name of any weight or bias: the power of two that the network it was made of is scaled by there.
+#: its grid. By name of any weight or bias: the power of two that the fitted network is scaled by there.
 GRIDS_KEY, UNITS_KEY = "grids", "units"
 #: The slope of leaky rectifiers, near 0.1: seven fraction bits, so that products are exact.
 SLOPE = 13 / 128

@@ -107,6 +107,11 @@ class Proof:
             self._check_fusion(node)
             self._check_range(node)
 
+    def _numbers(self, node: onnx.NodeProto) -> list[str]:
+        """What it computes with and is no constant: of what moves numbers not the sizes and limits."""
+        names = node.input[:1] if node.op_type in MOVES - {"Concat"} else node.input
+        return [name for name in names if name and name not in self.stored]
+
     def _trace(self, graph: onnx.GraphProto) -> None:
         """What computes the numbers of each tensor and what computes with them, behind what only moves them."""
         #: By tensor: the operators that computed its numbers.
@@ -115,7 +120,10 @@ class Proof:
         self._linear: set[str] = set()
         passing: list[onnx.NodeProto] = []
         for node in graph.node:
-            given = [name for name in node.input if name and name not in self.stored]
+            given = self._numbers(node)
+            if not given and node.op_type != "DequantizeLinear":
+                raise self._fail(node, "is computed from constants alone, which runtimes do beforehand; expected a "
+                                       "constant in its place")
             # Products and sums with constants are folded into weights, or taken out where they change nothing.
             passes = node.op_type in MOVES or (node.op_type in ("Add", "Mul") and len(given) == 1)
             moved = frozenset[str]().union(*(self._origins.get(name, frozenset()) for name in given))
@@ -135,7 +143,7 @@ class Proof:
             if passing and node is passing[-1]:
                 passing.pop()
                 ends = {kind for name in node.output for kind in self._ends.get(name, ())}
-            for name in node.input:
+            for name in self._numbers(node):
                 self._ends.setdefault(name, set()).update(ends)
 
         self._check_ends(graph, moving)
@@ -156,7 +164,7 @@ class Proof:
                 raise ValueError(f"{self.name}: {name} is put out, as it is or moved, and brought to 8 bits as well, "
                                  "which runtimes may do to what is put out; expected an output that nothing reads")
             if name in makers:
-                waiting += [(given, 1) for given in makers[name].input if given and given not in self.stored]
+                waiting += [(given, 1) for given in self._numbers(makers[name])]
 
     def _from_8_bits(self, node: onnx.NodeProto) -> bool:
         """Whether all that it computes with comes out of 8 bits."""
@@ -284,6 +292,8 @@ class Proof:
 
     def _leakyrelu(self, node: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         given, slope = self._grid(node, node.input[0]), np.array([attributes["alpha"]])
+        if not 0 < slope.item() < 1:
+            raise self._fail(node, f"has a slope of {slope.item()}; expected one between 0 and 1")
         if given.bits + significant_of(slope) > SIGNIFICAND:
             raise self._fail(node, f"multiplies {given.bits:.2f} bits by a slope of {significant_of(slope)}; "
                                    f"{SIGNIFICAND} can be held")

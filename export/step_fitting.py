@@ -50,7 +50,7 @@ class Seen:
         return Seen(np.concatenate(samples), weights / weights.mean())
 
     def scaled(self, factor: float) -> Seen:
-        """The same values, times a factor; at most MOST_VALUES of them."""
+        """The same values, times a factor; some MOST_VALUES of them where there are more."""
         every = max(1, self.values.size // MOST_VALUES)
         return Seen(self.values[::every] * np.float32(factor), self.weights[::every])
 

@@ -98,11 +98,16 @@ def _cast(kind: torch.dtype, _: Attributes, x: Tensor) -> Tensor:
     return x.to(kind)
 
 
+def _shape(device: torch.device, _: Attributes, x: Tensor) -> Tensor:
+    return torch.tensor(x.shape, device=device)
+
+
 def _widened(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
 Operator = Callable[..., Tensor | tuple[Tensor, ...]]
+_HOST = torch.device("cpu")
 #: Inputs that are read as Python's numbers, from so many on.
 SETTINGS = {"Reshape": 1, "Split": 1, "Squeeze": 1, "Unsqueeze": 1, "Clip": 1, "Resize": 1}
 #: By ONNX operator: attributes and inputs to outputs.
@@ -130,7 +135,6 @@ OPERATORS: dict[str, Operator] = {
     "Reshape": lambda a, x, shape: x.reshape([int(s) or x.shape[i] for i, s in enumerate(shape)]),
     "Resize": _resize,
     "Round": lambda a, x: torch.round(x),
-    "Shape": lambda a, x: torch.tensor(x.shape),
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Sin": lambda a, x: torch.sin(x),
     "SpaceToDepth": _space_to_depth,
@@ -152,7 +156,17 @@ def settings(graph: onnx.GraphProto) -> set[str]:
             first = 0
         found.update(node.input[first:])
         others.update(node.input[:first])
-    return found - others
+    found -= others
+    # Sizes are computed where they are: what has one input on the GPU has all of them there.
+    left = 0
+    while left != len(found):
+        left = len(found)
+        for node in graph.node:
+            if node.op_type != "Shape" and not found.isdisjoint(node.output) and not found.issuperset(node.input):
+                found -= set(node.output)
+            if found.isdisjoint(node.output):
+                found -= set(node.input[:SETTINGS.get(node.op_type, len(node.input))])
+    return found
 
 
 class TorchNetwork:
@@ -167,12 +181,12 @@ class TorchNetwork:
         self.device = device
         here = settings(graph)
         self.constants = {c.name: torch.from_numpy(numpy_helper.to_array(c).copy()).to(
-            torch.device("cpu") if c.name in here else device) for c in graph.initializer}
+            _HOST if c.name in here else device) for c in graph.initializer}
         self.outputs = [o.name for o in graph.output]
         self.nodes = []
         for node in graph.node:
             attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            if node.op_type not in OPERATORS and node.op_type != "Cast":
+            if node.op_type not in OPERATORS and node.op_type not in ("Cast", "Shape"):
                 raise ValueError(f"{path}: operator {node.op_type} is not among those of duoview's graphs")
             if node.op_type == "Cast":
                 kind = kinds[_int(attributes, "to")]
@@ -181,6 +195,8 @@ class TorchNetwork:
                     self.constants[node.output[0]] = self.constants.pop(node.input[0]).to(kind)
                     continue
                 operator: Operator = partial(_cast, kind)
+            elif node.op_type == "Shape":
+                operator = partial(_shape, _HOST if node.output[0] in here else device)
             else:
                 operator = OPERATORS[node.op_type]
             self.nodes.append((operator, attributes, list(node.input), list(node.output)))

@@ -274,7 +274,7 @@ def _stacked(pairs: Sequence[Pair], weights: Sequence[Tensor]) -> list[_Batch]:
 
 def _errors(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """Mean squared error of each output, (outputs, N)."""
-    return torch.stack([(a.float() - b.float()).square().flatten(1).mean(1)
+    return torch.stack([(a.float() - b.float()).square().reshape(len(a), -1).mean(1)
                         for a, b in zip(made, wanted, strict=True)])
 
 
@@ -292,13 +292,13 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
           ) -> onnx.ModelProto:
     """The network with weights, biases and steps that bring its outputs nearest to those of the float network.
 
-    Errors count in shares of what they were before, sample by sample and output by output, so that a night's noise does
-    not outweigh all else; on samples that are kept back their sum is at most what it was. The same samples, torch and
+    Errors count in shares of what they were before, sample by sample and output by output, so that a night's noise
+    outweighs the rest less; on samples that are kept back their sum is at most what it was. The same samples, torch and
     number of its threads give the same network. What the float network gives for every sample is held in memory as long
     as this runs.
 
     Args:
-        model: as ``export.precision.quantised`` made it.
+        model: as ``export.precision.quantised`` or ``export.exact_synthesis.exact`` made it.
         base: the float network's file.
         samples: inputs of real pictures, two at least; the more unlike they are, the less is learned by heart.
         tuning: how long and how fast.

@@ -56,7 +56,8 @@ def test_a_proof_refuses_operators_between_8_bits_that_runtimes_replace() -> Non
 def test_a_proof_counts_the_bits_of_a_rectifiers_slope() -> None:
     model = small(helper.make_node("LeakyRelu", ["x"], ["l"], alpha=SLOPE),
                   helper.make_node("Gather", ["t", "q"], ["r"]), helper.make_node("Mul", ["l", "r"], ["y"]),
-                  t=np.array([2047], np.float32), q=np.array([0]))
+                  t=np.array([2047], np.float32))
+    model.graph.input.append(helper.make_tensor_value_info("q", onnx.TensorProto.INT64, [1]))
     Proof(model, {"x": Grid(0, 2.0**9)})
     with pytest.raises(ValueError, match=r"y \(Mul\) is a product of 16.00 and 11.00 bits; 24 can be held"):
         Proof(model, {"x": Grid(0, 2.0**12)})
@@ -180,6 +181,24 @@ def test_a_proof_looks_for_convolutions_behind_what_runtimes_fold_into_them(betw
         Proof(model, {"x": Grid(0, 100.0)})
 
 
+def test_a_proof_refuses_slopes_that_are_none_and_what_constants_make() -> None:
+    for slope in (0.0, 1.0, 3.0, -0.5):
+        with pytest.raises(ValueError, match=rf"y \(LeakyRelu\) has a slope of {slope}; expected one between 0 and 1"):
+            Proof(small(helper.make_node("LeakyRelu", ["x"], ["y"], alpha=slope)), {"x": Grid(0, 1.0)})
+    nodes = [helper.make_node("Gather", ["t", "i"], ["row"]), helper.make_node("Mul", ["x", "row"], ["y"])]
+    with pytest.raises(ValueError, match=r"row \(Gather\) is computed from constants alone, which runtimes do before"):
+        Proof(small(*nodes, t=np.array([2047], np.float32), i=np.array([0])), {"x": Grid(0, 1.0)})
+
+
+def test_a_proof_looks_past_a_reshape_to_sizes_that_are_computed() -> None:
+    nodes = [*in_8_bits("a", "x"), helper.make_node("Shape", ["x"], ["sizes"]),
+             helper.make_node("Reshape", ["a", "sizes"], ["same"]),
+             helper.make_node("Conv", ["same", "w", "b"], ["sum"], **CONVOLUTION), *in_8_bits("y", "sum")]
+    with pytest.raises(ValueError, match=r"sum \(Conv\) stands between 8 bits and 8 bits and is not in 8 bits itself"):
+        Proof(small(*nodes, w=np.full((1, 1, 1, 1), 0.5, np.float32), b=np.zeros(1, np.float32), **EIGHT),
+              {"x": Grid(0, 100.0)})
+
+
 def test_a_proof_refuses_an_output_that_is_brought_to_8_bits_as_well() -> None:
     # onnxruntime 1.32 gives back what LeakyRelu makes in 8 bits, which the file does not say.
     nodes = [helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 1, 3, 2]),
@@ -198,7 +217,7 @@ def test_a_proof_refuses_operators_of_other_makers_and_numbers_near_the_ends_of_
 
 CHANNELS, SIDE = 4, 6
 KINDS = ("8 bits", "8 bits", "conv 8", "conv", "depthwise", "leaky", "add", "add number", "mul", "identity", "clip",
-         "pool", "transpose", "floor")
+         "pool", "transpose", "floor", "reshape", "row", "product")
 STEP = st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3), st.integers(-3, 2), st.integers(0, 9))
 
 
@@ -217,6 +236,21 @@ class Graph:
         name = f"c{len(self.constants)}"
         self.constants[name] = np.array(value, kind)
         return name
+
+    def shape(self, name: str) -> str:
+        """Computed, and the one that all have."""
+        sizes, some, rest = (f"{name}.{part}" for part in ("sizes", "some", "shape"))
+        self.nodes += [helper.make_node("Shape", [self.made[-1]], [sizes]),
+                       helper.make_node("Gather", [sizes, self.number([0, 1], np.int64)], [some], axis=0),
+                       helper.make_node("Concat", [some, self.number([SIDE, SIDE], np.int64)], [rest], axis=0)]
+        return rest
+
+    def row(self, name: str, power: int, seed: int) -> str:
+        """Of a table, by an input or by a constant."""
+        table = self.number(np.full((2, 1, 1, 1), 3 * 2.0**power))
+        index = "q" if seed % 2 else self.number([1], np.int64)
+        self.nodes.append(helper.make_node("Gather", [table, index], [f"{name}.row"], axis=0))
+        return f"{name}.row"
 
     def step(self, name: str, kind: str, first: int, second: int, power: int, seed: int) -> None:
         x, other = (self.made[max(len(self.made) - 1 - back, 0)] for back in (first, second))
@@ -240,21 +274,26 @@ class Graph:
             self.nodes.append(node("Conv", [x, w, b], [name], kernel_shape=[side, side], pads=[side // 2] * 4,
                                    strides=[1, 1], group=CHANNELS // deep))
         else:
+            slope = SLOPE if seed < 7 else (0.5, 0.0, 3.0)[seed - 7]
+            more = {"reshape": self.shape, "row": lambda name: self.row(name, power, seed)}
             others: dict[str, tuple[str, list[str], dict[str, Any]]] = {
-                "leaky": ("LeakyRelu", [x], {"alpha": SLOPE}), "add": ("Add", [x, other], {}),
+                "leaky": ("LeakyRelu", [x], {"alpha": slope}), "add": ("Add", [x, other], {}),
                 "add number": ("Add", [x, self.number(2.0 ** (8 * power))], {}),
                 "mul": ("Mul", [x, self.number(2.0**power)], {}), "identity": ("Identity", [x], {}),
                 "clip": ("Clip", [x, self.number(-100), self.number(90)], {}),
                 "pool": ("MaxPool", [x], {"kernel_shape": [3, 3], "pads": [1] * 4}),
-                "transpose": ("Transpose", [x], {"perm": [0, 1, 3, 2]}), "floor": ("Floor", [x], {})}
+                "transpose": ("Transpose", [x], {"perm": [0, 1, 3, 2]}), "floor": ("Floor", [x], {}),
+                "reshape": ("Reshape", [x], {}), "row": ("Mul", [x], {}), "product": ("Mul", [x, other], {})}
             operator, inputs, attributes = others[kind]
+            inputs = [*inputs, *([more[kind](name)] if kind in more else [])]
             self.nodes.append(node(operator, inputs, [name], **attributes))
         self.made.append(name)
 
     def model(self) -> onnx.ModelProto:
         shape = [1, CHANNELS, SIDE, SIDE]
         graph = helper.make_graph(
-            self.nodes, "drawn", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+            self.nodes, "drawn", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape),
+                                  helper.make_tensor_value_info("q", onnx.TensorProto.INT64, [1])],
             [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()])
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
@@ -264,7 +303,7 @@ def outputs(model: onnx.ModelProto, level: Any, x: NDArray[np.float32]) -> NDArr
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level, options.intra_op_num_threads, options.log_severity_level = level, 1, 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"x": x})[0])
+    return np.asarray(session.run(None, {"x": x, "q": np.array([1])})[0])
 
 
 def test_what_a_proof_accepts_is_alike_whatever_the_runtime_replaces() -> None:

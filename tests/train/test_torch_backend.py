@@ -70,3 +70,6 @@ def test_sizes_that_operators_read_stay_on_the_host_and_numbers_that_are_compute
          node("Concat", ["sides", "rest"], ["shape"]), node("Reshape", ["x", "shape"], ["flat"]),
          node("Clip", ["flat", "low", "high"], ["cut"]), node("Add", ["cut", "low"], ["y"])], "sizes", [], [])
     assert settings(graph) == {"sizes", "which", "sides", "rest", "shape", "high"}
+    # One index of sizes and of numbers: both are computed where the numbers are.
+    graph.node.append(node("Gather", ["y", "which"], ["z"]))
+    assert settings(graph) == {"high"}
