@@ -118,8 +118,9 @@ class Proof:
         self._origins: dict[str, frozenset[str]] = {value.name: frozenset({"input"}) for value in graph.input}
         #: Tensors that runtimes may take for a convolution's sums with something added and multiplied.
         self._linear: set[str] = set()
-        passing: list[onnx.NodeProto] = []
-        for node in graph.node:
+        #: Places in the graph of what hands numbers on.
+        passing: set[int] = set()
+        for place, node in enumerate(graph.node):
             given = self._numbers(node)
             if not given and node.op_type != "DequantizeLinear":
                 raise self._fail(node, "is computed from constants alone, which runtimes do beforehand; expected a "
@@ -134,19 +135,16 @@ class Proof:
                 if linear:
                     self._linear.add(name)
             if passes:
-                passing.append(node)
-        moving = list(passing)
+                passing.add(place)
         #: By tensor: the operators that compute with its numbers.
         self._ends: dict[str, set[str]] = {}
-        for node in reversed(graph.node):
+        for place, node in reversed(list(enumerate(graph.node))):
             ends = {node.op_type}
-            if passing and node is passing[-1]:
-                passing.pop()
+            if place in passing:
                 ends = {kind for name in node.output for kind in self._ends.get(name, ())}
             for name in self._numbers(node):
                 self._ends.setdefault(name, set()).update(ends)
-
-        self._check_ends(graph, moving)
+        self._check_ends(graph, [graph.node[place] for place in sorted(passing)])
 
     def _check_ends(self, graph: onnx.GraphProto, passing: list[onnx.NodeProto]) -> None:
         """What is put out must not be read as well: onnxruntime 1.32 brings it to 8 bits where it does so for a reader.
@@ -355,7 +353,6 @@ class Proof:
             raise self._fail(node, f"may sum up to {bits:.2f} bits; {SIGNIFICAND} can be added up in any order")
         bound = float((np.abs(weight).reshape(len(weight), -1).sum(1) * given.bound + np.abs(bias)).max())
         self.known[node.output[0]] = Grid(fraction, bound, bits)
-
 
     def _check_steps(self, node: onnx.NodeProto, bias: NDArray[Any]) -> None:
         """Between 8 bits runtimes bring weights and biases to integers in steps that they find themselves."""
