@@ -34,6 +34,8 @@ from duoview.export.calibration import Clip, pixels, read_clip
 from duoview.export.variant import VIEW_NETWORK, Curve, Replaced, curve, rate_change
 
 NAME = "bikes.mp4"
+#: By clip, the change of each piece of it.
+Shares = dict[str, tuple[float | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,16 @@ class Cost:
 class Bits:
     """Change of the bytes at equal PSNR against the first profile, as a share, by clip and by piece of it.
 
-    clips: with views of the profile's own decoder network. streams: of the first profile's. mean, mean_streams: over
-    the clips, of the means of their pieces.
+    clips: with views of the profile's own decoder network. streams: of the first profile's. None for a piece whose PSNR
+    does not rise with the quality index, or has no range in common. mean, mean_streams: over the clips, of the means of
+    their pieces, without those of which one of the two is None; None where nothing is left.
     """
 
     profile: str
-    clips: dict[str, tuple[float, ...]]
-    streams: dict[str, tuple[float, ...]]
-    mean: float
-    mean_streams: float
+    clips: Shares
+    streams: Shares
+    mean: float | None
+    mean_streams: float | None
 
 
 @dataclass(frozen=True)
@@ -163,19 +166,35 @@ def bits(profiles: Sequence[Profile], clips: Sequence[Clip], settings: Settings)
         return {name: [curve(profile, backend, decoding, piece, settings.bits_qualities) for piece in some]
                 for name, some in parts.items()}
 
-    def change(other: dict[str, list[Curve]]) -> dict[str, tuple[float, ...]]:
-        return {name: tuple(map(rate_change, some, other[name])) for name, some in base.items()}
+    def of_piece(first: Curve, second: Curve) -> float | None:
+        try:
+            return rate_change(first, second)
+        except ValueError:  # says nothing about the other pieces, and what was timed before is to be written
+            return None
 
-    def mean(by_clip: dict[str, tuple[float, ...]]) -> float:
-        return statistics.mean(map(statistics.mean, by_clip.values()))
+    def change(other: dict[str, list[Curve]]) -> Shares:
+        return {name: tuple(map(of_piece, some, other[name])) for name, some in base.items()}
 
     base = curves(profiles[0], backend)
     found = []
     for profile in profiles[1:]:
         same_view = Replaced(backend, {VIEW_NETWORK: profiles[0].path(VIEW_NETWORK)}, backend)
         own, streams = (change(curves(profile, decoding)) for decoding in (backend, same_view))
-        found.append(Bits(profile.name, own, streams, mean(own), mean(streams)))
+        found.append(Bits(profile.name, own, streams, *_means(own, streams)))
     return found
+
+
+def _means(own: Shares, streams: Shares) -> tuple[float | None, float | None]:
+    """Of both over the clips, of the means of the pieces that both know."""
+    by_clip = []
+    for name, shares in own.items():
+        known = [(a, b) for a, b in zip(shares, streams[name], strict=True) if a is not None and b is not None]
+        if known:
+            by_clip.append([statistics.mean(side) for side in zip(*known, strict=True)])
+    if not by_clip:
+        return None, None
+    first, second = (statistics.mean(side) for side in zip(*by_clip, strict=True))
+    return first, second
 
 
 def cold_starts(settings: Settings) -> list[tuple[float, float]]:
@@ -198,6 +217,10 @@ def cold_starts(settings: Settings) -> list[tuple[float, float]]:
 
 def _summary(values: Sequence[float]) -> tuple[float, float, float]:
     return statistics.median(values), min(values), max(values)
+
+
+def _told(share: float | None) -> str:
+    return "no PSNR to compare at" if share is None else f"{share:+.2%}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -229,9 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
              *(read_clip(path, frames=most, step=1, side=settings.bits_side) for path in given.clips)]
     change = bits(profiles, clips, settings)
     for one in change:
-        print(f"{one.profile}: bits {one.mean:+.2%}, streams alone {one.mean_streams:+.2%}")
+        print(f"{one.profile}: bits {_told(one.mean)}, streams alone {_told(one.mean_streams)}")
         for name, shares in one.clips.items():
-            print(f"  {name}", *(f"{own:+.2%} (streams {alone:+.2%})"
+            print(f"  {name}", *(f"{_told(own)} (streams {_told(alone)})"
                                  for own, alone in zip(shares, one.streams[name], strict=True)))
     wall, processor = (_summary([pair[n] for pair in starts]) for n in (0, 1))
     print(f"cold start to one frame: {wall[0]:.2f} s wall, {processor[0]:.2f} s of processor time")

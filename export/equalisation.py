@@ -165,11 +165,13 @@ def channel_ranges(model: onnx.ModelProto, tensors: Sequence[str], samples: Sequ
     return found
 
 
-def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = SHARE) -> onnx.ModelProto:
+def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = SHARE, *, parts: int = 1
+              ) -> onnx.ModelProto:
     """A copy in which the channels between two convolutions have ranges as like as the weights allow.
 
-    model: with float32 constants (``precision.folded``). samples: inputs of the network. The copy computes what the
-    model does, to the bit: factors are powers of two. Raises ValueError without samples.
+    model: with float32 constants (``precision.folded``). samples: inputs of the network. parts: of an octave, that
+    factors are whole numbers of; with one they are powers of two, and the copy computes what the model does to the bit.
+    Raises ValueError without samples.
     """
     if not samples:
         raise ValueError(f"{model.graph.name}: no samples to calibrate with")
@@ -194,7 +196,7 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
         # Nothing is moved to weights here: those that write have a range for each output channel, and so have the
         # depthwise ones that read.
         shares = [ranges[name] / max(float(ranges[name].max()), 1e-30) for name in stream.tensors]
-        factor = _powers(np.max(shares, 0))
+        factor = _factors(np.max(shares, 0), parts)
         for name in stream.tensors:
             ranges[name] = ranges[name] / factor
         for node in stream.writers:
@@ -205,14 +207,14 @@ def equalised(model: onnx.ModelProto, samples: Sequence[Sample], share: float = 
     for pair in between:
         weight = numpy_helper.to_array(constants[pair.second.input[1]])
         seen, reading = ranges[pair.tensor], np.abs(weight).max((0, 2, 3))
-        factor = _powers(seen ** share * np.maximum(reading, 1e-30) ** (share - 1))
+        factor = _factors(seen ** share * np.maximum(reading, 1e-30) ** (share - 1), parts)
         divide_outputs(pair.first, factor)
         change(pair.second.input[1], factor[None, :, None, None])
     return copy
 
 
-def _powers(wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The nearest powers of two, around 1: they change no mantissa, so the copy computes the same numbers.
+def _factors(wanted: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
+    """The nearest ones of ``parts`` an octave, around 1. Powers of two change no mantissa.
 
     A channel that calibration never saw at work keeps its scale.
     """
@@ -221,5 +223,5 @@ def _powers(wanted: NDArray[np.float32]) -> NDArray[np.float32]:
     if alive.any():
         logarithm = np.log2(wanted[alive])
         span = np.log2(MOST)
-        factor[alive] = 2 ** np.rint(np.clip(logarithm - np.median(logarithm), -span, span))
+        factor[alive] = 2 ** (np.rint(parts * np.clip(logarithm - np.median(logarithm), -span, span)) / parts)
     return factor

@@ -29,7 +29,7 @@ from duoview.motion_compensation import STATE_BITS, STATE_LIMIT
 #: Bits of a float32's whole numbers.
 EXACT_BITS = 24
 #: Metadata keys, for ``export.tuning``. By name of a weight or bias of a convolution in float32: the fraction bits of
-#: its grid. By name of any weight or bias: the power of two that the fitted network is scaled by there.
+#: its rows' grids. By name of any weight or bias: the power of two that the fitted network is scaled by there.
 GRIDS_KEY, UNITS_KEY = "grids", "units"
 #: The slope of leaky rectifiers, near 0.1: seven fraction bits, so that products are exact.
 SLOPE = 13 / 128
@@ -40,8 +40,12 @@ STREAM_BITS = 13
 #: What is seen in calibration may be exceeded by so much before it is cut off.
 HEADROOM = 1.25
 #: Weights of convolutions in float32 have at most so many bits beside the sign; sums keep so many bits free, since
-#: tuning moves weights.
-WEIGHT_BITS, SPARE_BITS = 9, 0.5
+#: tuning moves weights: what outgrows them is not taken (``export.tuning``).
+WEIGHT_BITS, SPARE_BITS = 12, 0.25
+#: Factors of channels are so many to an octave: steps are powers of two as it is, and need not be so by channel.
+PARTS = 8
+#: A row of weights counts as if it had this share of the largest one's at least.
+LEAST_ROW = 2.0**-16
 #: Largest magnitude of a weight in 8 bits. onnxruntime makes signed activations unsigned, so that pairs of products of
 #: larger weights would saturate in CPUs without VNNI whatever the file says: ``export.precision.quantised``.
 LARGEST = 64
@@ -78,6 +82,12 @@ class _Tensor:
     form: Format | None
 
 
+def on_grid(values: NDArray[Any], fractions: NDArray[Any]) -> NDArray[np.float32]:
+    """Rows, brought to whole multiples of 2 ** -fraction of each."""
+    widths = 2.0 ** -fractions.astype(np.float64).reshape(-1, *[1] * (values.ndim - 1))
+    return np.asarray(np.rint(values / widths) * widths, np.float32)
+
+
 class _Builder:
     """Walks a float network and writes the exact one. What is put between tensors has names of its own.
 
@@ -90,7 +100,7 @@ class _Builder:
         self.constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
         self.made: dict[str, NDArray[Any]] = {}
         self.nodes: list[onnx.NodeProto] = []
-        self.grids: dict[str, int] = {}
+        self.grids: dict[str, list[int]] = {}
         self.factors: dict[str, int] = {}
         #: By tensor of the float network: the one that stands for it.
         self.now: dict[str, _Tensor] = {}
@@ -226,6 +236,13 @@ class _Builder:
         made.attribute.extend(node.attribute)
         self.nodes.append(made)
 
+    def _to_8_bits(self, output: str) -> bool:
+        """Whether nothing but convolutions in 8 bits reads it."""
+        def handed_on(reader: onnx.NodeProto) -> bool:
+            return reader.op_type == "DepthToSpace" and self._to_8_bits(reader.output[0])
+
+        return all(reader.name in self.eight or handed_on(reader) for reader in self.readers.get(output, []))
+
     def _end(self, node: onnx.NodeProto) -> tuple[int, float] | None:
         """Fraction bits and largest whole number that float32 sums of a convolution are brought to; None: neither."""
         output = node.output[0]
@@ -255,18 +272,24 @@ class _Builder:
         weight, bias = self.constants[name] * 2.0 ** (unit - given.unit), self.constants[offset] * 2.0**unit
         if end is not None:
             bias = bias + 0.5
-        sums = float(np.abs(weight).reshape(len(weight), -1).sum(1).max())
-        most = sums * given.form.bound + float(np.abs(bias).max())
-        fraction = min(math.floor(EXACT_BITS - SPARE_BITS - math.log2(most)) - given.form.fraction,
-                       math.floor(WEIGHT_BITS - math.log2(float(np.abs(weight).max()))))
-        whole = max(fraction + given.form.fraction, 1)
-        self.made[name] = (np.rint(weight * 2.0**fraction) / 2.0**fraction).astype(np.float32)
-        self.made[offset] = (np.rint(bias * 2.0**whole) / 2.0**whole).astype(np.float32)
-        self.grids |= {name: fraction, offset: whole}
+        rows = np.abs(weight).reshape(len(weight), -1)
+        sums, largest = rows.sum(1) * given.form.bound + np.abs(bias), rows.max(1)
+        most = float(sums.max())
+        # Each row is on a grid of its own: the row with the largest sums would leave the others fewer bits than they
+        # can have. One of hardly any weight is not to be on a grid finer than a float32 has.
+        sums, largest = (np.maximum(found, max(found.max() * LEAST_ROW, 1e-30)) for found in (sums, largest))
+        fractions = np.minimum(np.floor(EXACT_BITS - SPARE_BITS - np.log2(sums)) - given.form.fraction,
+                               np.floor(WEIGHT_BITS - np.log2(largest))).astype(int)
+        if end is None and not self._to_8_bits(output):  # the same is added to all sums before they are rounded
+            fractions[:] = fractions.min()
+        wholes = np.maximum(fractions + given.form.fraction, 1)
+        self.made[name] = on_grid(weight, fractions)
+        self.made[offset] = on_grid(bias, wholes)
+        self.grids |= {name: fractions.tolist(), offset: wholes.tolist()}
         self.factors |= {name: unit - given.unit, offset: unit}
         if end is None:
             self._convolve(node, [given.name, name, offset], output)
-            self.now[output] = _Tensor(output, unit, Format(whole, most))
+            self.now[output] = _Tensor(output, unit, Format(int(wholes.max()), most))
             return
         # Cut off first: runtimes do that within the convolution.
         self._convolve(node, [given.name, name, offset], f"{output}.sum")
@@ -434,7 +457,7 @@ def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, 
     """
     if not samples:
         raise ValueError(f"{model.graph.name}: no samples to calibrate with")
-    named = equalised(folded(model), samples)
+    named = equalised(folded(model), samples, parts=PARTS)
     for number, node in enumerate(named.graph.node):
         node.name = f"{node.op_type.lower()}.{number}"
     eight = frozenset(chosen(named, plan)) if plan else frozenset[str]()

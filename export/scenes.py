@@ -2,15 +2,17 @@
 
 Each is coded as encoders do, by itself and at a quality index of its own, so that P frames' networks are given what
 they are given in use. The few scenes of some videos are learned by heart instead: errors on them fall, and bits of
-others rise.
+others rise. A share of them is stretched in contrast and colour: signs that shine at night leave the ranges that all
+else is in, and what is cut off there was most of the error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from duoview.backends import CpuBackend
 from duoview.decoder import Decoder
@@ -27,6 +29,10 @@ SCENES, FRAMES, SIDE = 300, 12, 192
 LOW_QUALITY, HIGH_QUALITY = 4, 50
 #: Most of the scenes are of clips where there are so many of them; few would be learned by heart.
 MANY_CLIPS = 10
+#: Share of scenes that are stretched; by what contrast and saturation are multiplied, and what is added, in sample
+#: values, each from the least to the most that is drawn.
+STRETCHED = 0.4
+CONTRAST, SATURATION, BRIGHTNESS = (1.3, 3.0), (1.0, 2.0), (-60.0, 30.0)
 
 
 def mix(of: Material) -> SequenceMix:
@@ -54,6 +60,21 @@ def material(clips: Sequence[Clip]) -> Material:
     return found
 
 
+def stretched(frames: Iterable[NDArray[np.uint8]], random: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """RGB frames, uint8 (H, W, 3), with more contrast about the first one's mean, more colour, and brighter or darker.
+
+    All by the same drawn numbers.
+    """
+    contrast, saturation, brightness = (random.uniform(*limits) for limits in (CONTRAST, SATURATION, BRIGHTNESS))
+    middle: float | None = None
+    for frame in frames:
+        values = frame.astype(np.float32)
+        middle = float(values.mean()) if middle is None else middle
+        grey = values.mean(-1, keepdims=True)
+        values = (grey + (values - grey) * saturation - middle) * contrast + middle + brightness
+        yield np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
 def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, scenes: int = SCENES,
              seed: int = 77) -> Sequence[Sample]:
     """What a network is given when scenes are coded, each call once.
@@ -67,8 +88,11 @@ def recorded(profile: Profile, network: str, of: Material, *, views: bool = Fals
     player = Decoder(profile=profile, device=backend, strict=True) if views else None
     for _ in range(scenes):
         encoder.q = int(random.integers(LOW_QUALITY, HIGH_QUALITY))
-        for number, (noisy, _) in enumerate(sequence(of, SIDE, mix(of), random)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(noisy), "rgb24")
+        pictures: Iterable[NDArray[np.uint8]] = (noisy for noisy, _ in sequence(of, SIDE, mix(of), random))
+        if random.random() < STRETCHED:
+            pictures = stretched(pictures, random)
+        for number, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
             for packet in encoder.encode(frame, key=number == 0):
                 if player is not None:
                     player.decode(packet)

@@ -1,5 +1,7 @@
 """Networks in 8 bits, tuned: weights, biases and steps of activations learn to give what the float network gives.
 
+Of exact networks, whose steps stay powers of two, scales of channels between convolutions learn in place of steps.
+
 Rounding is passed by gradients as if it were not there (straight-through estimator, Bengio et al., 2013,
 arXiv:1308.3432), and the step of a tensor of activations is learned with the weights (Esser et al., 2020, Learned Step
 Size Quantization, arXiv:1902.08153). There are no labels: what is to be given is what the float network gives.
@@ -20,8 +22,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from duoview.export import equalisation
 from duoview.export.equalisation import Sample
 from duoview.export.exact_synthesis import GRIDS_KEY, UNITS_KEY
+from duoview.export.precision import folded
 from duoview.export.proof import proven
 from duoview.export.torch_backend import OPERATORS, Attributes, TorchNetwork
 
@@ -37,8 +41,8 @@ BATCH, LOOKS = 6, 10
 LEAST_ERROR = 1e-5
 #: The same of a sample's error, as a share of the mean of all.
 LEAST_SHARE = 0.2
-#: Learning rates of biases and of logarithms of steps, in those of weights.
-_RATES = {"weight": 1.0, "bias": 2.0, "step": 5.0}
+#: Learning rates of biases and of logarithms of steps and of channels' scales, in those of weights.
+_RATES = {"weight": 1.0, "bias": 2.0, "step": 5.0, "scale": 1.0}
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,19 @@ class QuantisedNetwork(nn.Module):
              list(node.output)) for node in model.graph.node]
         made_by = {name: (kind, inputs) for kind, _, inputs, outputs in self._nodes for name in outputs}
         self.weights, self.biases, self.steps = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
+        #: Logarithms of what channels between convolutions are multiplied by.
+        self.scales = nn.ParameterList()
+        #: By name of a weight or bias: its scales, their axis, and 1 where it is multiplied by them, -1 where divided.
+        self._scaled: dict[str, list[tuple[int, int, int]]] = {}
         self._values: dict[str, tuple[nn.ParameterList, int]] = {}
         self._convolutions: list[_Convolution] = []
         properties = {p.key: p.value for p in model.metadata_props}
         self.exact = GRIDS_KEY in properties
-        #: By name of a weight or bias of a convolution in float32: the fraction bits of its grid.
-        self._grids: dict[str, int] = json.loads(properties.get(GRIDS_KEY, "{}"))
+        #: By name of a weight or bias of a convolution in float32: the widths of its rows' grids.
+        self._grids: dict[str, Tensor] = {}
+        for name, fractions in json.loads(properties.get(GRIDS_KEY, "{}")).items():
+            widths = 2.0 ** -torch.tensor(fractions, dtype=torch.float32)
+            self._grids[name] = widths.reshape(-1, *[1] * (self._constants[name].ndim - 1))
         #: What is learned is in the float network's units.
         self._units: dict[str, int] = json.loads(properties.get(UNITS_KEY, "{}"))
         for name in self._grids:
@@ -125,6 +136,32 @@ class QuantisedNetwork(nn.Module):
                 self._add(inputs, made_by)
             if kind == "QuantizeLinear" and not self.exact:
                 self._learn(inputs[1], self.steps, torch.zeros(()))
+
+    def scale_channels(self, model: onnx.ModelProto) -> None:
+        """Scales of the channels between convolutions are learned as well: of an exact network.
+
+        Its steps stay as they are, so that these take their place, channel by channel. model: the float network, with
+        names of weights and biases as here.
+        """
+        between = [((pair.first,), (pair.second,)) for pair in equalisation.pairs(model)]
+        for writers, readers in [*between, *((one.writers, one.readers) for one in equalisation.streams(model))]:
+            number = len(self.scales)
+            self.scales.append(nn.Parameter(torch.zeros(len(self._constants[writers[0].input[1]]))))
+            for node in writers:
+                for name in node.input[1:]:
+                    self._scaled.setdefault(self._known(name), []).append((number, 0, 1))
+            for node in readers:
+                name = node.input[1]
+                self._scaled.setdefault(self._known(name), []).append(
+                    (number, 0 if self._constants[name].shape[1] == 1 else 1, -1))
+
+    def _known(self, constant: str) -> str:
+        """Under what name a weight or bias of the float network is learned. Raises ValueError where it is not."""
+        for name in (constant, f"{constant}.value"):
+            if name in self._values:
+                return name
+        raise ValueError(f"{self.model.graph.name}: {constant} is not among the weights and biases that are learned; "
+                         "expected the float network that this one was made of")
 
     def _learn(self, name: str, parameters: nn.ParameterList, value: Tensor) -> None:
         if name not in self._values:
@@ -154,8 +191,13 @@ class QuantisedNetwork(nn.Module):
 
     def _value(self, name: str) -> Tensor:
         parameters, number = self._values[name]
+        value: Tensor = parameters[number]
+        for scale, axis, sign in self._scaled.get(name, ()):
+            along = [1] * value.ndim
+            along[axis] = -1
+            value = value * (sign * self.scales[scale]).exp().reshape(along)
         unit = self._units.get(name, 0)
-        return parameters[number] * 2.0**unit if unit else parameters[number]
+        return value * 2.0**unit if unit else value
 
     def _step(self, name: str) -> Tensor:
         """Of a tensor of activations: as it was, times what was learned."""
@@ -170,8 +212,8 @@ class QuantisedNetwork(nn.Module):
         return _straight(torch.round, value / width) * width
 
     def _on_grid(self, name: str) -> Tensor:
-        width = 2.0 ** -self._grids[name]
-        return _straight(torch.round, self._value(name) / width) * width
+        widths = self._grids[name]
+        return _straight(torch.round, self._value(name) / widths) * widths
 
     def _integers(self, convolution: _Convolution) -> Tensor:
         steps = self._along(convolution.weight_steps, convolution.weight)
@@ -290,7 +332,7 @@ def _weights(network: QuantisedNetwork, pairs: Sequence[Pair]) -> list[Tensor]:
 
 def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning: Tuning, *, limit: int = NARROW
           ) -> onnx.ModelProto:
-    """The network with weights, biases and steps that bring its outputs nearest to those of the float network.
+    """The network with weights, biases and steps, or scales, that bring its outputs nearest to the float network's.
 
     Errors count in shares of what they were before, sample by sample and output by output, so that a night's noise
     outweighs the rest less; on samples that are kept back their sum is at most what it was. The same samples, torch and
@@ -315,6 +357,8 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
     pairs = [(sample, float_network.tensors(**sample)) for sample in map(_tensors, samples)]
     apart = max(HELD_EVERY, math.ceil(len(pairs) / MOST_HELD))
     network = QuantisedNetwork(model, limit)
+    if network.exact:
+        network.scale_channels(folded(onnx.load(str(base))))
     weights = _weights(network, pairs)
     held = [batch for number in range(0, len(pairs), apart) for batch in _stacked([pairs[number]], [weights[number]])]
     learned = [number for number in range(len(pairs)) if number % apart]
@@ -333,7 +377,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
         return True
 
     best, kept = look(), {name: value.clone() for name, value in network.state_dict().items()}
-    groups = {"weight": network.weights, "bias": network.biases, "step": network.steps}
+    groups = {"weight": network.weights, "bias": network.biases, "step": network.steps, "scale": network.scales}
     optimiser = torch.optim.Adam([{"params": list(groups[name]), "lr": 0.0} for name in groups], betas=(0.9, 0.99))
     for step in range(tuning.steps):
         height = min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / tuning.steps)) / 2

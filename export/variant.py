@@ -47,8 +47,9 @@ P_FRAME_NETWORKS = ("inter_analysis", "inter_synthesis")
 STATE_PLANS: Mapping[str, Plan | None] = {"inter_synthesis": LARGE, "key_synthesis": None}
 #: Why one of them is not taken where the other is refused.
 OTHER_REFUSED = "the other network that makes what is handed on could not be taken"
-#: Calls of a network that it is calibrated with, and timed with.
-CALIBRATION_CALLS, TIMED_CALLS = 24, 5
+#: Calls of a network that it is calibrated with, at least where there are as many, and timed with. Steps that are
+#: powers of two are a matter of which calls these are where they are few: the error differed by a third either way.
+CALIBRATION_CALLS, EXACT_CALIBRATION_CALLS, TIMED_CALLS = 24, 120, 5
 #: Share of what is left of the tolerance of bits that one network may take: the others find room as well.
 ALLOWANCE = 0.5
 #: Frames that a picture to calibrate with is made into, whose view moves over it.
@@ -359,7 +360,7 @@ def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence
              signed: bool, steps: int) -> onnx.ModelProto:
     """A network of the state in exact numbers, tuned and proven; plan: of convolutions in 8 bits, None for none."""
     samples = calls()
-    made = exact(model, samples[::max(1, len(samples) // CALIBRATION_CALLS)], plan, signed=signed)
+    made = exact(model, samples[::max(1, len(samples) // EXACT_CALIBRATION_CALLS)], plan, signed=signed)
     if steps:
         from duoview.export.tuning import Tuning, tuned  # torch is needed for this alone
 

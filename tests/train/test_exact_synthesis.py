@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,17 @@ from duoview.export.calibration import distinct, samples
 from duoview.export.channels_last import rearranged
 from duoview.export.engines import Job
 from duoview.export.equalisation import Sample, observed
-from duoview.export.exact_synthesis import LARGEST, SLOPE, exact
+from duoview.export.exact_synthesis import (
+    EXACT_BITS,
+    GRIDS_KEY,
+    LARGEST,
+    SLOPE,
+    SPARE_BITS,
+    WEIGHT_BITS,
+    exact,
+)
 from duoview.export.parity import difference, drawn_clip
-from duoview.export.precision import LARGE, Plan
+from duoview.export.precision import LARGE, Plan, folded
 from duoview.export.proof import (
     SIGNIFICAND,
     STATE_INPUTS,
@@ -114,6 +123,31 @@ def test_no_sum_of_a_convolution_is_larger_than_was_proven(profile: Profile, cal
             assert np.array_equal(whole, np.rint(whole)) and np.abs(value).max() <= form.bound
 
 
+@pytest.mark.parametrize("number", range(3), ids=NAMES[:3])
+def test_every_row_of_weights_has_the_bits_that_its_own_sums_leave(made: list[Path], number: int) -> None:
+    model = onnx.load(str(made[number]))
+    given_names = {value.name for value in model.graph.input}
+    proof = Proof(model, {key: kind for key, kind in STATE_INPUTS.items() if key in given_names})
+    grids = json.loads({p.key: p.value for p in model.metadata_props}[GRIDS_KEY])
+    constants = {c.name: numpy_helper.to_array(c).astype(np.float64) for c in model.graph.initializer}
+    rows = {name: fractions for name, fractions in grids.items() if constants[name].ndim > 1}
+    assert sum(len(set(fractions)) > 1 for fractions in rows.values()) > len(rows) / 2
+    for name, fractions in grids.items():
+        whole = constants[name] * 2.0 ** np.array(fractions).reshape(-1, *[1] * (constants[name].ndim - 1))
+        assert np.array_equal(whole, np.rint(whole)) and np.abs(whole).max() <= 2.0**EXACT_BITS
+        assert name not in rows or np.abs(whole).max() <= 2.0**WEIGHT_BITS
+    # Most rows are as fine as they may be: with a bit more, weights or sums would have too many.
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.input[1] in rows and len(set(rows[node.input[1]])) > 1:
+            weight, offset = constants[node.input[1]], constants[node.input[2]]
+            largest = np.log2(np.abs(weight).reshape(len(weight), -1).max(1)) + rows[node.input[1]]
+            given = proof.known[node.input[0]]
+            assert isinstance(given, Grid)
+            sums = np.log2(np.abs(weight).reshape(len(weight), -1).sum(1) * given.bound + np.abs(offset))
+            sums += rows[node.input[1]] + np.full(len(weight), given.fraction)
+            assert ((largest > WEIGHT_BITS - 1.01) | (sums > EXACT_BITS - SPARE_BITS - 1.01)).mean() > 0.9
+
+
 @pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
 def test_tuned_it_is_nearer_to_the_float_network_and_still_exact(
         profile: Profile, calls: dict[str, list[Sample]], made: list[Path], number: int, tmp_path: Path) -> None:
@@ -134,9 +168,29 @@ def test_tuned_it_is_nearer_to_the_float_network_and_still_exact(
 
 
 @pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
-def test_what_is_tuned_is_what_is_written(calls: dict[str, list[Sample]], made: list[Path], number: int, tmp_path: Path
-                                          ) -> None:
+def test_channels_between_convolutions_may_be_scaled(profile: Profile, calls: dict[str, list[Sample]],
+                                                     made: list[Path], number: int) -> None:
+    name = KINDS[number][0]
     network = QuantisedNetwork(onnx.load(str(made[number])), LARGEST)
+    network.scale_channels(folded(onnx.load(str(profile.path(name)))))
+    given = [{key: torch.from_numpy(value) for key, value in call.items()} for call in calls[name][:3]]
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        before = [network(**one)[0].numpy() for one in given]
+        for scale in network.scales:
+            scale.add_(torch.randn(scale.shape, generator=generator), alpha=0.3)
+        after = [network(**one)[0].numpy() for one in given]
+        off = np.mean([difference(a, b) for a, b in zip(before, after, strict=True)])
+        assert len(network.scales) >= 8 and 0 < off < 2 * OFF[number]
+        network.scales[0].add_(1.0)  # all channels of one place, by as much: as little is lost
+        assert np.mean([difference(a, network(**one)[0].numpy()) for a, one in zip(before, given, strict=True)]) < 0.2
+
+
+@pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
+def test_what_is_tuned_is_what_is_written(profile: Profile, calls: dict[str, list[Sample]], made: list[Path],
+                                          number: int, tmp_path: Path) -> None:
+    network = QuantisedNetwork(onnx.load(str(made[number])), LARGEST)
+    network.scale_channels(folded(onnx.load(str(profile.path(KINDS[number][0])))))
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -50,3 +50,15 @@ def test_bits_are_of_pieces_that_a_clip_is_long_enough_for(clip: Clip) -> None:
     found = BENCH.pieces(long, settings)
     assert [one.frames for one in found] == [frames[0:4], frames[3:7], frames[6:10]]
     assert [len(one.pixels) for one in BENCH.pieces(clip, settings)] == [2]
+
+
+def test_a_piece_that_cannot_be_compared_is_left_out_of_the_mean(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    rising, flat = [(100.0, 20.0), (200.0, 25.0)], [(100.0, 20.0), (200.0, 20.0)]
+    other = Clip("flat", clip.frames, clip.pixels)
+    monkeypatch.setattr(BENCH, "curve", lambda profile, encoding, decoding, of, qualities:
+                        flat if of.name == "flat" else rising)
+    profile, settings = Profile("s"), BENCH.Settings()
+    (found,) = BENCH.bits([profile, profile], [clip, other], settings)
+    assert found.clips == found.streams == {BENCH.NAME: (0.0,), "flat": (None,)} and found.mean == 0
+    (none,) = BENCH.bits([profile, profile], [other], settings)
+    assert none.mean is none.mean_streams is None

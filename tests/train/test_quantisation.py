@@ -73,6 +73,16 @@ def test_equalised_channels_have_more_of_the_common_range(profile: Profile, call
         return float(np.mean([np.median(found) / found.max() for found in ranges.values()]))
 
     assert used(made) > 1.5 * used(model)
+    assert used(equalised(model, calls["inter_analysis"], parts=8)) > 1.05 * used(made)
+
+
+def test_factors_between_powers_of_two_change_a_rounding_of_the_state_at_most(
+        profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path) -> None:
+    model, sample = wide(profile, "inter_synthesis"), calls["inter_synthesis"][-1]
+    expected, found = (outputs(one, sample, tmp_path / "one.onnx")
+                       for one in (model, equalised(model, calls["inter_synthesis"], parts=8)))
+    for a, b in zip(expected, found, strict=True):
+        assert np.abs(a - b).max() <= 1 / 64 and (a != b).mean() < 0.01
 
 
 def constant(name: str, *shape: int) -> onnx.TensorProto:

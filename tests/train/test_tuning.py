@@ -19,7 +19,17 @@ from duoview.export.calibration import LEAST_VIEW, PAN, distinct, files, in_moti
 from duoview.export.equalisation import Sample
 from duoview.export.parity import drawn_clip
 from duoview.export.precision import ALL, LARGE, PLANS, chosen, folded, quantised
-from duoview.export.scenes import FRAMES, HIGH_QUALITY, LOW_QUALITY, SIDE, material, mix, recorded
+from duoview.export.scenes import (
+    CONTRAST,
+    FRAMES,
+    HIGH_QUALITY,
+    LOW_QUALITY,
+    SIDE,
+    material,
+    mix,
+    recorded,
+    stretched,
+)
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
 from duoview.export.variant import Tolerance, write_int8
@@ -261,6 +271,25 @@ def test_the_network_of_the_view_is_recorded_where_views_are_decoded(profile: Pr
     of = material([drawn_clip(frames=1, width=SIDE, height=SIDE)])
     assert recorded(profile, "decoder", of, scenes=1) == []
     assert len(recorded(profile, "decoder", of, views=True, scenes=1)) > 0
+
+
+def test_a_stretched_scene_has_more_contrast_and_colour_and_stays_still() -> None:
+    picture = np.moveaxis(drawn_clip(frames=1, width=128, height=80).pixels[0], 0, -1) // 4 + np.uint8(96)
+    first, second = stretched([picture, picture], np.random.default_rng(3))
+    assert first.dtype == np.uint8 and first.shape == picture.shape and np.array_equal(first, second)
+    (deeper,) = stretched([np.full((2, 2, 3), (90, 110, 100), np.uint8)], np.random.default_rng(3))
+    assert int(deeper[..., 1].min()) - int(deeper[..., 0].max()) >= 20 * CONTRAST[0] - 1
+    assert first.astype(float).std() > picture.astype(float).std()
+
+
+def test_a_share_of_the_scenes_is_stretched(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = material([drawn_clip(frames=1, width=SIDE, height=SIDE)])
+    spread = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(scenes, "STRETCHED", share)
+        found = recorded(profile, "encoder", of, scenes=3)
+        spread.append(np.mean([next(iter(one.values())).astype(np.float64).std() for one in found]))
+    assert spread[1] > 1.2 * spread[0]
 
 
 def test_few_clips_make_few_of_the_scenes() -> None:
