@@ -52,7 +52,7 @@ class Tuning:
     Raises ValueError for steps below 0 and for a rate that is not positive and finite.
     """
 
-    steps: int = 1500
+    steps: int = 2000
     rate: float = 2e-4
     seed: int = 1
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "fp16", "int8")
 #: Steps of tuning in 8 bits: outputs come hardly nearer with more.
-TUNING_STEPS = 1500
+TUNING_STEPS = 2000
 SCENE_SIDE = 192
 #: Names of files that are shown where there may be many.
 SHOWN_NAMES = 3
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-step", type=int, default=2, help="every how many frames one is taken (default: 2)")
     p.add_argument("-side", type=int, default=448, help="longer side of the pictures at most (default: 448)")
     p.add_argument("-tune", type=int, default=None, metavar="STEPS",
-                   help="int8: steps of tuning of every network; 0: none, and no torch is needed (default: 1500)")
+                   help="int8: steps of tuning of every network; 0: none, and no torch is needed (default: 2000)")
     p.add_argument("-bits", type=float, default=0.01, help="share that the rate may rise by (default: 0.01)")
     p.add_argument("-view", type=float, default=45.0, help="dB that views agree by at least (default: 45)")
     p.add_argument("output", nargs="?", type=Path, help="folder of the new profile")
