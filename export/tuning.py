@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,7 +338,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
     Errors count in shares of what they were before, sample by sample and output by output, so that a night's noise
     outweighs the rest less; on samples that are kept back their sum is at most what it was. The same samples, torch and
     number of its threads give the same network. What the float network gives for every sample is held in memory as long
-    as this runs.
+    as this runs. What led an exact network out of its proof is not taken, and a RuntimeWarning says so.
 
     Args:
         model: as ``export.precision.quantised`` or ``export.exact_synthesis.exact`` made it.
@@ -376,6 +377,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
                 return False
         return True
 
+    refused = 0
     best, kept = look(), {name: value.clone() for name, value in network.state_dict().items()}
     groups = {"weight": network.weights, "bias": network.biases, "step": network.steps, "scale": network.scales}
     optimiser = torch.optim.Adam([{"params": list(groups[name]), "lr": 0.0} for name in groups], betas=(0.9, 0.99))
@@ -392,5 +394,11 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
             error = look()
             if error < best and allowed():
                 best, kept = error, {name: value.clone() for name, value in network.state_dict().items()}
+            elif error < best:
+                refused += 1
+    if refused:
+        warnings.warn(f"{model.graph.name}: tuning came nearer to the float network {refused} times with sums that had "
+                      "outgrown the bits that make them exact, which was not taken; fewer steps may end better",
+                      RuntimeWarning, stacklevel=2)
     network.load_state_dict(kept)
     return network.exported()
