@@ -377,10 +377,15 @@ STATE_INPUTS: Mapping[str, Grid | Rounded] = {
     "decoded": Grid(0, 17.0 * 32768), "symbols": Grid(0, 32768.0), "previous": Rounded(1e6)}
 
 
+def proof(model: onnx.ModelProto) -> Proof:
+    """Of a synthesis network. Raises ValueError where it is not exact, naming the tensor."""
+    given = {value.name for value in model.graph.input}
+    return Proof(model, {name: kind for name, kind in STATE_INPUTS.items() if name in given})
+
+
 def proven(model: onnx.ModelProto) -> dict[str, float]:
     """By convolution of a synthesis network, the bits that its sums may need.
 
     Raises ValueError where it is not exact, naming the tensor.
     """
-    given = {value.name for value in model.graph.input}
-    return Proof(model, {name: kind for name, kind in STATE_INPUTS.items() if name in given}).sums
+    return proof(model).sums

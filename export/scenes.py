@@ -3,12 +3,13 @@
 Each is coded as encoders do, by itself and at a quality index of its own, so that P frames' networks are given what
 they are given in use. The few scenes of some videos are learned by heart instead: errors on them fall, and bits of
 others rise. A share of them is stretched in contrast and colour: signs that shine at night leave the ranges that all
-else is in, and what is cut off there was most of the error.
+else is in, and what is cut off there was most of the error. In some, another picture shows from one frame to the next
+in a part of them, as on a screen or sign, or where a light is switched on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import av
 import numpy as np
@@ -33,6 +34,9 @@ MANY_CLIPS = 10
 #: values, each from the least to the most that is drawn.
 STRETCHED = 0.4
 CONTRAST, SATURATION, BRIGHTNESS = (1.3, 3.0), (1.0, 2.0), (-60.0, 30.0)
+#: Share of scenes in which a part changes at once, by whether they are stretched, and the least side of the part.
+SWITCHED: Mapping[bool, float] = {False: 0.1, True: 0.6}
+LEAST_PART = 64
 
 
 def mix(of: Material) -> SequenceMix:
@@ -75,6 +79,22 @@ def stretched(frames: Iterable[NDArray[np.uint8]], random: np.random.Generator) 
         yield np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def switched(frames: Iterable[NDArray[np.uint8]], picture: NDArray[np.uint8], random: np.random.Generator
+             ) -> Iterator[NDArray[np.uint8]]:
+    """RGB frames, uint8 (SIDE, SIDE, 3), a drawn part of which shows a piece of the picture from a drawn frame on."""
+    start = int(random.integers(1, FRAMES))
+    sides = random.integers(LEAST_PART, SIDE + 1, 2)
+    top, left = (int(random.integers(SIDE - side + 1)) for side in sides)
+    y, x = (int(random.integers(most - side + 1)) for most, side in zip(picture.shape[:2], sides, strict=True))
+    height, width = (int(side) for side in sides)
+    piece = picture[y:y + height, x:x + width]
+    for number, frame in enumerate(frames):
+        if number >= start:
+            frame = frame.copy()
+            frame[top:top + height, left:left + width] = piece
+        yield frame
+
+
 def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, scenes: int = SCENES,
              seed: int = 77) -> Sequence[Sample]:
     """What a network is given when scenes are coded, each call once.
@@ -89,7 +109,10 @@ def recorded(profile: Profile, network: str, of: Material, *, views: bool = Fals
     for _ in range(scenes):
         encoder.q = int(random.integers(LOW_QUALITY, HIGH_QUALITY))
         pictures: Iterable[NDArray[np.uint8]] = (noisy for noisy, _ in sequence(of, SIDE, mix(of), random))
-        if random.random() < STRETCHED:
+        stretch = bool(random.random() < STRETCHED)
+        if random.random() < SWITCHED[stretch]:
+            pictures = switched(pictures, of.pictures[int(random.integers(len(of.pictures)))], random)
+        if stretch:
             pictures = stretched(pictures, random)
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")

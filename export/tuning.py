@@ -27,7 +27,7 @@ from duoview.export import equalisation
 from duoview.export.equalisation import Sample
 from duoview.export.exact_synthesis import GRIDS_KEY, UNITS_KEY
 from duoview.export.precision import folded
-from duoview.export.proof import proven
+from duoview.export.proof import SIGNIFICAND, Grid, proof, proven
 from duoview.export.torch_backend import OPERATORS, Attributes, TorchNetwork
 
 #: Largest magnitude of a weight: of 7 bits, which sums of pairs in 16 bits hold, and of 8.
@@ -98,9 +98,9 @@ class _Convolution:
 class QuantisedNetwork(nn.Module):
     """A graph of ``precision.quantised`` or ``exact_synthesis.exact``, its rounding in it, with gradients.
 
-    Of the second kind steps stay powers of two, and weights that are on a grid are learned as well and stay on it.
-    limit: largest magnitude of a weight in 8 bits. Raises ValueError for a convolution in 8 bits that is built in
-    another way.
+    Of the second kind steps stay powers of two, and weights that are on a grid are learned as well and stay on it, a
+    row within what its sums leave it. limit: largest magnitude of a weight in 8 bits. Raises ValueError for a
+    convolution in 8 bits that is built in another way, and for a network of the second kind that is not exact.
     """
 
     def __init__(self, model: onnx.ModelProto, limit: int) -> None:
@@ -128,6 +128,11 @@ class QuantisedNetwork(nn.Module):
         for name, fractions in json.loads(properties.get(GRIDS_KEY, "{}")).items():
             widths = 2.0 ** -torch.tensor(fractions, dtype=torch.float32)
             self._grids[name] = widths.reshape(-1, *[1] * (self._constants[name].ndim - 1))
+        #: By name of weights on grids: their bias, and the largest sums of each row, which make 24 bits. In the largest
+        #: magnitude of an input.
+        self._rows: dict[str, tuple[str, Tensor, float]] = {}
+        if self.exact:
+            self._bound()
         #: What is learned is in the float network's units.
         self._units: dict[str, int] = json.loads(properties.get(UNITS_KEY, "{}"))
         for name in self._grids:
@@ -137,6 +142,15 @@ class QuantisedNetwork(nn.Module):
                 self._add(inputs, made_by)
             if kind == "QuantizeLinear" and not self.exact:
                 self._learn(inputs[1], self.steps, torch.zeros(()))
+
+    def _bound(self) -> None:
+        found = proof(self.model)
+        for kind, _, inputs, _ in self._nodes:
+            if kind == "Conv" and inputs[1] in self._grids:
+                given, (weight, bias) = found.known[inputs[0]], (self._grids[name].flatten() for name in inputs[1:])
+                assert isinstance(given, Grid)
+                finest = torch.minimum(weight * 2.0**-given.fraction, bias)
+                self._rows[inputs[1]] = inputs[2], finest * 2.0**SIGNIFICAND, given.bound
 
     def scale_channels(self, model: onnx.ModelProto) -> None:
         """Scales of the channels between convolutions are learned as well: of an exact network.
@@ -213,8 +227,19 @@ class QuantisedNetwork(nn.Module):
         return _straight(torch.round, value / width) * width
 
     def _on_grid(self, name: str) -> Tensor:
-        widths = self._grids[name]
-        return _straight(torch.round, self._value(name) / widths) * widths
+        widths, value = self._grids[name], self._value(name)
+        if name in self._rows:
+            value = value * self._shrinking(name, value.detach())
+        return _straight(torch.round, value / widths) * widths
+
+    @torch.no_grad()
+    def _shrinking(self, name: str, value: Tensor) -> Tensor:
+        """By what rows of weights are to be multiplied for their sums to stay within 24 bits: 1 or a little less."""
+        bias, most, bound = self._rows[name]
+        rows = value.flatten(1).abs()
+        # Rounding adds half a width to each at most.
+        room = (most - self._on_grid(bias).abs()) / bound - rows.shape[1] / 2 * self._grids[name].flatten()
+        return (room / rows.sum(1)).clamp(0, 1).reshape(-1, *[1] * (value.ndim - 1))
 
     def _integers(self, convolution: _Convolution) -> Tensor:
         steps = self._along(convolution.weight_steps, convolution.weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,23 @@ def test_what_is_tuned_is_what_is_written(profile: Profile, calls: dict[str, lis
         for call in calls[KINDS[number][0]]:
             (tuned_to,) = network(**{name: torch.from_numpy(value) for name, value in call.items()})
             assert np.array_equal(tuned_to.numpy(), written(**call)[0])
+
+
+@pytest.mark.parametrize("number", range(4), ids=NAMES[:4])
+def test_rows_of_weights_that_outgrow_their_sums_shrink_to_what_these_leave(profile: Profile, made: list[Path],
+                                                                             number: int) -> None:
+    network = QuantisedNetwork(onnx.load(str(made[number])), LARGEST)
+    network.scale_channels(folded(onnx.load(str(profile.path(KINDS[number][0])))))
+    before = proven(network.exported())
+    with torch.no_grad():
+        for name, grid in network._grids.items():
+            if grid.ndim > 1:
+                parameters, place = network._values[name]
+                parameters[place] *= 3.0
+    after = proven(network.exported())
+    assert max(after.values()) > SIGNIFICAND - 0.05
+    for name, bits in after.items():
+        assert before[name] <= bits <= min(before[name] + math.log2(3) + 0.01, SIGNIFICAND)
 
 
 def test_what_gradients_lead_beyond_the_proof_is_not_taken(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from duoview import Profile
@@ -23,12 +24,14 @@ from duoview.export.scenes import (
     CONTRAST,
     FRAMES,
     HIGH_QUALITY,
+    LEAST_PART,
     LOW_QUALITY,
     SIDE,
     material,
     mix,
     recorded,
     stretched,
+    switched,
 )
 from duoview.export.torch_backend import TorchNetwork
 from duoview.export.tuning import HELD_EVERY, NARROW, WIDE, QuantisedNetwork, Tuning, tuned
@@ -290,6 +293,36 @@ def test_a_share_of_the_scenes_is_stretched(profile: Profile, monkeypatch: pytes
         found = recorded(profile, "encoder", of, scenes=3)
         spread.append(np.mean([next(iter(one.values())).astype(np.float64).std() for one in found]))
     assert spread[1] > 1.2 * spread[0]
+
+
+def test_a_part_of_a_scene_shows_another_picture_from_a_frame_on() -> None:
+    random, scene, other = np.random.default_rng(4), np.zeros((SIDE, SIDE, 3), np.uint8), np.full(
+        (SIDE, SIDE + 9, 3), 200, np.uint8)
+    for _ in range(50):
+        shown = [(frame != scene).all(-1) for frame in switched([scene] * FRAMES, other, random)]
+        parts = [one.sum() for one in shown]
+        start = parts.index(max(parts))
+        assert 1 <= start < FRAMES and not any(parts[:start])
+        assert all(np.array_equal(one, shown[start]) for one in shown[start:])
+        rows, columns = shown[start].any(1), shown[start].any(0)
+        assert np.array_equal(shown[start], np.outer(rows, columns)) and min(rows.sum(), columns.sum()) >= LEAST_PART
+    assert not scene.any()
+
+
+def test_a_share_of_the_scenes_changes_at_once(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = material([drawn_clip(frames=1, width=SIDE, height=SIDE)])
+    asked = []
+
+    def told(frames: Iterable[NDArray[np.uint8]], picture: NDArray[np.uint8], random: np.random.Generator
+             ) -> Iterator[NDArray[np.uint8]]:
+        asked.append(picture.shape)
+        return switched(frames, picture, random)
+
+    monkeypatch.setattr(scenes, "switched", told)
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(scenes, "SWITCHED", {False: share, True: share})
+        recorded(profile, "encoder", of, scenes=2)
+        assert len(asked) == 2 * share
 
 
 def test_few_clips_make_few_of_the_scenes() -> None:
