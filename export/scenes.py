@@ -3,13 +3,13 @@
 Each is coded as encoders do, by itself and at a quality index of its own, so that P frames' networks are given what
 they are given in use. The few scenes of some videos are learned by heart instead: errors on them fall, and bits of
 others rise. A share of them is stretched in contrast and colour: signs that shine at night leave the ranges that all
-else is in, and what is cut off there was most of the error. In some, another picture shows from one frame to the next
-in a part of them, as on a screen or sign, or where a light is switched on.
+else is in, and what is cut off there was most of the error. In some of these, for networks whose errors are handed on
+from frame to frame, a part shows another picture from one frame to the next, as a screen or a sign does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import av
 import numpy as np
@@ -34,9 +34,8 @@ MANY_CLIPS = 10
 #: values, each from the least to the most that is drawn.
 STRETCHED = 0.4
 CONTRAST, SATURATION, BRIGHTNESS = (1.3, 3.0), (1.0, 2.0), (-60.0, 30.0)
-#: Share of scenes in which a part changes at once, by whether they are stretched, and the least side of the part.
-SWITCHED: Mapping[bool, float] = {False: 0.1, True: 0.6}
-LEAST_PART = 64
+#: Share of the stretched scenes in which a part changes at once, where that is asked for, and the part's least side.
+SWITCHED, LEAST_PART = 0.6, 64
 
 
 def mix(of: Material) -> SequenceMix:
@@ -95,12 +94,13 @@ def switched(frames: Iterable[NDArray[np.uint8]], picture: NDArray[np.uint8], ra
         yield frame
 
 
-def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, scenes: int = SCENES,
-             seed: int = 77) -> Sequence[Sample]:
+def recorded(profile: Profile, network: str, of: Material, *, views: bool = False, changing: bool = False,
+             scenes: int = SCENES, seed: int = 77) -> Sequence[Sample]:
     """What a network is given when scenes are coded, each call once.
 
     Held in memory: of the synthesis of P frames .26 MB a call, of which a frame makes two at most; of others less. The
-    same arguments give the same calls. views: machine views are decoded too.
+    same arguments give the same calls. views: machine views are decoded too. changing: in some scenes a part changes at
+    once.
     """
     random = np.random.default_rng(seed)
     backend = RecordingBackend(CpuBackend(1), only=(network,))
@@ -109,8 +109,8 @@ def recorded(profile: Profile, network: str, of: Material, *, views: bool = Fals
     for _ in range(scenes):
         encoder.q = int(random.integers(LOW_QUALITY, HIGH_QUALITY))
         pictures: Iterable[NDArray[np.uint8]] = (noisy for noisy, _ in sequence(of, SIDE, mix(of), random))
-        stretch = bool(random.random() < STRETCHED)
-        if random.random() < SWITCHED[stretch]:
+        stretch = random.random() < STRETCHED
+        if changing and random.random() < SWITCHED and stretch:
             pictures = switched(pictures, of.pictures[int(random.integers(len(of.pictures)))], random)
         if stretch:
             pictures = stretched(pictures, random)

@@ -45,6 +45,9 @@ P_FRAME_NETWORKS = ("inter_analysis", "inter_synthesis")
 #: How what is handed on may be made exact, by network: that of P frames in 8 bits if it can be. Of key frames it stays
 #: in float32: their synthesis is one frame in many, and in 8 bits costs 4 to 7 % of theirs.
 STATE_PLANS: Mapping[str, Plan | None] = {"inter_synthesis": LARGE, "key_synthesis": None}
+#: Convolutions of their plans that stay in float32, those whose 8 bits make most of their errors: of the P frames'
+#: synthesis one does, for an eighth of what 8 bits save of its time.
+SPARED = 1
 #: Why one of them is not taken where the other is refused.
 OTHER_REFUSED = "the other network that makes what is handed on could not be taken"
 #: Calls of a network that it is calibrated with, at least where there are as many, and timed with. Steps that are
@@ -307,7 +310,8 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
         def of_scenes(name: str) -> Sequence[Sample]:
             if name not in kept:  # plans of a network follow one another, and what it was given is large
                 kept.clear()
-                kept[name] = recorded(profile, name, of, views=name == VIEW_NETWORK)
+                kept[name] = recorded(profile, name, of, views=name == VIEW_NETWORK,
+                                      changing=name in STATE_PLANS)
             return kept[name]
 
         calls = of_scenes
@@ -360,7 +364,8 @@ def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence
              signed: bool, steps: int) -> onnx.ModelProto:
     """A network of the state in exact numbers, tuned and proven; plan: of convolutions in 8 bits, None for none."""
     samples = calls()
-    made = exact(model, samples[::max(1, len(samples) // EXACT_CALIBRATION_CALLS)], plan, signed=signed)
+    made = exact(model, samples[::max(1, len(samples) // EXACT_CALIBRATION_CALLS)], plan, signed=signed,
+                 spared=SPARED)
     if steps:
         from duoview.export.tuning import Tuning, tuned  # torch is needed for this alone
 

@@ -154,19 +154,22 @@ class TextureKernels:
 
     def draw_children(
         self, classes: object, fixed: object, nodes: object, half: int, *, children: object, decided: object, seed: int,
-        depth: int, top: int, left: int, row_positions: int, cuda_stream: object = None,
+        depth: int, top: int, left: int, row_positions: int, draw: int = 0, cuda_stream: object = None,
     ) -> None:
-        """Children of a half, drawn: row r of group g as by ``palette.sample_child`` with stream ``depth << 8 | g``.
+        """Children of a half, drawn: row r of group g as by ``palette.sample_child``.
 
-        The row's offset is ``(top + r) * row_positions + left``. The rest is as of ``take_children``.
+        Its stream is ``draw << 16 | depth << 8 | g``, its offset ``(top + r) * row_positions + left``. draw: number of
+        the draw, of several. The rest is as of ``take_children``.
         """
-        if not 0 <= seed < 1 << 64 or not 0 <= depth < MAX_DEPTH or min(top, left, row_positions) < 0:
-            raise ValueError(f"seed, depth, top, left, row_positions are {seed}, {depth}, {top}, {left}, "
-                             f"{row_positions}; 0 or more, a seed below 2**64 and a depth below {MAX_DEPTH} are needed")
+        if (not 0 <= seed < 1 << 64 or not 0 <= depth < MAX_DEPTH or not 0 <= draw < 1 << 48
+                or min(top, left, row_positions) < 0):
+            raise ValueError(f"seed, draw, depth, top, left, row_positions are {seed}, {draw}, {depth}, {top}, {left}, "
+                             f"{row_positions}; 0 or more, a seed below 2**64, a draw below 2**48 and a depth below "
+                             f"{MAX_DEPTH} are needed")
         shape, _, step = self._step(fixed, nodes, children, decided, half)
         binary = shaped(self.driver, "classes", classes, np.uint8, shape).pointer
         self._queue("draw_children", shape[0] * shape[1],
-                    [binary, *step, *shape, half, seed, depth, top, left, row_positions], cuda_stream)
+                    [binary, *step, *shape, half, seed, draw, depth, top, left, row_positions], cuda_stream)
 
     def held_positions(
         self, flags: object, known: object, held: object, status: object, *, cuda_stream: object = None
@@ -191,13 +194,17 @@ class TextureKernels:
     ) -> None:
         """Puts what nodes stand for into a part of planes, but where positions are held.
 
-        nodes: (G, H, W) uint8. table: (G, K, C) float32, of which the rows of a position's nodes are added up, group by
-        group; None for zeros. planes: (1, C, rows, columns) float32, written from row ``top`` and column ``left`` on.
+        nodes: (G, H, W) uint8; None for what the planes hold. table: (G, K, C) float32, of which the rows of a
+        position's nodes are added up, group by group; None for zeros. planes: (1, C, rows, columns) float32, written
+        from row ``top`` and column ``left`` on.
 
         held: (H, W) uint8, or None. others, other_table: a second choice, which counts by ``share``, (1,) float32:
         first + share * (second - first); or None, all of them.
         """
-        source, groups, height, width = self._nodes(nodes)
+        if nodes is None and (others is None or table is not None):
+            raise ValueError("no nodes: expected others, and no table")
+        groups, height, width = self._nodes(others if nodes is None else nodes)[1:]
+        source = 0 if nodes is None else self._nodes(nodes)[0].pointer
         target = typed(self.driver, "planes", planes, np.float32, ndim=4, writable=True)
         channels, rows, columns = target.shape[1:]
         if target.shape[0] != 1:
@@ -207,11 +214,11 @@ class TextureKernels:
         second, other, part = (0, 0), 0, 0
         if others is not None:
             second = self._table("other_table", other_table, groups, channels)
-            other = shaped(self.driver, "others", others, np.uint8, source.shape).pointer
+            other = shaped(self.driver, "others", others, np.uint8, (groups, height, width)).pointer
             part = shaped(self.driver, "share", share, np.float32, (1,)).pointer
         kept = 0 if held is None else shaped(self.driver, "held", held, np.uint8, (height, width)).pointer
         self._queue("look_up_nodes", channels * height, [
-            source.pointer, first[0], other, second[0], part, kept, target.pointer, groups, height, width, channels,
+            source, first[0], other, second[0], part, kept, target.pointer, groups, height, width, channels,
             first[1], second[1], top, left, rows, columns], cuda_stream)
 
     def _table(self, name: str, table: object, groups: int, channels: int) -> tuple[int, int]:

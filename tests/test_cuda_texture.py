@@ -100,16 +100,17 @@ def test_what_is_offered_is_what_is_taken(device: Device, seed: int, depth: int)
     np.testing.assert_array_equal(signs[0], 128.0 * bits - 64)
 
 
-@given(DEVICES, SEEDS, st.integers(0, 1), st.integers(0, 2**64 - 1), st.integers(0, 7))
-def test_children_are_drawn_as_by_sample_child(device: Device, seed: int, half: int, key: int, depth: int) -> None:
+@given(DEVICES, SEEDS, st.integers(0, 1), st.integers(0, 2**64 - 1), st.integers(0, 7), st.integers(0, 3))
+def test_children_are_drawn_as_by_sample_child(device: Device, seed: int, half: int, key: int, depth: int, draw: int
+                                               ) -> None:
     rng = np.random.default_rng(seed)
     classes, fixed = rng.integers(64, 192, SHAPE).astype(np.uint8), np.full(SHAPE, 2, np.uint8)
     nodes, children = np.zeros(SHAPE, np.uint8), np.full(SHAPE, 9, np.uint8)
     top, left = (int(one) for one in rng.integers(0, 500, 2))
     device.draw_children(classes, fixed, nodes, half, children=children, decided=np.zeros((1, *SHAPE), np.float32),
-                         seed=key, depth=depth, top=top, left=left, row_positions=2048)
+                         seed=key, draw=draw, depth=depth, top=top, left=left, row_positions=2048)
     expected = np.stack([[palette.sample_child(np.zeros(WIDTH, np.uint8), classes[group, row], seed=key,
-                                               stream=depth << 8 | group, offset=(top + row) * 2048 + left)
+                                               stream=draw << 16 | depth << 8 | group, offset=(top + row) * 2048 + left)
                           for row in range(HEIGHT)] for group in range(GROUPS)])
     np.testing.assert_array_equal(children, np.where(mask_of(half), expected, 9))
 
@@ -156,6 +157,31 @@ def test_nodes_are_looked_up_where_they_are_not_held(device: Device, seed: int, 
     keeps = np.zeros((HEIGHT, WIDTH), bool) if held is None else held > 0
     part[:] = np.where(keeps, part, np.asarray(found).transpose(2, 0, 1))
     np.testing.assert_allclose(planes, expected, atol=1e-5)
+
+
+@given(DEVICES, SEEDS, st.booleans())
+def test_what_planes_hold_goes_a_share_towards_what_nodes_stand_for(device: Device, seed: int, masked: bool) -> None:
+    rng, channels = np.random.default_rng(seed), 6
+    nodes, table = nodes_of(5, seed), rng.standard_normal((GROUPS, 32, channels)).astype(np.float32)
+    held = (rng.random((HEIGHT, WIDTH)) < 0.3).astype(np.uint8) if masked else None
+    planes = rng.standard_normal((1, channels, 30, 60)).astype(np.float32)
+    expected = planes.copy()
+    device.look_up_nodes(None, None, planes, top=5, left=11, held=held, others=nodes, other_table=table,
+                         share=np.array([0.2], np.float32))
+    part = expected[0, :, 5:5 + HEIGHT, 11:11 + WIDTH]
+    wanted = sum(table[g][nodes[g]] for g in range(GROUPS)).transpose(2, 0, 1)
+    share = np.full((HEIGHT, WIDTH), 0.2) if held is None else 0.2 * (held == 0)
+    part[:] = part + share * (wanted - part)
+    np.testing.assert_allclose(planes, expected, atol=1e-5)
+
+
+def test_a_share_without_nodes_or_with_a_table_of_none_is_refused() -> None:
+    nodes, table = nodes_of(3, 1), np.zeros((GROUPS, 8, 6), np.float32)
+    planes: Any = np.zeros((1, 6, HEIGHT, WIDTH), np.float32)
+    for given_table, others in ((None, None), (table, nodes)):
+        with pytest.raises(ValueError, match="no nodes: expected others, and no table"):
+            DEVICE.look_up_nodes(None, given_table, planes, top=0, left=0, others=others, other_table=table,
+                                 share=np.zeros(1, np.float32))
 
 
 @given(DEVICES, SEEDS, st.integers(1, 4), st.integers(1, 20), st.integers(1, 40), st.booleans())
@@ -285,7 +311,7 @@ def test_what_is_not_as_it_must_be_is_refused_by_name() -> None:
                                   children=nodes.copy(), decided=signs)
         with pytest.raises(ValueError, match=rf"levels is {levels}; 0\.\.7 is needed"):
             DEVICE.take_leaves(found, nodes.copy(), nodes=nodes, levels=levels)
-    for depth, row in ((8, 0), (0, -1)):
-        with pytest.raises(ValueError, match=f"row_positions are 0, {depth}, 0, 0, {row}; 0 or more, a seed below"):
-            DEVICE.draw_children(nodes, nodes, nodes, 0, children=nodes.copy(), decided=signs, seed=0, depth=depth,
-                                 top=0, left=0, row_positions=row)
+    for draw, depth, row in ((0, 8, 0), (0, 0, -1), (-1, 0, 0), (1 << 48, 0, 0)):
+        with pytest.raises(ValueError, match=f"row_positions are 0, {draw}, {depth}, 0, 0, {row}; 0 or more, a seed "):
+            DEVICE.draw_children(nodes, nodes, nodes, 0, children=nodes.copy(), decided=signs, seed=0, draw=draw,
+                                 depth=depth, top=0, left=0, row_positions=row)

@@ -203,3 +203,27 @@ def test_tables_that_are_certain_of_what_they_know_nothing_of_are_refused(uncode
     tables.classes[uncoded] = 0
     with pytest.raises(ProfileError, match="classes"):
         check_tables(tables, FILES.LATENT, "tables")
+
+
+@pytest.mark.parametrize("depth", range(DEPTH + 1))
+def test_what_is_sampled_lies_half_way_to_the_mean_of_four_draws_but_of_the_last_two_depths(
+        profiles: dict[int, Profile], streams: dict[int, list[AccessUnit]], depth: int) -> None:
+    (unit, frame), shown = (streams[BOUNDS[-1]][0], FRAMES[0]), {}
+    for fill in ("mean", "sample"):
+        decoder = TextureDecoder(profiles[BOUNDS[-1]], CpuBackend(1), limit=Depths(depth), fill=fill, seed=9)
+        assert unit.sequence is not None
+        decoder.begin(unit.sequence)
+        shown[fill] = decoder.decode(unit, frame.seen)
+    expected, prior = shown["mean"].copy(), decoder.prior
+    whole = prior.frame(frame.seen, expected.shape[2:])
+    for state in decoder.states if depth < DEPTH - 2 else ():
+        rows, columns = state.tile.area
+        assert state.depth == depth
+        context = whole.of(state.tile.area)
+        draws = [sampled(prior, context, state.nodes, depth, state.tile, 9, number) for number in range(4)]
+        assert len({one.tobytes() for one in draws}) == 4
+        drawn = np.mean([decoder.palettes[-1].residual(one, DEPTH, context.q) for one in draws], 0)
+        part = expected[0, :, rows, columns]
+        part[:] = 0.5 * part + 0.5 * drawn
+    np.testing.assert_allclose(shown["sample"], expected, atol=1e-5)
+    assert np.array_equal(shown["sample"], shown["mean"]) == (depth >= DEPTH - 2)

@@ -87,14 +87,15 @@ class Write:
 class Draw:
     """Decisions drawn with their probabilities: see ``duoview.texture.chain.Sampler``."""
 
-    def __init__(self, seed: int, tile: Tile) -> None:
-        self._seed, self._tile = seed, tile
+    def __init__(self, seed: int, tile: Tile, number: int = 0) -> None:
+        self._seed, self._tile, self._number = seed, tile, number
 
     def __call__(self, networks: DeviceNetworks, planes: StepPlanes, nodes: Any, children: Any, decided: Any, half: int,
                  depth: int) -> None:
         networks.kernels.draw_children(
-            planes.classes, planes.fixed, nodes, half, children=children, decided=decided, seed=self._seed, depth=depth,
-            top=self._tile.top, left=self._tile.left, row_positions=ROW_POSITIONS, cuda_stream=networks.stream)
+            planes.classes, planes.fixed, nodes, half, children=children, decided=decided, seed=self._seed,
+            draw=self._number, depth=depth, top=self._tile.top, left=self._tile.left, row_positions=ROW_POSITIONS,
+            cuda_stream=networks.stream)
 
 
 @dataclass(frozen=True)

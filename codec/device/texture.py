@@ -19,7 +19,7 @@ from duoview.device.networks import DeviceNetworks
 from duoview.errors import BitstreamError
 from duoview.profile import Profile
 from duoview.texture.chain import TileState
-from duoview.texture.decoder import SAMPLE_SHARE, TextureDecoder
+from duoview.texture.decoder import TextureDecoder, draw_shares
 from duoview.texture.depths import Depths
 from duoview.texture.geometry import BLOCK, Grid, Tile
 from duoview.texture.palettes import Palettes
@@ -86,7 +86,8 @@ class DeviceTextureDecoder(TextureDecoder):
                  ) -> None:
         self._networks, self._kernels, self._stream = networks, networks.kernels, networks.stream  # the base asks
         super().__init__(networks.profile, networks.backend, limit=limit, fill=fill, seed=seed)
-        self._share = networks.array(np.array([SAMPLE_SHARE], np.float32))
+        self._share_arrays = [networks.array(np.array([share], np.float32))
+                              for share in draw_shares(0, self.tables.depth)]
         self._memory: dict[tuple[int, int], _Sections] = {}
         self._contributions: dict[tuple[int, int, int], Any] = {}
         #: Two of each: those that were given out with a frame stay until the next one's are, however many units fail.
@@ -195,16 +196,20 @@ class DeviceTextureDecoder(TextureDecoder):
 
     def _place(self, state: TileState, nodes: Any, depth: int, held: Any, context: Any, palettes: Palettes) -> None:
         assert isinstance(state, DeviceTileState)
-        tile, q, beside = state.tile, context.q, {}
-        if self.fill == "sample" and depth < self.tables.depth:
-            leaves = self.prior.sampled(context, nodes, depth, state, Draw(self.seed, tile))
-            beside = {"others": leaves, "other_table": self._table(palettes, self.tables.depth, q),
-                      "share": self._share}
-        self._kernels.look_up_nodes(nodes, self._table(palettes, depth, q), self._residual.planes, top=tile.top,
-                                    left=tile.left, held=held, **beside, cuda_stream=self._stream)
+        tile, q = state.tile, context.q
+
+        def put(first: Any, table: Any, **second: Any) -> None:
+            self._kernels.look_up_nodes(first, table, self._residual.planes, top=tile.top, left=tile.left, held=held,
+                                        **second, cuda_stream=self._stream)
+
+        put(nodes, self._table(palettes, depth, q))
+        shares = self._share_arrays if self._shares(depth) else []
+        for number, share in enumerate(shares):
+            leaves = self.prior.sampled(context, nodes, depth, state, Draw(self.seed, tile, number))
+            put(None, None, others=leaves, other_table=self._table(palettes, self.tables.depth, q), share=share)
         self._kernels.mark_positions(self.depths, depth, (tile.top, tile.left, tile.height, tile.width), held=held,
                                      cuda_stream=self._stream)
-        if not self._residual.known and (depth or beside):
+        if not self._residual.known and (depth or shares):
             self._residual = Residual(self._residual.planes, True)
 
 

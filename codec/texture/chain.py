@@ -127,11 +127,11 @@ class Writer:
 class Sampler:
     """Child decisions drawn with their probabilities, by bits that are addressed by seed, depth, group and position.
 
-    The same everywhere, and not by time: a still picture has a still texture.
+    The same everywhere, and not by time: a still picture has a still texture. draw: number of the draw, of several.
     """
 
-    def __init__(self, seed: int, depth: int, tile: Tile) -> None:
-        self._seed, self._depth, self._tile = seed, depth, tile
+    def __init__(self, seed: int, depth: int, tile: Tile, draw: int = 0) -> None:
+        self._seed, self._depth, self._tile, self._draw = seed, depth, tile, draw
 
     def __call__(self, classes: Nodes, mine: Mask) -> Nodes:
         """Draw for all positions; the half's own count."""
@@ -141,7 +141,7 @@ class Sampler:
         bits = np.empty(classes.shape, np.uint8)
         roots = np.zeros(width, np.uint8)
         for group in range(groups):
-            stream = self._depth << 8 | group
+            stream = self._draw << 16 | self._depth << 8 | group
             for row in range(height):
                 offset = (self._tile.top + row) * ROW_POSITIONS + self._tile.left
                 bits[group, row] = palette.sample_child(roots, classes[group, row], seed=self._seed, stream=stream,
@@ -149,9 +149,10 @@ class Sampler:
         return bits
 
 
-def sampled(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, tile: Tile, seed: int) -> Nodes:
-    """Leaves below nodes (G, h, w) of ``depth``, drawn depth by depth."""
+def sampled(prior: Prior, context: FrameContext, nodes: Nodes, depth: int, tile: Tile, seed: int,
+            draw: int = 0) -> Nodes:
+    """Leaves below nodes (G, h, w) of ``depth``, drawn depth by depth; draw: number of the draw, of several."""
     nothing = np.zeros(nodes.shape, np.int8)
     for d in range(depth, prior.tables.depth):
-        nodes = step(prior, context, nodes, d, Sampler(seed, d, tile), previous=nothing)
+        nodes = step(prior, context, nodes, d, Sampler(seed, d, tile, draw), previous=nothing)
     return nodes

@@ -27,12 +27,25 @@ from duoview.texture.prior import FrameContext, Prior
 from duoview.texture.section import SectionHead, read_section
 from duoview.texture.view import Seen
 
-#: What stands for the depths that were not sent: the mean of all that may be there, or a draw from it.
+#: What stands for the depths that were not sent: the mean of all that may be there, or draws from it.
 FILLS = ("mean", "sample")
-#: How far a sample goes from the mean. With all of it, draws that know nothing of each other beyond the prior show as
-#: noise. Of a half, a quarter and an eighth the last brought the perceptual distance below that of the mean at most
-#: depths (docs/texture.md).
-SAMPLE_SHARE = np.float32(0.125)
+#: What is shown of depths that were not sent lies this far from their mean towards the mean of so many draws. A draw by
+#: itself knows nothing of its neighbours beyond the prior, and shows as noise; half of four comes nearer to the source
+#: by perceptual distance than one does at any share (docs/texture.md).
+SAMPLE_SHARE, SAMPLE_DRAWS = 0.5, 4
+#: With so few depths missing no draw comes nearer than the mean: none is made.
+LAST_MEAN = 2
+
+
+def draw_shares(depth: int, deepest: int) -> tuple[np.float32, ...]:
+    """How far what is shown goes towards one draw after the other, where nodes of ``depth`` are known.
+
+    In the end each draw counts SAMPLE_SHARE / SAMPLE_DRAWS, the mean of what may be there the rest.
+    """
+    if depth >= deepest - LAST_MEAN:
+        return ()
+    each = SAMPLE_SHARE / SAMPLE_DRAWS
+    return tuple(np.float32(each / (1 - SAMPLE_SHARE + each * (number + 1))) for number in range(SAMPLE_DRAWS))
 
 
 class TextureDecoder:
@@ -180,6 +193,10 @@ class TextureDecoder:
         # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
         self._place(state, nodes, depth, held, context, self.palettes[min(depth, len(self.palettes) - 1)])
 
+    def _shares(self, depth: int) -> tuple[np.float32, ...]:
+        """Of the draws that are made below nodes of ``depth``."""
+        return draw_shares(depth, self.tables.depth) if self.fill == "sample" else ()
+
     # What is done to arrays
 
     def _clear(self, grid: Grid) -> None:
@@ -215,10 +232,9 @@ class TextureDecoder:
         """Put what the nodes of a tile, of ``depth``, stand for into the residual, and how deep they are."""
         rows, columns = state.tile.area
         residual = palettes.residual(nodes, depth, context.q)
-        if self.fill == "sample" and depth < self.tables.depth:
-            leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed)
-            drawn = palettes.residual(leaves, self.tables.depth, context.q)
-            residual = residual + SAMPLE_SHARE * (drawn - residual)
+        for number, share in enumerate(self._shares(depth)):
+            leaves = sampled(self.prior, context, nodes, depth, state.tile, self.seed, number)
+            residual = residual + share * (palettes.residual(leaves, self.tables.depth, context.q) - residual)
         if held is not None:  # what is held keeps all that was known of it, also where less is sent now
             residual = np.where(held, self._residual[0, :, rows, columns], residual)
         self._residual[0, :, rows, columns] = residual

@@ -309,7 +309,8 @@ def test_a_part_of_a_scene_shows_another_picture_from_a_frame_on() -> None:
     assert not scene.any()
 
 
-def test_a_share_of_the_scenes_changes_at_once(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_stretched_scenes_change_at_once_where_that_is_asked_for(profile: Profile, monkeypatch: pytest.MonkeyPatch
+                                                                     ) -> None:
     of = material([drawn_clip(frames=1, width=SIDE, height=SIDE)])
     asked = []
 
@@ -319,10 +320,12 @@ def test_a_share_of_the_scenes_changes_at_once(profile: Profile, monkeypatch: py
         return switched(frames, picture, random)
 
     monkeypatch.setattr(scenes, "switched", told)
-    for share in (0.0, 1.0):
-        monkeypatch.setattr(scenes, "SWITCHED", {False: share, True: share})
-        recorded(profile, "encoder", of, scenes=2)
-        assert len(asked) == 2 * share
+    for stretch, switch, changing in ((1.0, 0.0, True), (0.0, 1.0, True), (1.0, 1.0, False), (1.0, 1.0, True)):
+        assert not asked
+        monkeypatch.setattr(scenes, "STRETCHED", stretch)
+        monkeypatch.setattr(scenes, "SWITCHED", switch)
+        recorded(profile, "encoder", of, changing=changing, scenes=2)
+    assert len(asked) == 2
 
 
 def test_few_clips_make_few_of_the_scenes() -> None:
@@ -335,10 +338,10 @@ def test_few_clips_make_few_of_the_scenes() -> None:
 
 def test_a_network_is_tuned_on_scenes_that_are_recorded_once_for_all_plans(
         profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, bool]] = []
+    asked: list[tuple[str, bool, bool]] = []
 
-    def two(profile: Profile, network: str, of: Material, *, views: bool) -> Sequence[Sample]:
-        asked.append((network, views))
+    def two(profile: Profile, network: str, of: Material, *, views: bool, changing: bool) -> Sequence[Sample]:
+        asked.append((network, views, changing))
         return recorded(profile, network, of, views=views, scenes=2)
 
     monkeypatch.setattr(scenes, "recorded", two)
@@ -346,7 +349,7 @@ def test_a_network_is_tuned_on_scenes_that_are_recorded_once_for_all_plans(
     clip = drawn_clip(frames=4, width=SIDE, height=SIDE)
     strict = Tolerance(bits=-10.0, view=200.0)
     _, trials = write_int8(profile, tmp_path / "out", [clip], [clip], strict, tmp_path, steps=2)
-    assert asked == [("inter_analysis", False), ("decoder", True)]
+    assert asked == [("inter_analysis", False, False), ("decoder", True, False)]
     assert [(trial.network, trial.plan, trial.accepted) for trial in trials] == [
         ("inter_analysis", "large", False), ("inter_analysis", "pointwise", False), ("decoder", "large", False)]
 

@@ -141,7 +141,7 @@ struct OfferChildren {
 };
 
 // Drawn with their probabilities. Row r of group g takes the half-words from (top + r) * row_positions + left on of stream
-// depth << 8 | g.
+// draw << 16 | depth << 8 | g.
 struct DrawChildren {
     const std::uint8_t* classes;
     const std::uint8_t* fixed;
@@ -153,6 +153,7 @@ struct DrawChildren {
     std::uint64_t width;
     std::uint64_t half;
     std::uint64_t seed;
+    std::uint64_t draw;
     std::uint64_t depth;
     std::uint64_t top;
     std::uint64_t left;
@@ -164,7 +165,7 @@ struct DrawChildren {
             std::uint32_t bit = fixed[i];
             if (bit == kChildIsCoded) {
                 const std::uint64_t element = (top + row) * row_positions + left + at % width;
-                const PhiloxBlock random = philox_at(seed, depth << 8 | group, element / 8);
+                const PhiloxBlock random = philox_at(seed, draw << 16 | depth << 8 | group, element / 8);
                 bit = child_bit(half_word(random.word[element % 8 / 2], element % 2), classes[i]);
             }
             put_child(i, bit, nodes, children, decided);
@@ -192,9 +193,9 @@ struct HeldPositions {
 
 // What nodes stand for, put into a part of planes (channels, rows, columns); positions that are held keep what they have. A
 // second choice of nodes counts by `share`: first + share * (second - first). A table is (groups, nodes, channels), or null:
-// zeros. A warp does one row of one channel.
+// zeros. Without nodes the first is what the planes hold. A warp does one row of one channel.
 struct LookUpNodes {
-    const std::uint8_t* nodes;
+    const std::uint8_t* nodes;   // or null
     const float* table;
     const std::uint8_t* others;  // or null: none
     const float* other_table;
@@ -228,7 +229,7 @@ struct LookUpNodes {
             warp.each([&](std::uint32_t lane) {
                 const std::uint64_t column = base + lane, at = row * width + column;
                 if (column >= width || (held != nullptr && held[at] != 0)) return;
-                float found = sum(nodes, table, node_count, channel, at);
+                float found = nodes == nullptr ? to[column] : sum(nodes, table, node_count, channel, at);
                 if (others != nullptr) found += *share * (sum(others, other_table, other_count, channel, at) - found);
                 to[column] = found;
             });
