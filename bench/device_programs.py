@@ -96,7 +96,7 @@ def cases(small: bool, seed: int = 5) -> list[Case]:
         Case("draw_children", tile, ("children", "signs"),
              lambda d, a, s: both(lambda n: d.draw_children(
                  a["classes"], a["fixed"], a["nodes"], n, children=a["children"], decided=a["signs"], seed=1 << 60,
-                 depth=depth, top=64, left=128, row_positions=2048, cuda_stream=s))),
+                 draw=3, depth=depth, top=64, left=128, row_positions=2048, cuda_stream=s))),
         Case("held_positions", tile | {"flags": integers(0, 2, (positions // 64,), np.int16),
                                        "status": np.zeros(2, np.int64)}, ("held", "status"),
              lambda d, a, s: d.held_positions(a["flags"], a["known"], a["held"], a["status"], cuda_stream=s)),
@@ -107,6 +107,11 @@ def cases(small: bool, seed: int = 5) -> list[Case]:
              lambda d, a, s: d.look_up_nodes(a["nodes"], a["table"], a["out"], **half, held=a["held"],
                                              others=a["others"], other_table=a["other_table"], share=a["share"],
                                              cuda_stream=s)),
+        Case("look_up_nodes beside what is there", tile | {
+            "share": np.array([0.2], np.float32), "others": integers(0, 64, shape, np.uint8),
+            "other_table": normals(groups, 64, channels), "out": normals(1, channels, height + 1, width + 2)}, ("out",),
+             lambda d, a, s: d.look_up_nodes(None, None, a["out"], **half, held=a["held"], others=a["others"],
+                                             other_table=a["other_table"], share=a["share"], cuda_stream=s)),
         Case("touched", {"symbols": np.where(rng.random(shape) < 0.01, 3, 0).astype(np.int16),
                          "coded": np.zeros((height, width), np.uint8), "moving": tile["known"],
                          "out": np.zeros((2 * height, 2 * width), np.uint8)}, ("out",),

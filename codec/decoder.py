@@ -478,7 +478,7 @@ class Decoder:
         """What the picture that was made last is made of, where anything of it is generated."""
         if self._human is not None:
             return self._human.provenance
-        if self._texture is None or self._fill == "mean" or self._profile is None:
+        if self._texture is None or not self._texture.sampled or self._profile is None:
             return None
         return Provenance(view="texture", start="texture", coded_layers=("machine", "texture"),
                           generated="texture of depths that were not sent", steps=0, seed=self._seed or 0,

@@ -40,7 +40,7 @@ STREAM_BITS = 13
 #: What is seen in calibration may be exceeded by so much before it is cut off.
 HEADROOM = 1.25
 #: Weights of convolutions in float32 have at most so many bits beside the sign; sums keep so many bits free, since
-#: tuning moves weights: what outgrows them is not taken (``export.tuning``).
+#: tuning moves weights, and rows that outgrow them are shrunk (``export.tuning``).
 WEIGHT_BITS, SPARE_BITS = 12, 0.25
 #: Factors of channels are so many to an octave: steps are powers of two as it is, and need not be so by channel.
 PARTS = 8
@@ -469,10 +469,10 @@ def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, 
         plan: which convolutions are in 8 bits; None for none.
         signed: activations int8 around 0 and biases in float32, the only kind that TensorRT takes. Weights have 7 bits
             all the same.
-        spared: so many of the plan's convolutions stay in float32, those whose 8 bits make most of the error.
+        spared: so many of the plan's convolutions stay in float32, those whose 8 bits make most of the error; all but
+            one at most.
 
-    Raises ValueError without samples, for a network with operators that have no exact form, and where nothing would be
-    left in 8 bits.
+    Raises ValueError without samples, and for a network with operators that have no exact form.
     """
     if not samples:
         raise ValueError(f"{model.graph.name}: no samples to calibrate with")
@@ -482,11 +482,8 @@ def exact(model: onnx.ModelProto, samples: Sequence[Sample], plan: Plan | None, 
     eight = frozenset(chosen(named, plan)) if plan else frozenset[str]()
     seen = _seen(named, samples)
     if eight:
-        if spared >= len(eight):
-            raise ValueError(f"{model.graph.name}: {spared} of {len(eight)} convolutions to stay in float32; expected "
-                             "some to be in 8 bits")
         named = fitted(named, seen, eight, SLOPE, signed=signed)
         seen = _seen(named, samples)
-        for _ in range(spared):
+        for _ in range(min(spared, len(eight) - 1)):
             eight = _spared(named, seen, eight, samples, signed)
     return _Builder(named, seen, eight, signed).network()

@@ -128,7 +128,7 @@ class QuantisedNetwork(nn.Module):
         for name, fractions in json.loads(properties.get(GRIDS_KEY, "{}")).items():
             widths = 2.0 ** -torch.tensor(fractions, dtype=torch.float32)
             self._grids[name] = widths.reshape(-1, *[1] * (self._constants[name].ndim - 1))
-        #: By name of weights on grids: their bias, and the largest sums of each row, which make 24 bits. In the largest
+        #: By name of weights on grids: their bias, the largest sums of each row, which make 24 bits, and the largest
         #: magnitude of an input.
         self._rows: dict[str, tuple[str, Tensor, float]] = {}
         if self.exact:
@@ -234,12 +234,15 @@ class QuantisedNetwork(nn.Module):
 
     @torch.no_grad()
     def _shrinking(self, name: str, value: Tensor) -> Tensor:
-        """By what rows of weights are to be multiplied for their sums to stay within 24 bits: 1 or a little less."""
+        """By what rows of weights are to be multiplied for their sums to stay within 24 bits: at most 1.
+
+        In use little less, if at all; 0 where a bias leaves no room.
+        """
         bias, most, bound = self._rows[name]
         rows = value.flatten(1).abs()
         # Rounding adds half a width to each at most.
         room = (most - self._on_grid(bias).abs()) / bound - rows.shape[1] / 2 * self._grids[name].flatten()
-        return (room / rows.sum(1)).clamp(0, 1).reshape(-1, *[1] * (value.ndim - 1))
+        return (room / rows.sum(1).clamp_min(1e-30)).clamp(0, 1).reshape(-1, *[1] * (value.ndim - 1))
 
     def _integers(self, convolution: _Convolution) -> Tensor:
         steps = self._along(convolution.weight_steps, convolution.weight)
@@ -372,7 +375,7 @@ def tuned(model: onnx.ModelProto, base: Path, samples: Sequence[Sample], tuning:
         tuning: how long and how fast.
         limit: largest magnitude of a weight, NARROW or WIDE.
 
-    Raises ValueError for fewer samples.
+    Raises ValueError for fewer samples, and as ``QuantisedNetwork`` does.
     """
     if not tuning.steps:
         return model

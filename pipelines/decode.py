@@ -85,7 +85,7 @@ TABLE = (
                   one_of(*RESTORE)),
     CommandOption("texture", "depth", "texture view and start: use at most this depth, and TILE=DEPTH where tiles "
                   "differ (8)", FILES, texture_depths),
-    CommandOption("texture_fill", "fill", "texture view: mean of the depths that were not sent, or a sample (mean)",
+    CommandOption("texture_fill", "fill", "texture view: mean of the depths that were not sent, or samples (mean)",
                   FILES, one_of(*FILLS)),
     FORMAT_OPTION,
     *CUT_OPTIONS,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from duoview.export.variant import Trial
 
 PRECISIONS = ("fp32", "fp16", "int8")
-#: Steps of tuning in 8 bits: outputs come hardly nearer with more, and exact networks may outgrow their bits.
+#: Steps of tuning in 8 bits: outputs come hardly nearer with more.
 TUNING_STEPS = 2000
 SCENE_SIDE = 192
 #: Names of files that are shown where there may be many.

@@ -489,8 +489,8 @@ def test_arguments_that_do_not_belong_together_are_refused(profile: Profile) -> 
 
 
 def test_sampled_texture_says_that_it_is_generated(profile: Profile, streams: dict[str, list[bytes]]) -> None:
-    for fill, generated in (("mean", False), ("sample", True)):
-        decoder = Decoder(profile=profile, threads=1, view="texture", texture=1, fill=fill, seed=5)
+    for fill, depth, generated in (("mean", 1, False), ("sample", 1, True), ("sample", DEPTH - 2, False)):
+        decoder = Decoder(profile=profile, threads=1, view="texture", texture=depth, fill=fill, seed=5)
         (shown,) = decoder.decode(streams["key"][0])
         assert isinstance(shown.opaque, FrameOrigin)
         assert (shown.opaque.provenance is not None) == generated

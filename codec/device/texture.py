@@ -86,6 +86,7 @@ class DeviceTextureDecoder(TextureDecoder):
                  ) -> None:
         self._networks, self._kernels, self._stream = networks, networks.kernels, networks.stream  # the base asks
         super().__init__(networks.profile, networks.backend, limit=limit, fill=fill, seed=seed)
+        #: Those of all depths at which there are draws: all have the same.
         self._share_arrays = [networks.array(np.array([share], np.float32))
                               for share in draw_shares(0, self.tables.depth)]
         self._memory: dict[tuple[int, int], _Sections] = {}

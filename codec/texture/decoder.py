@@ -31,7 +31,7 @@ from duoview.texture.view import Seen
 FILLS = ("mean", "sample")
 #: What is shown of depths that were not sent lies this far from their mean towards the mean of so many draws. A draw by
 #: itself knows nothing of its neighbours beyond the prior, and shows as noise; half of four comes nearer to the source
-#: by perceptual distance than one does at any share (docs/texture.md).
+#: by perceptual distance than an eighth, a quarter or a half of one (docs/texture.md).
 SAMPLE_SHARE, SAMPLE_DRAWS = 0.5, 4
 #: With so few depths missing no draw comes nearer than the mean: none is made.
 LAST_MEAN = 2
@@ -75,6 +75,8 @@ class TextureDecoder:
         self._residual: Any = np.zeros((1, 0, 0, 0), np.float32)
         #: How deep each position of what `decode` gave is known, (H, W) uint8; another array where it is another.
         self.depths: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+        #: Whether anything was drawn since the last key unit.
+        self.sampled = False
         #: Of the last unit: what was refused, and why.
         self.faults: list[str] = []
 
@@ -120,7 +122,7 @@ class TextureDecoder:
         """A key unit: nothing of before counts any more."""
         assert self._grid is not None
         self._clear(self._grid)
-        self.palettes, self.depth_map = [Palettes(self.tables)], None
+        self.palettes, self.depth_map, self.sampled = [Palettes(self.tables)], None, False
         deepest = min(self.limit.most(), self.tables.depth)
         for damage in unit.damaged:
             if damage.type == SectionType.DEPTH_MAP and deepest:
@@ -190,6 +192,7 @@ class TextureDecoder:
                 depth -= 1
                 break
         state.take(nodes, depth, depth, index)
+        self.sampled |= bool(self._shares(depth))
         # Below what was sent, nodes move with their parents, also where other tiles know better: a cut knows no more.
         self._place(state, nodes, depth, held, context, self.palettes[min(depth, len(self.palettes) - 1)])
 

@@ -114,6 +114,46 @@ def test_it_is_near_the_float_network(profile: Profile, calls: dict[str, list[Sa
     assert 0 < np.mean(off) < OFF[number]
 
 
+def in_8_bits(model: onnx.ModelProto) -> set[str]:
+    return {c.name for c in model.graph.initializer if numpy_helper.to_array(c).dtype == np.int8 and len(c.dims) == 4}
+
+
+def test_the_convolution_whose_8_bits_make_most_of_the_error_stays_in_float32(
+        profile: Profile, calls: dict[str, list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "inter_synthesis"
+    network, given = onnx.load(str(profile.path(name))), calls[name][:2]
+    wanted = [CpuBackend(1).load(profile.path(name))(**call)[0] for call in given]
+
+    def error(model: onnx.ModelProto) -> float:
+        onnx.save(model, str(tmp_path / "one.onnx"))
+        found = CpuBackend(1).load(tmp_path / "one.onnx")
+        return float(np.mean([np.log(np.square(found(**call)[0] - one).mean())
+                              for call, one in zip(given, wanted, strict=True)]))
+
+    whole, spared = exact(network, given, LARGE), exact(network, given, LARGE, spared=1)
+    assert len(in_8_bits(whole) - in_8_bits(spared)) == 1 and in_8_bits(spared) < in_8_bits(whole)
+    proven(spared)
+    assert error(spared) < error(whole) - 0.05
+    for place in (0, -1):  # another one in its place
+        with monkeypatch.context() as patch:
+            patch.setattr("duoview.export.exact_synthesis._spared",
+                          lambda _, seen, eight, samples, signed, place=place: eight - {sorted(eight)[place]})
+            assert error(exact(network, given, LARGE, spared=1)) >= error(spared)
+
+
+def test_where_nothing_is_in_8_bits_nothing_is_spared(profile: Profile, calls: dict[str, list[Sample]]) -> None:
+    network, given = onnx.load(str(profile.path("key_synthesis"))), calls["key_synthesis"][:1]
+    assert exact(network, given, None, spared=1) == exact(network, given, None)
+
+
+def test_one_convolution_at_least_is_left_in_8_bits(profile: Profile, calls: dict[str, list[Sample]],
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("duoview.export.exact_synthesis._spared",
+                        lambda _, seen, eight, samples, signed: eight - {min(eight)})
+    network = onnx.load(str(profile.path("inter_synthesis")))
+    assert len(in_8_bits(exact(network, calls["inter_synthesis"][:1], LARGE, spared=99))) == 1
+
+
 @pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
 def test_no_sum_of_a_convolution_is_larger_than_was_proven(profile: Profile, calls: dict[str, list[Sample]],
                                                            made: list[Path], number: int) -> None:

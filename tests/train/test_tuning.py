@@ -354,6 +354,23 @@ def test_a_network_is_tuned_on_scenes_that_are_recorded_once_for_all_plans(
         ("inter_analysis", "large", False), ("inter_analysis", "pointwise", False), ("decoder", "large", False)]
 
 
+def test_what_is_handed_on_is_tuned_on_scenes_that_change_at_once_too(
+        profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def two(profile: Profile, network: str, of: Material, *, views: bool, changing: bool) -> Sequence[Sample]:
+        asked.append((network, changing))
+        return recorded(profile, network, of, views=views, changing=changing, scenes=2)
+
+    monkeypatch.setattr(scenes, "recorded", two)
+    monkeypatch.setattr(variant, "STATE_PLANS", {"key_synthesis": None})
+    monkeypatch.setattr(variant, "ENCODER_NETWORKS", ())
+    clip = drawn_clip(frames=4, width=SIDE, height=SIDE)
+    strict = Tolerance(bits=-10.0, view=200.0)
+    write_int8(profile, tmp_path / "out", [clip], [clip], strict, tmp_path, state=True, steps=2)
+    assert asked == [("key_synthesis", True), ("decoder", False)]
+
+
 def test_plans_that_take_the_same_convolutions_are_one(profile: Profile) -> None:
     found = {name: [plan.name for plan in variant.distinct_plans(onnx.load(str(profile.path(name))))]
              for name in ("encoder", "decoder", "key_analysis", "inter_analysis")}
