@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,15 @@ INPUTS: dict[str, Format | None] = {"decoded": Format(0, 17.0 * 32768), "symbols
 
 @dataclass(frozen=True)
 class _Tensor:
-    """Stands for a tensor of the float network, times 2 ** unit; form: None for what is exact and on no grid."""
+    """Stands for a tensor of the float network, times 2 ** unit; form: None for what is exact and on no grid.
+
+    units: by channel, where tensors of other units were joined; for convolutions in float32 alone.
+    """
 
     name: str
     unit: int
     form: Format | None
+    units: tuple[int, ...] = ()
 
 
 def on_grid(values: NDArray[Any], fractions: NDArray[Any]) -> NDArray[np.float32]:
@@ -103,16 +107,21 @@ class _Builder:
         self.made: dict[str, NDArray[Any]] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.grids: dict[str, list[int]] = {}
-        self.factors: dict[str, int] = {}
+        self.factors: dict[str, int | list[int]] = {}
         #: By tensor of the float network: the one that stands for it.
         self.now: dict[str, _Tensor] = {}
         self._quantised: dict[str, _Tensor] = {}
         self._limited: dict[tuple[str, float], _Tensor] = {}
-        self.tables: set[str] = set()
+        #: Rows of tables, by name, and the tables.
+        self.tables = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Gather"}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in model.graph.node:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+        self.channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value
+                         for value in (*inferred.value_info, *inferred.input)
+                         if len(value.type.tensor_type.shape.dim) == 4}
 
     def largest(self, tensor: str) -> float:
         """Magnitude to be ready for."""
@@ -270,7 +279,9 @@ class _Builder:
         assert given.form is not None
         end = self._end(node)
         unit = end[0] if end is not None else 0
-        weight, bias = self.constants[name] * 2.0 ** (unit - given.unit), self.constants[offset] * 2.0**unit
+        of = np.array(given.units or [given.unit])
+        weight = self.constants[name] * 2.0 ** (unit - of.reshape(1, -1, 1, 1))
+        bias = self.constants[offset] * 2.0**unit
         if end is not None:
             bias = bias + 0.5
         rows = np.abs(weight).reshape(len(weight), -1)
@@ -287,7 +298,7 @@ class _Builder:
         self.made[name] = on_grid(weight, fractions)
         self.made[offset] = on_grid(bias, wholes)
         self.grids |= {name: fractions.tolist(), offset: wholes.tolist()}
-        self.factors |= {name: unit - given.unit, offset: unit}
+        self.factors |= {name: (unit - of).tolist() if given.units else unit - given.unit, offset: unit}
         if end is None:
             self._convolve(node, [given.name, name, offset], output)
             self.now[output] = _Tensor(output, unit, Format(int(wholes.max()), most))
@@ -316,14 +327,21 @@ class _Builder:
             shift = math.log2(by)
             if shift != round(shift):
                 raise ValueError(f"{self.model.graph.name}: {output} is a product with {by}; expected a power of two")
+            if all(reader.op_type == "Mul" and reader.input[1] in self.tables for reader in self.readers[output]):
+                # Nothing is computed: the same numbers stand for it in another unit, and rows take that up.
+                self.now[output] = replace(now, unit=now.unit - round(shift))
+                return
             form = None if now.form is None else Format(now.form.fraction - round(shift), now.form.bound * by)
             self.copied(node, [now.name, factor])
             self.now[output] = _Tensor(output, now.unit, form)
         elif factor in self.tables:
             now = self.limited(x, ROW_BITS)
+            added = any(reader.op_type == "Add" for reader in self.readers[output])
+            unit = self.fraction(output, STREAM_BITS if added else ACTIVATION_BITS)
+            self._scale_table(factor, unit - now.unit)
             self.copied(node, [now.name, factor])
-            self.now[output] = _Tensor(output, now.unit, None)
-            if any(reader.op_type == "Add" for reader in self.readers[output]):
+            self.now[output] = _Tensor(output, unit, None)
+            if added:
                 self.now[output] = self.limited(output, STREAM_BITS)
         else:
             other = self.now[factor]
@@ -341,21 +359,50 @@ class _Builder:
         form = None if now.form is None else Format(now.form.fraction - shift, now.form.bound * 2.0**shift)
         return _Tensor(name, unit, form)
 
+    def _scale_table(self, row: str, shift: int) -> None:
+        """What a row is multiplied by is to come out times 2 ** shift. Raises ValueError where others read it too."""
+        table = self.tables[row]
+        if len(self.readers[row]) != 1 or len(self.readers[table]) != 1:
+            raise ValueError(f"{self.model.graph.name}: {table} is read more than once; expected a table for each "
+                             "product")
+        self.made[table] = np.asarray(self.made[table] * 2.0**shift, np.float32)
+
     def _table(self, node: onnx.NodeProto) -> None:
         table, output = self.constants[node.input[0]], node.output[0]
         unit = 2.0 ** (np.floor(np.log2(np.abs(table))) - TABLE_BITS + 1)
         self.constants[node.input[0]] = (np.rint(table / unit) * unit).astype(np.float32)
-        self.tables.add(output)
         self.copied(node, node.input)
         self.now[output] = _Tensor(output, 0, None)
+
+    def _state(self) -> _Tensor:
+        """What was handed on, on its grid."""
+        return self.limited("previous", 0, fraction=STATE_BITS, whole=STATE_LIMIT << STATE_BITS)
+
+    def _in_float(self, output: str) -> bool:
+        """Whether convolutions in float32 read it, joined with others or not, and nothing else does."""
+        return all((reader.op_type == "Conv" and reader.name not in self.eight)
+                   or (reader.op_type == "Concat" and self._in_float(reader.output[0]))
+                   for reader in self.readers.get(output, []))
 
     def _joined(self, node: onnx.NodeProto) -> None:
         """Tensors side by side, before a convolution in float32 each of them on a grid."""
         output = node.output[0]
         parts = [self.now[name] for name in node.input]
-        if not all(reader.name in self.eight for reader in self.readers[output]):
-            parts = [self.limited(name, 0, fraction=STATE_BITS, whole=STATE_LIMIT << STATE_BITS)
-                     if name == "previous" else self.limited(name, ACTIVATION_BITS) for name in node.input]
+        if self._in_float(output):
+            parts = [self._state() if name == "previous" else self.limited(name, ACTIVATION_BITS)
+                     for name in node.input]
+            forms = [part.form for part in parts if part.form is not None]
+            if len(forms) == len(parts) and all(form.fraction <= 0 for form in forms):
+                # Convolutions in float32 have the units of channels in their weights.
+                units = [unit for name, part in zip(node.input, parts, strict=True)
+                         for unit in [part.unit] * self.channels[name]]
+                self.copied(node, [part.name for part in parts])
+                self.now[output] = _Tensor(output, parts[0].unit, Format(0, max(form.bound for form in forms)),
+                                           tuple(units))
+                return
+        elif not all(reader.name in self.eight for reader in self.readers[output]):
+            parts = [self._state() if name == "previous" else self.limited(name, ACTIVATION_BITS)
+                     for name in node.input]
         unit = max(part.unit for part in parts)
         parts = [self.scaled(part, unit) for part in parts]
         forms = [part.form for part in parts if part.form is not None]
@@ -394,6 +441,10 @@ class _Builder:
             self.emit(kind, [now.name], output, alpha=SLOPE)
             self.now[output] = _Tensor(output, now.unit, None if form is None else
                                        Format(form.fraction + SLOPE_BITS, form.bound))
+        elif kind == "SpaceToDepth" and node.input[0] == "previous" and self._in_float(output):
+            now = self._state()
+            self.copied(node, [now.name])
+            self.now[output] = replace(now, name=output)
         elif kind in ("SpaceToDepth", "DepthToSpace", "Identity", "Abs", "ReduceMax", "MaxPool", "Resize"):
             self.copied(node, [now.name, *node.input[1:]])
             self.now[output] = _Tensor(output, now.unit, form)

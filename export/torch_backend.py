@@ -115,7 +115,7 @@ OPERATORS: dict[str, Operator] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
     "AveragePool": lambda a, x: F.avg_pool2d(x, *_pool(a)),
-    "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)),
+    "Clip": lambda a, x, low, high: x.clamp(float(low), float(high)).to(x.dtype),
     "Concat": lambda a, *parts: torch.cat(parts, _int(a, "axis")),
     "Conv": _conv,
     "Cos": lambda a, x: torch.cos(x),
@@ -208,7 +208,7 @@ class TorchNetwork:
         given = {name: torch.from_numpy(np.ascontiguousarray(x)).to(self.device) for name, x in inputs.items()}
         if self._double:
             given = {name: _widened(x) for name, x in given.items()}
-        return [output.cpu().numpy() for output in self.tensors(**given)]
+        return [output.contiguous().cpu().numpy() for output in self.tensors(**given)]
 
     @torch.no_grad()
     def tensors(self, **inputs: Tensor) -> list[Tensor]:

@@ -134,7 +134,9 @@ class QuantisedNetwork(nn.Module):
         if self.exact:
             self._bound()
         #: What is learned is in the float network's units.
-        self._units: dict[str, int] = json.loads(properties.get(UNITS_KEY, "{}"))
+        self._units = {name: 2.0 ** torch.tensor(unit, dtype=torch.float32).reshape(1, -1, 1, 1)
+                       if isinstance(unit, list) else 2.0**unit
+                       for name, unit in json.loads(properties.get(UNITS_KEY, "{}")).items()}
         for name in self._grids:
             self._learn(name, self.weights if self._constants[name].ndim > 1 else self.biases, self._constants[name])
         for kind, _, inputs, _ in self._nodes:
@@ -181,7 +183,7 @@ class QuantisedNetwork(nn.Module):
     def _learn(self, name: str, parameters: nn.ParameterList, value: Tensor) -> None:
         if name not in self._values:
             self._values[name] = parameters, len(parameters)
-            parameters.append(nn.Parameter(value * 2.0 ** -self._units.get(name, 0)))
+            parameters.append(nn.Parameter(value / self._units.get(name, 1.0)))
 
     def _add(self, inputs: list[str], made_by: dict[str, tuple[str, list[str]]]) -> None:
         (_, weight), (kind, activation) = made_by[inputs[1]], made_by.get(inputs[0], ("", []))
@@ -211,8 +213,7 @@ class QuantisedNetwork(nn.Module):
             along = [1] * value.ndim
             along[axis] = -1
             value = value * (sign * self.scales[scale]).exp().reshape(along)
-        unit = self._units.get(name, 0)
-        return value * 2.0**unit if unit else value
+        return value * self._units[name] if name in self._units else value
 
     def _step(self, name: str) -> Tensor:
         """Of a tensor of activations: as it was, times what was learned."""

@@ -3,7 +3,8 @@
 Exact networks, tables, and the two networks that make what is handed on from frame to frame are copied byte for byte,
 so that streams of the two profiles are the same streams (``duoview.precision_base``). With ``state`` those two are
 changed as well, into exact ones (``export.exact_synthesis``): every machine hands on the same numbers then, and the
-profile has streams of its own.
+profile has streams of its own. The machine layer's exact networks are written in 8 bits there, in which they give the
+same integers (``export.exact_eight_bits``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from duoview.backends import Backend, CpuBackend, Network
 from duoview.export.calibration import QUALITIES, Clip, coded, distinct, in_motion, samples
 from duoview.export.channels_last import rearranged
+from duoview.export.exact_eight_bits import exact_in_8_bits
 from duoview.export.exact_synthesis import LARGEST, exact
 from duoview.export.golden_vectors import golden_digests
 from duoview.export.half_precision import halved
@@ -34,7 +36,7 @@ from duoview.export.precision import LARGE, PLANS, Plan, Sample, chosen, folded,
 from duoview.export.proof import proven
 from duoview.golden import STATE_NETWORKS
 from duoview.precision_base import shared_networks
-from duoview.profile import Profile
+from duoview.profile import EXACT, Profile
 
 #: Networks that are tried in 8 bits: of the neural encoder, judged by bits at equal quality, and of the machine view.
 #: ``encoder`` also makes the latents from which the human view of an inner stream begins; that view is not judged.
@@ -50,6 +52,8 @@ STATE_PLANS: Mapping[str, Plan | None] = {"inter_synthesis": LARGE, "key_synthes
 SPARED = 1
 #: Why one of them is not taken where the other is refused.
 OTHER_REFUSED = "the other network that makes what is handed on could not be taken"
+#: What is tried of networks that give the same integers in 8 bits.
+SAME = "the same in 8 bits"
 #: Calls of a network that it is calibrated with, at least where there are as many, and timed with. Steps that are
 #: powers of two are a matter of which calls these are where they are few: the error differed by a third either way.
 CALIBRATION_CALLS, EXACT_CALIBRATION_CALLS, TIMED_CALLS = 24, 120, 5
@@ -204,6 +208,12 @@ class Search:
                 self._drop_state()
         return self.files
 
+    def take(self, network: str, path: Path, timing: Sample) -> None:
+        """One that gives the same as that of the profile, which there is nothing to judge of but its speed."""
+        self.timing = {**self.timing, network: timing}
+        self.trials.append(Trial(network, SAME, None, None, self._speed(network, path), True))
+        self.tell(self.trials[-1])
+
     def _drop_state(self) -> None:
         """One network of the state alone would drift as before, in other streams: what was taken of it is not."""
         for number, trial in enumerate(self.trials):
@@ -327,7 +337,13 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
                               for plan in distinct_plans(onnx.load(str(profile.path(name))))]
     search = Search(profile, attempts, held, tolerance, work, tell, changed=CpuBackend(1),
                     timing={name: found[-1] for name, found in given.items() if found})
-    made = {name: path.read_bytes() for name, path in search.run().items()}
+    files = dict(search.run())
+    if not signed and set(STATE_NETWORKS) <= set(files):  # with streams of its own, and not for TensorRT
+        for name in EXACT:
+            files[name] = work / f"{name}.exact.onnx"
+            onnx.save(exact_in_8_bits(onnx.load(str(profile.path(name)))), str(files[name]))
+            search.take(name, files[name], profile.golden_inputs(name)[-1])
+    made = {name: path.read_bytes() for name, path in files.items()}
     return _write(profile, folder, made, "int8", search.trials), search.trials
 
 
@@ -402,6 +418,8 @@ def check_output(profile: Profile, folder: Path) -> None:
 
 def _kind(network: str, precision: str) -> str:
     """What a manifest says of a changed network."""
+    if network in EXACT:
+        return f"the same, {precision}"
     if network not in STATE_NETWORKS:
         return precision
     return "exact" if STATE_PLANS[network] is None else f"exact, {precision}"
@@ -420,6 +438,9 @@ def _write(profile: Profile, folder: Path, made: Mapping[str, bytes], precision:
         entry["sha256"] = hashlib.sha256(data).hexdigest()
         if name in STATE_NETWORKS:
             manifest["golden"][name] = golden_digests(name, data, manifest["sizes"])
+        elif name in manifest["golden"] and golden_digests(name, data, manifest["sizes"]) != manifest["golden"][name]:
+            raise ValueError(f"{folder / entry['file']}: does not give the integers of {profile.path(name)}; expected "
+                             "the same golden vectors")
     for key in ("tables", "texture", "motion"):
         if key in manifest:
             shutil.copyfile(profile.folder / manifest[key]["file"], folder / manifest[key]["file"])

@@ -198,7 +198,8 @@ def own(profile: Profile, clip: Clip, tmp_path_factory: pytest.TempPathFactory) 
                                state=True)
     assert [(trial.network, trial.plan) for trial in trials if trial.accepted] == [
         ("inter_synthesis", "exact large"), ("key_synthesis", "exact"), ("encoder", "pointwise"),
-        ("decoder", "pointwise")]
+        ("decoder", "pointwise"),
+        *((name, "the same in 8 bits") for name in ("key_hyper", "key_context", "inter_hyper", "inter_context"))]
     return Profile(folder / "profile")
 
 
@@ -210,6 +211,9 @@ def test_a_synthesis_in_8_bits_makes_a_profile_with_streams_of_its_own(profile: 
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(str(own.path("inter_synthesis"))).graph.node}
     assert "QuantizeLinear" not in {node.op_type for node in onnx.load(str(own.path("key_synthesis"))).graph.node}
     assert set(own.manifest["golden"]) == {*profile.manifest["golden"], "key_synthesis", "inter_synthesis"}
+    for name in ("key_hyper", "key_context", "inter_hyper", "inter_context"):
+        assert kinds[name] == "the same, int8" and own.manifest["golden"][name] == profile.manifest["golden"][name]
+        assert own.path(name).read_bytes() != profile.path(name).read_bytes()
     checked = own.verify()
     assert {one.network for one in checked} == set(own.manifest["golden"]) and all(one.passed for one in checked)
     assert not (own.folder / "base.json").exists()
