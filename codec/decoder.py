@@ -23,7 +23,7 @@ from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import GainMap
 from duoview.generated import generated_share
 from duoview.hints import HintReader
-from duoview.human import Hints, HumanView, Provenance
+from duoview.human import Hints, HumanView, Provenance, onto
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
@@ -260,6 +260,7 @@ class Decoder:
             picture_network = profile.load("decoder", self._backend)
         elif self.view == "human":
             latent_network = profile.load("encoder", self._backend)
+            picture_network = profile.load("decoder", self._backend)
         if inner and texture is None and (profile.has("restoration") if self._restore is None else self._restore):
             restorer = Restorer(profile.load("restoration", self._backend))
         # All at once and last: a profile that fails to load must not be taken for the one in use.
@@ -439,7 +440,12 @@ class Decoder:
                 known, depths = self._residual + (base - z_m), self._known_depths
                 coded = self._texture_view.show(machine, self._residual, base)
             hints = replace(hints, texture=known, depth=depths)
-        picture = view.colour(view.picture(z_m, q, hints), machine)
+        picture = view.picture(z_m, q, hints)
+        if self._inner:
+            assert self._picture_network is not None
+            (own,) = self._picture_network(z=z_m)
+            picture = onto(machine, picture, own)
+        picture = view.colour(picture, machine)
         self._generated_share = generated_share(picture[0, :, :height, :width], coded[0, :, :height, :width])
         return picture
 

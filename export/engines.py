@@ -75,7 +75,8 @@ class Job:
         signature, precision = CpuBackend(1).load(path).signature, precision_of(onnx.load(self.file))
         # Those that make what is handed on are proven in 8 bits as well (``export.proof``).
         if self.exact and precision not in (("fp32", "int8") if self.network in STATE_NETWORKS else ("fp32",)):
-            raise EngineError(f"{self.network}: computes in {precision}; exact networks have to be float32")
+            raise EngineError(f"{self.network}: computes in {precision}; exact networks have to be float32: those of a "
+                              "profile that was exported with -state are with -signed as well")
         return EngineIdentity(
             hashlib.sha256(path.read_bytes()).hexdigest(), hashlib.sha256(self.graph()).hexdigest(), precision,
             profiles(self.network, signature, self.rows, self.columns, exact=self.exact), self.machine,

@@ -362,6 +362,8 @@ class _Builder:
     def _scale_table(self, row: str, shift: int) -> None:
         """What a row is multiplied by is to come out times 2 ** shift. Raises ValueError where others read it too."""
         table = self.tables[row]
+        if not shift:
+            return
         if len(self.readers[row]) != 1 or len(self.readers[table]) != 1:
             raise ValueError(f"{self.model.graph.name}: {table} is read more than once; expected a table for each "
                              "product")
@@ -379,8 +381,9 @@ class _Builder:
         return self.limited("previous", 0, fraction=STATE_BITS, whole=STATE_LIMIT << STATE_BITS)
 
     def _in_float(self, output: str) -> bool:
-        """Whether convolutions in float32 read it, joined with others or not, and nothing else does."""
-        return all((reader.op_type == "Conv" and reader.name not in self.eight)
+        """Whether pointwise convolutions in float32 read it, joined with others or not, and nothing else does."""
+        return all((reader.op_type == "Conv" and reader.name not in self.eight
+                    and self.constants[reader.input[1]].shape[1] > 1)
                    or (reader.op_type == "Concat" and self._in_float(reader.output[0]))
                    for reader in self.readers.get(output, []))
 
@@ -395,7 +398,7 @@ class _Builder:
             if len(forms) == len(parts) and all(form.fraction <= 0 for form in forms):
                 # Convolutions in float32 have the units of channels in their weights.
                 units = [unit for name, part in zip(node.input, parts, strict=True)
-                         for unit in [part.unit] * self.channels[name]]
+                         for unit in part.units or [part.unit] * self.channels[name]]
                 self.copied(node, [part.name for part in parts])
                 self.now[output] = _Tensor(output, parts[0].unit, Format(0, max(form.bound for form in forms)),
                                            tuple(units))

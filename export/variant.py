@@ -208,11 +208,20 @@ class Search:
                 self._drop_state()
         return self.files
 
-    def take(self, network: str, path: Path, timing: Sample) -> None:
-        """One that gives the same as that of the profile, which there is nothing to judge of but its speed."""
+    def take(self, network: str, make: Callable[[], onnx.ModelProto], path: Path, timing: Sample) -> bool:
+        """One that gives the same as that of the profile, which there is nothing to judge of but its speed.
+
+        False where ``make`` cannot make it (ValueError): it stays as it is then.
+        """
         self.timing = {**self.timing, network: timing}
-        self.trials.append(Trial(network, SAME, None, None, self._speed(network, path), True))
-        self.tell(self.trials[-1])
+        try:
+            onnx.save(make(), str(path))
+            trial = Trial(network, SAME, None, None, self._speed(network, path), True)
+        except ValueError as error:
+            trial = Trial(network, SAME, None, None, {}, False, str(error))
+        self.trials.append(trial)
+        self.tell(trial)
+        return trial.accepted
 
     def _drop_state(self) -> None:
         """One network of the state alone would drift as before, in other streams: what was taken of it is not."""
@@ -340,9 +349,9 @@ def write_int8(profile: Profile, folder: Path, clips: Sequence[Clip], held: Sequ
     files = dict(search.run())
     if not signed and set(STATE_NETWORKS) <= set(files):  # with streams of its own, and not for TensorRT
         for name in EXACT:
-            files[name] = work / f"{name}.exact.onnx"
-            onnx.save(exact_in_8_bits(onnx.load(str(profile.path(name)))), str(files[name]))
-            search.take(name, files[name], profile.golden_inputs(name)[-1])
+            path = work / f"{name}.exact.onnx"
+            if search.take(name, partial(_the_same, profile.path(name)), path, profile.golden_inputs(name)[-1]):
+                files[name] = path
     made = {name: path.read_bytes() for name, path in files.items()}
     return _write(profile, folder, made, "int8", search.trials), search.trials
 
@@ -390,6 +399,10 @@ def _exactly(model: onnx.ModelProto, *, base: Path, calls: Callable[[], Sequence
         made = rearranged(made, "previous")
     proven(made)
     return made
+
+
+def _the_same(path: Path) -> onnx.ModelProto:
+    return exact_in_8_bits(onnx.load(str(path)))
 
 
 def has_convolutions(profile: Profile, network: str) -> bool:

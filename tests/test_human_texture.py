@@ -19,6 +19,7 @@ from duoview import Decoder, Depths, Encoder, FrameOrigin, InnerSettings, Profil
 from duoview.backends import CpuBackend
 from duoview.generated import generated_share
 from duoview.human import Floats, Hints
+from duoview.picture import PictureReader
 
 HERE = Path(__file__)
 HUMAN = SimpleNamespace(**runpy.run_path(str(HERE.with_name("human_profile.py"))))
@@ -172,3 +173,21 @@ def test_no_restoration_runs_before_texture(profile: Profile) -> None:
     with pytest.raises(ValueError, match="restore=True: belongs to the views machine and human, not to view='texture' "
                                          "or start='texture'"):
         decoder(profile, restore=True)
+
+
+def test_behind_an_inner_codec_what_generation_changes_is_put_on_the_coded_picture() -> None:
+    profile = Profile("s")  # networks that see: an inner picture of high quality, which E and D blur
+    settings = InnerSettings(codec="hevc", simplify="off", background=0, latency="zero", threads=1, scale=1.0)
+    encoder = Encoder(192, 128, rate=25, q=44, gop=GOP, profile=profile, threads=1, machine="inner", inner=settings)
+    picture = PHOTOGRAPH[40:168, 130:322]
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    packets = encoder.encode(frame) + encoder.encode(None)
+    (coded,) = frames(Decoder(profile=profile, view="machine", threads=1), packets)
+    made = decoder(profile, start="guided", steps=4)
+    (human,) = frames(made, packets)
+    backend = CpuBackend(1)
+    planes = PictureReader().read(coded)
+    (z,) = profile.load("encoder", backend)(picture=planes)
+    (own,) = profile.load("decoder", backend)(z=z)
+    lost, changed = (np.square(one.astype(np.float64) - planes).mean() for one in (own, PictureReader().read(human)))
+    assert 0 < changed < 0.7 * lost

@@ -151,3 +151,22 @@ def test_a_network_that_is_built_in_another_way_is_refused(profile: Profile) -> 
             node.op_type = "Ceil"
     with pytest.raises(ValueError, match="does not stand between convolutions and what brings their sums back"):
         exact_in_8_bits(other)
+
+
+def test_sums_behind_integers_of_more_than_8_bits_are_refused(profile: Profile) -> None:
+    model = onnx.load(str(profile.path("key_context")))
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    clip = next(node for node in model.graph.node if node.output[0] == convolutions[-1].input[0])
+    for name, end in zip(clip.input[1:], (-2047, 2047), strict=True):  # what the heads read
+        constant = next(c for c in model.graph.initializer if c.name == name)
+        constant.CopyFrom(numpy_helper.from_array(np.float32(end), name))
+    with pytest.raises(ValueError, match=r"has sums of up to [0-9]{8}, of which"):
+        exact_in_8_bits(model)
+
+
+def test_what_is_enlarged_must_not_be_read_elsewhere(profile: Profile) -> None:
+    model = onnx.load(str(profile.path("key_hyper")))
+    shuffled = next(node for node in model.graph.node if node.op_type == "DepthToSpace")
+    model.graph.output.append(helper.make_tensor_value_info(shuffled.input[0], TensorProto.FLOAT, None))
+    with pytest.raises(ValueError, match="or not the only one that reads what a convolution puts out"):
+        exact_in_8_bits(model)

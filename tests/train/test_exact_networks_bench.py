@@ -9,12 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from duoview import Profile
 from duoview.backends import CpuBackend
 from duoview.backends.onnxruntime_cpu import OPTIMISATIONS
+from duoview.export.exact_eight_bits import exact_in_8_bits
 from duoview.export.torch_backend import TorchBackend
 from duoview.profile import EXACT, TEXTURE
 
@@ -73,6 +76,34 @@ def test_networks_that_are_exact_in_one_build_alone_get_drawn_inputs_there(
     assert {(one.build, one.network) for one in results.compared} == {
         ("base", "key_hyper"), ("base", "key_context"),
         *(("int8", name) for name in (*EXACT, *TEXTURE) if not name.startswith("key_"))}
+
+
+class Rewritten(Profile):
+    """The profile with another file for one network, under the same golden vectors."""
+
+    file: Path
+
+    def path(self, network: str) -> Path:
+        return self.file if network == "key_context" else super().path(network)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_network_that_is_written_in_another_way_is_compared_with_the_one_it_was_made_of(
+        profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool) -> None:
+    monkeypatch.setattr(BENCH, "ways", lambda: {"one": CpuBackend(1, optimise="none")})
+    monkeypatch.setattr(BENCH, "recorded", lambda *_: {})
+    base, other = Profile(profile.folder), Rewritten(profile.folder)
+    for one in (base, other):
+        one.manifest["golden"] = {"key_context": one.manifest["golden"]["key_context"]}
+    model = exact_in_8_bits(onnx.load(str(profile.path("key_context"))))
+    if wrong:
+        bias = next(c for c in model.graph.initializer if c.name.endswith(".bias"))
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 40, bias.name))
+    other.file = tmp_path / "key_context.onnx"
+    onnx.save(model, str(other.file))
+    results = BENCH.run({"base": base, "int8": other}, BENCH.Settings(outputs=1000))
+    assert [(one.build, one.inputs) for one in results.compared] == [("base", "drawn"), ("int8", "drawn")]
+    assert results.passed is not wrong and results.compared[0].differing == {"one": 0}
 
 
 def test_the_measurement_takes_in_what_a_coded_clip_leads_to(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from duoview.export.torch_backend import TorchBackend
 from duoview.export.variant import Tolerance, write_int8
 from duoview.machine import MachineLayer
 from duoview.pipelines.command import main
+from duoview.profile import EXACT
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +298,33 @@ def test_key_frames_are_not_tried_where_p_frames_hand_on_other_numbers(
                                                                      ("key_synthesis", False)]
     assert "only P frames call it" in trials[0].refused
     assert trials[1].refused == "the other network that makes what is handed on could not be taken"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_exact_networks_stay_in_float32_where_tensorrt_wants_them_or_they_cannot_be_made(
+        profile: Profile, own: Profile, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signed: bool
+        ) -> None:
+    def refused(model: onnx.ModelProto) -> None:
+        raise ValueError(f"{model.graph.name}: sums too large")
+
+    state = {name: own.path(name) for name in ("inter_synthesis", "key_synthesis")}
+    monkeypatch.setattr(variant.Search, "run", lambda self: state)
+    monkeypatch.setattr(variant, "exact_in_8_bits", refused)
+    _, trials = write_int8(profile, tmp_path, [clip], [clip], Tolerance(), tmp_path, state=True, signed=signed)
+    made = Profile(tmp_path)
+    assert all(made.path(name).read_bytes() == profile.path(name).read_bytes() for name in EXACT)
+    assert [(trial.network, trial.accepted, trial.refused) for trial in trials] == (
+        [] if signed else [(name, False, f"{name}: sums too large") for name in EXACT])
+
+
+def test_what_does_not_give_the_integers_of_an_exact_network_is_not_written(
+        profile: Profile, own: Profile, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = {name: own.path(name) for name in ("inter_synthesis", "key_synthesis")}
+    monkeypatch.setattr(variant.Search, "run", lambda self: state)
+    monkeypatch.setattr(variant, "exact_in_8_bits", lambda model: onnx.load(
+        str(profile.path("inter_context" if model.graph.name == "key_context" else model.graph.name))))
+    with pytest.raises(ValueError, match=r"key_context\.onnx: does not give the integers of .*key_context\.onnx"):
+        write_int8(profile, tmp_path, [clip], [clip], Tolerance(), tmp_path, state=True)
 
 
 def test_it_may_be_copied_over_a_profile_that_had_a_base(profile: Profile, own: Profile, clip: Clip, tmp_path: Path,
