@@ -27,21 +27,22 @@ EPILOG = """\
 int8 computes convolutions of E, of both analysis networks and of D in 8-bit integers. They are calibrated on the files
 after -i, and judged on those after -held, which have to be others: the rate may rise by -bits at equal PSNR, views may
 not differ from the profile's by less than -view dB. Of each network the first plan within that is taken, those with
-most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried.
-Each network may take half of what is left of -bits. With -signed 8 bits are those that TensorRT takes. With -state both
-synthesis networks are made exact, that of P frames in 8 bits, or neither. Weights, biases and steps of activations are
-tuned for -tune steps, until outputs are nearest to those of the network in float32 (torch; some minutes for every plan
-that is tried): on short scenes of 192x192 pixels that are cut at random of what is after -i, pictures with a camera
-that pans over them. The more unlike pictures and videos there are, the better: a thousand, not ten. Without tuning
-pictures after -i become short clips, whose view moves over them. Those after -held stay as they are: without a clip of
-two frames or more among them, networks of P frames cannot be judged, and stay as in the profile.
+most in 8 bits first; one for which there is none stays as it is. precision.json in the output says what was tried. Each
+network may take half of what is left of -bits. With -signed 8 bits are those that TensorRT takes. With -state both
+synthesis networks are made exact, that of P frames in 8 bits, or neither, and exact networks are written in 8 bits.
+Weights, biases and steps of activations are tuned for -tune steps, until outputs are nearest to those of the network in
+float32 (torch; some minutes for every plan that is tried): on short scenes of 192x192 pixels that are cut at random of
+what is after -i, pictures with a camera that pans over them. The more unlike pictures and videos there are, the better:
+a thousand, not ten. Without tuning pictures after -i become short clips, whose view moves over them. Those after -held
+stay as they are: without a clip of two frames or more among them, networks of P frames cannot be judged, and stay as in
+the profile.
 
 fp16 is for GPUs: convolutions and what only passes their values on compute in float16. With -held it is judged like
 int8, by torch, since CPUs compute such files in float32; without, nothing is judged.
 
-The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the
-other encoded. Only with -state, where the synthesis networks were taken, it has streams of its own, which no other
-profile decodes: what is handed on from frame to frame is the same to the bit then, on every machine.
+The output is a profile. Its streams are those of the profile that it was made of: either of them decodes what the other
+encoded. Only with -state, where the synthesis networks were taken, it has streams of its own, which no other profile
+decodes: what is handed on from frame to frame is the same to the bit then, on every machine.
 """
 
 
