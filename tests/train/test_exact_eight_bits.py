@@ -40,7 +40,7 @@ def made(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> Callable
 @pytest.fixture(scope="module")
 def paths(made: Callable[[str], Path]) -> dict[str, list[Network]]:
     """By network: it in 8 bits on every path that the CPU has."""
-    found = {}
+    found: dict[str, list[Network]] = {}
     for name in EXACT:
         path = made(name)
         found[name] = [*(CpuBackend(1, optimise=level).load(path) for level in LEVELS), CpuBackend(2).load(path),
