@@ -201,7 +201,8 @@ class _Rewriter:
         parts = [(name, weight[order], bias[order], one) for name, weight, bias, one in layer.parts]
         enlarged = self.now[parts[0][0]].enlarged
         eight = bytes_out and len(parts) == 1 and self.now[parts[0][0]].limits is not None
-        sums = (self._in_8_bits if eight else self._in_32_bits)(output, parts, 0 if bytes_out else layer.shift)
+        sums = (self._in_8_bits(output, *parts[0]) if eight else
+                self._in_32_bits(output, parts, 0 if bytes_out else layer.shift))
         if bytes_out:
             step = float(np.nextafter(np.float32(2.0**layer.shift), np.float32(0)))
             byte = self.emit("QuantizeLinear", [sums, *self._step(step, 0)], f"{output}.byte")
@@ -212,9 +213,7 @@ class _Rewriter:
         number = self.emit("Floor", [self.emit("Clip", [sums, low, high], f"{output}.clip")], output)
         self.now[output] = _Tensor(number, "", 0, None, max(map(abs, layer.limits)), enlarged)
 
-    def _in_8_bits(self, output: str, parts: Sequence[tuple[str, NDArray[Any], NDArray[Any], onnx.NodeProto]], _: int
-                   ) -> str:
-        (name, weight, bias, node), = parts
+    def _in_8_bits(self, output: str, name: str, weight: NDArray[Any], bias: NDArray[Any], node: onnx.NodeProto) -> str:
         given = self.as_byte(name)
         if np.abs(weight).max() >= MIDDLE:
             raise self.fail(node, f"has a weight of {np.abs(weight).max()}")
@@ -253,9 +252,9 @@ class _Rewriter:
 
     def quarters(self, node: onnx.NodeProto, shift: int, limits: tuple[int, int], output: str) -> None:
         """Integers that lose bits, rounded half up: with a quarter added none lies at a half."""
-        if limits[1] - limits[0] > 255 or shift < 1:
-            raise self.fail(node, f"ends at {limits}, {shift} bits taken away")
         zero, now = MIDDLE if limits[0] < 0 else 0, self.now[node.input[0]]
+        if limits[0] + zero < 0 or limits[1] + zero > 255 or shift < 1:
+            raise self.fail(node, f"ends at {limits}, {shift} bits taken away")
         moved = self.emit("Add", [self.as_number(node.input[0]), self.constant(np.array(0.25, np.float32))],
                           f"{output}.moved")
         byte = self.emit("QuantizeLinear", [moved, *self._step(2.0**shift, zero)], f"{output}.byte")
