@@ -30,6 +30,7 @@ from bench.views.objects import Objects
 from bench.views.view import read_all
 from duoview import Depths, Profile, TextureSettings
 from duoview.errors import Error
+from duoview.inner.settings import CODEC_NAMES, InnerSettings
 
 USUAL_VIEWS = ("machine", "human:start=guided:steps=4")
 USUAL_PEERS = ("x265-medium", "svtav1-6")
@@ -152,7 +153,8 @@ def parser() -> argparse.ArgumentParser:
                       help="machine, texture:texture=D, human:start=guided:steps=4, ...; machine has to be there")
     made.add_argument("--peers", nargs="*", choices=tuple(CODECS), default=USUAL_PEERS, metavar="NAME",
                       help=f"of {', '.join(CODECS)}; when not given {', '.join(USUAL_PEERS)}")
-    made.add_argument("--machine", choices=("neural", "inner"), default="neural", help="codec of the machine layer")
+    made.add_argument("--machine", choices=("neural", "inner", *(f"inner-{name}" for name in CODEC_NAMES)),
+                      default="neural", help="codec of the machine layer; inner is inner-hevc")
     made.add_argument("--q", type=int, default=24)
     made.add_argument("--texture", type=int, default=0, help="depth of texture that is coded")
     made.add_argument("--texture-frames", choices=("key", "all"), default="key", help="frames that carry texture")
@@ -186,10 +188,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                  if wanted.texture else {})
         if wanted.texture_frames == "all" and not wanted.texture:
             options.error("--texture-frames all: belongs to texture; expected --texture of 1 or more with it")
-        if wanted.machine == "inner":
+        if wanted.machine != "neural":
             if wanted.texture_frames == "all":
                 options.error("--texture-frames all: belongs to --machine neural; expected key with inner")
-            coded["machine"] = "inner"
+            coded |= {"machine": "inner", "inner": InnerSettings(
+                codec=wanted.machine.removeprefix("inner").removeprefix("-") or InnerSettings.codec,
+                latency=variant.latency, threads=setup.threads, scene_cuts=False)}
         own = Ours(wanted.machine, variant, setup, **coded)
         peers = make(wanted.peers, [variant], setup)
         found = []
