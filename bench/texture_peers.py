@@ -1,14 +1,15 @@
 """Key frames with texture against other still coders at equal bytes, by perceptual distance and by PSNR.
 
     python -m bench.texture_peers --profile FOLDER --images FOLDER --weights FILE [--held] [--limit N] [--generated]
-                                  [--json FILE]
+                                  [--depths N ...] [--json FILE]
 
 The coders: the machine layer with texture cut at every depth, the machine layer alone at higher q, the same behind an
 inner codec, x265 and SVT-AV1 intra; with --generated also the human view of the cuts, of 4 steps from texture
-(``guided`` where none is left). Each picture's curve is read at fixed rates, linearly over the logarithm of the rate;
-where a coder does not reach a rate on a picture, the picture counts for none at that rate. Of texture, the setting that
-is best on the mean of all pictures is taken at each rate, and named: one q of the machine layer for all pictures, or,
-as rate control would choose it, for each picture the highest q whose machine layer fits; texture gets the rest.
+(``guided`` where none is left), and that of the machine layers alone. Each picture's curve is read at fixed rates,
+linearly over the logarithm of the rate; where a coder does not reach a rate on a picture, the picture counts for none
+at that rate. Of texture, the setting that is best on the mean of all pictures is taken at each rate, and named: one q
+of the machine layer for all pictures, or, as rate control would choose it, for each picture the highest q whose machine
+layer fits; texture gets the rest.
 """
 
 from __future__ import annotations
@@ -38,7 +39,10 @@ FITTING = "q that fits"
 
 @dataclass(frozen=True)
 class Settings:
-    """What was coded: pictures by name, quality indices of texture's machine layers, of neural alone and of inner."""
+    """What was coded: pictures by name, quality indices of texture's machine layers, of neural alone and of inner.
+
+    depths: at which texture was cut.
+    """
 
     pictures: tuple[str, ...]
     texture: tuple[int, ...]
@@ -46,6 +50,7 @@ class Settings:
     inner: tuple[int, ...]
     threads: int
     generated: bool
+    depths: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -121,11 +126,10 @@ class TextureStill:
         (frame,) = [*decoder.decode(unit), *decoder.decode(None)]
         return planar_rgb(frame)
 
-    def cuts(self, rgb: RGB, q: int) -> list[bytes]:
-        """Units of depths 0 to D."""
+    def cuts(self, rgb: RGB, q: int, depths: Sequence[int]) -> list[tuple[int, bytes]]:
+        """Units of some depths, and these."""
         whole = parse(self.units(rgb, q, self._profile.texture().depth))
-        return [serialize(TextureCutter(Depths(depth)).cut(whole))
-                for depth in range(self._profile.texture().depth + 1)]
+        return [(depth, serialize(TextureCutter(Depths(depth)).cut(whole))) for depth in depths]
 
 
 def read_at(points: Sequence[Point], bpp: float) -> tuple[float, float] | None:
@@ -205,16 +209,20 @@ def sweep(profile: Profile, pictures: Sequence[Picture], settings: Settings, fea
         for name, still, levels in (("neural + texture", neural, settings.texture), ("inner + texture", inner,
                                                                                        settings.inner)):
             for q in levels:
-                cuts = still.cuts(picture.rgb, q)
+                cuts = still.cuts(picture.rgb, q, settings.depths)
                 add(name, f"q {q}", [point(len(unit), still.shown(unit, "texture" if depth else "machine"))
-                                     for depth, unit in enumerate(cuts)])
+                                     for depth, unit in cuts])
                 if settings.generated:
                     add(f"{name}, generated", f"q {q}", [
                         point(len(unit), still.shown(unit, "human texture" if depth else "human guided"))
-                        for depth, unit in enumerate(cuts)])
+                        for depth, unit in cuts])
         for name, still, levels in (("neural", neural, settings.machine), ("inner", inner, settings.machine)):
+            if name == "neural" and not settings.texture:
+                continue
             units = [still.units(picture.rgb, q, 0) for q in levels]
             add(name, "", [point(len(unit), still.shown(unit, "machine")) for unit in units])
+            if settings.generated:
+                add(f"{name}, generated", "", [point(len(unit), still.shown(unit, "human guided")) for unit in units])
         for coder in others:
             add(coder.name, "", [point(*coder.code(picture.rgb, quality)) for quality in coder.qualities])
         print(picture.name, flush=True)
@@ -239,12 +247,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, required=True, help="SqueezeNet 1.1 as .npz")
     parser.add_argument("--held", action="store_true", help="only the pictures that training holds back")
     parser.add_argument("--limit", type=int, help="at most so many pictures")
-    parser.add_argument("--texture", type=int, nargs="+", default=[0, 8, 16, 24, 28, 32, 36, 40, 44],
-                        help="q below texture")
+    parser.add_argument("--texture", type=int, nargs="*", default=[0, 8, 16, 24, 28, 32, 36, 40, 44],
+                        help="q of the neural codec below texture; without any it is left out")
     parser.add_argument("--machine", type=int, nargs="+", default=[0, 8, 16, 24, 32, 40, 48], help="q of no texture")
     parser.add_argument("--inner", type=int, nargs="+", default=[4, 16, 24, 32],
                         help="q of the inner codec below texture")
     parser.add_argument("--generated", action="store_true", help="human views that start from texture, too")
+    parser.add_argument("--depths", type=int, nargs="+", help="at which texture is cut; all where not given")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, default=RESULTS / "texture_peers.json")
     options = parser.parse_args(arguments)
@@ -252,8 +261,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # 4:2:0 needs even sides.
     pictures = [Picture(one.name, np.ascontiguousarray(one.rgb[:one.rgb.shape[0] // 2 * 2, :one.rgb.shape[1] // 2 * 2]))
                 for one in load(options.images, held=options.held, limit=options.limit)]
+    deepest = profile.texture().depth
+    depths = tuple(options.depths or range(deepest + 1))
+    if not all(0 <= depth <= deepest for depth in depths):
+        parser.error(f"--depths {' '.join(map(str, depths))}: the profile's texture goes {deepest} deep")
     settings = Settings(tuple(picture.name for picture in pictures), tuple(options.texture), tuple(options.machine),
-                        tuple(options.inner), options.threads, options.generated)
+                        tuple(options.inner), options.threads, options.generated, depths)
     curves = sweep(profile, pictures, settings, FrozenFeatures(options.weights))
     found = readings(curves)
     for one in found:

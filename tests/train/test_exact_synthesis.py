@@ -244,7 +244,7 @@ def test_channels_between_convolutions_may_be_scaled(profile: Profile, calls: di
             scale.add_(torch.randn(scale.shape, generator=generator), alpha=0.3)
         after = [network(**one)[0].numpy() for one in given]
         off = np.mean([difference(a, b) for a, b in zip(before, after, strict=True)])
-        assert len(network.scales) >= 8 and 0 < off < 2 * OFF[number]
+        assert len(network.scales) >= 8 and 0 < off < 4 * OFF[number]
         network.scales[0].add_(1.0)  # all channels of one place, by as much: as little is lost
         assert np.mean([difference(a, network(**one)[0].numpy()) for a, one in zip(before, given, strict=True)]) < 0.2
 
