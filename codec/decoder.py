@@ -23,12 +23,12 @@ from duoview.frame_origin import FrameOrigin
 from duoview.gain_map import GainMap
 from duoview.generated import generated_share
 from duoview.hints import HintReader
-from duoview.human import Hints, HumanView, Provenance, onto
+from duoview.human import Hints, HumanView, Provenance
 from duoview.inner.payload import read_key, read_packet
 from duoview.inner.player import InnerPlayer, Shown, UnitTimes
 from duoview.inner.restorer import Restorer
 from duoview.machine import MachineLayer
-from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, scaled_picture, to_frame
+from duoview.picture import DEFAULT_MAX_PIXELS, PictureReader, check_size, onto, scaled_picture, to_frame
 from duoview.profile import Profile
 from duoview.quality import check_machine_sections, read_quality
 from duoview.sequence import MachineCodec, PaletteGeometry, SequenceHeader

@@ -5,7 +5,7 @@ One sampler, three starts: ``guided`` (after Shindo et al., 2503.17907) from pur
 2410.06149) from what is known of the texture, at the noise level of what it lacks. D_h shows it, told the noise that it
 began with, or D where the profile has none; then the colour controller puts the machine view's low frequencies back.
 What comes out is generated: every frame says so. On a picture of another codec only what the sampler changes in D's
-picture of the same latent is put, as texture is (``onto``).
+picture of the same latent is put, as texture is (``duoview.picture.onto``).
 
 In units of the residual's scale, all three are one flow (Liu et al., ICLR 2023; Albergo and Vanden-Eijnden, ICLR 2023)
 from ``known + level * noise`` to the residual z - z_m: known is 0 or the texture's residual, level is 1, the share that
@@ -126,16 +126,6 @@ def _lacking(profile: Profile) -> str:
     if profile.generation is None:
         return f"its denoiser is of the first generation and knows start='guided' only; {train}"
     return f"its denoiser knows no texture; {train}"
-
-
-def onto(picture: NDArray[np.uint8], human: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A coded picture with what a human picture has and D's picture of the coded one's latent has not.
-
-    What E and D lose of a picture that they did not make is kept so, which is the more the better it is coded.
-    picture, human, own: of one shape, as is what comes out.
-    """
-    change = human.astype(np.int16) - own
-    return np.clip(picture + change, 0, 255).astype(np.uint8)
 
 
 class HumanView:

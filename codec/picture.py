@@ -92,6 +92,16 @@ def to_frame(picture: NDArray[np.uint8], width: int, height: int) -> av.VideoFra
     return frame
 
 
+def onto(picture: NDArray[np.uint8], shown: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A coded picture with what D shows of its latent and more, less what D shows of its latent alone.
+
+    What E and D lose of a picture that they did not make stays so: the better it is coded, the more that is.
+    picture, shown, own: of one shape, as is what comes out.
+    """
+    change = shown.astype(np.int16) - own
+    return np.clip(picture + change, 0, 255).astype(np.uint8)
+
+
 def scaled_picture(reader: PictureReader, frame: av.VideoFrame, coded: tuple[int, int],
                    size: tuple[int, int]) -> NDArray[np.uint8]:
     """The picture (1, 3, H, W) of the top left ``coded`` width and height of a frame, scaled to ``size``, padded."""

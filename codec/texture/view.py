@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from duoview.backends import Backend
+from duoview.picture import onto
 from duoview.profile import Profile
 
 Floats = NDArray[np.float32]
@@ -59,5 +60,4 @@ class TextureView:
             return machine
         if base is None:
             base = self.latent(machine)
-        change = self.picture(base + residual).astype(np.int16) - self.picture(base)
-        return np.clip(machine + change, 0, 255).astype(np.uint8)
+        return onto(machine, self.picture(base + residual), self.picture(base))
