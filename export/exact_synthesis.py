@@ -391,11 +391,11 @@ class _Builder:
         """Tensors side by side, before a convolution in float32 each of them on a grid."""
         output = node.output[0]
         parts = [self.now[name] for name in node.input]
-        if self._in_float(output):
+        if not all(reader.name in self.eight for reader in self.readers[output]):
             parts = [self._state() if name == "previous" else self.limited(name, ACTIVATION_BITS)
                      for name in node.input]
             forms = [part.form for part in parts if part.form is not None]
-            if len(forms) == len(parts) and all(form.fraction <= 0 for form in forms):
+            if self._in_float(output) and len(forms) == len(parts) and all(form.fraction <= 0 for form in forms):
                 # Convolutions in float32 have the units of channels in their weights.
                 units = [unit for name, part in zip(node.input, parts, strict=True)
                          for unit in part.units or [part.unit] * self.channels[name]]
@@ -403,9 +403,6 @@ class _Builder:
                 self.now[output] = _Tensor(output, parts[0].unit, Format(0, max(form.bound for form in forms)),
                                            tuple(units))
                 return
-        elif not all(reader.name in self.eight for reader in self.readers[output]):
-            parts = [self._state() if name == "previous" else self.limited(name, ACTIVATION_BITS)
-                     for name in node.input]
         unit = max(part.unit for part in parts)
         parts = [self.scaled(part, unit) for part in parts]
         forms = [part.form for part in parts if part.form is not None]
